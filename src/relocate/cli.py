@@ -1,0 +1,58 @@
+"""The ``relocate`` command: registers the subcommands and turns a refusal into one sentence and an exit status."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import Annotated
+
+import typer
+
+from relocate import __version__
+from relocate.errors import Refusal
+
+app = typer.Typer(
+    name="relocate",
+    help="Moving-target defence for containers: carries running containers from host to host, live.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+# Each module has ``register(app)``. The order is that of ``relocate --help``.
+COMMANDS = ("lab",)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"relocate {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Moving-target defence for containers."""
+
+
+def build() -> typer.Typer:
+    """Return the application with every subcommand registered."""
+    for name in COMMANDS:
+        importlib.import_module(f"relocate.commands.{name}").register(app)
+    return app
+
+
+def main() -> None:
+    """Entry point. Exit status: 0 done, 1 refused or failed, 2 wrong usage, 130 interrupted."""
+    try:
+        build()()
+    except Refusal as refusal:
+        typer.echo(f"relocate: {refusal}", err=True)
+        sys.exit(refusal.status)
+    except KeyboardInterrupt:
+        typer.echo("relocate: interrupted", err=True)
+        sys.exit(130)

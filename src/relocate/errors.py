@@ -1,0 +1,14 @@
+"""The one exception that the command turns into one sentence and an exit status."""
+
+from __future__ import annotations
+
+
+class Refusal(Exception):
+    """Something was refused or failed, and the message says what, why and what to do about it.
+
+    ``status`` is the process's exit status: 1 refused or failed, 2 wrong usage.
+    """
+
+    def __init__(self, message: str, status: int = 1) -> None:
+        super().__init__(message)
+        self.status = status
