@@ -1,0 +1,305 @@
+# -*- coding: utf-8 -*-
+# Copyright: (c) 2026, The RELOCATE authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""CRIU's command lines and the facts they are made of, as pure functions.
+
+Nothing here reads a file, starts a program or knows Ansible: text goes in, lists of arguments come out. The modules
+use it on the target, and a copy of this very file is installed beside the proxy (``relocate_proxy.shared._criu``), so
+that a dump made by ``criu_dump`` and one made in a cutover cannot drift apart. Standard library only, Python 3.9.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+# The name runc looks for in the image when the bundle's network namespace has a path: it then puts the restored tasks
+# into that namespace (libcontainer/criu_linux.go, handleRestoringNamespaces).
+NETWORK_NAMESPACE_KEY = "extRootNetNS"
+
+# What runc calls the source of every masked file, at dump and at restore (libcontainer/criu_linux.go, addMaskPaths).
+MASKED_FILE_KEY = "/dev/null"
+
+# CRIU refuses deleted files above 1 MiB unless told otherwise; temporary files of databases are larger.
+GHOST_LIMIT = 64 << 20
+
+# (kernel from, TCP sockets involved, CRIU from, why). First match wins.
+_KERNEL_NEEDS = (
+    ((6, 16), True, (4, 2), "SO_PASSCRED is refused on TCP sockets"),
+    ((6, 13), False, (4, 1), "the vdso has grown beyond what older versions parse"),
+)
+
+
+class Mount(NamedTuple):
+    """One line of ``/proc/PID/mountinfo`` (proc_pid_mountinfo(5)), octal escapes undone."""
+
+    device: str  # "major:minor"
+    root: str  # the part of the file system that is mounted
+    point: str
+    fstype: str
+    super_options: tuple[str, ...]
+
+
+class Freezer(NamedTuple):
+    """The cgroup directory that freezes a container, and which of the two interfaces it has (1 or 2)."""
+
+    directory: str
+    version: int
+
+
+def version_tuple(text: str) -> tuple[int, ...]:
+    """Return the leading ``major.minor[.patch]`` of a version, a kernel release or ``criu --version``'s output.
+
+    :raises ValueError: no number of that form in the text.
+    """
+    found = re.search(r"(\d+(?:\.\d+)+)", text)
+    if not found:
+        raise ValueError(f"no version number in {text.strip()!r}")
+    return tuple(int(part) for part in found.group(1).split("."))
+
+
+def version_problem(kernel: str, criu: str, tcp: bool = True) -> str | None:
+    """Return why this CRIU cannot serve on this kernel, as a clause of a sentence, or None if it can.
+
+    :param kernel: release, as in ``uname -r``.
+    :param criu: version, as in ``criu --version``.
+    :param tcp: whether containers with TCP sockets are to be dumped.
+    """
+    for kernel_from, needs_tcp, criu_from, why in _KERNEL_NEEDS:
+        if version_tuple(kernel) >= kernel_from and (tcp or not needs_tcp):
+            if version_tuple(criu) < criu_from:
+                have, want = ".".join(map(str, version_tuple(criu))), ".".join(map(str, criu_from))
+                return f"CRIU {have} is too old for kernel {kernel}: {why}; install CRIU {want} or newer"
+            return None
+    return None
+
+
+def _unescape(field: str) -> str:
+    return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match.group(1), 8)), field)
+
+
+def parse_mountinfo(text: str) -> list[Mount]:
+    """Return the mounts of a ``/proc/PID/mountinfo``, in its order.
+
+    :raises ValueError: a line without the separator ``-``.
+    """
+    mounts = []
+    for line in text.splitlines():
+        left, dash, right = line.partition(" - ")
+        if not dash:
+            raise ValueError(f"not a line of mountinfo: {line!r}")
+        head, tail = left.split(), right.split()
+        mounts.append(Mount(head[2], _unescape(head[3]), _unescape(head[4]), tail[0], tuple(tail[2].split(","))))
+    return mounts
+
+
+def bundle_binds(config: Mapping[str, Any]) -> list[str]:
+    """Return the destinations that an OCI ``config.json`` bind-mounts (``/etc/hosts`` … and every volume), in order."""
+    return [
+        mount["destination"]
+        for mount in config.get("mounts") or []
+        if mount.get("type") == "bind" or {"bind", "rbind"} & set(mount.get("options") or [])
+    ]
+
+
+def bundle_masked(config: Mapping[str, Any]) -> list[str]:
+    """Return the paths that an OCI ``config.json`` hides from the container (Docker 28 hides more of them than 26)."""
+    return list((config.get("linux") or {}).get("maskedPaths") or [])
+
+
+def bundle_private_cgroups(config: Mapping[str, Any]) -> bool:
+    """Return whether an OCI ``config.json`` gives the container a cgroup namespace of its own."""
+    return any(namespace.get("type") == "cgroup" for namespace in (config.get("linux") or {}).get("namespaces") or [])
+
+
+def mount_externals(
+    mountinfo_text: str,
+    masked_paths: Iterable[str] = (),
+    binds: Iterable[str] = (),
+    private_cgroups: bool = False,
+) -> list[str]:
+    """Return the ``mnt[POINT]:KEY`` of every mount that CRIU is not to dump because the runtime makes it anew.
+
+    The keys are those that ``runc restore`` answers to, plus one per masked directory (``/proc/acpi`` …): CRIU would
+    otherwise fork tar, sh and gzip for each of those empty tmpfs, 5 to 12 ms apiece. Whoever restores must map these
+    keys (:func:`masked_directories`).
+
+    :param mountinfo_text: ``/proc/PID/mountinfo`` of the container's init.
+    :param masked_paths: of the bundle (:func:`bundle_masked`).
+    :param binds: destinations bind-mounted by the bundle (:func:`bundle_binds`); binds that only mountinfo shows are
+        recognised by a root of their own on a file system that is nowhere mounted whole in the container.
+    :param private_cgroups: the container has its own cgroup namespace: its cgroup mounts are real, and CRIU dumps them.
+    """
+    mounts = parse_mountinfo(mountinfo_text)
+    masked, declared = set(masked_paths), set(binds)
+    whole = {mount.device for mount in mounts if mount.root == "/"}
+    externals = []
+    for mount in mounts:
+        if mount.point == "/":
+            continue
+        if mount.point in masked:
+            key = mount.point if mount.fstype == "tmpfs" and mount.root == "/" else MASKED_FILE_KEY
+        elif mount.fstype == "cgroup":
+            if private_cgroups:
+                continue
+            key = mount.point
+        elif mount.fstype == "cgroup2":
+            continue
+        elif mount.point in declared or (mount.root != "/" and mount.device not in whole):
+            key = mount.point
+        else:
+            continue
+        entry = f"mnt[{mount.point}]:{key}"
+        if entry not in externals:  # a mount may be stacked on another at the same place
+            externals.append(entry)
+    return externals
+
+
+def masked_directories(externals: Iterable[str], masked_paths: Iterable[str]) -> list[str]:
+    """Return the masked directories among externals: the keys for which a restore must offer an empty directory."""
+    masked = set(masked_paths)
+    keys = (entry.partition("]:")[2] for entry in externals)
+    return [key for key in keys if key in masked]
+
+
+def network_external(inode: int) -> str:
+    """Return the external that leaves a network namespace out of the image and lets runc put in another at restore."""
+    return f"net[{inode}]:{NETWORK_NAMESPACE_KEY}"
+
+
+def descriptors(links: Sequence[str]) -> str:
+    """Return runc's ``descriptors.json``: the link texts of the init's descriptors 0 to 2 (``pipe:[42]`` …).
+
+    runc finds the pipes of a restored container's standard streams by these texts and plugs the new ones in.
+    """
+    return json.dumps(list(links))
+
+
+def freezer(cgroup_text: str, mountinfo_text: str) -> Freezer:
+    """Return the freezer of a process.
+
+    :param cgroup_text: ``/proc/PID/cgroup``.
+    :param mountinfo_text: mountinfo of the *caller*, which says where its cgroup hierarchies are mounted.
+    :raises ValueError: the process has no freezer that is mounted here.
+    """
+    paths = {}
+    for line in cgroup_text.splitlines():
+        _number, controllers, path = line.split(":", 2)
+        for controller in controllers.split(","):
+            paths[controller] = path
+    mounts = parse_mountinfo(mountinfo_text)
+    for name, fstype, version in (("freezer", "cgroup", 1), ("", "cgroup2", 2)):
+        if name not in paths:
+            continue
+        for mount in mounts:
+            if mount.fstype != fstype or (name and name not in mount.super_options):
+                continue
+            # in a system container a hierarchy may be mounted from the container's own cgroup on
+            inner = paths[name]
+            if mount.root != "/" and (inner + "/").startswith(mount.root.rstrip("/") + "/"):
+                inner = inner[len(mount.root) :]
+            return Freezer((mount.point + inner).rstrip("/"), version)
+    raise ValueError("the process is in no freezer cgroup that is mounted on this host")
+
+
+def dump_command(
+    pid: int,
+    images: str,
+    work: str,
+    root: str | None = None,
+    externals: Iterable[str] = (),
+    freeze_cgroup: str | None = None,
+    net_inode: int | None = None,
+    leave_running: bool = True,
+    lazy_pages: tuple[str, int] | None = None,
+    ghost_limit: int = GHOST_LIMIT,
+    log_level: int = 1,
+    skip_in_flight: bool = False,
+    tcp_established: bool = True,
+    network_lock: str = "skip",
+    shell_job: bool = False,
+    criu: str = "criu",
+) -> list[str]:
+    """Return the ``criu dump`` of a process tree.
+
+    :param pid: its root, as seen by the caller.
+    :param images: directory the image files go to; it exists.
+    :param work: directory of the log ``dump.log``; it exists.
+    :param root: root file system of a container, as its bundle's ``config.json`` names it; None for a bare process.
+    :param externals: what :func:`mount_externals` returned.
+    :param freeze_cgroup: directory of the freezer, frozen already: CRIU, finding FROZEN, spares itself its 100 ms
+        polls, thaws for its parasite and, with ``leave_running``, freezes again.
+    :param net_inode: of the network namespace to leave out; None leaves it in.
+    :param leave_running: the dumped tasks stay as they were (frozen ones stay frozen); otherwise they are killed.
+    :param lazy_pages: (address, port) the page server of a post-copy dump listens on.
+    :param ghost_limit: bytes of an open but deleted file that still go into the image.
+    :param network_lock: ``skip`` is right only while packets are kept away by someone else; else ``iptables`` or
+        ``nftables``.
+    :param skip_in_flight: leave half-open incoming connections out instead of failing.
+    :param shell_job: the tree's terminal belongs to a session outside it.
+    """
+    command = [criu, "dump", "--tree", str(pid), "--images-dir", images, "--work-dir", work]
+    command += ["--log-file", "dump.log", f"-v{log_level}", "--network-lock", network_lock]
+    command += ["--ext-unix-sk", "--file-locks", "--manage-cgroups=soft", "--ghost-limit", str(ghost_limit)]
+    if root is not None:
+        command += ["--root", root]
+    if tcp_established:
+        command.append("--tcp-established")
+    if leave_running:
+        command.append("--leave-running")
+    if freeze_cgroup is not None:
+        command += ["--freeze-cgroup", freeze_cgroup]
+    if shell_job:
+        command.append("--shell-job")
+    if skip_in_flight:
+        command.append("--skip-in-flight")
+    if lazy_pages is not None:
+        address, port = lazy_pages
+        command += ["--lazy-pages", "--address", address, "--port", str(port)]
+    for external in externals:
+        command += ["--external", external]
+    if net_inode is not None:
+        command += ["--external", network_external(net_inode)]
+    return command
+
+
+def restore_command(
+    images: str,
+    work: str,
+    pidfile: str,
+    tcp_established: bool = True,
+    shell_job: bool = False,
+    log_level: int = 1,
+    criu: str = "criu",
+) -> list[str]:
+    """Return the ``criu restore`` of a bare process tree, detached; its root's pid is written to ``pidfile``."""
+    command = [criu, "restore", "--images-dir", images, "--work-dir", work, "--log-file", "restore.log"]
+    command += [f"-v{log_level}", "--restore-detached", "--pidfile", pidfile]
+    command += ["--ext-unix-sk", "--file-locks", "--manage-cgroups=soft"]
+    if tcp_established:
+        command.append("--tcp-established")
+    if shell_job:
+        command.append("--shell-job")
+    return command
+
+
+def runc_restore_command(
+    identifier: str,
+    bundle: str,
+    images: str,
+    work: str,
+    pidfile: str,
+    tcp_established: bool = True,
+    runtime_root: str | None = None,
+    runc: str = "runc",
+) -> list[str]:
+    """Return the ``runc restore`` of a container's image into an OCI bundle, detached, under a name of its own."""
+    command = [runc] if runtime_root is None else [runc, "--root", runtime_root]
+    command += ["restore", "--detach", "--image-path", images, "--work-path", work, "--pid-file", pidfile]
+    command += ["--bundle", bundle, "--ext-unix-sk", "--file-locks", "--manage-cgroups-mode", "soft"]
+    if tcp_established:
+        command.append("--tcp-established")
+    return [*command, identifier]
