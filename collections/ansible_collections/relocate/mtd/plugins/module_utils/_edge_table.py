@@ -1,0 +1,293 @@
+# -*- coding: utf-8 -*-
+# Copyright: (c) 2026, The RELOCATE authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The edge's nftables table ``ip relocate``: its one definition, its elements, and its form on disk.
+
+Pure functions: text and parsed JSON in, text for ``nft -f -`` and plain values out. The modules use it on the edge,
+and a copy of this very file is installed beside the proxy (``relocate_proxy.shared._edge_table``). Standard library
+only, Python 3.9.
+
+What the table does, in the order in which a packet meets it:
+
+* ``hold`` (before conntrack) drops what an abandoned place still says, and marks packets of services under way;
+* the mark's queue keeps them: NFQUEUE rules in the same chain, or, on kernels whose nftables has no ``queue``, in an
+  iptables chain ``RELOCATE`` of the table ``raw`` (priority -300: after the mark, still before conntrack, so that
+  NAT is decided when the packets are released). A queue nobody listens on lets packets pass (``bypass``);
+* ``destination`` sends new connections to the host that runs the service now;
+* ``source`` gives the fleet's own connections the egress address.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+FAMILY = "ip"
+TABLE = "relocate"
+SERVICES, HELD, BARRIER, SHUT = "services", "held", "barrier", "shut"
+VOLATILE = (HELD, BARRIER, SHUT)  # what lives only as long as a relocation
+
+# One queue per relocation under way; a packet's mark names its queue. 0x5245 is "RE".
+QUEUES = tuple(range(5200, 5208))
+MARK_PREFIX, MARK_MASK = 0x52450000, 0xFFFF0000
+
+RAW_CHAIN = "RELOCATE"
+RAW_JUMP = f"-A PREROUTING -m mark --mark {MARK_PREFIX:#x}/{MARK_MASK:#x} -j {RAW_CHAIN}"
+
+_HEAD = f"{FAMILY} {TABLE}"
+_SETS = {
+    SERVICES: ("map", "type inet_proto . ipv4_addr . inet_service : ipv4_addr . inet_service"),
+    HELD: ("map", "type inet_proto . ipv4_addr . inet_service : mark"),
+    BARRIER: ("map", "type inet_proto . ipv4_addr . inet_service : mark"),
+    SHUT: ("set", "type inet_proto . ipv4_addr . inet_service"),
+}
+_CHAINS = {
+    "hold": "type filter hook prerouting priority -350; policy accept;",
+    "destination": "type nat hook prerouting priority dstnat; policy accept;",
+    "source": "type nat hook postrouting priority srcnat; policy accept;",
+}
+# Docker's own rule for container names, which are the names of services
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
+
+
+class Gateway(NamedTuple):
+    """Where the edge meets the outside world."""
+
+    outside_interface: str
+    fleet_network: str  # CIDR of the hosts behind the edge
+    egress_address: str  # source address of their own connections to the outside
+
+
+class Service(NamedTuple):
+    """One element of the map ``services``. ``name`` is the owner: a container's name."""
+
+    name: str
+    protocol: str
+    virtual_address: str
+    virtual_port: int
+    host_address: str
+    host_port: int
+
+    @property
+    def virtual(self) -> str:
+        """The place the outside world knows, for people: ``10.88.0.100:7000/tcp``."""
+        return f"{self.virtual_address}:{self.virtual_port}/{self.protocol}"
+
+    @property
+    def key(self) -> str:
+        """The element's key, for nft."""
+        return key(self.protocol, self.virtual_address, self.virtual_port)
+
+
+def key(protocol: str, address: str, port: int) -> str:
+    """Return the key of an element of any of our sets, as nft writes it.
+
+    :raises ValueError: an address that is not IPv4, a port outside 1..65535, a protocol other than tcp and udp.
+    """
+    if protocol not in ("tcp", "udp"):
+        raise ValueError(f"protocol {protocol!r} is neither tcp nor udp")
+    if not 1 <= port <= 65535:
+        raise ValueError(f"port {port} is outside 1..65535")
+    return f"{protocol} . {ipaddress.IPv4Address(address)} . {port}"
+
+
+def queue_mark(queue: int) -> int:
+    """Return the packet mark that sends a packet to an NFQUEUE of :data:`QUEUES`."""
+    if queue not in QUEUES:
+        raise ValueError(f"queue {queue} is not one of {QUEUES[0]}..{QUEUES[-1]}")
+    return MARK_PREFIX + queue
+
+
+def _rules(gateway: Gateway | None, nft_queue: bool) -> dict[str, list[str]]:
+    hold = [
+        f"meta l4proto . ip saddr . th sport @{SHUT} drop",
+        f"meta l4proto . ip daddr . th dport @{SHUT} drop",
+        f"tcp flags & (syn | ack) == syn meta mark set meta l4proto . ip daddr . th dport map @{BARRIER}",
+        f"meta mark set meta l4proto . ip daddr . th dport map @{HELD}",
+    ]
+    if nft_queue:
+        hold += [f"meta mark {queue_mark(queue):#x} queue flags bypass to {queue}" for queue in QUEUES]
+    source = []
+    if gateway is not None:
+        network = ipaddress.IPv4Network(gateway.fleet_network)
+        egress = ipaddress.IPv4Address(gateway.egress_address)
+        source.append(f'oifname "{gateway.outside_interface}" ip saddr {network} snat to {egress}')
+    destination = [f"dnat ip to meta l4proto . ip daddr . th dport map @{SERVICES}"]
+    return {"hold": hold, "destination": destination, "source": source}
+
+
+def table_text(gateway: Gateway | None, nft_queue: bool, services: Iterable[Service] = ()) -> str:
+    """Return the whole table as nft text. Loading it where it exists adds what is missing.
+
+    :param gateway: None leaves the chain ``source`` empty (a table made before the gateway's own settings are known).
+    :param nft_queue: the queue rules are nftables' own; else :func:`raw_text` has them.
+    """
+    lines = [f"table {_HEAD} {{"]
+    for name, (kind, declaration) in _SETS.items():
+        lines.append(f"\t{kind} {name} {{")
+        lines.append(f"\t\t{declaration}")
+        elements = [_element(service) for service in services] if name == SERVICES else []
+        if elements:
+            lines.append("\t\telements = { " + ", ".join(elements) + " }")
+        lines.append("\t}")
+    for name, rules in _rules(gateway, nft_queue).items():
+        lines.append(f"\tchain {name} {{")
+        lines.append(f"\t\t{_CHAINS[name]}")
+        lines += [f"\t\t{rule}" for rule in rules]
+        lines.append("\t}")
+    lines.append("}")
+    return "\n".join(lines) + "\n"
+
+
+def update_text(gateway: Gateway | None, nft_queue: bool, present: Iterable[str]) -> str:
+    """Return the transaction that gives the chains their rules anew and leaves every element alone.
+
+    :param present: names of the chains that exist and are emptied first.
+    """
+    flushes = "".join(f"flush chain {_HEAD} {name}\n" for name in present)
+    return flushes + table_text(gateway, nft_queue)
+
+
+def replace_text(gateway: Gateway | None, nft_queue: bool, services: Iterable[Service]) -> str:
+    """Return the transaction that throws the table away and makes it anew with the services it had."""
+    return f"delete table {_HEAD}\n" + table_text(gateway, nft_queue, services)
+
+
+def queue_probe_text() -> str:
+    """Return what ``nft --check`` accepts only on a kernel whose nftables has ``queue``."""
+    rule = _rules(None, True)["hold"][-1]
+    return f"table ip relocate_probe {{\n\tchain probe {{\n\t\t{_CHAINS['hold']}\n\t\t{rule}\n\t}}\n}}\n"
+
+
+def _element(service: Service) -> str:
+    if not _NAME.fullmatch(service.name):
+        raise ValueError(f"{service.name!r} is not a name Docker would give a container")
+    if not 1 <= service.host_port <= 65535:
+        raise ValueError(f"port {service.host_port} is outside 1..65535")
+    host = ipaddress.IPv4Address(service.host_address)
+    return f'{service.key} comment "{service.name}" : {host} . {service.host_port}'
+
+
+def add_service(service: Service) -> str:
+    """Return the line that adds a service."""
+    return f"add element {_HEAD} {SERVICES} {{ {_element(service)} }}\n"
+
+
+def delete_service(service: Service) -> str:
+    """Return the line that deletes a service, wherever it points to."""
+    return f"delete element {_HEAD} {SERVICES} {{ {service.key} }}\n"
+
+
+def _objects(document: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """Return (kind, object) of everything in a ``nft -j list`` document that is part of our table."""
+    found = []
+    for entry in document["nftables"]:
+        for kind, value in entry.items():
+            if kind != "metainfo":
+                found.append((kind, value))
+    return found
+
+
+def headers(document: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return the table's sets, maps and chains by name, without what varies (handles, elements)."""
+    return {
+        value["name"]: {
+            "kind": kind,
+            **{field: value[field] for field in sorted(value) if field not in ("handle", "elem")},
+        }
+        for kind, value in _objects(document)
+        if kind in ("map", "set", "chain")
+    }
+
+
+def rules(document: dict[str, Any]) -> dict[str, list[Any]]:
+    """Return each chain's rules, as nft's own expressions, in order."""
+    found: dict[str, list[Any]] = {value["name"]: [] for kind, value in _objects(document) if kind == "chain"}
+    for kind, value in _objects(document):
+        if kind == "rule":
+            found[value["chain"]].append(value["expr"])
+    return found
+
+
+def elements(document: dict[str, Any], name: str) -> list[Any]:
+    """Return the raw elements of one of the table's sets or maps; empty where there is no such set."""
+    for kind, value in _objects(document):
+        if kind in ("map", "set") and value["name"] == name:
+            return list(value.get("elem", []))
+    return []
+
+
+def services(document: dict[str, Any]) -> list[Service]:
+    """Return the services in a ``nft -j list`` document, by virtual address, port and protocol."""
+    found = []
+    for left, right in elements(document, SERVICES):
+        # nft wraps a key in "elem" only if there is more to say about it than its value
+        name = left["elem"].get("comment", "") if "elem" in left else ""
+        protocol, address, port = (left["elem"]["val"] if "elem" in left else left)["concat"]
+        host, host_port = right["concat"]
+        found.append(Service(name, str(protocol), address, int(port), host, int(host_port)))
+    return sorted(
+        found, key=lambda each: (ipaddress.IPv4Address(each.virtual_address), each.virtual_port, each.protocol)
+    )
+
+
+def lasting_text(listing: str) -> str:
+    """Return a ``nft -s list table`` listing with its services in order, less what lives only for a relocation.
+
+    The kernel lists elements in the order of its hash table, which says nothing and changes at every boot.
+    """
+    kept: list[str] = []
+    name, collected = "", None
+    for line in listing.splitlines():
+        words = line.split()
+        if words[:1] in (["map"], ["set"]):
+            name = words[1]
+        if collected is None and words[:2] == ["elements", "="]:
+            collected = ""
+        if collected is None:
+            kept.append(line)
+            continue
+        collected += line.strip() + " "
+        if line.rstrip().endswith("}"):
+            inside = collected[collected.index("{") + 1 : collected.rindex("}")]
+            found = sorted(element.strip() for element in inside.split(","))
+            if name not in VOLATILE:
+                kept += ["\t\telements = {", *[f"\t\t\t{element}," for element in found], "\t\t}"]
+            collected = None
+    return "\n".join(kept) + "\n"
+
+
+def boot_text(listing: str) -> str:
+    """Return the file that ``nft -f`` loads at boot: the table as listed, in place of whatever is there."""
+    return (
+        "# The services of the edge, rewritten after every change. Load with nft -f.\n"
+        f"table {_HEAD}\ndelete table {_HEAD}\n{lasting_text(listing)}"
+    )
+
+
+def raw_chain() -> list[str]:
+    """Return the rules of the iptables chain, as ``iptables -t raw -S RELOCATE`` prints them."""
+    return [
+        f"-A {RAW_CHAIN} -m mark --mark {queue_mark(queue):#x} -j NFQUEUE --queue-num {queue} --queue-bypass"
+        for queue in QUEUES
+    ]
+
+
+def raw_text(with_jump: bool) -> str:
+    """Return the transaction for ``iptables-restore --noflush`` that makes (or remakes) the chain.
+
+    :param with_jump: also lead PREROUTING into it; not idempotent, so only where no jump is.
+    """
+    lines = ["*raw", f":{RAW_CHAIN} - [0:0]", *raw_chain()]
+    if with_jump:
+        lines.append(RAW_JUMP)
+    return "\n".join([*lines, "COMMIT"]) + "\n"
+
+
+def raw_removal_text(jumps: int) -> str:
+    """Return the transaction for ``iptables-restore --noflush`` that removes the chain and the jumps into it."""
+    lines = ["*raw", *[RAW_JUMP.replace("-A", "-D", 1)] * jumps, f"-F {RAW_CHAIN}", f"-X {RAW_CHAIN}", "COMMIT"]
+    return "\n".join(lines) + "\n"
