@@ -87,6 +87,11 @@ class Clock(abc.ABC):
         return math.inf
 
     @property
+    def lattice(self) -> float | None:
+        """The step of which every stay is a multiple; None for laws with a density."""
+        return None
+
+    @property
     def warnings(self) -> tuple[str, ...]:
         """What an operator must be told before trusting this clock; empty for most."""
         return ()
@@ -328,6 +333,10 @@ class GeometricStay(Clock):
     @property
     def longest(self) -> float:
         return self._tick if self._rho == 1 else math.inf
+
+    @property
+    def lattice(self) -> float | None:
+        return self._tick
 
     def thinned(self, failure: float) -> Clock | None:
         return Geometric(self._tick, self._rho * (1 - failure)) if 0 < failure < 1 else super().thinned(failure)

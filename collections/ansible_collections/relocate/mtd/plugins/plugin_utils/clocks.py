@@ -4,7 +4,7 @@
 """When to relocate: every clock by name. The scheduler, the event source and the simulator all get theirs here.
 
 The paper gives P(X=k) = lambda^k e^-lambda / k! and a threshold T (eq. 3.1) and no more. Its three readings are
-``pmf-sample`` (the paper mode), ``pmf-count`` and ``pmf-tick``; ``truncated-poisson`` is the default; the others are for
+``pmf-sample`` (the paper mode), ``pmf-count`` and ``pmf-tick``; ``truncated-poisson`` is the default; the rest are for
 comparison.
 
     >>> clock = make_clock({"kind": "truncated-poisson", "rate": 0.1, "ceiling": 9.5})
