@@ -1,0 +1,76 @@
+#!/usr/bin/env python3
+# Copyright (c) 2026 the relocate project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Inventory of the lab that runs on this machine, for any number of hosts.
+
+Reads the document that ``relocate lab up`` leaves in the lab's state directory; standard library only. Without a lab the
+inventory is empty but for a variable that says so: plays can refuse with its sentence.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from typing import Any, Dict
+
+PROBLEM = "the lab is not up: start it with 'relocate lab up'"
+
+
+def state_directory() -> str:
+    """Return the lab's state directory, as roles/lab works it out from the same environment."""
+    name = os.environ.get("RELOCATE_LAB_NAME", "")
+    return os.environ.get("RELOCATE_LAB_STATE") or "/var/lib/relocate-lab" + (f"-{name}" if name else "")
+
+
+def inventory(document: Dict[str, Any]) -> Dict[str, Any]:
+    """Return Ansible's inventory of a running lab."""
+    hosts = document["hosts"]
+    ssh = {
+        # The hosts live in a network namespace: ssh enters it by a pipe. Host keys are checked against the lab's own list.
+        "ansible_ssh_common_args": f'-o ProxyCommand="ip netns exec {document["namespace"]} nc %h %p" '
+        f"-o UserKnownHostsFile={document['known_hosts']} -o GlobalKnownHostsFile=/dev/null -o StrictHostKeyChecking=yes "
+        "-o IdentitiesOnly=yes -o IdentityAgent=none",
+        "ansible_ssh_private_key_file": document["key"],
+        "ansible_user": "root",
+        "relocate_lab_namespace": document["namespace"],
+        "relocate_lab_client_namespace": document["client_namespace"],
+        "relocate_lab_state": document["state"],
+    }
+    variables = {
+        host["name"]: {
+            "ansible_host": host["interfaces"][0]["address"].split("/")[0],
+            "relocate_host_index": host["index"],
+            "relocate_fabric_address": host["interfaces"][0]["address"].split("/")[0],
+            "relocate_lab_suite": host["suite"],
+        }
+        for host in hosts
+    }
+    edge = [host["name"] for host in hosts if not host["docker"]]
+    return {
+        "_meta": {"hostvars": variables},
+        "all": {"vars": ssh, "children": ["docker_hosts", "edge", "image_repository"]},
+        "docker_hosts": {"hosts": [host["name"] for host in hosts if host["docker"]]},
+        "edge": {"hosts": edge},
+        "image_repository": {"hosts": edge},
+    }
+
+
+def read() -> Dict[str, Any]:
+    """Return the running lab's inventory, or the empty one with the sentence that says why."""
+    try:
+        with open(os.path.join(state_directory(), "lab.json")) as handle:
+            return inventory(json.load(handle))
+    except FileNotFoundError:
+        problem = PROBLEM
+    except (OSError, ValueError, KeyError) as error:
+        problem = f"the lab's state cannot be read ({error}): run 'relocate lab up' as root"
+    empty: Dict[str, Any] = {group: {"hosts": []} for group in ("docker_hosts", "edge", "image_repository")}
+    return {"_meta": {"hostvars": {}}, "all": {"vars": {"relocate_inventory_problem": problem}}, **empty}
+
+
+if __name__ == "__main__":
+    json.dump({} if "--host" in sys.argv else read(), sys.stdout, indent=2)
+    sys.stdout.write("\n")

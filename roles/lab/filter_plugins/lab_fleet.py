@@ -1,0 +1,77 @@
+# Copyright (c) 2026 the relocate project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The lab's hosts and addresses, worked out from the role's variables."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Network
+from typing import Any, Callable
+
+from ansible.errors import AnsibleFilterError
+
+
+def lab_address(subnet: str, number: int, prefix: bool = True) -> str:
+    """Return a subnet's ``number``-th address, with the prefix length unless told otherwise.
+
+    Raises AnsibleFilterError if the subnet is not one, or too small.
+    """
+    try:
+        network = IPv4Network(subnet)
+        if not 0 < number < network.num_addresses - 1:
+            raise AnsibleFilterError(f"the lab's network {subnet} has no host address number {number}: give a larger one")
+        address = network[number]
+    except ValueError as error:
+        raise AnsibleFilterError(f"{subnet} is not an IPv4 network: {error}") from error
+    return f"{address}/{network.prefixlen}" if prefix else str(address)
+
+
+def lab_fleet(
+    hosts: int,
+    suites: list[str],
+    edge_suite: str,
+    roots: dict[str, str],
+    fabric: dict[str, Any],
+    outside: dict[str, Any],
+) -> list[dict[str, Any]]:
+    """Return the lab's hosts: host0, the edge with a leg on both bridges, then the Docker hosts, whose way out it is.
+
+    ``fabric`` and ``outside`` have ``bridge`` and ``subnet``, ``fabric`` also ``first``, host0's number in its subnet. Suites
+    are dealt out in turn.
+    """
+    edge: dict[str, Any] = {
+        "name": "host0",
+        "index": 0,
+        "suite": edge_suite,
+        "root": roots[edge_suite],
+        "docker": False,
+        "interfaces": [
+            {"bridge": fabric["bridge"], "address": lab_address(fabric["subnet"], int(fabric["first"]))},
+            {"bridge": outside["bridge"], "address": lab_address(outside["subnet"], 1)},
+        ],
+    }
+    gateway = lab_address(fabric["subnet"], int(fabric["first"]), prefix=False)
+    fleet = [edge]
+    for index in range(1, int(hosts) + 1):
+        suite = suites[(index - 1) % len(suites)]
+        address = lab_address(fabric["subnet"], int(fabric["first"]) + index)
+        fleet.append(
+            {
+                "name": f"host{index}",
+                "index": index,
+                "suite": suite,
+                "root": roots[suite],
+                "docker": True,
+                "interfaces": [{"bridge": fabric["bridge"], "address": address, "gateway": gateway}],
+            }
+        )
+    return fleet
+
+
+class FilterModule:
+    """The role's filters."""
+
+    def filters(self) -> dict[str, Callable[..., Any]]:
+        """Return the filters by name."""
+        return {"lab_address": lab_address, "lab_fleet": lab_fleet}

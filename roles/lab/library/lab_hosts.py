@@ -1,0 +1,360 @@
+#!/usr/bin/python
+# Copyright (c) 2026 the relocate project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The lab's hosts: LXC system containers over a shared, read-only root file system."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: lab_hosts
+short_description: Bring the lab's hosts to exactly the wanted ones, all well
+description:
+  - Starts the hosts that are not running, all at once, and waits until each answers. A host that runs and is well is left alone.
+  - A host that does not become well is rebuilt from its root file system once, losing what was on its disks.
+  - Hosts of this lab that are not listed are ended and removed, with their processes, control groups and disks.
+attributes:
+  check_mode: {support: full, description: Can run in check mode and say what would change.}
+  diff_mode: {support: none, description: Shows no difference.}
+options:
+  namespace:
+    description: The network namespace with the bridges, and the name of the lab's control group.
+    type: str
+    required: true
+  path:
+    description: Directory with one directory a host. The hosts' disks are in it.
+    type: path
+    required: true
+  authorized_key:
+    description: Public key that may log in as root.
+    type: str
+  timeout:
+    description: Seconds until every host must be well.
+    type: int
+    default: 60
+  hosts:
+    description: The wanted hosts; none removes all.
+    type: list
+    elements: dict
+    required: true
+    suboptions:
+      name: {description: The host's name., type: str, required: true}
+      root: {description: Its root file system. Must not be changed while a host stands on it., type: path, required: true}
+      docker: {description: Whether dockerd runs on it from the start., type: bool, default: true}
+      interfaces:
+        description: Its network interfaces, eth0 first.
+        type: list
+        elements: dict
+        required: true
+        suboptions:
+          bridge: {description: The bridge it is on., type: str, required: true}
+          address: {description: Its address with the prefix length., type: str, required: true}
+          gateway: {description: The host's default route., type: str}
+author: [the relocate project]
+"""
+
+EXAMPLES = r"""
+- name: Start one host
+  lab_hosts:
+    namespace: relocate-lab
+    path: /var/lib/relocate-lab/hosts
+    authorized_key: ssh-ed25519 AAAA…
+    hosts:
+      - name: host1
+        root: /var/cache/relocate-lab/roots/trixie
+        interfaces: [{bridge: fabric, address: 10.77.0.11/24}]
+"""
+
+RETURN = r"""
+started:
+  description: Names of the hosts that were started.
+  returned: success
+  type: list
+  elements: str
+rebuilt:
+  description: Names of the hosts whose disks were emptied.
+  returned: success
+  type: list
+  elements: str
+removed:
+  description: Names of the hosts that were removed.
+  returned: success
+  type: list
+  elements: str
+host_keys:
+  description: Public SSH host key by host.
+  returned: success
+  type: dict
+commands:
+  description: The commands that were run to change something, in order.
+  returned: always
+  type: list
+  elements: list
+"""
+
+import hashlib
+import os
+import shutil
+import time
+from typing import Any
+
+from ansible.module_utils import lab_cgroups, lab_health
+from ansible.module_utils.basic import AnsibleModule
+
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+# LXC wants the sysfs of the namespace it makes the links in (it looks the bridge up there) and the machine's control groups:
+# `ip netns exec` would give the first and hide the second. $1 is an empty directory, the rest is the command.
+ENTER = (
+    'mount --rbind /sys/fs/cgroup "$1" && mount -t sysfs sysfs /sys && mount --rbind "$1" /sys/fs/cgroup && umount -l "$1" && '
+    'shift && exec "$@"'
+)
+
+
+def lxc_config(host: dict[str, Any], directory: str, group: str) -> str:
+    """Return the LXC configuration of a host."""
+    lines = [
+        f"lxc.uts.name = {host['name']}",
+        f"lxc.rootfs.path = overlay:{host['root']}:{directory}/upper",
+        "lxc.init.cmd = /usr/bin/busybox init",
+        "lxc.environment = PATH=" + PATH,
+        # dockerd's own root must not lie on an overlay: overlay on overlay fails
+        f"lxc.mount.entry = {directory}/docker var/lib/docker none bind,create=dir 0 0",
+        "lxc.mount.entry = tmpfs run tmpfs rw,mode=755 0 0",
+        "lxc.mount.auto = proc:rw sys:rw",
+        # never the machine's /dev: LXC would remove the real /dev/ptmx
+        "lxc.autodev = 1",
+        "lxc.console.path = none",
+        "lxc.tty.max = 0",
+        "lxc.pty.max = 256",
+        "lxc.apparmor.profile = unconfined",
+        "lxc.cap.drop = mac_admin mac_override sys_module sys_time",
+        f"lxc.cgroup.dir.container = {group}/payload",
+        f"lxc.cgroup.dir.monitor = {group}/monitor",
+        "lxc.cgroup.dir.container.inner = host",
+    ]
+    for number, interface in enumerate(host["interfaces"]):
+        net = f"lxc.net.{number}."
+        lines += [
+            net + "type = veth",
+            net + f"name = eth{number}",
+            net + f"link = {interface['bridge']}",
+            net + f"veth.pair = {interface['bridge']}-{host['name']}",
+            net + f"ipv4.address = {interface['address']}",
+            net + "flags = up",
+        ]
+        if interface["gateway"]:
+            lines.append(net + f"ipv4.gateway = {interface['gateway']}")
+    return "\n".join(lines) + "\n"
+
+
+class Hosts:
+    """Brings hosts to life, keeps them well, and removes them."""
+
+    def __init__(self, module: AnsibleModule) -> None:
+        self.module = module
+        self.namespace: str = module.params["namespace"]
+        self.path: str = module.params["path"]
+        self.commands: list[list[str]] = []
+        self.started: list[str] = []
+        self.rebuilt: list[str] = []
+        self.removed: list[str] = []
+
+    def directory(self, name: str) -> str:
+        """Return the directory of a host."""
+        return os.path.join(self.path, name)
+
+    def group(self, name: str) -> str:
+        """Return the control group of a host, relative to a hierarchy's root."""
+        return f"{self.namespace}/{name}"
+
+    def run(self, argv: list[str], what: str) -> None:
+        """Run a command that changes something; fail with its own words."""
+        self.commands.append(argv)
+        code, out, err = self.module.run_command(argv, environ_update={"LC_ALL": "C"})
+        if code:
+            self.fail(f"{what}: {(err or out).strip()}", rc=code)
+
+    def fail(self, message: str, **more: Any) -> None:
+        """Fail, saying what has been done so far."""
+        self.module.fail_json(msg=message, commands=self.commands, started=self.started, rebuilt=self.rebuilt, **more)
+
+    def pid(self, name: str) -> int:
+        """Return the id of a host's first process, as its LXC monitor tells it; 0 if it does not run."""
+        if not os.path.exists(f"/run/netns/{self.namespace}"):
+            return 0
+        code, out, _err = self.module.run_command(
+            ["nsenter", f"--net=/run/netns/{self.namespace}", "lxc-info", "-P", self.path, "-n", name, "-p", "-H"]
+        )
+        return int(out) if code == 0 and out.strip().isdigit() else 0
+
+    def existing(self) -> list[str]:
+        """Return the hosts this lab has anything of: a directory or a control group."""
+        names = set(os.listdir(self.path)) if os.path.isdir(self.path) else set()
+        for tree in lab_cgroups.trees(self.namespace):
+            names.update(name for name in os.listdir(tree) if os.path.isdir(os.path.join(tree, name)))
+        return sorted(names)
+
+    def as_wanted(self, host: dict[str, Any]) -> bool:
+        """Tell whether a host's disks were made from the wanted root file system with the wanted configuration."""
+        try:
+            with open(os.path.join(self.directory(host["name"]), "config")) as handle:
+                return handle.read() == lxc_config(host, self.directory(host["name"]), self.group(host["name"]))
+        except OSError:
+            return False
+
+    def end(self, name: str) -> None:
+        """End a host's processes and remove its control groups; its disks stay."""
+        left = lab_cgroups.end(self.group(name))
+        if left:
+            self.fail(f"processes of {name} do not end: {sorted(left)}")
+        busy = lab_cgroups.remove(self.group(name))
+        if busy:
+            self.fail(f"control groups of {name} cannot be removed: {busy}")
+
+    def build(self, host: dict[str, Any]) -> None:
+        """Make a host's disks and identity anew. The SSH host key stays what it was: known_hosts goes on being true."""
+        name, directory = host["name"], self.directory(host["name"])
+        for disk in ("upper", "work", "docker", "config"):
+            path = os.path.join(directory, disk)
+            if os.path.isdir(path):
+                shutil.rmtree(path)
+            elif os.path.exists(path):
+                os.unlink(path)
+        for disk in ("upper/etc/ssh", "upper/etc/rc2.d", "docker"):
+            os.makedirs(os.path.join(directory, disk), 0o755, exist_ok=True)
+        key = os.path.join(directory, "ssh_host_ed25519_key")
+        if not os.path.exists(key + ".pub"):
+            if os.path.exists(key):
+                os.unlink(key)
+            self.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", name, "-f", key], f"no host key for {name}")
+        upper = os.path.join(directory, "upper")
+        for suffix in ("", ".pub"):
+            shutil.copy2(key + suffix, os.path.join(upper, "etc/ssh/ssh_host_ed25519_key" + suffix))
+        os.makedirs(os.path.join(upper, "root/.ssh"), 0o700)
+        os.chmod(os.path.join(upper, "root"), 0o700)
+        write(os.path.join(upper, "root/.ssh/authorized_keys"), self.module.params["authorized_key"].strip() + "\n", 0o600)
+        write(os.path.join(upper, "etc/hostname"), name + "\n")
+        write(os.path.join(upper, "etc/hosts"), f"127.0.0.1 localhost\n127.0.1.1 {name}\n::1 localhost\n")
+        identity = hashlib.md5(f"{self.namespace}/{name}/{time.time_ns()}".encode()).hexdigest()
+        write(os.path.join(upper, "etc/machine-id"), identity + "\n")
+        if host["docker"]:
+            os.symlink("../init.d/docker", os.path.join(upper, "etc/rc2.d/S01docker"))
+        # last: a host whose configuration is there is a whole one
+        write(os.path.join(directory, "config"), lxc_config(host, directory, self.group(name)))
+
+    def start(self, host: dict[str, Any]) -> None:
+        """Start a host (0.1 s); it is not well yet when this returns."""
+        name, directory = host["name"], self.directory(host["name"])
+        scratch = os.path.join(directory, "mnt")
+        os.makedirs(scratch, exist_ok=True)
+        log = os.path.join(directory, "lxc.log")
+        self.run(
+            ["nsenter", f"--net=/run/netns/{self.namespace}", "unshare", "--mount", "--propagation", "slave"]
+            + ["sh", "-c", ENTER, "sh", scratch]
+            + ["lxc-start", "-P", self.path, "-n", name, "-f", os.path.join(directory, "config"), "-l", "WARN", "-o", log],
+            f"{name} does not start (see {log})",
+        )
+        self.started.append(name)
+
+    def wait(self, hosts: list[dict[str, Any]], timeout: float) -> dict[str, list[str]]:
+        """Wait until hosts are well; return what is wrong with those that are not, by name."""
+        deadline = time.monotonic() + timeout
+        while True:
+            wrong = {host["name"]: lab_health.ailments(self.pid(host["name"]), host["docker"]) for host in hosts}
+            wrong = {name: ailments for name, ailments in wrong.items() if ailments}
+            if not wrong or time.monotonic() > deadline:
+                return wrong
+            time.sleep(0.1)
+
+    def present(self, hosts: list[dict[str, Any]]) -> None:
+        """Start, heal or rebuild what needs it."""
+        ill = [h for h in hosts if not self.as_wanted(h) or lab_health.ailments(self.pid(h["name"]), h["docker"])]
+        if self.module.check_mode:
+            self.started = [host["name"] for host in ill]
+            return
+        for host in ill:
+            self.end(host["name"])
+            if not self.as_wanted(host):
+                self.build(host)
+            self.start(host)
+        wrong = self.wait(ill, self.module.params["timeout"] / 2)
+        for host in [host for host in ill if host["name"] in wrong]:
+            self.end(host["name"])
+            self.build(host)
+            self.start(host)
+            self.rebuilt.append(host["name"])
+        wrong = self.wait([host for host in ill if host["name"] in wrong], self.module.params["timeout"] / 2)
+        if wrong:
+            self.fail(
+                "hosts are not well: "
+                + "; ".join(f"{name}: {', '.join(ailments)}" for name, ailments in sorted(wrong.items()))
+                + f" (logs: {self.path}/NAME/upper/var/log and {self.path}/NAME/lxc.log)"
+            )
+
+    def absent(self, keep: set[str]) -> None:
+        """Remove every host but those to keep; without any, the lab's own control group as well."""
+        self.removed = [name for name in self.existing() if name not in keep]
+        if self.module.check_mode:
+            return
+        for name in self.removed:
+            self.end(name)
+            if os.path.isdir(self.directory(name)):
+                shutil.rmtree(self.directory(name))
+        if not keep:
+            busy = lab_cgroups.remove(self.namespace)
+            if busy:
+                self.fail(f"control groups cannot be removed: {busy}")
+
+
+def write(path: str, text: str, mode: int = 0o644) -> None:
+    """Write a small file with the given mode."""
+    with open(path, "w") as handle:
+        handle.write(text)
+    os.chmod(path, mode)
+
+
+def main() -> None:
+    """Bring the lab's hosts to the wanted ones."""
+    interface = {"bridge": {"required": True}, "address": {"required": True}, "gateway": {}}
+    host = {
+        "name": {"required": True},
+        "root": {"type": "path", "required": True},
+        "docker": {"type": "bool", "default": True},
+        "interfaces": {"type": "list", "elements": "dict", "required": True, "options": interface},
+    }
+    module = AnsibleModule(
+        argument_spec={
+            "namespace": {"required": True},
+            "path": {"type": "path", "required": True},
+            "authorized_key": {"no_log": False},
+            "timeout": {"type": "int", "default": 60},
+            "hosts": {"type": "list", "elements": "dict", "required": True, "options": host},
+        },
+        supports_check_mode=True,
+    )
+    wanted: list[dict[str, Any]] = module.params["hosts"]
+    if wanted and not module.params["authorized_key"]:
+        module.fail_json(msg="authorized_key is required with hosts: nobody could log in to them")
+    hosts = Hosts(module)
+    hosts.absent(keep={h["name"] for h in wanted})
+    hosts.present(wanted)
+    keys = {}
+    for h in wanted:
+        path = os.path.join(hosts.directory(h["name"]), "ssh_host_ed25519_key.pub")
+        if os.path.exists(path):
+            with open(path) as handle:
+                keys[h["name"]] = " ".join(handle.read().split()[:2])
+    module.exit_json(
+        changed=bool(hosts.started or hosts.removed),
+        started=hosts.started,
+        rebuilt=hosts.rebuilt,
+        removed=hosts.removed,
+        host_keys=keys,
+        commands=hosts.commands,
+    )
+
+
+if __name__ == "__main__":
+    main()
