@@ -253,7 +253,7 @@ def lasting_text(listing: str) -> str:
         collected += line.strip() + " "
         if line.rstrip().endswith("}"):
             inside = collected[collected.index("{") + 1 : collected.rindex("}")]
-            found = sorted(element.strip() for element in inside.split(","))
+            found = sorted(filter(None, (element.strip() for element in inside.split(","))))
             if name not in VOLATILE:
                 kept += ["\t\telements = {", *[f"\t\t\t{element}," for element in found], "\t\t}"]
             collected = None

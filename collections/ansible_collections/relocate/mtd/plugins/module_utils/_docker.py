@@ -1,0 +1,178 @@
+# -*- coding: utf-8 -*-
+# Copyright: (c) 2026, The RELOCATE authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A small client of the Docker Engine API over its unix socket. Standard library only: targets have nothing else.
+
+Paths carry no version: the daemon then speaks its newest, and everything used here has been the same since API 1.25.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+from typing import Any, NamedTuple
+from urllib.parse import quote, urlencode
+
+SOCKET = "/var/run/docker.sock"
+TIMEOUT_S = 60.0
+# dockerd fetches whole images while we wait for the next progress line
+PULL_TIMEOUT_S = 600.0
+
+
+class DockerError(Exception):
+    """The daemon refused (``status`` is HTTP's) or could not be reached (0). The text is the daemon's own sentence."""
+
+    def __init__(self, status: int, message: str) -> None:
+        """Keep the status beside the message."""
+        super().__init__(message)
+        self.status = status
+
+
+class Publication(NamedTuple):
+    """A container's port as its host offers it."""
+
+    host_address: str
+    host_port: int
+    container_port: int
+    protocol: str
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    def __init__(self, path: str, timeout: float) -> None:
+        super().__init__("docker", timeout=timeout)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self._path)
+
+
+class Engine:
+    """The Docker daemon behind a socket. Every method raises :class:`DockerError`."""
+
+    def __init__(self, path: str = SOCKET) -> None:
+        """Speak to the daemon at ``path``; nothing is sent yet."""
+        self._path = path
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        query: dict[str, Any] | None = None,
+        body: Any = None,
+        timeout: float = TIMEOUT_S,
+    ) -> Any:
+        """Return the parsed answer of one request: JSON, a list of JSON lines, or None for an empty one."""
+        target = path + ("?" + urlencode(query) if query else "")
+        connection = _UnixConnection(self._path, timeout)
+        try:
+            headers = {"Content-Type": "application/json"} if body is not None else {}
+            connection.request(method, target, body=None if body is None else json.dumps(body), headers=headers)
+            response = connection.getresponse()
+            text = response.read().decode()
+        except (OSError, http.client.HTTPException) as error:
+            raise DockerError(0, f"Docker does not answer at {self._path}: {error}") from error
+        finally:
+            connection.close()
+        if response.status >= 400:
+            raise DockerError(response.status, _message(text) or f"{method} {path}: status {response.status}")
+        return _parsed(text)
+
+    def _optional(self, path: str) -> Any:
+        try:
+            return self.request("GET", path)
+        except DockerError as error:
+            if error.status == 404:
+                return None
+            raise
+
+    def ping(self) -> None:
+        """Return if the daemon is up."""
+        self.request("GET", "/version", timeout=5.0)
+
+    def info(self) -> dict[str, Any]:
+        """Return ``docker info``."""
+        answer: dict[str, Any] = self.request("GET", "/info")
+        return answer
+
+    def containers(self, everything: bool = True) -> list[dict[str, Any]]:
+        """Return ``docker ps``: short descriptions of all containers, or of those that run (paused ones among them)."""
+        answer: list[dict[str, Any]] = self.request("GET", "/containers/json", {"all": "1" if everything else "0"})
+        return answer
+
+    def container(self, name: str) -> dict[str, Any] | None:
+        """Return ``docker inspect`` of a container, or None if there is none of this name or id."""
+        answer: dict[str, Any] | None = self._optional(f"/containers/{quote(name)}/json")
+        return answer
+
+    def image(self, name: str) -> dict[str, Any] | None:
+        """Return ``docker image inspect`` of an image on this host, or None."""
+        answer: dict[str, Any] | None = self._optional(f"/images/{quote(name)}/json")
+        return answer
+
+    def registered(self, image: str) -> str:
+        """Return the digest that the image's registry has for it; nothing is fetched."""
+        answer = self.request("GET", f"/distribution/{quote(image)}/json")
+        digest: str = answer["Descriptor"]["digest"]
+        return digest
+
+    def pull(self, image: str) -> None:
+        """Fetch an image from its registry."""
+        name, _colon, tag = image.rpartition(":") if ":" in image.rsplit("/", 1)[-1] else (image, ":", "latest")
+        lines = self.request("POST", "/images/create", {"fromImage": name, "tag": tag}, timeout=PULL_TIMEOUT_S)
+        for line in lines if isinstance(lines, list) else [lines]:
+            if line and "error" in line:  # the status was sent, as 200, before the fetching began
+                raise DockerError(500, line["error"])
+
+    def create(self, name: str, specification: dict[str, Any]) -> str:
+        """Create a container and return its id."""
+        answer = self.request("POST", "/containers/create", {"name": name}, specification)
+        identifier: str = answer["Id"]
+        return identifier
+
+    def start(self, identifier: str) -> None:
+        """Start a container; one that runs stays as it is."""
+        self.request("POST", f"/containers/{quote(identifier)}/start")
+
+    def remove(self, identifier: str) -> None:
+        """Stop a container at once and remove it with its anonymous volumes."""
+        self.request("DELETE", f"/containers/{quote(identifier)}", {"force": "1", "v": "1"})
+
+
+def _message(text: str) -> str:
+    try:
+        return str(json.loads(text)["message"]).strip()
+    except (ValueError, KeyError, TypeError):
+        return text.strip()
+
+
+def _parsed(text: str) -> Any:
+    if not text.strip():
+        return None
+    try:
+        return json.loads(text)
+    except ValueError:
+        pass
+    try:
+        return [json.loads(line) for line in text.splitlines() if line.strip()]
+    except ValueError:
+        return text
+
+
+def publications(short: dict[str, Any]) -> list[Publication]:
+    """Return what a container of :meth:`Engine.containers` offers through its host, IPv4 only, without repetition."""
+    found = {
+        Publication(port.get("IP", "0.0.0.0"), port["PublicPort"], port["PrivatePort"], port["Type"])
+        for port in short.get("Ports") or []
+        if "PublicPort" in port and ":" not in port.get("IP", "")
+    }
+    return sorted(found)
+
+
+def address(inspected: dict[str, Any]) -> str | None:
+    """Return the IPv4 address of a container, or None. Docker 28 no longer has ``NetworkSettings.IPAddress``."""
+    networks = (inspected.get("NetworkSettings") or {}).get("Networks") or {}
+    return next((network["IPAddress"] for network in networks.values() if network.get("IPAddress")), None)

@@ -1,0 +1,285 @@
+#!/usr/bin/python
+# -*- coding: utf-8 -*-
+# Copyright: (c) 2026, The RELOCATE authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: edge_gateway
+short_description: The packet rules of the gateway in front of a fleet of Docker hosts
+version_added: "0.1.0"
+author:
+  - The RELOCATE authors (@relocate)
+description:
+  - Ensures the nftables table C(ip relocate), which sends virtual service addresses to the hosts that run the services
+    and can hold a service's packets while its container moves from one host to another.
+  - Changes the table in one transaction. Services and packets under way stay as they are.
+  - Where the kernel's nftables cannot queue packets, the queueing rules go into a chain C(RELOCATE) of the iptables
+    table C(raw); the kernel is asked, not its version.
+  - Switches IPv4 forwarding on. O(state=absent) leaves it on, because others may need it by then.
+  - Touches no table, chain or rule of anybody else.
+options:
+  outside_interface:
+    description:
+      - The network interface towards the outside world, which carries the virtual service addresses.
+      - Required with O(state=present).
+    type: str
+  fleet_network:
+    description:
+      - The network of the hosts behind the edge, in CIDR notation.
+      - Required with O(state=present).
+    type: str
+  egress_address:
+    description:
+      - The source address that connections of the fleet get when they leave by O(outside_interface).
+      - Required with O(state=present).
+    type: str
+  state:
+    description:
+      - V(present) makes the table or brings it back to its shape.
+      - V(absent) removes it, and with it every service that is published on this edge.
+    type: str
+    choices: [present, absent]
+    default: present
+notes:
+  - A table whose maps or chains are of another shape (an older version's) is replaced in one transaction that keeps the
+    services. That is refused while a relocation holds packets.
+seealso:
+  - module: relocate.mtd.nat_service
+extends_documentation_fragment:
+  - relocate.mtd.attributes
+  - relocate.mtd.attributes.edge_state
+"""
+
+EXAMPLES = r"""
+- name: The edge between the fleet and the outside world
+  relocate.mtd.edge_gateway:
+    outside_interface: eth1
+    fleet_network: 10.77.0.0/24
+    egress_address: 10.88.0.100
+
+- name: No edge any more
+  relocate.mtd.edge_gateway:
+    state: absent
+"""
+
+RETURN = r"""
+queueing:
+  description: Who queues held packets on this kernel, V(nftables) or V(iptables).
+  returned: with O(state=present)
+  type: str
+  sample: nftables
+services:
+  description: The services published on this edge after the run.
+  returned: success
+  type: list
+  elements: dict
+  sample:
+    - name: counter
+      protocol: tcp
+      virtual_address: 10.88.0.100
+      virtual_port: 7000
+      host_address: 10.77.0.11
+      host_port: 7000
+commands:
+  description: The commands that were run, with their input.
+  returned: always
+  type: list
+  elements: str
+timings_ns:
+  description: Nanoseconds spent changing the rules.
+  returned: always
+  type: dict
+"""
+
+import ipaddress
+import os
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.relocate.mtd.plugins.module_utils import _edge_table as edge_table
+from ansible_collections.relocate.mtd.plugins.module_utils._commands import Commands, read_text
+from ansible_collections.relocate.mtd.plugins.module_utils._nft import STATE_DIRECTORY, EdgeTable
+
+FORWARDING = "/proc/sys/net/ipv4/ip_forward"
+
+
+def verdict(current: dict[str, Any] | None, wanted: dict[str, Any]) -> str:
+    """Return what the table needs: ``create``, ``replace`` (headers differ), ``update`` (rules differ) or ``nothing``.
+
+    Both are ``nft -j list table`` documents; ``current`` is None where there is no table.
+    """
+    if current is None:
+        return "create"
+    if edge_table.headers(current) != edge_table.headers(wanted):
+        have, want = edge_table.headers(current), edge_table.headers(wanted)
+        missing_only = all(want.get(name) == header for name, header in have.items())
+        return "update" if missing_only else "replace"
+    return "nothing" if edge_table.rules(current) == edge_table.rules(wanted) else "update"
+
+
+def as_dicts(services: list[edge_table.Service]) -> list[dict[str, Any]]:
+    """Return services as a result shows them."""
+    return [service._asdict() for service in services]
+
+
+class Edge:
+    """One run of the module."""
+
+    def __init__(self, module: AnsibleModule) -> None:
+        """Take the parameters; touch nothing."""
+        self.module = module
+        self.commands = Commands(module)
+        self.table = EdgeTable(self.commands, module.params["state_directory"])
+        self.changed = False
+
+    def gateway(self) -> edge_table.Gateway:
+        """Return the parameters, checked."""
+        params = self.module.params
+        try:
+            network = str(ipaddress.IPv4Network(params["fleet_network"]))
+            egress = str(ipaddress.IPv4Address(params["egress_address"]))
+        except ValueError as error:
+            self.commands.fail(f"the edge's settings are not usable: {error}")
+        interface = params["outside_interface"]
+        if not os.path.isdir(os.path.join("/sys/class/net", interface)):
+            self.commands.fail(f"this host has no network interface {interface!r} (outside_interface)")
+        return edge_table.Gateway(interface, network, egress)
+
+    def raw_lines(self) -> list[str] | None:
+        """Return the rules of iptables' table raw that are ours; None without iptables."""
+        if self.module.get_bin_path("iptables", opt_dirs=["/usr/sbin", "/sbin"]) is None:
+            return None
+        _rc, out, _err = self.commands.run(["iptables", "-t", "raw", "-S"], what="reading iptables' table raw")
+        ours = {f"-N {edge_table.RAW_CHAIN}", edge_table.RAW_JUMP}
+        return [line for line in out.splitlines() if line in ours or line.startswith(f"-A {edge_table.RAW_CHAIN} ")]
+
+    def present(self) -> dict[str, Any]:
+        """Ensure table, queue rules and forwarding; return the result."""
+        gateway = self.gateway()
+        nft_queue = self.table.kernel_queues()
+        before = self.table.listing()
+        current = self.table.document()
+        wanted, _listing = self.table.rendered(edge_table.table_text(gateway, nft_queue))
+        services = edge_table.services(current) if current else []
+        need = verdict(current, wanted)
+        if need == "replace" and current is not None:
+            busy = [name for name in edge_table.VOLATILE if edge_table.elements(current, name)]
+            if busy:
+                self.commands.fail(
+                    "the edge's table has an old shape and cannot be replaced while a relocation is under way "
+                    f"(elements in {', '.join(busy)}); try again when it is over"
+                )
+            text = edge_table.replace_text(gateway, nft_queue, services)
+        else:
+            text = edge_table.update_text(gateway, nft_queue, edge_table.rules(current) if current else ())
+        if need != "nothing":
+            self.changed = True
+            if not self.module.check_mode:
+                self.table.apply(text, "setting up the edge's table")
+            _document, after = self.table.rendered(edge_table.table_text(gateway, nft_queue, services))
+            after = edge_table.lasting_text(after)
+        else:
+            after = before
+        before_raw, after_raw = self.ensure_raw(nft_queue)
+        self.ensure_boot_files(after if self.module.check_mode else self.table.listing(), nft_queue)
+        self.ensure_forwarding()
+        return {
+            "queueing": "nftables" if nft_queue else "iptables",
+            "services": as_dicts(services),
+            "diff": {"before": before + before_raw, "after": after + after_raw},
+        }
+
+    def ensure_raw(self, nft_queue: bool) -> tuple[str, str]:
+        """Ensure the iptables chain where nftables cannot queue, and nowhere else. Return (before, after)."""
+        lines = self.raw_lines()
+        if lines is None:
+            if not nft_queue:
+                self.commands.fail(
+                    "nftables on this kernel cannot queue packets and there is no iptables; install iptables"
+                )
+            return "", ""
+        jumps = lines.count(edge_table.RAW_JUMP)
+        exists = f"-N {edge_table.RAW_CHAIN}" in lines
+        rules = [line for line in lines if line.startswith(f"-A {edge_table.RAW_CHAIN} ")]
+        wanted = [] if nft_queue else [f"-N {edge_table.RAW_CHAIN}", edge_table.RAW_JUMP, *edge_table.raw_chain()]
+        text = None
+        if nft_queue and exists:
+            text = edge_table.raw_removal_text(jumps)
+        elif not nft_queue and (rules != edge_table.raw_chain() or jumps == 0):
+            text = edge_table.raw_text(with_jump=jumps == 0)
+        if text is None:
+            return "", ""
+        self.changed = True
+        if not self.module.check_mode:
+            self.commands.run(
+                ["iptables-restore", "--noflush"], stdin=text, what="setting up the queues in iptables", label="apply"
+            )
+        return "".join(f"{line}\n" for line in lines), "".join(f"{line}\n" for line in wanted)
+
+    def ensure_boot_files(self, listing: str, nft_queue: bool) -> None:
+        """Keep on disk what the next boot loads."""
+        raw = "" if nft_queue else edge_table.raw_text(with_jump=True)
+        if self.table.boot_file_differs(listing):
+            self.changed = True
+            if not self.module.check_mode:
+                self.table.write_boot_file(listing)
+        if (read_text(self.table.raw_file) or "") != raw:
+            self.changed = True
+            if not self.module.check_mode:
+                self.table.write_raw_file(raw)
+
+    def ensure_forwarding(self) -> None:
+        """Switch IPv4 forwarding on."""
+        if (read_text(FORWARDING) or "").strip() == "1":
+            return
+        self.changed = True
+        if not self.module.check_mode:
+            with open(FORWARDING, "w", encoding="ascii") as stream:
+                stream.write("1")
+
+    def absent(self) -> dict[str, Any]:
+        """Remove what is ours; return the result."""
+        before = self.table.listing()
+        if before:
+            self.changed = True
+            if not self.module.check_mode:
+                self.table.apply(f"delete table {edge_table.FAMILY} {edge_table.TABLE}\n", "removing the edge's table")
+        lines = self.raw_lines() or []
+        if f"-N {edge_table.RAW_CHAIN}" in lines:
+            self.changed = True
+            if not self.module.check_mode:
+                text = edge_table.raw_removal_text(lines.count(edge_table.RAW_JUMP))
+                self.commands.run(
+                    ["iptables-restore", "--noflush"], stdin=text, what="removing the queues from iptables"
+                )
+        for path in (self.table.boot_file, self.table.raw_file):
+            if os.path.exists(path):
+                self.changed = True
+                if not self.module.check_mode:
+                    os.unlink(path)
+        return {"services": [], "diff": {"before": before + "".join(f"{line}\n" for line in lines), "after": ""}}
+
+
+def main() -> None:
+    """Entry point."""
+    module = AnsibleModule(
+        argument_spec={
+            "outside_interface": {"type": "str"},
+            "fleet_network": {"type": "str"},
+            "egress_address": {"type": "str"},
+            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+            "state_directory": {"type": "path", "default": STATE_DIRECTORY},
+        },
+        required_if=[("state", "present", ("outside_interface", "fleet_network", "egress_address"))],
+        supports_check_mode=True,
+    )
+    edge = Edge(module)
+    result = edge.present() if module.params["state"] == "present" else edge.absent()
+    module.exit_json(changed=edge.changed, commands=edge.commands.ran, timings_ns=edge.commands.timings_ns, **result)
+
+
+if __name__ == "__main__":
+    main()

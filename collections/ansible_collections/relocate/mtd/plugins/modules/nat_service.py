@@ -1,0 +1,205 @@
+#!/usr/bin/python
+# -*- coding: utf-8 -*-
+# Copyright: (c) 2026, The RELOCATE authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: nat_service
+short_description: A virtual address and port on the edge that leads to a port of a host
+version_added: "0.1.0"
+author:
+  - The RELOCATE authors (@relocate)
+description:
+  - Publishes a service under a virtual address and port, which stay the same wherever the service's container runs.
+  - A service is one element of a map in the nftables table C(ip relocate). Its owner is written beside it, so that no
+    service can take another's address by accident.
+  - A changed host is one transaction; there is no moment without a destination.
+  - New connections follow at once. Those that are established keep the host they have; moving them is what
+    M(relocate.mtd.container_relocate) is for.
+options:
+  name:
+    description: The owner of the service, usually the name of its container.
+    type: str
+    required: true
+  virtual_address:
+    description: The IPv4 address the outside world knows.
+    type: str
+    required: true
+  virtual_port:
+    description: The port the outside world knows.
+    type: int
+    required: true
+  protocol:
+    description: The transport protocol.
+    type: str
+    choices: [tcp, udp]
+    default: tcp
+  host_address:
+    description:
+      - The IPv4 address of the host that runs the service.
+      - Required with O(state=present).
+    type: str
+  host_port:
+    description:
+      - The port of the host.
+      - If not given, it is O(virtual_port).
+    type: int
+  state:
+    description:
+      - V(present) publishes the service or leads it to another host.
+      - V(absent) withdraws it. Somebody else's service at this address is not withdrawn, and does not count as present.
+    type: str
+    choices: [present, absent]
+    default: present
+notes:
+  - The table is made, with the same definition that M(relocate.mtd.edge_gateway) has, if it is missing.
+seealso:
+  - module: relocate.mtd.edge_gateway
+  - module: relocate.mtd.nat_service_info
+extends_documentation_fragment:
+  - relocate.mtd.attributes
+  - relocate.mtd.attributes.edge_state
+"""
+
+EXAMPLES = r"""
+- name: The counter is reached at 10.88.0.100:7000 and runs on host1
+  relocate.mtd.nat_service:
+    name: counter
+    virtual_address: 10.88.0.100
+    virtual_port: 7000
+    host_address: 10.77.0.11
+
+- name: It is not reached any more
+  relocate.mtd.nat_service:
+    name: counter
+    virtual_address: 10.88.0.100
+    virtual_port: 7000
+    state: absent
+"""
+
+RETURN = r"""
+before:
+  description: The service as it was; empty if there was none.
+  returned: success
+  type: dict
+  sample: {}
+after:
+  description: The service as it is, or in check mode would be; empty if there is none.
+  returned: success
+  type: dict
+  sample:
+    name: counter
+    protocol: tcp
+    virtual_address: 10.88.0.100
+    virtual_port: 7000
+    host_address: 10.77.0.11
+    host_port: 7000
+commands:
+  description: The commands that were run, with their input.
+  returned: always
+  type: list
+  elements: str
+timings_ns:
+  description: Nanoseconds spent changing the rules.
+  returned: always
+  type: dict
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.relocate.mtd.plugins.module_utils import _edge_table as edge_table
+from ansible_collections.relocate.mtd.plugins.module_utils._commands import Commands
+from ansible_collections.relocate.mtd.plugins.module_utils._nft import STATE_DIRECTORY, EdgeTable
+
+
+def transaction(current: edge_table.Service | None, wanted: edge_table.Service | None) -> str:
+    """Return the nft transaction that leads from one element to the other; empty if they are the same."""
+    if current == wanted:
+        return ""
+    text = edge_table.delete_service(current) if current else ""
+    return text + (edge_table.add_service(wanted) if wanted else "")
+
+
+def at(services: list[edge_table.Service], key: str) -> edge_table.Service | None:
+    """Return the service that owns a virtual address and port, or None."""
+    return next((service for service in services if service.key == key), None)
+
+
+def wanted_service(module: AnsibleModule, commands: Commands) -> edge_table.Service:
+    """Return the parameters as a service, checked (the host's are those of nobody with O(state=absent))."""
+    params = module.params
+    service = edge_table.Service(
+        name=params["name"],
+        protocol=params["protocol"],
+        virtual_address=params["virtual_address"],
+        virtual_port=params["virtual_port"],
+        host_address=params["host_address"] or "0.0.0.0",
+        host_port=params["host_port"] or params["virtual_port"],
+    )
+    try:
+        edge_table.add_service(service)
+    except ValueError as error:
+        commands.fail(f"service {params['name']!r} cannot be published: {error}")
+    return service
+
+
+def main() -> None:
+    """Entry point."""
+    module = AnsibleModule(
+        argument_spec={
+            "name": {"type": "str", "required": True},
+            "virtual_address": {"type": "str", "required": True},
+            "virtual_port": {"type": "int", "required": True},
+            "protocol": {"type": "str", "choices": ["tcp", "udp"], "default": "tcp"},
+            "host_address": {"type": "str"},
+            "host_port": {"type": "int"},
+            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+            "state_directory": {"type": "path", "default": STATE_DIRECTORY},
+        },
+        required_if=[("state", "present", ("host_address",))],
+        supports_check_mode=True,
+    )
+    commands = Commands(module)
+    table = EdgeTable(commands, module.params["state_directory"])
+    present = module.params["state"] == "present"
+    service = wanted_service(module, commands)
+
+    document = table.document()
+    current = at(edge_table.services(document), service.key) if document else None
+    if current is not None and current.name != service.name:
+        if present:
+            commands.fail(
+                f"{service.virtual} already belongs to service {current.name!r}, which it leads to "
+                f"{current.host_address}:{current.host_port}; choose another address or port for {service.name!r}"
+            )
+        current = None
+    wanted = service if present else None
+
+    text = transaction(current, wanted)
+    changed = bool(text)
+    if text and not module.check_mode:
+        if document is None:
+            text = edge_table.table_text(None, table.kernel_queues()) + text
+        table.apply(text, f"changing service {service.name!r}")
+    if document is not None or text:
+        listing = table.listing()
+        if not (module.check_mode and text) and table.boot_file_differs(listing):
+            changed = True
+            if not module.check_mode:
+                table.write_boot_file(listing)
+
+    before, after = (each._asdict() if each else {} for each in (current, wanted))
+    module.exit_json(
+        changed=changed,
+        before=before,
+        after=after,
+        diff={"before": before, "after": after},
+        commands=commands.ran,
+        timings_ns=commands.timings_ns,
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,95 @@
+#!/usr/bin/python
+# -*- coding: utf-8 -*-
+# Copyright: (c) 2026, The RELOCATE authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: nat_service_info
+short_description: Lists the services published on the edge
+version_added: "0.1.0"
+author:
+  - The RELOCATE authors (@relocate)
+description:
+  - Reads the services from the nftables table C(ip relocate), which is what packets obey.
+options:
+  name:
+    description: Only the services of this owner.
+    type: str
+seealso:
+  - module: relocate.mtd.nat_service
+extends_documentation_fragment:
+  - relocate.mtd.attributes.info
+"""
+
+EXAMPLES = r"""
+- name: Everything that is published
+  relocate.mtd.nat_service_info:
+  register: edge
+
+- name: Where the counter is
+  ansible.builtin.debug:
+    msg: "{{ edge.services | selectattr('name', 'equalto', 'counter') | map(attribute='host_address') }}"
+"""
+
+RETURN = r"""
+table:
+  description: Whether the edge has the table at all.
+  returned: success
+  type: bool
+services:
+  description: The services, by virtual address, port and protocol.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    name:
+      description: The owner.
+      type: str
+    protocol:
+      description: V(tcp) or V(udp).
+      type: str
+    virtual_address:
+      description: The address the outside world knows.
+      type: str
+    virtual_port:
+      description: The port the outside world knows.
+      type: int
+    host_address:
+      description: The host that runs the service.
+      type: str
+    host_port:
+      description: The port of the host.
+      type: int
+commands:
+  description: The commands that were run.
+  returned: always
+  type: list
+  elements: str
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.relocate.mtd.plugins.module_utils import _edge_table as edge_table
+from ansible_collections.relocate.mtd.plugins.module_utils._commands import Commands
+from ansible_collections.relocate.mtd.plugins.module_utils._nft import STATE_DIRECTORY, EdgeTable
+
+
+def main() -> None:
+    """Entry point."""
+    module = AnsibleModule(argument_spec={"name": {"type": "str"}}, supports_check_mode=True)
+    commands = Commands(module)
+    document = EdgeTable(commands, STATE_DIRECTORY).document()
+    services = edge_table.services(document) if document else []
+    owner = module.params["name"]
+    module.exit_json(
+        changed=False,
+        table=document is not None,
+        services=[service._asdict() for service in services if owner in (None, service.name)],
+        commands=commands.ran,
+    )
+
+
+if __name__ == "__main__":
+    main()
