@@ -1,0 +1,11 @@
+# Copyright (c) 2026 The RELOCATE authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The proxy: one program, three parts (source, destination, edge), that carries one container from host to host.
+
+It is installed on every host, started for one relocation and gone after it. Everything that costs time (interpreters, TLS
+handshakes, image pulls, the gated ``docker start``) is done before the first packet is held; from the hold to the release
+no program of ours starts except CRIU. The parts decide between themselves: whoever started them may die meanwhile.
+
+Reading order: ``states`` (the protocol in one page), ``edge`` (the coordinator), ``source``, ``destination``, ``keeper``.
+Standard library only; ``pycriu`` (the distribution's package beside CRIU) on hosts that run containers.
+"""

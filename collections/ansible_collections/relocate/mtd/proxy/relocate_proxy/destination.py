@@ -1,0 +1,301 @@
+# Copyright (c) 2026 The RELOCATE authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The destination's part: makes the container, starts it up to the gate, receives, restores, runs it on commit."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import threading
+import time
+
+from ansible_collections.relocate.mtd.plugins.module_utils._docker import DockerError, Engine
+
+from . import paths
+from .channel import Channel
+from .conntrack import Conntrack
+from .flows import Flow, forget_on_destination, place_on_destination
+from .gate import Gate, GateFailed
+from .journal import Journal
+from .part import Part
+from .source import remove_container, set_restart_policy
+from .states import State
+from .transfer import Receiver
+
+GATE_SECONDS = 60.0
+RESTORE_SECONDS = 120.0
+STOP_SECONDS = 20.0
+START_SECONDS = 3600.0  # `docker start` lasts as long as the gate: a first copy of a large layer is part of it
+
+
+class Destination(Part):
+    """The host that the container comes to."""
+
+    name = "destination"
+
+    def __init__(self, specification: dict, journal: Journal) -> None:
+        self.docker = Engine()
+        super().__init__(specification, journal)
+        self.images = paths.private_directory(f"{self.directory}/images")
+        self.work = paths.private_directory(f"{self.directory}/work")
+        self.conntrack = Conntrack()
+        self.container_id = ""
+        self.document: dict = {}
+        self.address = ""
+        self.gate: Gate | None = None
+        self.placed: list[Flow] = []
+        self._start: threading.Thread | None = None
+        self._start_error = ""
+        self.journal.record(State.STAGING)
+
+    # -- before anything is frozen ----------------------------------------------------------------------------------
+
+    def on_stage(self, message: dict) -> None:
+        """Pull the image if it is missing, create the container, start it: ``docker start`` blocks at the gate."""
+        self.document = document = message["document"]
+        self._need_image(document["image"])
+        self.container_id = self.docker.create(document["name"], document["create"])
+        self.journal.record(State.STAGING, container_id=self.container_id, container=document["name"])
+        self._write_restore_options(document["masked"])
+        Gate.expect_container(self.container_id, self.directory)
+        self._start = threading.Thread(target=self._docker_start, daemon=True)
+        self._start.start()
+        self.gate = Gate(self.container_id)
+        try:
+            self.gate.attach(GATE_SECONDS)
+            gated = self.gate.expect("gated", GATE_SECONDS)
+        except (GateFailed, TimeoutError) as error:
+            self._start.join(1.0)
+            raise RuntimeError(f"docker start failed on the destination: {self._start_error or error}") from error
+        self.root = gated["root"]
+        self.address = self._plugged_address()
+        self.journal.record(State.GATED, address=self.address)
+        self.say("gated", address=self.address, container_id=self.container_id)
+
+    def _need_image(self, reference: str) -> None:
+        if self.docker.image(reference) is None:
+            self.docker.pull(reference)
+
+    def _docker_start(self) -> None:
+        try:
+            Engine().request("POST", f"/containers/{self.container_id}/start", timeout=START_SECONDS)
+        except (DockerError, OSError) as error:
+            self._start_error = str(error)
+
+    def _plugged_address(self) -> str:
+        """Return the address that Docker gave the container; ``inspect`` of a gated container would block."""
+        for network in self.docker.request("GET", "/networks"):
+            details = self.docker.request("GET", f"/networks/{network['Id']}")
+            entry = (details.get("Containers") or {}).get(self.container_id)
+            if entry and entry.get("IPv4Address"):
+                return entry["IPv4Address"].partition("/")[0]
+        raise LookupError("Docker plugged no network into the container at the destination")
+
+    def _write_restore_options(self, masked: list[str]) -> None:
+        """CRIU reads ``$HOME/.criu/default.conf``, also below runc: what runc has no option for goes there."""
+        directory = paths.private_directory(f"{self.directory}/home/.criu")
+        with open(f"{directory}/default.conf", "w", encoding="ascii") as file:
+            file.write("network-lock skip\n")
+            file.writelines(f"external mnt[{path}]:{paths.EMPTY}\n" for path in masked)
+        self._make_empty()
+
+    @staticmethod
+    def _make_empty() -> None:
+        """The empty directory that stands for everything the runtime hides: read-only, and a tmpfs like runc's own."""
+        os.makedirs(paths.EMPTY, exist_ok=True)
+        if not os.path.ismount(paths.EMPTY):
+            subprocess.run(["mount", "-t", "tmpfs", "-o", "ro,size=4k,mode=755", "relocate", paths.EMPTY], check=True)
+
+    # -- receiving --------------------------------------------------------------------------------------------------
+
+    def accept_other(self, channel: Channel) -> None:
+        """The source connects while the edge's channel is open as well: see :meth:`serve`."""
+        if channel.peer != "source":
+            channel.close()
+            return
+        threading.Thread(target=self._receive, args=(channel,), daemon=True).start()
+
+    def await_edge(self) -> Channel:
+        """Return the edge's channel, and go on accepting the source's in the background."""
+        edge = super().await_edge()
+        threading.Thread(target=self._accept_source, daemon=True).start()
+        return edge
+
+    def _accept_source(self) -> None:
+        while not self.finished:
+            try:
+                channel = self.listener.accept(None)
+            except OSError:
+                return
+            self.accept_other(channel)
+            return
+
+    def _receive(self, channel: Channel) -> None:
+        """First copy, then delta and image, then restore: the gate opens the moment the last byte is here."""
+        try:
+            receiver = Receiver(channel, self.root, self._log_path(), self.images)
+            receiver.receive()
+            channel.send("stored")
+            receiver.receive()
+            self.clock("received")
+            self._restore()
+        except Exception as error:
+            if not self.finished:
+                try:
+                    self.say("failed", reason=str(error) or type(error).__name__)
+                except OSError:
+                    pass
+        finally:
+            channel.close()
+
+    def _log_path(self) -> str:
+        root = self.docker.info()["DockerRootDir"]
+        return f"{root}/containers/{self.container_id}/{self.container_id}-json.log"
+
+    def _restore(self) -> None:
+        assert self.gate is not None
+        self.journal.record(State.RESTORING)
+        self.gate.say("restore", images=self.images, work=self.work, home=f"{self.directory}/home")
+        try:
+            self.gate.expect("prepared", RESTORE_SECONDS)
+        except GateFailed as error:
+            raise RuntimeError(f"CRIU could not restore the container: {self._criu_words() or error}") from error
+        self.clock("prepared")
+        self.journal.record(State.PREPARED)
+        self.say("prepared")
+
+    def _criu_words(self) -> str:
+        try:
+            with open(f"{self.work}/restore.log", encoding="utf-8", errors="replace") as file:
+                errors = [line.partition(") ")[2].strip() for line in file if "Error" in line]
+        except OSError:
+            return ""
+        return errors[0] if errors else ""
+
+    def on_place(self, message: dict) -> None:
+        """Place the connection tracking entries of the flows, while the image is on its way."""
+        host = self.specification["listen"]
+        for document in message["flows"]:
+            self.placed.append(place_on_destination(self.conntrack, Flow.read(document), host, self.address))
+        self.say("placed", flows=[flow.document() for flow in self.placed])
+
+    # -- the verdict ------------------------------------------------------------------------------------------------
+
+    def on_commit(self, _: dict) -> None:
+        """The copy may run. Idempotent: a restarted edge says it again."""
+        assert self.gate is not None
+        if self.journal.state is State.PREPARED:
+            self.journal.record(State.COMMITTED)
+            self.gate.say("commit")
+            try:
+                self.gate.expect("running", RESTORE_SECONDS)
+            except GateFailed as error:
+                raise RuntimeError(
+                    f"the copy died while it was being resumed: {self._criu_words() or error}"
+                ) from error
+            self.clock("running")
+        self.say("running", address=self.address)
+
+    def on_finish(self, _: dict) -> None:
+        """The source is gone: the container is Docker's again, with the restart policy it came with."""
+        if self._start is not None:
+            self._start.join(STOP_SECONDS)
+        Gate.forget(self.container_id)
+        policy = self.document["restart_policy"]
+        if policy.get("Name") not in ("", "no"):
+            set_restart_policy(self.docker, self.container_id, policy)
+        timings = {"restore": self.span("received", "prepared"), "resume": self.span("prepared", "running")}
+        self.close(State.DONE)
+        self.say("finished", timings_ns=timings)
+
+    def roll_back(self, reason: str) -> None:
+        """Cancel the gated start and remove the container and every trace of it."""
+        self.finished = True
+        if self.gate is not None:
+            try:
+                self.gate.say("cancel", reason=reason)
+            except OSError:
+                pass
+            if self._start is not None:
+                self._start.join(STOP_SECONDS)  # `rm` of a container that is being started would block
+        for flow in self.placed:
+            forget_on_destination(self.conntrack, flow)
+        discard(self.docker, self.container_id)
+        self.close(State.ROLLED_BACK, reason=reason)
+        if self.edge is not None:
+            try:
+                self.say("rolled_back")
+            except OSError:
+                pass
+
+
+def discard(docker: Engine, container_id: str) -> None:
+    """Remove a container that never ran."""
+    if container_id:
+        Gate.forget(container_id)
+        remove_container(docker, container_id)
+
+
+def resume(specification: dict, journal: Journal) -> None:
+    """After this process was killed: before PREPARED cancel; after it, wait for the verdict like before."""
+    container_id = journal.facts.get("container_id", "")
+    if journal.state in (State.PREPARED, State.COMMITTED):
+        _Waiting(specification, journal).serve()
+        return
+    cancel_gate(container_id, "the destination's proxy was killed")
+    discard(Engine(), container_id)
+    journal.record(State.ROLLED_BACK, reason="the destination's proxy was killed before the copy was complete")
+
+
+def cancel_gate(container_id: str, reason: str) -> None:
+    """Make the keeper of a container give up, if there is one, and wait until its start has ended."""
+    if not container_id or not os.path.exists(paths.gate(container_id)):
+        return
+    gate = Gate(container_id)
+    try:
+        gate.attach(1.0)
+        gate.say("cancel", reason=reason)
+        gate.expect("cancelled", STOP_SECONDS)
+    except (OSError, GateFailed):
+        pass
+    finally:
+        gate.close()
+    deadline = time.monotonic() + STOP_SECONDS
+    while os.path.exists(paths.gate(container_id)) and time.monotonic() < deadline:
+        time.sleep(0.02)
+
+
+class _Waiting(Part):
+    """A restarted destination whose copy is restored and waits in the keeper for the verdict."""
+
+    name = "destination"
+
+    def __init__(self, specification: dict, journal: Journal) -> None:
+        super().__init__(specification, journal)
+        self.docker = Engine()
+        self.container_id: str = journal.facts["container_id"]
+
+    def on_commit(self, _: dict) -> None:
+        """The copy may run, if it does not yet."""
+        self.journal.record(State.COMMITTED)
+        if os.path.exists(paths.gate(self.container_id)):
+            gate = Gate(self.container_id)
+            gate.attach(1.0)
+            gate.say("commit")
+            gate.expect("running", RESTORE_SECONDS)
+            gate.close()
+        self.say("running", address=self.journal.facts.get("address", ""))
+
+    def on_finish(self, _: dict) -> None:
+        """The source is gone."""
+        Gate.forget(self.container_id)
+        self.close(State.DONE)
+        self.say("finished", timings_ns={})
+
+    def roll_back(self, reason: str) -> None:
+        """The source runs on."""
+        cancel_gate(self.container_id, reason)
+        discard(self.docker, self.container_id)
+        self.close(State.ROLLED_BACK, reason=reason)
+        if self.edge is not None:
+            self.say("rolled_back")

@@ -1,0 +1,196 @@
+# Copyright (c) 2026 The RELOCATE authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which connection tracking entries make a connection survive the move of one of its ends.
+
+An *ingress* flow was opened by a client towards the virtual address; an *egress* flow by the container towards the outside.
+With VIP the virtual (or egress) address, S and D the source and destination hosts, c and c' the container's old and new
+address::
+
+    ingress   edge:        client -> VIP:port     destination NAT  D:host_port
+              destination: client -> D:host_port  destination NAT  c':container_port
+    egress    edge:        D:Q' -> remote         source NAT       VIP:V      (V as before: the remote must see no change)
+              destination: c':port -> remote      source NAT       D:Q'       (Q' any free port; the old one may be taken)
+
+On the source host the entries stay as they are until the container is removed there: rollback needs them.
+"""
+
+from __future__ import annotations
+
+import errno
+import random
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
+
+from .conntrack import Conntrack, Endpoint, Entry
+
+INGRESS, EGRESS, INNER = "ingress", "egress", "inner"
+PORT_ATTEMPTS = 64
+
+
+@dataclass(frozen=True)
+class Connection:
+    """One connected socket of the container: its own end (as before the move) and the peer's."""
+
+    protocol: str
+    local: Endpoint
+    remote: Endpoint
+
+    def document(self) -> dict:
+        """Return it as JSON-ready data; :meth:`read` is the way back."""
+        return asdict(self)
+
+    @classmethod
+    def read(cls, document: dict) -> Connection:
+        """Rebuild one from :meth:`document`."""
+        return cls(document["protocol"], Endpoint(**document["local"]), Endpoint(**document["remote"]))
+
+
+@dataclass(frozen=True)
+class Flow:
+    """One connection that has to survive.
+
+    ``local`` is the container's end (its address is the old one), ``remote`` the peer's, ``host`` what the outside of the
+    source host sees of the container (published port, or masqueraded port), ``virtual`` what the peer sees.
+    """
+
+    direction: str
+    protocol: str
+    local: Endpoint
+    remote: Endpoint
+    host: Endpoint
+    virtual: Endpoint | None = None
+
+    def document(self) -> dict:
+        """Return it as JSON-ready data."""
+        return asdict(self)
+
+    @classmethod
+    def read(cls, document: dict) -> Flow:
+        """Rebuild one from :meth:`document`."""
+        ends = {name: Endpoint(**document[name]) for name in ("local", "remote", "host")}
+        virtual = Endpoint(**document["virtual"]) if document.get("virtual") else None
+        return cls(document["direction"], document["protocol"], virtual=virtual, **ends)
+
+    def __str__(self) -> str:
+        arrow = "<-" if self.direction == INGRESS else "->"
+        return f"{self.protocol} {self.local} {arrow} {self.remote}"
+
+
+class UntrackedFlow(RuntimeError):
+    """A connection does not pass where its NAT could be changed: it would be cut by the move."""
+
+
+def is_inner(connection: Connection, own_address: str) -> bool:
+    """Whether both ends are inside the container: it moves as a whole, nobody has to be told."""
+    remote = connection.remote.address
+    return remote == own_address or remote.startswith("127.") or remote == "::1"
+
+
+def on_source(connections: Iterable[Connection], entries: Iterable[Entry], own_address: str) -> list[Flow]:
+    """Match the container's connections with the source host's table.
+
+    :raises UntrackedFlow: for one that the host does not translate, such as to a neighbour on the same bridge.
+    """
+    ingress, egress = {}, {}
+    for entry in entries:
+        if entry.reply_source.address == own_address:
+            ingress[entry.protocol, entry.reply_source, entry.source] = entry.destination
+        if entry.source.address == own_address:
+            egress[entry.protocol, entry.source, entry.destination] = entry.reply_destination
+    flows = []
+    for connection in connections:
+        if is_inner(connection, own_address):
+            continue
+        key = (connection.protocol, connection.local, connection.remote)
+        if key in ingress:
+            flows.append(Flow(INGRESS, *key, host=ingress[key]))
+        elif key in egress and egress[key].address != own_address:
+            flows.append(Flow(EGRESS, *key, host=egress[key]))
+        else:
+            raise UntrackedFlow(
+                f"the connection {connection.protocol} {connection.local} - {connection.remote} does not pass through the "
+                "edge and would be cut: close it, or let it go through the virtual address"
+            )
+    return flows
+
+
+def on_edge(flows: Iterable[Flow], entries: Iterable[Entry]) -> list[Flow]:
+    """Complete the flows with what the peer sees, read from the edge's table.
+
+    :raises UntrackedFlow: for one that does not pass through the edge.
+    """
+    by_reply = {(entry.protocol, entry.reply_source, entry.source): entry.destination for entry in entries}
+    by_original = {(entry.protocol, entry.source, entry.destination): entry.reply_destination for entry in entries}
+    complete = []
+    for flow in flows:
+        if flow.direction == INGRESS:
+            virtual = by_reply.get((flow.protocol, flow.host, flow.remote))
+        else:
+            virtual = by_original.get((flow.protocol, flow.host, flow.remote))
+        if virtual is None:
+            raise UntrackedFlow(
+                f"the connection {flow} does not pass through the edge and would be cut: close it, or let it go through "
+                "the virtual address"
+            )
+        complete.append(replace(flow, virtual=virtual))
+    return complete
+
+
+def datagram_flows(entries: Iterable[Entry], host: str, services: Iterable[dict], own_address: str) -> list[Flow]:
+    """Return the edge's UDP conversations with the services: their sockets are not connected, so no image names them."""
+    ports = {service["host_port"]: service["container_port"] for service in services if service["protocol"] == "udp"}
+    return [
+        Flow(
+            INGRESS,
+            "udp",
+            Endpoint(own_address, ports[entry.reply_source.port]),
+            entry.source,
+            entry.reply_source,
+            entry.destination,
+        )
+        for entry in entries
+        if entry.protocol == "udp" and entry.reply_source.address == host and entry.reply_source.port in ports
+    ]
+
+
+def place_on_destination(table: Conntrack, flow: Flow, host: str, address: str) -> Flow:
+    """Place a flow's entry on the destination ``host``, where the container has ``address``; return it as moved.
+
+    :raises OSError: EEXIST when no free port was found for an egress flow.
+    """
+    local = Endpoint(address, flow.local.port)
+    if flow.direction == INGRESS:
+        moved = replace(flow, local=local, host=Endpoint(host, flow.host.port))
+        table.insert(flow.protocol, flow.remote, moved.host, destination_nat=local)
+        return moved
+    port = flow.host.port
+    for _ in range(PORT_ATTEMPTS):
+        moved = replace(flow, local=local, host=Endpoint(host, port))
+        try:
+            table.insert(flow.protocol, local, flow.remote, source_nat=moved.host)
+        except OSError as error:
+            if error.errno != errno.EEXIST:
+                raise
+            port = random.randint(32768, 60999)  # no secret: the remote never sees it
+            continue
+        return moved
+    raise OSError(errno.EEXIST, f"no free port on {host} for the connection {flow}")
+
+
+def place_on_edge(table: Conntrack, flow: Flow, instead_of: Flow) -> None:
+    """Point the edge's entry of a flow at the place ``flow.host`` names, instead of where ``instead_of`` is."""
+    if flow.virtual is None:
+        raise ValueError(f"the edge has not seen {flow}")
+    if flow.direction == INGRESS:
+        table.insert(flow.protocol, flow.remote, flow.virtual, destination_nat=flow.host)
+    else:
+        table.delete(flow.protocol, instead_of.host, flow.remote)
+        table.insert(flow.protocol, flow.host, flow.remote, source_nat=flow.virtual)
+
+
+def forget_on_destination(table: Conntrack, moved: Flow) -> None:
+    """Take a placed entry away again, after a rollback."""
+    if moved.direction == INGRESS:
+        table.delete(moved.protocol, moved.remote, moved.host)
+    else:
+        table.delete(moved.protocol, moved.local, moved.remote)

@@ -1,0 +1,112 @@
+# Copyright (c) 2026 The RELOCATE authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Packets held in a netfilter queue, and let go in order.
+
+Dropping packets rounds the pause that a client sees up to TCP's next retransmission (207, 417, 833, 1660 ms); holding them
+makes the pause as long as the freeze. The queue sits in front of connection tracking, so that the NAT of a held packet is
+decided when it is released. Formats: ``<linux/netfilter/nfnetlink_queue.h>``.
+"""
+
+from __future__ import annotations
+
+import errno
+import struct
+import threading
+
+from .netlink import NLM_F_REQUEST, NetfilterSocket, attribute, attributes
+
+SUBSYSTEM = 3  # NFNL_SUBSYS_QUEUE
+PACKET, VERDICT, CONFIG, VERDICT_BATCH = 0, 1, 2, 3  # NFQNL_MSG_*
+CFG_COMMAND, CFG_PARAMETERS, CFG_MAX_LENGTH, CFG_MASK, CFG_FLAGS = 1, 2, 3, 4, 5  # NFQA_CFG_*
+FAIL_OPEN, GSO = 1, 4  # NFQA_CFG_F_*: a full queue lets pass instead of dropping; do not split large packets
+ACCEPT = 1
+MAX_PACKETS = 65536
+
+
+class HeldQueue:
+    """The reader of one queue. While ``holding``, it keeps packets; otherwise it passes them on at once.
+
+    :raises OSError: EEXIST or EBUSY when another relocation has the queue.
+    """
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.holding = False
+        self.total = 0
+        self._waiting: list[int] = []
+        self._lock = threading.Lock()
+        self._socket = NetfilterSocket(SUBSYSTEM, 8 << 20)
+        try:
+            self._configure(CFG_COMMAND, struct.pack("!BBH", 1, 0, 0))  # bind
+            self._configure(
+                CFG_PARAMETERS, struct.pack("!IB", 0, 1)
+            )  # copy meta data only: the packet stays in the kernel
+            self._configure(CFG_MAX_LENGTH, struct.pack("!I", MAX_PACKETS))
+            flags = struct.pack("!I", FAIL_OPEN | GSO)
+            payload = attribute(CFG_MASK, flags) + attribute(CFG_FLAGS, flags)
+            self._socket.request(CONFIG, payload, resource=number)
+        except OSError:
+            self._socket.close()
+            raise
+        self._reader = threading.Thread(target=self._read, name=f"queue-{number}", daemon=True)
+        self._reader.start()
+
+    @classmethod
+    def first_free(cls, numbers: range) -> HeldQueue:
+        """Bind the first queue of ``numbers`` that no other relocation has. :raises OSError: EBUSY when all are taken."""
+        for number in numbers:
+            try:
+                return cls(number)
+            except OSError as error:
+                if error.errno not in (errno.EEXIST, errno.EBUSY, errno.EPERM):
+                    raise
+        raise OSError(errno.EBUSY, f"all {len(numbers)} packet queues of the edge are in use by other relocations")
+
+    def _configure(self, what: int, value: bytes) -> None:
+        self._socket.request(CONFIG, attribute(what, value), resource=self.number)
+
+    def _read(self) -> None:
+        while True:
+            try:
+                messages = self._socket.receive()
+            except OSError as error:
+                if error.errno == errno.ENOBUFS:  # some were lost to us, not to the network: the queue fails open
+                    continue
+                return
+            with self._lock:
+                for kind, _, body in messages:
+                    if kind == SUBSYSTEM << 8 | PACKET:
+                        self._take(struct.unpack_from("!I", attributes(body[4:])[1])[0])
+
+    def _take(self, packet: int) -> None:
+        if self.holding:
+            self.total += 1
+            self._waiting.append(packet)
+        else:
+            self._accept(VERDICT, packet)
+
+    def _accept(self, message: int, packet: int) -> None:
+        payload = attribute(2, struct.pack("!II", ACCEPT, packet))  # NFQA_VERDICT_HDR
+        self._socket.send(self._socket.pack(message, payload, NLM_F_REQUEST, resource=self.number))
+
+    def hold(self) -> None:
+        """Keep what comes from now on. The rule that feeds the queue is set by the caller, afterwards."""
+        with self._lock:
+            self.holding = True
+
+    def release(self) -> int:
+        """Let everything go in the order it came, and pass on what still comes. Return how many packets waited.
+
+        The rule that feeds the queue is removed by the caller afterwards: then nothing overtakes.
+        """
+        with self._lock:
+            self.holding = False
+            if self._waiting:
+                self._accept(VERDICT_BATCH, self._waiting[-1])  # a batch verdict reaches every packet up to this one
+            count = len(self._waiting)
+            self._waiting = []
+        return count
+
+    def close(self) -> None:
+        """Unbind the queue."""
+        self._socket.close()

@@ -1,0 +1,97 @@
+# Copyright (c) 2026 The RELOCATE authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The journal of one part of one relocation: JSON lines, fsynced before the step they announce is taken.
+
+One file a part, ``/var/lib/relocate/journal/ID.PART.jsonl``, mode 0600 in a directory of mode 0700. It holds no secrets:
+keys and memory images live in ``/run/relocate`` (tmpfs) and never reach a disk.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+
+from .states import FINAL, State
+
+DIRECTORY = "/var/lib/relocate/journal"
+
+
+class Journal:
+    """Append-only record of a part's states and of the facts its rollback or completion needs.
+
+    ``facts`` is the union of everything recorded so far: what a restarted part or ``recover`` reads.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.state: State | None = None
+        self.facts: dict = {}
+        self.times: dict[str, int] = {}
+        self._fd = -1
+
+    @classmethod
+    def at(cls, relocation: str, part: str, directory: str = DIRECTORY) -> Journal:
+        """Return the journal of ``part`` ("source", "destination", "edge") of a relocation, read if it exists already."""
+        journal = cls(os.path.join(directory, f"{relocation}.{part}.jsonl"))
+        journal._read()
+        return journal
+
+    def _read(self) -> None:
+        try:
+            with open(self.path, encoding="utf-8") as lines:
+                for line in lines:
+                    try:
+                        entry = json.loads(line)
+                    except ValueError:  # a crash in the middle of the last write: the step was not taken
+                        break
+                    self._absorb(entry)
+        except FileNotFoundError:
+            pass
+
+    def _absorb(self, entry: dict) -> None:
+        self.state = State(entry.pop("state"))
+        self.times[self.state.value] = entry.pop("at_ns")
+        self.facts.update(entry)
+
+    def record(self, state: State, **facts: object) -> None:
+        """Write ``state`` and ``facts`` and return when they are on the disk.
+
+        :raises OSError: when the disk refuses; the caller must then not take the step.
+        """
+        if self._fd < 0:
+            directory = os.path.dirname(self.path)
+            os.makedirs(directory, mode=0o700, exist_ok=True)
+            self._fd = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            self._sync_directory(directory)
+        entry = {"state": state.value, "at_ns": time.time_ns(), **facts}
+        os.write(self._fd, (json.dumps(entry, separators=(",", ":")) + "\n").encode())
+        os.fdatasync(self._fd)
+        self._absorb(entry)
+
+    @staticmethod
+    def _sync_directory(directory: str) -> None:
+        fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+    @property
+    def finished(self) -> bool:
+        """Whether the part has nothing left to do."""
+        return self.state in FINAL
+
+
+def unfinished(directory: str = DIRECTORY) -> list[tuple[str, str, Journal]]:
+    """Return ``(relocation, part, journal)`` for every journal on this host whose part did not reach a final state."""
+    found = []
+    for name in sorted(os.listdir(directory)) if os.path.isdir(directory) else []:
+        relocation, _, rest = name.partition(".")
+        part, _, ending = rest.partition(".")
+        if ending != "jsonl":
+            continue
+        journal = Journal.at(relocation, part, directory)
+        if journal.state is not None and not journal.finished:
+            found.append((relocation, part, journal))
+    return found

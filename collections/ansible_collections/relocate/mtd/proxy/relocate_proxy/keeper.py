@@ -1,0 +1,418 @@
+# Copyright (c) 2026 The RELOCATE authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The keeper: how a plain ``docker start`` becomes a restore, on every Docker version.
+
+dockerd asks the runtime to *create* and later to *start* a container. The containerd shim records one pid at create and never
+looks again. So on create we report a placeholder, the holder H: a sleeping process in a new network namespace and in the
+container's cgroups. dockerd plugs veth, address, routes and port mapping into its namespace. On start we wait at a gate: all
+of dockerd's 200-260 ms are spent before anything is frozen. When the gate opens we kill H and restore the container *under
+H's pid* (``restore_shim.c``). When all is restored, the copy waits, stopped, for the verdict: commit or cancel.
+
+Who calls whom::
+
+    dockerd -> shim -> relocate-runtime create -> keeper --+-- holder H
+    dockerd -> shim -> relocate-runtime start  -----(gate socket)--> keeper
+    the destination's proxy  -----------------------(gate socket)--> keeper -> runc restore -> criu (verdict socket) -> keeper
+
+Messages are JSON lines. To the keeper: ``{"do": "start" | "attach" | "restore" | "commit" | "cancel"}``; from it:
+``{"event": "gated" | "prepared" | "running" | "failed" | "cancelled", ...}``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import selectors
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+
+from . import kernel, paths
+
+GATE_SECONDS = 120.0  # nobody opened the gate: give up cleanly, the container runs on at the source
+NETNS_DIRECTORY = "/run/docker/netns"
+CGROUPS = "/sys/fs/cgroup"
+
+
+class Runtime:
+    """The command line that the shim gave us, as far as we need it."""
+
+    def __init__(self, arguments: list[str]) -> None:
+        self.arguments = arguments
+        self.container = arguments[-1]
+        self.command = next(word for word in arguments if word in ("create", "start"))
+        self.root = self._option("--root") or "/run/runc"
+        self.log = self._option("--log") or os.devnull
+        self.bundle = self._option("--bundle") or self._option("-b") or ""
+        self.pid_file = self._option("--pid-file") or ""
+        self.systemd_cgroup = "--systemd-cgroup" in arguments
+
+    def _option(self, name: str) -> str | None:
+        for position, word in enumerate(self.arguments):
+            if word == name:
+                return self.arguments[position + 1]
+            if word.startswith(name + "="):
+                return word[len(name) + 1 :]
+        return None
+
+
+def _own_cgroup(hierarchy: str) -> str:
+    """Return our own path in a version 1 hierarchy ("" when we are not in it)."""
+    with open("/proc/self/cgroup", encoding="ascii") as lines:
+        for line in lines:
+            _, controllers, path = line.rstrip("\n").split(":", 2)
+            if hierarchy in controllers.split(",") or (not hierarchy and not controllers):
+                return path
+    return ""
+
+
+def _fill_cpuset(directory: str) -> None:
+    """A version 1 cpuset cgroup takes no task until its cpus and mems are set: inherit them, from the top down."""
+    for name in ("cpuset.cpus", "cpuset.mems"):
+        with open(os.path.join(directory, name), encoding="ascii") as file:
+            if file.read().strip():
+                continue
+        parent = os.path.dirname(directory)
+        _fill_cpuset(parent)
+        with open(os.path.join(parent, name), encoding="ascii") as file:
+            value = file.read()
+        with open(os.path.join(directory, name), "w", encoding="ascii") as file:
+            file.write(value)
+
+
+def join_cgroups(path: str) -> None:
+    """Put the calling process into the container's cgroups: the shim looks its metrics cgroup up by the pid we report.
+
+    ``path`` is ``linux.cgroupsPath`` of the bundle. Under the systemd driver ("slice:prefix:name") systemd makes the scope
+    when runc restores, and there is nothing to join before.
+    """
+    if ":" in path:
+        return
+    if os.path.exists(f"{CGROUPS}/cgroup.controllers"):
+        hierarchies = [CGROUPS]
+    else:
+        hierarchies = [entry.path for entry in os.scandir(CGROUPS) if entry.is_dir() and not entry.is_symlink()]
+    for hierarchy in hierarchies:
+        if not os.path.exists(f"{hierarchy}/cgroup.procs") or os.path.basename(hierarchy) in ("systemd", "unified"):
+            continue
+        directory = hierarchy + path
+        try:
+            os.makedirs(directory, exist_ok=True)
+            if os.path.exists(f"{directory}/cpuset.cpus") and hierarchy != CGROUPS:
+                _fill_cpuset(directory)
+            fd = os.open(f"{directory}/cgroup.procs", os.O_WRONLY)
+            try:
+                os.write(fd, b"0")
+            finally:
+                os.close(fd)
+        except OSError as error:  # a controller the host does not let us use is one the container does not use either
+            print(f"cgroup {directory}: {error}", file=sys.stderr, flush=True)
+
+
+def start_holder(cgroups_path: str) -> int:
+    """Start H and return its pid when it has its namespace and its cgroups."""
+    ready_read, ready_write = os.pipe()
+    pid = os.fork()
+    if pid:
+        os.close(ready_write)
+        ready = os.read(ready_read, 1)
+        os.close(ready_read)
+        if ready != b"r":
+            os.waitpid(pid, 0)
+            raise OSError("the placeholder could not be made; the reason is in the keeper's log")
+        return pid
+    try:
+        kernel.unshare_network()
+        join_cgroups(cgroups_path)
+        kernel.die_quietly_on(signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)
+        os.write(ready_write, b"r")
+        os.closerange(0, 1024)
+        while True:
+            signal.pause()
+    except BaseException as error:
+        print(f"placeholder: {error}", file=sys.stderr, flush=True)
+    finally:
+        os._exit(1)
+
+
+class Keeper:
+    """One container between its create and its first instruction."""
+
+    def __init__(self, runtime: Runtime, stdio: list[int]) -> None:
+        self.runtime = runtime
+        self.stdio = stdio
+        self.config_path = os.path.join(runtime.bundle, "config.json")
+        with open(self.config_path, encoding="utf-8") as file:
+            self.config = json.load(file)
+        self.holder = start_holder(self.config["linux"].get("cgroupsPath", ""))
+        self.holder_alive = True
+        self.network = ""
+        self.state = "created"
+        self.gate = self._listen(paths.gate(runtime.container))
+        self.verdicts = self._listen(paths.verdict(runtime.container))
+        self.selector = selectors.DefaultSelector()
+        self.selector.register(self.gate, selectors.EVENT_READ, self._accept)
+        self.selector.register(self.verdicts, selectors.EVENT_READ, self._accept_criu)
+        self.starter: socket.socket | None = None
+        self.proxies: list[socket.socket] = []
+        self.criu: socket.socket | None = None
+        self.runc_ended, self._runc_end = os.pipe()
+        self.runc_status: int | None = None
+        self.last: dict = {}
+        self.finished = False
+
+    @staticmethod
+    def _listen(path: str) -> socket.socket:
+        try:
+            os.unlink(path)
+        except FileNotFoundError:
+            pass
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+        listener.bind(path)
+        os.chmod(path, 0o600)
+        listener.listen(4)
+        return listener
+
+    # -- create -----------------------------------------------------------------------------------------------------
+
+    def plug_network(self) -> None:
+        """Let Docker <= 27 plug the network in now: its prestart hook (libnetwork-setkey) takes the pid on its input.
+
+        Docker >= 28 has no such hook; it joins the namespace of the pid we report, between create and start.
+        """
+        state = {
+            "ociVersion": self.config["ociVersion"],
+            "id": self.runtime.container,
+            "status": "creating",
+            "pid": self.holder,
+            "bundle": self.runtime.bundle,
+        }
+        for hook in self.config.get("hooks", {}).get("prestart", []):
+            done = subprocess.run(
+                hook["args"],
+                executable=hook["path"],
+                input=json.dumps(state).encode(),
+                capture_output=True,
+                check=False,
+            )
+            if done.returncode:
+                raise OSError(f"Docker's network hook failed: {done.stderr.decode(errors='replace').strip()}")
+
+    def report_pid(self) -> None:
+        """Tell the shim which pid the container has."""
+        with open(self.runtime.pid_file + ".part", "w", encoding="ascii") as file:
+            file.write(str(self.holder))
+        os.rename(self.runtime.pid_file + ".part", self.runtime.pid_file)
+
+    # -- the gate ---------------------------------------------------------------------------------------------------
+
+    def serve(self) -> None:
+        """Answer until the container runs or is given up."""
+        deadline = time.monotonic() + GATE_SECONDS
+        while not self.finished:
+            for key, _ in self.selector.select(1.0):
+                key.data(key.fileobj)
+            if self.state in ("created", "gated") and time.monotonic() > deadline:
+                self._cancel(f"nobody opened the gate within {GATE_SECONDS:g} s")
+        self._leave()
+
+    def _accept(self, listener: socket.socket) -> None:
+        client, _ = listener.accept()
+        self.selector.register(client, selectors.EVENT_READ, self._hear)
+
+    def _hear(self, client: socket.socket) -> None:
+        data = client.recv(65536)
+        if not data:
+            self.selector.unregister(client)
+            if client in self.proxies:
+                self.proxies.remove(client)
+            if client is self.starter:
+                self.starter = None
+            client.close()
+            return
+        for line in data.splitlines():
+            message = json.loads(line)
+            getattr(self, "_do_" + message["do"])(client, message)
+
+    def _tell(self, event: str, **fields: object) -> None:
+        self.state = event
+        self.last = {"event": event, **fields}
+        for proxy in self.proxies:
+            self._send(proxy, self.last)
+
+    @staticmethod
+    def _send(client: socket.socket, document: dict) -> None:
+        try:
+            client.sendall(json.dumps(document).encode() + b"\n")
+        except OSError:
+            pass  # it may come back and attach again
+
+    def _do_attach(self, client: socket.socket, _: dict) -> None:
+        self.proxies.append(client)
+        if self.last:
+            self._send(client, self.last)
+
+    def _do_start(self, client: socket.socket, _: dict) -> None:
+        """dockerd has plugged the network in: point the bundle at the namespace, and wait."""
+        self.starter = client
+        self.network = self._namespace_path()
+        self.config.pop("hooks", None)
+        for namespace in self.config["linux"]["namespaces"]:
+            if namespace["type"] == "network":
+                namespace["path"] = self.network
+        with open(self.config_path, "w", encoding="utf-8") as file:
+            json.dump(self.config, file)
+        self._tell("gated", pid=self.holder, network=self.network, root=self.config["root"]["path"])
+
+    def _namespace_path(self) -> str:
+        """Docker keeps a bind mount of the namespace: it outlives H."""
+        inode = os.stat(f"/proc/{self.holder}/ns/net").st_ino
+        for entry in os.scandir(NETNS_DIRECTORY):
+            if entry.stat().st_ino == inode:
+                return entry.path
+        raise OSError("Docker did not plug a network into the container; is its network mode 'none'?")
+
+    def _do_restore(self, _: socket.socket, message: dict) -> None:
+        """Open the gate: H makes room for the restored init. Everything slow has happened before."""
+        if self.state != "gated":
+            return
+        self.state = "restoring"
+        os.kill(self.holder, signal.SIGKILL)
+        os.waitpid(self.holder, 0)
+        self.holder_alive = False
+        environment = {
+            "HOME": message["home"],
+            "PATH": os.environ["PATH"],
+            "LD_PRELOAD": paths.RESTORE_SHIM,
+            "RELOCATE_PID": str(self.holder),
+            "RELOCATE_VERDICT": paths.verdict(self.runtime.container),
+        }
+        command = ["runc", "--root", self.runtime.root, "--log", self.runtime.log, "--log-format", "json"]
+        if self.runtime.systemd_cgroup:
+            command.append("--systemd-cgroup")
+        command += [
+            "restore",
+            "--detach",
+            "--tcp-established",
+            "--ext-unix-sk",
+            "--file-locks",
+            *message.get("options", []),
+        ]
+        command += ["--image-path", message["images"], "--work-path", message["work"]]
+        command += ["--pid-file", self.runtime.pid_file, "--bundle", self.runtime.bundle, self.runtime.container]
+        self.selector.register(self.runc_ended, selectors.EVENT_READ, self._restored)
+        process = subprocess.Popen(
+            command, env=environment, stdin=self.stdio[0], stdout=self.stdio[1], stderr=self.stdio[2], close_fds=True
+        )
+
+        def wait() -> None:
+            self.runc_status = process.wait()
+            os.write(self._runc_end, b"e")
+
+        threading.Thread(target=wait, daemon=True).start()
+
+    def _accept_criu(self, listener: socket.socket) -> None:
+        client, _ = listener.accept()
+        if client.recv(1) == b"p":
+            self.criu = client
+            self._tell("prepared", pid=self.holder)
+
+    def _do_commit(self, _: socket.socket, __: dict) -> None:
+        if self.state == "prepared" and self.criu:
+            self.criu.sendall(b"c")
+            self.state = "resuming"
+
+    def _do_cancel(self, _: socket.socket, message: dict) -> None:
+        self._cancel(message.get("reason", "cancelled"))
+
+    def _cancel(self, reason: str) -> None:
+        if self.state in ("created", "gated"):
+            # H stays a zombie until we leave: then the shim, our reaper, sees the pid it waits for end
+            os.kill(self.holder, signal.SIGKILL)
+            self._tell("cancelled", reason=reason)
+            self._answer_start(1)
+            self.finished = True
+        elif self.state == "prepared" and self.criu:
+            # The restored sockets are live: their FIN or RST must not get out.
+            kernel.in_network(self.network, kernel.links_down)
+            self.criu.sendall(b"x")
+            self.state = "cancelling"
+
+    def _restored(self, _: object) -> None:
+        """``runc restore`` has returned: the container runs, or there is none."""
+        if self.runc_status == 0 and self.state == "resuming":
+            self._tell("running", pid=self.holder)
+            self._answer_start(0)
+        else:
+            cancelled = self.state == "cancelling"
+            try:
+                kernel.stand_in(self.holder)
+            except OSError:
+                pass  # the restored init had that pid and has ended: the shim has seen it
+            self._tell("cancelled" if cancelled else "failed", status=self.runc_status)
+            self._answer_start(1)
+        self.finished = True
+
+    def _answer_start(self, status: int) -> None:
+        if self.starter:
+            self._send(self.starter, {"status": status})
+
+    def _leave(self) -> None:
+        container = self.runtime.container
+        for path in (paths.gate(container), paths.verdict(container), paths.marker(container)):
+            try:
+                os.unlink(path)
+            except FileNotFoundError:
+                pass
+
+
+def create(runtime: Runtime) -> None:
+    """``runc create``: start the keeper, report the placeholder's pid, return."""
+    done_read, done_write = os.pipe()
+    if os.fork():
+        os.close(done_write)
+        sys.exit(0 if os.read(done_read, 1) == b"k" else 1)
+    os.close(done_read)
+    os.setsid()
+    with open(paths.marker(runtime.container), encoding="utf-8") as file:
+        session = file.read().strip()
+    stdio = [os.dup(fd) for fd in (0, 1, 2)]  # the container's; our own words must not end in its logs
+    log = os.open(os.path.join(session, "keeper.log"), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    null = os.open(os.devnull, os.O_RDONLY)
+    for source, target in ((null, 0), (log, 1), (log, 2)):
+        os.dup2(source, target)
+    keeper = Keeper(runtime, stdio)
+    try:
+        keeper.plug_network()
+        keeper.report_pid()
+    except BaseException:
+        os.kill(keeper.holder, signal.SIGKILL)
+        raise
+    os.write(done_write, b"k")
+    os.close(done_write)
+    keeper.serve()
+
+
+def start(runtime: Runtime) -> None:
+    """``runc start``: returns when the container runs (0) or the relocation was given up (1)."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as gate:
+        gate.connect(paths.gate(runtime.container))
+        gate.sendall(b'{"do": "start"}\n')
+        answer = gate.makefile().readline()
+    status = json.loads(answer)["status"] if answer else 1
+    if status:
+        print("the relocation to this host was given up; the container runs on at its source", file=sys.stderr)
+    sys.exit(status)
+
+
+def main() -> None:
+    """Entry point, called by ``relocate-runtime`` with the arguments that Docker gave it."""
+    runtime = Runtime(sys.argv[1:])
+    {"create": create, "start": start}[runtime.command](runtime)
+
+
+if __name__ == "__main__":
+    main()

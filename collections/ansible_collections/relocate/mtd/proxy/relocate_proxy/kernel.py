@@ -1,0 +1,100 @@
+# Copyright (c) 2026 The RELOCATE authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""System calls that Python 3.9 does not offer: namespaces, interface flags, a process with a chosen pid."""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import os
+import platform
+import signal
+import socket
+import struct
+import threading
+from collections.abc import Callable
+from typing import TypeVar
+
+CLONE_NEWNET = 0x40000000
+CLONE_PARENT = 0x8000
+SYS_CLONE3 = 435
+SIOCGIFFLAGS, SIOCSIFFLAGS, IFF_UP = 0x8913, 0x8914, 0x1
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_T = TypeVar("_T")
+
+
+def _checked(result: int, what: str) -> int:
+    if result < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"{what}: {os.strerror(number)}")
+    return result
+
+
+def unshare_network() -> None:
+    """Give the calling process a network namespace of its own."""
+    _checked(_libc.unshare(CLONE_NEWNET), "unshare")
+
+
+def in_network(namespace: str, work: Callable[[], _T]) -> _T:
+    """Run ``work`` in the network namespace at a path (``/proc/PID/ns/net``) and return what it returns.
+
+    A namespace belongs to a thread, so a thread is made for it and thrown away: no other code ever runs in it.
+    """
+    outcome: list = []
+
+    def enter() -> None:
+        try:
+            fd = os.open(namespace, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                _checked(_libc.setns(fd, CLONE_NEWNET), f"setns {namespace}")
+            finally:
+                os.close(fd)
+            outcome.append((work(), None))
+        except BaseException as error:
+            outcome.append((None, error))
+
+    thread = threading.Thread(target=enter)
+    thread.start()
+    thread.join()
+    result, error = outcome[0]
+    if error is not None:
+        raise error
+    return result
+
+
+def links_down() -> None:
+    """Take every interface but loopback down, in the calling thread's network namespace. No packet leaves it after this."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
+        for _, name in socket.if_nameindex():
+            if name == "lo":
+                continue
+            request = struct.pack("16sh14x", name.encode(), 0)
+            flags = struct.unpack_from("16xh", fcntl.ioctl(control, SIOCGIFFLAGS, request))[0]
+            fcntl.ioctl(control, SIOCSIFFLAGS, struct.pack("16sh14x", name.encode(), flags & ~IFF_UP))
+
+
+def stand_in(pid: int, seconds: float = 0.15) -> None:
+    """Put a short-lived process with host pid ``pid`` beside us, as a child of our parent.
+
+    For a container whose restore failed after its placeholder was reaped: the containerd shim waits for that pid to exit,
+    for ever if it never does. (``clone3`` with CLONE_PARENT and set_tid.)
+
+    :raises OSError: EEXIST when the pid is taken.
+    """
+    if platform.machine() not in ("x86_64", "aarch64"):
+        raise OSError("stand_in knows clone3 on x86_64 and aarch64 only")
+    wanted = ctypes.c_int(pid)
+    arguments = struct.pack("=11Q", CLONE_PARENT, 0, 0, 0, 0, 0, 0, 0, ctypes.addressof(wanted), 1, 0)
+    buffer = ctypes.create_string_buffer(arguments, len(arguments))
+    child = _libc.syscall(ctypes.c_long(SYS_CLONE3), buffer, ctypes.c_long(len(arguments)))
+    if child == 0:  # in the child: no Python code may be trusted to work here
+        _libc.usleep(int(seconds * 1e6))
+        _libc._exit(1)
+    _checked(child, f"clone3 with pid {pid}")
+
+
+def die_quietly_on(*signals: int) -> None:
+    """Restore the default action of signals that Python turns into exceptions."""
+    for number in signals:
+        signal.signal(number, signal.SIG_DFL)

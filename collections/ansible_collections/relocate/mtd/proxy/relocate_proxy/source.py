@@ -1,0 +1,294 @@
+# Copyright (c) 2026 The RELOCATE authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The source's part: describes the container, copies its files, freezes and dumps it, and keeps it until the verdict."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import subprocess
+import threading
+import time
+
+from ansible_collections.relocate.mtd.plugins.module_utils._docker import DockerError, Engine
+
+from . import freezer, layer, paths, sockets
+from .channel import Channel
+from .conntrack import Conntrack
+from .container import Container, creation_document, published_ports
+from .flows import on_source
+from .journal import Journal
+from .part import Part, wipe
+from .states import State
+from .transfer import LayerSender, send_images
+
+SETTLE_SECONDS = 0.05  # how long new connections may keep the container from freezing
+CONNECT_SECONDS = 10.0
+GONE_SECONDS = 10.0
+NO_RESTART = {"Name": "no", "MaximumRetryCount": 0}
+
+
+class AlreadyMoving(RuntimeError):
+    """Another relocation has the container."""
+
+
+def lock(container_id: str) -> int:
+    """Take the container for one relocation; the kernel gives it back when the process ends.
+
+    :raises AlreadyMoving: another relocation has it.
+    """
+    directory = paths.private_directory(f"{paths.RUN}/locks")
+    fd = os.open(f"{directory}/{container_id}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(fd)
+        raise AlreadyMoving("the container is being relocated already; wait for that move to end") from None
+    return fd
+
+
+class Source(Part):
+    """The host that the container leaves."""
+
+    name = "source"
+
+    def __init__(self, specification: dict, journal: Journal) -> None:
+        self.docker = Engine()
+        self.container = Container(self.docker, specification["container"])
+        self._lock = lock(self.container.id)
+        super().__init__(specification, journal)
+        self.images = paths.private_directory(f"{self.directory}/images")
+        self.work = paths.private_directory(f"{self.directory}/work")
+        self.conntrack = Conntrack()
+        self.address = self.container.address
+        self.new_address = ""
+        self.command: list[str] = []
+        self.data: Channel | None = None
+        self.files: LayerSender | None = None
+        self.veth = self.container.veth()
+        self.bytes: dict[str, int] = {}
+        self.policy: dict = self.container.inspect["HostConfig"]["RestartPolicy"]
+        self._warm_up()
+        self.record(State.STAGING)
+
+    def record(self, state: State, **facts: object) -> None:
+        """Write a state with what a rollback without this process needs."""
+        at = self.container.freezer
+        self.journal.record(
+            state,
+            container_id=self.container.id,
+            container=self.container.name,
+            freezer=[at.directory, at.version],
+            veth=self.veth,
+            restart_policy=self.policy,
+            **facts,
+        )
+
+    def _warm_up(self) -> None:
+        """CRIU's first call after boot probes the kernel (30 ms), and its pages come from the disk."""
+        subprocess.run(["criu", "check", "--feature", "nftables"], capture_output=True, check=False)
+
+    # -- before anything is frozen ----------------------------------------------------------------------------------
+
+    def on_describe(self, _: dict) -> None:
+        """Say what the destination needs to make the same container."""
+        inspect = self.container.inspect
+        document = {
+            "name": self.container.name,
+            "create": creation_document(inspect),
+            "image": inspect["Config"]["Image"],
+            "image_id": inspect["Image"],
+            "restart_policy": self.policy,
+            "auto_remove": inspect["HostConfig"]["AutoRemove"],
+            "masked": self.container.masked_directories(),
+            "ports": published_ports(inspect),
+        }
+        self.say("described", document=document, address=self.address)
+
+    def on_copy(self, message: dict) -> None:
+        """First copy of the writable layer and the log, while the container runs."""
+        host, port = message["destination"]
+        credentials = self.specification["credentials"]
+        self.data = Channel.connect((host, port), "destination", self.id, credentials, CONNECT_SECONDS)
+        upper = layer.upper_directory(self.container.root)
+        self.files = LayerSender(self.data, upper, self.container.log_path)
+        copied = self.files.send_changes()
+        self.data.send("end")
+        self.data.receive()
+        self.say("copied", bytes=copied)
+
+    def on_arm(self, message: dict) -> None:
+        """Prepare everything that the freeze needs; show the connections as they are now, so that the edge can refuse."""
+        self.new_address = message["address"]
+        self.command = self.container.dump_command(self.images, self.work)
+        with open(f"{self.images}/descriptors.json", "w", encoding="ascii") as file:
+            file.write(self.container.descriptors())
+        self._forbid_restart()
+        self.record(State.STAGED)
+        flows = on_source(self.container.connections(), self.conntrack.entries(), self.address)
+        self.say("armed", flows=[flow.document() for flow in flows], memory_bytes=self.container.memory_bytes())
+
+    def _forbid_restart(self) -> None:
+        """A restart policy would start a fresh process here when the frozen one is killed."""
+        if self.policy.get("Name") not in ("", "no"):
+            set_restart_policy(self.docker, self.container.id, NO_RESTART)
+
+    def on_settle(self, _: dict) -> None:
+        """Wait for connections between SYN and accept: new ones wait at the edge already."""
+        deadline = time.monotonic() + SETTLE_SECONDS
+        while self.container.half_open() and time.monotonic() < deadline:
+            time.sleep(0.001)
+        self.say("settled")
+
+    # -- the freeze -------------------------------------------------------------------------------------------------
+
+    def on_freeze(self, _: dict) -> None:
+        """Freeze, dump, rewrite, tell the edge the flows, send. After the vote this part no longer decides alone."""
+        self.record(State.FREEZING)
+        self.clock("begin")
+        freezer.freeze(self.container.freezer)
+        self.clock("frozen")
+        changes: list = []
+        files = threading.Thread(target=self._send_files, args=(changes,))
+        files.start()  # the data channel is free until the image is complete
+        entries: list = []
+        table = threading.Thread(target=lambda: entries.extend(self.conntrack.entries()))
+        table.start()
+        dumped = subprocess.run(self.command, capture_output=True, text=True, check=False)
+        self.clock("dumped")
+        if dumped.returncode:
+            raise RuntimeError(f"CRIU could not dump the container: {self._criu_words(dumped.stderr)}")
+        connections = sockets.rewrite(self.images, self.address, self.new_address)
+        self.clock("rewritten")
+        table.join()
+        flows = on_source(connections, entries, self.address)
+        self.say("dumped", flows=[flow.document() for flow in flows])
+        files.join()
+        if changes and isinstance(changes[0], Exception):
+            raise changes[0]
+        assert self.data is not None
+        self.bytes["memory"] = send_images(self.data, self.images)
+        self.record(State.VOTED)
+        self.data.send("end")
+        self.clock("sent")
+
+    def _send_files(self, outcome: list) -> None:
+        try:
+            assert self.files is not None
+            outcome.append(self.files.send_changes())
+        except Exception as error:
+            outcome.append(error)
+
+    def _criu_words(self, stderr: str) -> str:
+        """Return CRIU's first error line: later ones are consequences."""
+        try:
+            with open(f"{self.work}/dump.log", encoding="utf-8", errors="replace") as file:
+                errors = [line.partition(") ")[2].strip() for line in file if "Error" in line]
+        except OSError:
+            errors = []
+        return errors[0] if errors else stderr.strip() or "it gave no reason"
+
+    # -- the verdict ------------------------------------------------------------------------------------------------
+
+    def on_finish(self, _: dict) -> None:
+        """Commit, as the source hears it: the destination runs. Kill what is frozen here and remove the container."""
+        self.record(State.COMMITTED)
+        kill_frozen(self.container.freezer, self.veth)
+        remove_container(self.docker, self.container.id)
+        timings = {
+            "freeze": self.span("begin", "frozen"),
+            "dump": self.span("frozen", "dumped"),
+            "rewrite": self.span("dumped", "rewritten"),
+            "transfer": self.span("rewritten", "sent"),
+        }
+        self.close(State.DONE)
+        self.say("finished", timings_ns=timings, bytes=self.bytes)
+
+    def roll_back(self, reason: str) -> None:
+        """Let the container run on; then give it its restart policy back."""
+        freezer.thaw(self.container.freezer)
+        if self.edge is not None:
+            try:
+                self.say("rolled_back")
+            except OSError:
+                pass
+        if self.data is not None:
+            self.data.close()
+        undo(self.docker, self.container.id, self.policy)
+        self.close(State.ROLLED_BACK, reason=reason)
+
+
+def kill_frozen(at: freezer.Freezer, veth: str | None) -> None:
+    """End a frozen container without a packet: its link down, SIGKILL to all, then thaw, for only then do they die."""
+    if veth:
+        subprocess.run(["ip", "link", "set", veth, "down"], capture_output=True, check=False)
+    for pid in freezer.members(at):
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+    freezer.thaw(at)
+    deadline = time.monotonic() + GONE_SECONDS
+    while freezer.members(at) and time.monotonic() < deadline:
+        time.sleep(0.005)
+
+
+def remove_container(docker: Engine, container_id: str) -> None:
+    """Remove the killed container; one that Docker removed itself (``--rm``) is fine."""
+    try:
+        docker.remove(container_id)
+    except DockerError as error:
+        if error.status not in (404, 409):  # 409: Docker is removing it already
+            raise
+
+
+def undo(docker: Engine, container_id: str, policy: dict) -> None:
+    """Give a container that stays its restart policy back."""
+    if policy.get("Name") not in ("", "no"):
+        set_restart_policy(docker, container_id, policy)
+
+
+def set_restart_policy(docker: Engine, container_id: str, policy: dict) -> None:
+    """``docker update --restart``."""
+    docker.request("POST", f"/containers/{container_id}/update", body={"RestartPolicy": policy})
+
+
+def resume(specification: dict, journal: Journal) -> None:
+    """After this process was killed: before the vote, thaw; after it, wait for the verdict like before."""
+    facts = journal.facts
+    at = freezer.Freezer(facts["freezer"][0], facts["freezer"][1])
+    docker = Engine()
+    if journal.state in (State.VOTED, State.COMMITTED):
+        waiting = _Waiting(specification, journal, docker, at)
+        waiting.serve()
+        return
+    freezer.thaw(at)
+    undo(docker, facts["container_id"], facts["restart_policy"])
+    wipe(paths.session(specification["id"]))
+    journal.record(State.ROLLED_BACK, reason="the source's proxy was killed before its vote")
+
+
+class _Waiting(Part):
+    """A restarted source that has voted: it can only obey."""
+
+    name = "source"
+
+    def __init__(self, specification: dict, journal: Journal, docker: Engine, at: freezer.Freezer) -> None:
+        super().__init__(specification, journal)
+        self.docker, self.at = docker, at
+
+    def on_finish(self, _: dict) -> None:
+        """The destination runs."""
+        self.journal.record(State.COMMITTED)
+        kill_frozen(self.at, self.journal.facts.get("veth"))
+        remove_container(self.docker, self.journal.facts["container_id"])
+        self.close(State.DONE)
+        self.say("finished", timings_ns={}, bytes={})
+
+    def roll_back(self, reason: str) -> None:
+        """The container runs on here."""
+        freezer.thaw(self.at)
+        self.say("rolled_back")
+        undo(self.docker, self.journal.facts["container_id"], self.journal.facts["restart_policy"])
+        self.close(State.ROLLED_BACK, reason=reason)
