@@ -2,10 +2,12 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The lab's hosts and addresses, worked out from the role's variables."""
+"""The lab's hosts, addresses and recipes, worked out from the role's variables."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 from ipaddress import IPv4Network
 from typing import Any, Callable
 
@@ -69,9 +71,24 @@ def lab_fleet(
     return fleet
 
 
+def lab_recipe(ingredients: Any) -> str:
+    """Return a short name for what something is made of: equal ingredients, equal name."""
+    return hashlib.sha1(json.dumps(ingredients, sort_keys=True).encode()).hexdigest()[:10]
+
+
+def lab_recipes(things: dict[str, Any], shared: Any) -> dict[str, str]:
+    """Return the recipe of each thing, made of its own ingredients and those that all share."""
+    return {name: lab_recipe([name, ingredients, shared]) for name, ingredients in things.items()}
+
+
 class FilterModule:
     """The role's filters."""
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         """Return the filters by name."""
-        return {"lab_address": lab_address, "lab_fleet": lab_fleet}
+        return {
+            "lab_address": lab_address,
+            "lab_fleet": lab_fleet,
+            "lab_recipe": lab_recipe,
+            "lab_recipes": lab_recipes,
+        }
