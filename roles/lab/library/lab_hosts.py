@@ -129,7 +129,7 @@ def lxc_config(host: dict[str, Any], directory: str, group: str) -> str:
         "lxc.tty.max = 0",
         "lxc.pty.max = 256",
         "lxc.apparmor.profile = unconfined",
-        "lxc.cap.drop = mac_admin mac_override sys_module sys_time",
+        "lxc.cap.drop = mac_admin mac_override sys_module",
         f"lxc.cgroup.dir.container = {group}/payload",
         f"lxc.cgroup.dir.monitor = {group}/monitor",
         "lxc.cgroup.dir.container.inner = host",
