@@ -33,6 +33,8 @@ def inventory(document: Dict[str, Any]) -> Dict[str, Any]:
         "ansible_ssh_common_args": f'-o ProxyCommand="ip netns exec {document["namespace"]} nc %h %p" '
         f"-o UserKnownHostsFile={document['known_hosts']} -o GlobalKnownHostsFile=/dev/null -o StrictHostKeyChecking=yes "
         "-o IdentitiesOnly=yes -o IdentityAgent=none",
+        # ssh names a shared connection by its address alone, and another lab may use the same addresses
+        "ansible_control_path_dir": os.path.join(os.path.dirname(document["key"]), "cp"),
         "ansible_ssh_private_key_file": document["key"],
         "ansible_user": "root",
         "relocate_lab_namespace": document["namespace"],
