@@ -1,7 +1,7 @@
 /* LD_PRELOAD object for the criu process that restores a container under a plain `docker start`.
  * Copyright (c) 2026 The RELOCATE authors. SPDX-License-Identifier: GPL-3.0-or-later
  *
- * It changes two things and nothing else:
+ * It changes three things and nothing else:
  *
  * 1. The host pid of the restored init. The containerd shim records one pid when the container is created and never looks
  *    again, so the restored init must get exactly that pid (RELOCATE_PID). CRIU creates the first task of a new pid namespace
@@ -11,6 +11,9 @@
  *    notification "pre-resume" (protobuf message criu_resp.notify.script). We hold that very message back until the keeper
  *    answers on RELOCATE_VERDICT, a unix socket: 'c' commits, anything else means the copy must never run an instruction,
  *    so criu kills the tree it holds and exits.
+ *
+ * 3. Raising RLIMIT_NOFILE to fs.nr_open, which CRIU insists on, needs CAP_SYS_RESOURCE. Where the host has been denied that
+ *    capability (system containers, some virtual machines), the hard limit is as good: only more open files than that fail.
  *
  * Freestanding on purpose (no libc header is linked, symbols resolve at load time): one object serves every glibc.
  * Build: cc -shared -fPIC -Os -nostdlib -o restore_shim.so restore_shim.c
@@ -34,7 +37,7 @@ extern int *__errno_location(void);
 #define MSG_NOSIGNAL 0x4000
 
 #if defined(__x86_64__)
-enum { NR_READ = 0, NR_WRITE = 1, NR_CLOSE = 3, NR_SOCKET = 41, NR_CONNECT = 42, NR_SENDTO = 44, NR_KILL = 62, NR_EXIT_GROUP = 231 };
+enum { NR_READ = 0, NR_WRITE = 1, NR_CLOSE = 3, NR_SOCKET = 41, NR_CONNECT = 42, NR_SENDTO = 44, NR_KILL = 62, NR_EXIT_GROUP = 231, NR_PRLIMIT64 = 302 };
 static long raw(long n, long a, long b, long c, long d, long e, long f)
 {
 	register long r10 __asm__("r10") = d, r8 __asm__("r8") = e, r9 __asm__("r9") = f;
@@ -43,7 +46,7 @@ static long raw(long n, long a, long b, long c, long d, long e, long f)
 	return r;
 }
 #else
-enum { NR_READ = 63, NR_WRITE = 64, NR_CLOSE = 57, NR_SOCKET = 198, NR_CONNECT = 203, NR_SENDTO = 206, NR_KILL = 129, NR_EXIT_GROUP = 94 };
+enum { NR_READ = 63, NR_WRITE = 64, NR_CLOSE = 57, NR_SOCKET = 198, NR_CONNECT = 203, NR_SENDTO = 206, NR_KILL = 129, NR_EXIT_GROUP = 94, NR_PRLIMIT64 = 261 };
 static long raw(long n, long a, long b, long c, long d, long e, long f)
 {
 	register long x8 __asm__("x8") = n, x0 __asm__("x0") = a, x1 __asm__("x1") = b, x2 __asm__("x2") = c;
@@ -157,4 +160,30 @@ ssize send(int fd, const void *buf, usize len, int flags)
 {
 	watch(buf, len);
 	return as_libc(raw(NR_SENDTO, fd, (long)buf, (long)len, flags, 0, 0));
+}
+
+#define RLIMIT_NOFILE 7
+#define EPERM 1
+
+struct rlimit64 { u64 soft, hard; };
+
+int prlimit64(int pid, int resource, const struct rlimit64 *new, struct rlimit64 *old)
+{
+	long r = raw(NR_PRLIMIT64, pid, resource, (long)new, (long)old, 0, 0);
+
+	if (r == -EPERM && resource == RLIMIT_NOFILE && new) {
+		struct rlimit64 have;
+
+		raw(NR_PRLIMIT64, pid, resource, 0, (long)&have, 0, 0);
+		if (new->hard > have.hard) {
+			have.soft = have.hard;
+			r = raw(NR_PRLIMIT64, pid, resource, (long)&have, (long)old, 0, 0);
+		}
+	}
+	return (int)as_libc(r);
+}
+
+int prlimit(int pid, int resource, const struct rlimit64 *new, struct rlimit64 *old)
+{
+	return prlimit64(pid, resource, new, old);
 }

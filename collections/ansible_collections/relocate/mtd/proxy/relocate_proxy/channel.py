@@ -20,6 +20,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from . import paths
+
 HEADER = struct.Struct("!IQ")  # length of the JSON message, length of the raw bytes that follow it
 MAX_MESSAGE = 64 << 20
 SMALL = 16384  # below, one record holds head and bytes; above, copying them together costs more than a record
@@ -42,7 +44,7 @@ def tls_context(credentials: dict, server: bool) -> ssl.SSLContext:
     context.load_verify_locations(cadata=credentials["authority"])
     if server:
         context.num_tickets = 0  # nobody resumes a session that lives for seconds
-    with tempfile.NamedTemporaryFile("w", dir="/dev/shm", prefix="relocate-", suffix=".pem") as pem:
+    with tempfile.NamedTemporaryFile("w", dir=paths.private_directory(paths.RUN), suffix=".pem") as pem:
         os.fchmod(pem.fileno(), 0o600)
         pem.write(credentials["key"] + credentials["certificate"])
         pem.flush()
