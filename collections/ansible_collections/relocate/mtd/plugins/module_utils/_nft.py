@@ -22,10 +22,11 @@ class EdgeTable:
     """The table ``ip relocate`` of this host. Reads at once; writes only when told to."""
 
     def __init__(self, commands: Commands, state_directory: str) -> None:
-        """Work through ``commands``; keep ``table.nft`` and ``raw.rules`` in ``state_directory``."""
+        """Work through ``commands``; keep ``table.nft`` and its companions in ``state_directory``."""
         self._commands = commands
         self.boot_file = os.path.join(state_directory, "table.nft")
         self.raw_file = os.path.join(state_directory, "raw.rules")
+        self.address_file = os.path.join(state_directory, "addresses.batch")
 
     def document(self) -> dict[str, Any] | None:
         """Return ``nft -j list table`` parsed, or None if there is no such table."""
@@ -77,10 +78,10 @@ class EdgeTable:
         self._prepare_directory()
         self._commands.write_file(self.boot_file, edge_table.boot_text(listing), 0o600)
 
-    def write_raw_file(self, text: str) -> None:
-        """Write the iptables rules that are loaded at boot."""
+    def write_beside(self, path: str, text: str) -> None:
+        """Write another file that is loaded at boot: ``raw_file`` or ``address_file``."""
         self._prepare_directory()
-        self._commands.write_file(self.raw_file, text, 0o600)
+        self._commands.write_file(path, text, 0o600)
 
     def _prepare_directory(self) -> None:
         os.makedirs(os.path.dirname(self.boot_file), mode=0o700, exist_ok=True)

@@ -31,6 +31,14 @@ options:
       - The network of the hosts behind the edge, in CIDR notation.
       - Required with O(state=present).
     type: str
+  virtual_addresses:
+    description:
+      - The addresses services are reached at, with prefix lengths, such as V(10.88.0.100/24). Those that
+        O(outside_interface) does not carry are added to it; others it carries are left alone.
+      - With O(state=absent) they are taken away.
+    type: list
+    elements: str
+    default: []
   egress_address:
     description:
       - The source address that connections of the fleet get when they leave by O(outside_interface).
@@ -59,6 +67,7 @@ EXAMPLES = r"""
     outside_interface: eth1
     fleet_network: 10.77.0.0/24
     egress_address: 10.88.0.100
+    virtual_addresses: [10.88.0.100/24, 10.88.0.101/24]
 
 - name: No edge any more
   relocate.mtd.edge_gateway:
@@ -71,6 +80,12 @@ queueing:
   returned: with O(state=present)
   type: str
   sample: nftables
+added_addresses:
+  description: The virtual addresses that were, or in check mode would be, added to O(outside_interface).
+  returned: success
+  type: list
+  elements: str
+  sample: [10.88.0.100/24]
 services:
   description: The services published on this edge after the run.
   returned: success
@@ -125,6 +140,11 @@ def as_dicts(services: list[edge_table.Service]) -> list[dict[str, Any]]:
     return [service._asdict() for service in services]
 
 
+def address_batch(verb: str, addresses: list[str], interface: str) -> str:
+    """Return the input of ``ip -batch`` that adds, replaces or deletes addresses of an interface."""
+    return "".join(f"address {verb} {address} dev {interface}\n" for address in addresses)
+
+
 class Edge:
     """One run of the module."""
 
@@ -141,12 +161,31 @@ class Edge:
         try:
             network = str(ipaddress.IPv4Network(params["fleet_network"]))
             egress = str(ipaddress.IPv4Address(params["egress_address"]))
+            for address in params["virtual_addresses"]:
+                ipaddress.IPv4Interface(address)
         except ValueError as error:
             self.commands.fail(f"the edge's settings are not usable: {error}")
         interface = params["outside_interface"]
         if not os.path.isdir(os.path.join("/sys/class/net", interface)):
             self.commands.fail(f"this host has no network interface {interface!r} (outside_interface)")
         return edge_table.Gateway(interface, network, egress)
+
+    def carried(self) -> list[str]:
+        """Return the IPv4 addresses of the outside interface, with prefix lengths."""
+        interface = self.module.params["outside_interface"]
+        links = self.commands.run_json(
+            ["ip", "-j", "-4", "address", "show", "dev", interface], what=f"reading {interface}'s addresses"
+        )
+        return [f"{entry['local']}/{entry['prefixlen']}" for link in links for entry in link.get("addr_info", [])]
+
+    def change_addresses(self, verb: str, addresses: list[str]) -> None:
+        """Add or delete addresses of the outside interface, in one call."""
+        if not addresses:
+            return
+        self.changed = True
+        if not self.module.check_mode:
+            text = address_batch(verb, addresses, self.module.params["outside_interface"])
+            self.commands.run(["ip", "-batch", "-"], stdin=text, what=f"changing addresses ({verb})", label="apply")
 
     def raw_lines(self) -> list[str] | None:
         """Return the rules of iptables' table raw that are ours; None without iptables."""
@@ -186,10 +225,18 @@ class Edge:
         before_raw, after_raw = self.ensure_raw(nft_queue)
         self.ensure_boot_files(after if self.module.check_mode else self.table.listing(), nft_queue)
         self.ensure_forwarding()
+        wanted_addresses = self.module.params["virtual_addresses"]
+        carried = self.carried()
+        added = [address for address in wanted_addresses if address not in carried]
+        self.change_addresses("add", added)
         return {
+            "added_addresses": added,
             "queueing": "nftables" if nft_queue else "iptables",
             "services": as_dicts(services),
-            "diff": {"before": before + before_raw, "after": after + after_raw},
+            "diff": {
+                "before": before + before_raw,
+                "after": after + after_raw + address_batch("add", added, gateway.outside_interface),
+            },
         }
 
     def ensure_raw(self, nft_queue: bool) -> tuple[str, str]:
@@ -222,14 +269,17 @@ class Edge:
     def ensure_boot_files(self, listing: str, nft_queue: bool) -> None:
         """Keep on disk what the next boot loads."""
         raw = "" if nft_queue else edge_table.raw_text(with_jump=True)
+        params = self.module.params
+        batch = address_batch("replace", params["virtual_addresses"], params["outside_interface"])
         if self.table.boot_file_differs(listing):
             self.changed = True
             if not self.module.check_mode:
                 self.table.write_boot_file(listing)
-        if (read_text(self.table.raw_file) or "") != raw:
-            self.changed = True
-            if not self.module.check_mode:
-                self.table.write_raw_file(raw)
+        for path, text in ((self.table.raw_file, raw), (self.table.address_file, batch)):
+            if read_text(path) != text:
+                self.changed = True
+                if not self.module.check_mode:
+                    self.table.write_beside(path, text)
 
     def ensure_forwarding(self) -> None:
         """Switch IPv4 forwarding on."""
@@ -255,12 +305,20 @@ class Edge:
                 self.commands.run(
                     ["iptables-restore", "--noflush"], stdin=text, what="removing the queues from iptables"
                 )
-        for path in (self.table.boot_file, self.table.raw_file):
+        virtual = self.module.params["virtual_addresses"]
+        if virtual:
+            carried = self.carried()
+            self.change_addresses("delete", [address for address in virtual if address in carried])
+        for path in (self.table.boot_file, self.table.raw_file, self.table.address_file):
             if os.path.exists(path):
                 self.changed = True
                 if not self.module.check_mode:
                     os.unlink(path)
-        return {"services": [], "diff": {"before": before + "".join(f"{line}\n" for line in lines), "after": ""}}
+        return {
+            "added_addresses": [],
+            "services": [],
+            "diff": {"before": before + "".join(f"{line}\n" for line in lines), "after": ""},
+        }
 
 
 def main() -> None:
@@ -270,10 +328,12 @@ def main() -> None:
             "outside_interface": {"type": "str"},
             "fleet_network": {"type": "str"},
             "egress_address": {"type": "str"},
+            "virtual_addresses": {"type": "list", "elements": "str", "default": []},
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
             "state_directory": {"type": "path", "default": STATE_DIRECTORY},
         },
         required_if=[("state", "present", ("outside_interface", "fleet_network", "egress_address"))],
+        required_by={"virtual_addresses": ("outside_interface",)},
         supports_check_mode=True,
     )
     edge = Edge(module)

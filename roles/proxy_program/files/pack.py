@@ -1,0 +1,62 @@
+#!/usr/bin/env python3
+# Copyright: (c) 2026, The RELOCATE authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Pack the proxy program for its targets: ``pack.py COLLECTION ARCHIVE``.
+
+The archive holds ``relocate/relocate_proxy`` and, under the names by which it imports them everywhere, the modules it
+shares with the collection: what both know (CRIU's arguments, the edge's table) is written down once. One archive is one task and one transfer a host, where copying file by file is one a file.
+
+The archive is written only if it would differ; prints ``changed`` then, and nothing otherwise.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+import tarfile
+from pathlib import Path
+
+SHARED = ("_criu.py", "_docker.py", "_edge_table.py")
+SHARED_HOME = "ansible_collections/relocate/mtd/plugins/module_utils"
+
+
+def members(collection: Path) -> dict[str, Path]:
+    """Return the file behind every name in the archive."""
+    program = collection / "proxy" / "relocate_proxy"
+    found = {f"relocate_proxy/{path.relative_to(program)}": path for path in program.rglob("*.py")}
+    for name in SHARED:
+        found[f"{SHARED_HOME}/{name}"] = collection / "plugins" / "module_utils" / name
+    return found
+
+
+def archive(collection: Path) -> bytes:
+    """Return the archive, the same bytes for the same files, owners and modes aside."""
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+        for name, path in sorted(members(collection).items()):
+            member = tarfile.TarInfo(f"relocate/{name}")
+            member.size = path.stat().st_size
+            # Python trusts a compiled file whose source has the same time and size: keep the time
+            member.mtime = int(path.stat().st_mtime)
+            member.mode = 0o644
+            member.uname = member.gname = "root"
+            tar.addfile(member, io.BytesIO(path.read_bytes()))
+    return packed.getvalue()
+
+
+def main() -> None:
+    """Entry point."""
+    collection, target = Path(sys.argv[1]), Path(sys.argv[2])
+    content = archive(collection)
+    if target.is_file() and target.read_bytes() == content:
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = target.with_suffix(f".{os.getpid()}")
+    part.write_bytes(content)
+    part.rename(target)
+    print("changed")
+
+
+if __name__ == "__main__":
+    main()
