@@ -5,7 +5,7 @@
 """CRIU's command lines and the facts they are made of, as pure functions.
 
 Nothing here reads a file, starts a program or knows Ansible: text goes in, lists of arguments come out. The modules
-use it on the target, and a copy of this very file is installed beside the proxy (``relocate_proxy.shared._criu``), so
+use it on the target, and a copy of this very file is installed beside the proxy, under this very name, so
 that a dump made by ``criu_dump`` and one made in a cutover cannot drift apart. Standard library only, Python 3.9.
 """
 

@@ -5,8 +5,7 @@
 """The edge's nftables table ``ip relocate``: its one definition, its elements, and its form on disk.
 
 Pure functions: text and parsed JSON in, text for ``nft -f -`` and plain values out. The modules use it on the edge,
-and a copy of this very file is installed beside the proxy (``relocate_proxy.shared._edge_table``). Standard library
-only, Python 3.9.
+and a copy of this very file is installed beside the proxy, under this very name. Standard library only, Python 3.9.
 
 What the table does, in the order in which a packet meets it:
 
