@@ -3,8 +3,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Pack the proxy program for its targets: ``pack.py COLLECTION ARCHIVE``.
 
-The archive holds ``relocate/relocate_proxy`` and, under the names by which it imports them everywhere, the modules it
-shares with the collection: what both know (CRIU's arguments, the edge's table) is written down once. One archive is one task and one transfer a host, where copying file by file is one a file.
+The archive holds ``relocate/relocate_proxy``, and beside it the collection's modules that the proxy uses, under their own
+names (``ansible_collections.relocate…``): what a module and the proxy both know (CRIU's arguments, the edge's table, the
+Engine API) is written down once. One archive is one task and one transfer a host; file by file it would be one a file.
 
 The archive is written only if it would differ; prints ``changed`` then, and nothing otherwise.
 """
