@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from ipaddress import IPv4Network
+from pathlib import Path
 from typing import Any, Callable
 
 from ansible.errors import AnsibleFilterError
@@ -81,6 +82,15 @@ def lab_recipes(things: dict[str, Any], shared: Any) -> dict[str, str]:
     return {name: lab_recipe([name, ingredients, shared]) for name, ingredients in things.items()}
 
 
+def lab_unused_roots(cache: str) -> list[str]:
+    """Return the cached root file systems that no lab of this machine says it stands on; builds at work are left alone."""
+    used: set[str] = set()
+    for user in Path(cache, "users").glob("*.json"):
+        used.update(json.loads(user.read_text())["roots"])
+    roots = [str(path) for path in sorted(Path(cache, "roots").iterdir())]
+    return [root for root in roots if root not in used and not root.endswith((".lock", ".building"))]
+
+
 class FilterModule:
     """The role's filters."""
 
@@ -91,4 +101,5 @@ class FilterModule:
             "lab_fleet": lab_fleet,
             "lab_recipe": lab_recipe,
             "lab_recipes": lab_recipes,
+            "lab_unused_roots": lab_unused_roots,
         }

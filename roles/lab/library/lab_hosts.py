@@ -26,9 +26,9 @@ options:
     description: Directory with one directory a host. The hosts' disks are in it.
     type: path
     required: true
-  authorized_key:
-    description: Public key that may log in as root.
-    type: str
+  ssh:
+    description: Directory for the key that may log in as root, C(id_ed25519), and for C(known_hosts). Both are made if they are missing.
+    type: path
   timeout:
     description: Seconds until every host must be well.
     type: int
@@ -59,7 +59,7 @@ EXAMPLES = r"""
   lab_hosts:
     namespace: relocate-lab
     path: /var/lib/relocate-lab/hosts
-    authorized_key: ssh-ed25519 AAAA…
+    ssh: /var/lib/relocate-lab/ssh
     hosts:
       - name: host1
         root: /var/cache/relocate-lab/roots/trixie
@@ -82,10 +82,6 @@ removed:
   returned: success
   type: list
   elements: str
-host_keys:
-  description: Public SSH host key by host.
-  returned: success
-  type: dict
 commands:
   description: The commands that were run to change something, in order.
   returned: always
@@ -198,10 +194,10 @@ class Hosts:
 
     def as_wanted(self, host: dict[str, Any]) -> bool:
         """Tell whether a host's disks were made from the wanted root file system with the wanted configuration."""
+        directory = self.directory(host["name"])
         try:
-            with open(os.path.join(self.directory(host["name"]), "config")) as handle:
-                return handle.read() == lxc_config(host, self.directory(host["name"]), self.group(host["name"]))
-        except OSError:
+            return read(os.path.join(directory, "config")) == lxc_config(host, directory, self.group(host["name"]))
+        except FileNotFoundError:
             return False
 
     def end(self, name: str) -> None:
@@ -212,6 +208,30 @@ class Hosts:
         busy = lab_cgroups.remove(self.group(name))
         if busy:
             self.fail(f"control groups of {name} cannot be removed: {busy}")
+
+    @property
+    def login_key(self) -> str:
+        """Return the path of the key that may log in."""
+        return os.path.join(self.module.params["ssh"], "id_ed25519")
+
+    def ensure_key(self, path: str, comment: str) -> None:
+        """Make a key pair unless there is one; half of one is none."""
+        if os.path.exists(path + ".pub"):
+            return
+        if os.path.exists(path):
+            os.unlink(path)
+        os.makedirs(os.path.dirname(path), 0o700, exist_ok=True)
+        self.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", comment, "-f", path], f"no key {path}")
+
+    def write_known_hosts(self, hosts: list[dict[str, Any]]) -> None:
+        """Write the file against which host keys are checked, if it says anything else."""
+        lines = []
+        for host in hosts:
+            key = read(os.path.join(self.directory(host["name"]), "ssh_host_ed25519_key.pub")).split()
+            lines.append(f"{host['interfaces'][0]['address'].split('/')[0]} {key[0]} {key[1]}\n")
+        path = os.path.join(self.module.params["ssh"], "known_hosts")
+        if not os.path.exists(path) or read(path) != "".join(lines):
+            write(path, "".join(lines))
 
     def build(self, host: dict[str, Any]) -> None:
         """Make a host's disks and identity anew. The SSH host key stays what it was: known_hosts goes on being true."""
@@ -225,16 +245,13 @@ class Hosts:
         for disk in ("upper/etc/ssh", "upper/etc/rc2.d", "docker"):
             os.makedirs(os.path.join(directory, disk), 0o755, exist_ok=True)
         key = os.path.join(directory, "ssh_host_ed25519_key")
-        if not os.path.exists(key + ".pub"):
-            if os.path.exists(key):
-                os.unlink(key)
-            self.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", name, "-f", key], f"no host key for {name}")
+        self.ensure_key(key, name)
         upper = os.path.join(directory, "upper")
         for suffix in ("", ".pub"):
             shutil.copy2(key + suffix, os.path.join(upper, "etc/ssh/ssh_host_ed25519_key" + suffix))
         os.makedirs(os.path.join(upper, "root/.ssh"), 0o700)
         os.chmod(os.path.join(upper, "root"), 0o700)
-        write(os.path.join(upper, "root/.ssh/authorized_keys"), self.module.params["authorized_key"].strip() + "\n", 0o600)
+        write(os.path.join(upper, "root/.ssh/authorized_keys"), read(self.login_key + ".pub"), 0o600)
         write(os.path.join(upper, "etc/hostname"), name + "\n")
         write(os.path.join(upper, "etc/hosts"), f"127.0.0.1 localhost\n127.0.1.1 {name}\n::1 localhost\n")
         identity = hashlib.md5(f"{self.namespace}/{name}/{time.time_ns()}".encode()).hexdigest()
@@ -270,10 +287,13 @@ class Hosts:
 
     def present(self, hosts: list[dict[str, Any]]) -> None:
         """Start, heal or rebuild what needs it."""
+        if not hosts:
+            return
         ill = [h for h in hosts if not self.as_wanted(h) or lab_health.ailments(self.pid(h["name"]), h["docker"])]
         if self.module.check_mode:
             self.started = [host["name"] for host in ill]
             return
+        self.ensure_key(self.login_key, self.namespace)
         for host in ill:
             self.end(host["name"])
             if not self.as_wanted(host):
@@ -292,6 +312,7 @@ class Hosts:
                 + "; ".join(f"{name}: {', '.join(ailments)}" for name, ailments in sorted(wrong.items()))
                 + f" (logs: {self.path}/NAME/upper/var/log and {self.path}/NAME/lxc.log)"
             )
+        self.write_known_hosts(hosts)
 
     def absent(self, keep: set[str]) -> None:
         """Remove every host but those to keep; without any, the lab's own control group as well."""
@@ -308,6 +329,12 @@ class Hosts:
                 self.fail(f"control groups cannot be removed: {busy}")
 
 
+def read(path: str) -> str:
+    """Return a small file's contents."""
+    with open(path) as handle:
+        return handle.read()
+
+
 def write(path: str, text: str, mode: int = 0o644) -> None:
     """Write a small file with the given mode."""
     with open(path, "w") as handle:
@@ -318,7 +345,7 @@ def write(path: str, text: str, mode: int = 0o644) -> None:
 def main() -> None:
     """Bring the lab's hosts to the wanted ones."""
     interface = {"bridge": {"required": True}, "address": {"required": True}, "gateway": {}}
-    host = {
+    options = {
         "name": {"required": True},
         "root": {"type": "path", "required": True},
         "docker": {"type": "bool", "default": True},
@@ -328,30 +355,23 @@ def main() -> None:
         argument_spec={
             "namespace": {"required": True},
             "path": {"type": "path", "required": True},
-            "authorized_key": {"no_log": False},
+            "ssh": {"type": "path"},
             "timeout": {"type": "int", "default": 60},
-            "hosts": {"type": "list", "elements": "dict", "required": True, "options": host},
+            "hosts": {"type": "list", "elements": "dict", "required": True, "options": options},
         },
         supports_check_mode=True,
     )
     wanted: list[dict[str, Any]] = module.params["hosts"]
-    if wanted and not module.params["authorized_key"]:
-        module.fail_json(msg="authorized_key is required with hosts: nobody could log in to them")
+    if wanted and not module.params["ssh"]:
+        module.fail_json(msg="ssh is required with hosts: nobody could log in to them")
     hosts = Hosts(module)
-    hosts.absent(keep={h["name"] for h in wanted})
+    hosts.absent(keep={host["name"] for host in wanted})
     hosts.present(wanted)
-    keys = {}
-    for h in wanted:
-        path = os.path.join(hosts.directory(h["name"]), "ssh_host_ed25519_key.pub")
-        if os.path.exists(path):
-            with open(path) as handle:
-                keys[h["name"]] = " ".join(handle.read().split()[:2])
     module.exit_json(
         changed=bool(hosts.started or hosts.removed),
         started=hosts.started,
         rebuilt=hosts.rebuilt,
         removed=hosts.removed,
-        host_keys=keys,
         commands=hosts.commands,
     )
 

@@ -121,7 +121,7 @@ class Network:
             return
         if name in self.namespaces():
             self.run("ip", "netns", "delete", name)
-        if not os.path.ismount(NETNS_DIR) and not self.module.check_mode:
+        if not is_mount_point(NETNS_DIR) and not self.module.check_mode:
             with open(NETNS_MARK, "w") as mark:
                 mark.write("this mount point was made by the relocate lab and goes with its last namespace\n")
         self.run("ip", "netns", "add", name)
@@ -185,10 +185,16 @@ class Network:
         """Undo iproute2's mount of /run/netns, if our first namespace made it and none is left."""
         if not os.path.exists(NETNS_MARK) or self.namespaces() or self.module.check_mode:
             return
-        if os.path.ismount(NETNS_DIR):
+        if is_mount_point(NETNS_DIR):
             self.run("umount", NETNS_DIR)
         os.rmdir(NETNS_DIR)
         os.unlink(NETNS_MARK)
+
+
+def is_mount_point(path: str) -> bool:
+    """Tell whether something is mounted on ``path``. os.path.ismount does not see a directory that is bound onto itself."""
+    with open("/proc/self/mountinfo") as mounts:
+        return any(line.split()[4] == path for line in mounts)
 
 
 def addresses(link: dict) -> list[str]:

@@ -1,0 +1,174 @@
+"""Runs a playbook of the project through ansible-runner, showing how far it is."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+import ansible_runner
+from rich.console import Console
+
+from relocate.errors import Refusal
+
+PATIENCE = 1.0  # seconds before a task is worth a line where nothing can be redrawn
+
+
+class Progress(Protocol):
+    """Told of each task when it begins."""
+
+    def task(self, name: str) -> None:
+        """A task begins."""
+
+
+class LiveProgress:
+    """One line on a terminal, redrawn: the task at work and the time since the start."""
+
+    def __init__(self, console: Console) -> None:
+        self._status = console.status("starting")
+        self._start = time.monotonic()
+        self._name = "starting"
+
+    def __enter__(self) -> LiveProgress:
+        self._status.start()
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._status.stop()
+
+    def task(self, name: str) -> None:
+        """Show the task."""
+        self._status.update(f"{name} [dim]({time.monotonic() - self._start:.0f} s since the start)[/dim]")
+
+
+class LineProgress:
+    """Plain lines for a log: only tasks that take longer than a moment get one, while they are at work."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._timer: threading.Timer | None = None
+
+    def __enter__(self) -> LineProgress:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        if self._timer:
+            self._timer.cancel()
+
+    def task(self, name: str) -> None:
+        """Print the task's name, unless the next one begins within a moment."""
+        if self._timer:
+            self._timer.cancel()
+        self._timer = threading.Timer(PATIENCE, self._console.print, [f"{name} …"], {"markup": False, "highlight": False})
+        self._timer.daemon = True
+        self._timer.start()
+
+
+class Silence:
+    """Nothing at all: the output is for a machine, or Ansible speaks for itself."""
+
+    def __enter__(self) -> Silence:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        return
+
+    def task(self, name: str) -> None:
+        """Say nothing."""
+
+
+def task_name(event: dict[str, Any]) -> str:
+    """Return the name of an event's task without its role's name."""
+    name: str = event["event_data"].get("task", "")
+    return name.partition(" : ")[2] or name
+
+
+def failure(event: dict[str, Any]) -> str:
+    """Return what a failed task said, with the task's name unless the sentence is a refusal made for people."""
+    result = event["event_data"].get("res") or {}
+    said = str(result.get("msg") or result.get("stderr") or "no reason given").strip()
+    if event["event_data"].get("task_action", "").endswith("assert"):
+        return said
+    detail = str(result.get("stderr") or "").strip().splitlines()
+    if detail and detail[-1] not in said:
+        said += f" ({detail[-1]})"
+    return f"'{task_name(event)}' failed on {event['event_data'].get('host', '?')}: {said}"
+
+
+@contextmanager
+def _cancelling() -> Iterator[threading.Event]:
+    """Turn SIGINT and SIGTERM into an event for the time of a run; ansible-runner asks for it and ends Ansible."""
+    wanted = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield wanted
+        return
+    before = {number: signal.signal(number, lambda *_: wanted.set()) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield wanted
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def run(
+    root: Path,
+    playbook: str,
+    variables: dict[str, Any],
+    *,
+    inventory: str = "localhost,",
+    verbose: bool = False,
+    quiet: bool = False,
+) -> None:
+    """Run ``playbook`` (relative to ``root``) with extra variables; show its tasks as they come.
+
+    ``verbose`` shows Ansible's own output instead, ``quiet`` nothing. Raises Refusal with the first failed task's own words,
+    KeyboardInterrupt if the run was interrupted.
+    """
+    console = Console(stderr=True)
+    failed: list[str] = []
+    shown: LiveProgress | LineProgress | Silence
+    if verbose or quiet:
+        shown = Silence()
+    else:
+        shown = LiveProgress(console) if console.is_terminal else LineProgress(console)
+
+    def handle(event: dict[str, Any]) -> bool:
+        kind = event["event"]
+        if kind == "playbook_on_task_start":
+            shown.task(task_name(event))
+        elif kind in ("runner_on_failed", "runner_on_unreachable") and not event["event_data"].get("ignore_errors"):
+            failed.append(failure(event))
+        return False  # nothing is kept on disk
+
+    # A directory for each run: a used one would hand the variables and the environment of its first run to the next.
+    with tempfile.TemporaryDirectory(prefix="relocate-") as private, shown, _cancelling() as cancelled:
+        result = ansible_runner.interface.run(
+            private_data_dir=private,
+            project_dir=str(root),
+            playbook=str(root / playbook),
+            inventory=inventory,
+            extravars=variables,
+            envvars={
+                "ANSIBLE_CONFIG": str(root / "ansible.cfg"),
+                # ansible-runner switches this off unless told
+                "ANSIBLE_HOST_KEY_CHECKING": "True",
+                "PATH": f"{Path(sys.executable).parent}:{os.environ.get('PATH', os.defpath)}",
+            },
+            # the default of 5 makes an interrupted run linger
+            settings={"pexpect_timeout": 0.25, "suppress_ansible_output": not verbose},
+            event_handler=handle,
+            cancel_callback=cancelled.is_set,
+            quiet=not verbose,
+        )
+        if cancelled.is_set():
+            raise KeyboardInterrupt
+        if result.status != "successful":
+            output = result.stdout.read().strip().splitlines()
+            raise Refusal(failed[0] if failed else "; ".join(output[-3:]) or f"{playbook} ended with status {result.status}")
