@@ -21,6 +21,7 @@ import traceback
 
 from . import paths
 from .journal import DIRECTORY, Journal
+from .recovery import hold_part, recover, release_part
 
 PARTS = ("source", "destination", "edge")
 RESTARTS = 3
@@ -93,6 +94,7 @@ def _run_part(part: str, specification: dict, ready: int) -> int:
 
 def _guard(part: str, specification: dict, ready: int) -> None:
     """Run the part as a child; when the child is killed in the middle, run it again on the same port."""
+    lock = hold_part(specification["id"], part)  # its child has it too: `recover` leaves a living part alone
     for _ in range(RESTARTS + 1):
         announced, announce = os.pipe()
         pid = os.fork()
@@ -106,8 +108,18 @@ def _guard(part: str, specification: dict, ready: int) -> None:
         specification.setdefault("port", document.get("port", 0))
         _, status = os.waitpid(pid, 0)
         if os.WIFEXITED(status) and os.WEXITSTATUS(status) in (0, 1):
-            return
+            break
         time.sleep(0.2)
+    release_part(specification["id"], part, lock)
+
+
+def _recover(order: dict) -> int:
+    try:
+        print(json.dumps(recover(order)))
+    except Exception as error:
+        print(json.dumps({"error": str(error) or type(error).__name__}))
+        return 1
+    return 0
 
 
 def _detach(log: str) -> None:
@@ -123,10 +135,12 @@ def _detach(log: str) -> None:
 
 def main() -> None:
     """Entry point."""
-    if len(sys.argv) != 2 or sys.argv[1] not in PARTS:
-        print(f"usage: python3 -m relocate_proxy {{{','.join(PARTS)}}} < specification.json", file=sys.stderr)
+    if len(sys.argv) != 2 or sys.argv[1] not in (*PARTS, "recover"):
+        print(f"usage: python3 -m relocate_proxy {{{','.join(PARTS)}|recover}} < specification.json", file=sys.stderr)
         sys.exit(2)
     part, specification = sys.argv[1], json.load(sys.stdin)
+    if part == "recover":
+        sys.exit(_recover(specification))
     announced, announce = os.pipe()
     if os.fork() == 0:
         os.close(announced)

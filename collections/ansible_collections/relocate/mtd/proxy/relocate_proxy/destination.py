@@ -247,6 +247,17 @@ def resume(specification: dict, journal: Journal) -> None:
     journal.record(State.ROLLED_BACK, reason="the destination's proxy was killed before the copy was complete")
 
 
+def open_gate(container_id: str) -> None:
+    """Tell the keeper of a restored container that it may run. :raises GateFailed: the copy died."""
+    gate = Gate(container_id)
+    try:
+        gate.attach(1.0)
+        gate.say("commit")
+        gate.expect("running", RESTORE_SECONDS)
+    finally:
+        gate.close()
+
+
 def cancel_gate(container_id: str, reason: str) -> None:
     """Make the keeper of a container give up, if there is one, and wait until its start has ended."""
     if not container_id or not os.path.exists(paths.gate(container_id)):
@@ -279,11 +290,7 @@ class _Waiting(Part):
         """The copy may run, if it does not yet."""
         self.journal.record(State.COMMITTED)
         if os.path.exists(paths.gate(self.container_id)):
-            gate = Gate(self.container_id)
-            gate.attach(1.0)
-            gate.say("commit")
-            gate.expect("running", RESTORE_SECONDS)
-            gate.close()
+            open_gate(self.container_id)
         self.say("running", address=self.journal.facts.get("address", ""))
 
     def on_finish(self, _: dict) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 from .channel import Channel, ChannelLost
 from .conntrack import Conntrack
-from .flows import EGRESS, Flow, datagram_flows, on_edge, place_on_edge
+from .flows import EGRESS, Flow, UntrackedFlow, datagram_flows, on_edge, place_on_edge
 from .gateway import Gateway, forget_relocation
 from .journal import Journal
 from .states import State
@@ -100,6 +100,7 @@ class Edge:
         self.specification = specification
         self.journal = journal
         self.marks: dict[str, int] = {}
+        self.armed: list[Flow] = []
         self.flows: list[Flow] = []
         self.moved: list[Flow] = []
         self.routed: list[tuple[Flow, Flow]] = []
@@ -157,20 +158,21 @@ class Edge:
         peers.tell("source", "settle")
         peers.expect("source", "settled", SETTLE_SECONDS)
         self._mark("hold")
-        gateway.hold()
+        gateway.hold(self.armed)
         peers.tell("source", "freeze")
         dumped = peers.expect("source", "dumped", FREEZE_SECONDS + self.plan["dump_seconds"])
         self._mark("dumped")
         # The image is on its way to the destination while we place entries on both sides.
         entries = list(self.conntrack.entries())
         flows = on_edge([Flow.read(flow) for flow in dumped["flows"]], entries)
+        self._all_held(flows)
         flows += datagram_flows(
             entries, self.plan["source"]["address"], self.plan["services"], self.report["address_before"]
         )
         self.flows = flows
         self.journal.record(State.ROUTING, flows=[flow.document() for flow in flows])
         peers.tell("destination", "place", flows=[flow.document() for flow in flows])
-        gateway.hold_egress(flows)
+        gateway.shut(flows)
         placed = peers.expect("destination", "placed", CUTOVER_SECONDS)
         self.moved = [Flow.read(flow) for flow in placed["flows"]]
         for flow, moved in zip(flows, self.moved):
@@ -186,6 +188,17 @@ class Edge:
         peers.tell("destination", "commit")
         self.report["packets_held"] = gateway.release()
         self._mark("released")
+
+    def _all_held(self, flows: list[Flow]) -> None:
+        """See that every connection the container opened was held before the freeze.
+
+        The answers to one that was not went on to the frozen source, whose kernel acknowledged what no image holds.
+
+        :raises UntrackedFlow: there is one; the move must be taken back.
+        """
+        for flow in flows:
+            if flow.direction == EGRESS and flow not in self.armed:
+                raise UntrackedFlow(f"the container opened the connection {flow} in the last moment: try again")
 
     def finish(self) -> dict:
         """The destination runs; take the source away, then every trace."""

@@ -10,7 +10,6 @@ from collections.abc import Iterable
 
 from ansible_collections.relocate.mtd.plugins.module_utils import _edge_table as table
 
-from .conntrack import Endpoint
 from .flows import EGRESS, Flow
 from .held_queue import HeldQueue
 from .nft import Nft, NftError
@@ -49,29 +48,37 @@ class Gateway:
     def raise_barrier(self) -> None:
         """Let new connections wait: none is half-open when the container freezes."""
         self.queue.hold()
-        if self._tcp_keys():
-            self.nft.run(
-                "".join(f"add element {HEAD} barrier {{ {key} : {self._mark} }}\n" for key in self._tcp_keys())
-            )
+        self._add("barrier", [f"{key} : {self._mark}" for key in self._tcp_keys()])
         self._barrier = True
 
-    def hold(self, virtual: Iterable[Endpoint] = (), host: Iterable[Endpoint] = ()) -> None:
-        """Hold what comes to the services and to ``virtual`` (egress flows); drop what the source's places still say."""
-        held = self._keys() + [table.key("tcp", end.address, end.port) for end in virtual]
-        shut = [table.key(s["protocol"], self.source, s["host_port"]) for s in self.services]
-        shut += [table.key("tcp", end.address, end.port) for end in host]
-        commands = [f"add element {HEAD} held {{ {key} : {self._mark} }}\n" for key in held if key not in self._held]
-        commands += [f"add element {HEAD} shut {{ {key} }}\n" for key in shut if key not in self._shut]
-        if commands:
-            self.queue.hold()
-            self.nft.run("".join(commands))
-            self._held.update(held)
-            self._shut.update(shut)
+    def hold(self, flows: Iterable[Flow]) -> None:
+        """Hold what comes to the services, and what answers the container's own connections.
 
-    def hold_egress(self, flows: Iterable[Flow]) -> None:
-        """Hold the answers to the container's own connections too, and shut their old masqueraded ports out."""
-        egress = [flow for flow in flows if flow.direction == EGRESS and flow.virtual]
-        self.hold([flow.virtual for flow in egress if flow.virtual], [flow.host for flow in egress])
+        What the source still says goes out: it runs until it is frozen. An answer of it that were dropped now would come
+        again only after the initial timeout of a restored TCP socket, one second.
+        """
+        keys = self._keys()
+        for flow in flows:
+            if flow.direction == EGRESS and flow.virtual:
+                keys.append(table.key(flow.protocol, flow.virtual.address, flow.virtual.port))
+        self.queue.hold()
+        self._add("held", [f"{key} : {self._mark}" for key in keys])
+        self._held.update(keys)
+
+    def _add(self, name: str, elements: list[str]) -> None:
+        if elements:
+            self.nft.run("".join(f"add element {HEAD} {name} {{ {element} }}\n" for element in elements))
+
+    def shut(self, flows: Iterable[Flow]) -> None:
+        """The container is frozen: drop whatever its old place still says.
+
+        A kernel goes on retransmitting for a frozen process. Once the entries point elsewhere, such a packet would pass
+        without its NAT and show the outside an inner address.
+        """
+        keys = [table.key(s["protocol"], self.source, s["host_port"]) for s in self.services]
+        keys += [table.key(f.protocol, f.host.address, f.host.port) for f in flows if f.direction == EGRESS]
+        self._add("shut", [key for key in keys if key not in self._shut])
+        self._shut.update(keys)
 
     def route(self, host: str) -> None:
         """Point new connections to the services at ``host``."""

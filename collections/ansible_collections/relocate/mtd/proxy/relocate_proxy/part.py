@@ -15,7 +15,7 @@ from .channel import Channel, ChannelLost, Listener
 from .journal import Journal
 from .states import IN_DOUBT, State
 
-EDGE_SECONDS = 60.0  # the edge connects, or comes back after its guardian restarted it
+EDGE_SECONDS = 45.0  # the edge connects, or comes back after its guardian restarted it
 
 
 class Part:

@@ -1,0 +1,241 @@
+# Copyright (c) 2026 The RELOCATE authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Action of C(relocate.mtd.container_relocate): plans, starts the three proxies, and records what they report.
+
+No step of the cutover is taken here: between the first held packet and the release no Ansible code runs, and if this
+process dies the proxies finish or roll back without it.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from typing import Any
+
+from ansible.errors import AnsibleError
+from ansible.plugins.action import ActionBase
+from ansible_collections.relocate.mtd.plugins.module_utils._preflight import host_refusals
+from ansible_collections.relocate.mtd.plugins.plugin_utils import credentials, plan
+from ansible_collections.relocate.mtd.plugins.plugin_utils.plan import Refused
+from ansible_collections.relocate.mtd.plugins.plugin_utils.remote import Remote, Unreachable
+
+MODES = ("auto", "stop-and-copy")
+WAIT_SLICE = 30  # seconds one module call waits for the result
+
+
+class ActionModule(ActionBase):
+    """Moves a container."""
+
+    _supports_check_mode = True
+    _supports_async = False
+    _requires_connection = False
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Return the result document of the relocation."""
+        super().run(tmp, task_vars)
+        self._vars = task_vars or {}
+        _, arguments = self.validate_argument_spec(
+            argument_spec={
+                "container": {"type": "str", "required": True},
+                "destination": {"type": "str"},
+                "docker_hosts": {"type": "list", "elements": "str"},
+                "edge": {"type": "str"},
+                "mode": {"type": "str", "choices": list(MODES), "default": "auto"},
+                "reason": {"type": "str", "default": "manual"},
+                "timeout": {"type": "int", "default": 300},
+            }
+        )
+        self._remotes: dict[str, Remote] = {}
+        try:
+            return self._relocate(arguments)
+        except Refused as refused:
+            return {"failed": True, "changed": False, "outcome": "refused", "rolled_back": False, "msg": str(refused)}
+        except Unreachable as error:
+            return {"failed": True, "changed": False, "outcome": "refused", "rolled_back": False, "msg": error.message}
+        finally:
+            for remote in self._remotes.values():
+                remote.close()
+
+    # -- planning ---------------------------------------------------------------------------------------------------
+
+    def _remote(self, host: str) -> Remote:
+        if host not in self._remotes:
+            self._remotes[host] = Remote(self, host, self._vars)
+        return self._remotes[host]
+
+    def _group(self, name: str) -> list[str]:
+        return list(self._vars["groups"].get(name, []))
+
+    def _info(self, host: str) -> dict[str, Any]:
+        """Return a host's description: gathered earlier in the run, or now. :raises Unreachable: when it does not answer."""
+        gathered = self._remote(host).fact("relocation_info")
+        if gathered is not None:
+            return gathered
+        result = self._remote(host).module("relocate.mtd.relocation_info")
+        if result.get("failed"):
+            raise AnsibleError(f"{host}: {result.get('msg')}")
+        return result["relocation_info"]
+
+    def _address(self, host: str) -> str:
+        remote = self._remote(host)
+        return remote.get("relocate_fabric_address") or remote.get("ansible_host") or host
+
+    def _relocate(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        docker_hosts = arguments["docker_hosts"] or self._group("docker_hosts")
+        edges = [arguments["edge"]] if arguments["edge"] else self._group("edge")
+        wanted = arguments["destination"]
+        if not docker_hosts or not edges:
+            raise Refused("the inventory has no fleet: the groups docker_hosts and edge each need a host")
+        if wanted and wanted not in docker_hosts:
+            raise Refused(f"there is no Docker host '{wanted}' in the inventory (there are: {', '.join(docker_hosts)})")
+        hosts, silent = self._survey(docker_hosts)
+        name = arguments["container"]
+        try:
+            source, container = plan.find_container(name, hosts)
+        except Refused as refused:
+            if silent:
+                raise Refused(f"{refused}; unreachable: {', '.join(silent)}") from None
+            raise
+        if wanted == source:
+            raise Refused(f"the container {name} is on {source} already: name another destination")
+        if wanted in silent:
+            raise Refused(f"the destination {silent[wanted]}")
+        refusals = container["refusals"] + host_refusals(source, hosts[source]["host"])
+        refusals += self._under_way(name, hosts[source])
+        if refusals:
+            raise Refused("; ".join(refusals))
+        services = self._services(edges[0], container, source)
+        destination, choice = self._destination(wanted, source, container, hosts, silent)
+        document = plan.make(
+            container,
+            (source, self._address(source)),
+            (destination, self._address(destination)),
+            (edges[0], self._address(edges[0])),
+            services,
+            reason=arguments["reason"],
+            mode="stop-and-copy",
+            choice=choice,
+        )
+        return self._carry_out(document, arguments["timeout"])
+
+    def _survey(self, docker_hosts: list[str]) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
+        """Return the hosts' descriptions, and of those that do not answer the reason."""
+        hosts, silent = {}, {}
+        for host in docker_hosts:
+            try:
+                hosts[host] = self._info(host)
+            except Unreachable as error:
+                silent[host] = error.message
+        return hosts, silent
+
+    @staticmethod
+    def _under_way(container: str, info: dict[str, Any]) -> list[str]:
+        return [
+            f"the container {container} is being relocated already ({each['relocation']}, {each['state']}): "
+            "wait for that move, or run recover.yml if nothing is going on"
+            for each in info["unfinished"]
+            if each["container"] == container
+        ]
+
+    def _services(self, edge: str, container: dict[str, Any], source: str) -> list[dict[str, Any]]:
+        result = self._remote(edge).module("relocate.mtd.nat_service_info", name=container["name"])
+        if result.get("failed"):
+            raise Refused(f"the edge {edge} cannot tell its services ({result.get('msg')}): run prepare.yml")
+        if not result["table"]:
+            raise Refused(f"the edge {edge} is not prepared: run prepare.yml")
+        return plan.container_services(container, result["services"], self._address(source))
+
+    def _destination(
+        self,
+        wanted: str | None,
+        source: str,
+        container: dict[str, Any],
+        hosts: dict[str, dict[str, Any]],
+        silent: dict[str, str],
+    ) -> tuple[str, dict[str, Any]]:
+        """Return the destination and how it was chosen, after asking that host itself.
+
+        :raises Refused: the wanted host cannot take the container, or no host can.
+        """
+        candidates = (
+            [wanted] if wanted else [host for host in hosts if host != source and not hosts[host]["host"]["cordoned"]]
+        )
+        random.SystemRandom().shuffle(candidates)
+        reasons = [f"{host} is unreachable" for host in silent]
+        for host in candidates:
+            answer = self._remote(host).module(
+                "relocate.mtd.relocation_preflight", name=host, container=container, source=hosts[source]["host"]
+            )
+            if answer.get("failed"):
+                reasons.append(f"{host}: {answer.get('msg')}")
+                continue
+            if not answer["refusals"]:
+                policy = "given" if wanted else "random"
+                return host, {"policy": policy, "candidates": 1 if wanted else len(candidates)}
+            reasons += answer["refusals"]
+        if wanted:
+            raise Refused("; ".join(reasons))
+        raise Refused(
+            f"no host can take the container {container['name']}: {'; '.join(reasons) or 'it is the only host'}"
+        )
+
+    # -- the move ---------------------------------------------------------------------------------------------------
+
+    def _carry_out(self, document: dict[str, Any], timeout: int) -> dict[str, Any]:
+        diff = {
+            "before": "",
+            "after": "\n".join(plan.steps(document)) + "\n",
+            "after_header": f"relocation {document['id']}",
+        }
+        if self._task.check_mode:
+            return {**document, "changed": True, "outcome": "planned", "rolled_back": False, "diff": diff}
+        result = self._run_parts(document, timeout)
+        moved = result["outcome"] == "committed"
+        result.update(changed=moved, failed=not moved, diff=diff)
+        if not moved:
+            result["msg"] = self._sentence(result)
+        return result
+
+    @staticmethod
+    def _sentence(result: dict[str, Any]) -> str:
+        why = "; ".join(result.get("problems") or ["no reason was given"])
+        name, source = result["container"], result["source"]["host"]
+        if result["outcome"] == "rolled-back":
+            return f"the move of {name} was rolled back and it runs on at {source}: {why}"
+        return f"the move of {name} ({result['id']}) did not come to an end: {why}; run recover.yml to settle it"
+
+    def _run_parts(self, document: dict[str, Any], timeout: int) -> dict[str, Any]:
+        """Start the three proxies, each with its own key, and wait for what the edge's reports."""
+        keys = credentials.make(document["id"])
+        places = {}
+        for part in ("destination", "source"):
+            specification = {"listen": document[part]["address"], "container": document["container"]}
+            port = self._start(document, part, {**specification, "credentials": keys[part]})
+            places[part] = [document[part]["address"], port]
+        self._start(document, "edge", {"plan": document, "credentials": keys["edge"], **places})
+        remote = self._remote(document["edge"]["host"])
+        for _ in range(0, timeout, WAIT_SLICE):
+            answer = remote.module(
+                "relocate.mtd.relocation_session", state="finished", relocation=document["id"], timeout=WAIT_SLICE
+            )
+            if answer.get("failed"):
+                break
+            if answer["result"] is not None:
+                return answer["result"]
+        problem = f"the edge reported no result within {timeout} s"
+        return {**document, "outcome": "in-doubt", "rolled_back": False, "problems": [problem]}
+
+    def _start(self, document: dict[str, Any], part: str, specification: dict[str, Any]) -> int:
+        """Start one part and return its port. :raises Refused: it cannot begin; what was started before gives up by itself."""
+        host = document[part]["host"]
+        answer = self._remote(host).module(
+            "relocate.mtd.relocation_session",
+            state="started",
+            relocation=document["id"],
+            part=part,
+            specification=json.dumps({"id": document["id"], **specification}),
+        )
+        if answer.get("failed"):
+            raise Refused(f"{host}: {answer.get('msg')}")
+        return int(answer["port"])

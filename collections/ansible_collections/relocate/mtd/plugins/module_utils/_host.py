@@ -1,0 +1,170 @@
+# -*- coding: utf-8 -*-
+# Copyright: (c) 2026, The RELOCATE authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a host brings to relocations, read from the host. Standard library only, Python 3.9."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import platform
+from typing import Any, Callable, Dict, List, Optional
+
+from ansible_collections.relocate.mtd.plugins.module_utils import _preflight, _sockets
+from ansible_collections.relocate.mtd.plugins.module_utils._criu import freezer, version_tuple
+from ansible_collections.relocate.mtd.plugins.module_utils._docker import DockerError, Engine, address, publications
+
+PROXY = "/usr/local/lib/relocate/relocate_proxy/__main__.py"
+SHIM = "/usr/local/lib/relocate/restore_shim.so"
+JOURNALS = "/var/lib/relocate/journal"
+#: A host with this file takes no new containers: drained by hand or by the scheduler.
+CORDON = "/var/lib/relocate/cordoned"
+FINAL = ("done", "rolled-back")
+
+
+def _text(path: str) -> str:
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return file.read()
+    except OSError:
+        return ""
+
+
+def _memory_available() -> Optional[int]:
+    for line in _text("/proc/meminfo").splitlines():
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) * 1024
+    return None
+
+
+def _cpu_flags() -> str:
+    """Return the processor's feature flags, without those that only say how the kernel deals with its faults."""
+    for line in _text("/proc/cpuinfo").splitlines():
+        if line.startswith(("flags", "Features")):
+            return line.partition(":")[2].strip()
+    return ""
+
+
+def _process_memory(pid: int) -> int:
+    """Return the resident bytes of all tasks of the container whose init is ``pid``; 0 when it is gone."""
+    total = 0
+    try:
+        at = freezer(_text(f"/proc/{pid}/cgroup"), _text("/proc/self/mountinfo"))
+    except ValueError:
+        return 0
+    for line in _text(f"{at.directory}/cgroup.procs").split():
+        fields = _text(f"/proc/{line}/statm").split()
+        total += int(fields[1]) * os.sysconf("SC_PAGE_SIZE") if fields else 0
+    return total
+
+
+def _container(engine: Engine, short: Dict[str, Any]) -> Optional[Dict[str, Any]]:
+    inspected = engine.container(short["Id"])
+    if inspected is None:  # gone since the listing
+        return None
+    image = engine.image(inspected["Image"]) or {}
+    network = inspected["HostConfig"].get("NetworkMode") or "default"
+    return {
+        "name": inspected["Name"].lstrip("/"),
+        "id": inspected["Id"],
+        "state": inspected["State"]["Status"],
+        "image": inspected["Config"]["Image"],
+        "image_id": inspected["Image"],
+        "image_layers": (image.get("RootFS") or {}).get("Layers") or [],
+        "image_digests": sorted(name.partition("@")[2] for name in image.get("RepoDigests") or []),
+        "labels": inspected["Config"].get("Labels") or {},
+        "address": address(inspected),
+        "network": None if network in ("default", "bridge") else network,
+        "ports": [
+            {"protocol": port.protocol, "host_port": port.host_port, "container_port": port.container_port}
+            for port in publications(short)
+        ],
+        "memory_bytes": _process_memory(inspected["State"]["Pid"]) if inspected["State"].get("Running") else 0,
+        "layer_bytes": short.get("SizeRw") or 0,
+        "refusals": _preflight.container_refusals(inspected) + _preflight.network_refusals(inspected),
+    }
+
+
+def _docker(engine: Engine, host: Dict[str, Any], starting: List[str]) -> List[Dict[str, Any]]:
+    """Fill in what the daemon says about itself; return its containers.
+
+    A container that is just being restored here would block ``inspect``: those in ``starting`` are left out.
+    """
+    try:
+        info = engine.info()
+    except DockerError as error:
+        host.update(
+            docker_version=None, docker_problem=str(error), runtime=False, networks=[], disk_available_bytes=None
+        )
+        return []
+    disk = os.statvfs(info["DockerRootDir"])
+    host.update(
+        docker_version=info["ServerVersion"],
+        docker_problem=None,
+        runtime="relocate" in (info.get("Runtimes") or {}),
+        networks=sorted(network["Name"] for network in engine.request("GET", "/networks")),
+        disk_available_bytes=disk.f_bavail * disk.f_frsize,
+    )
+    found = [_container(engine, short) for short in engine.containers() if short["Id"] not in starting]
+    return sorted((each for each in found if each), key=lambda each: each["name"])
+
+
+def unfinished() -> List[Dict[str, Any]]:
+    """Return the relocations whose journal on this host has no end."""
+    found = []
+    for name in sorted(os.listdir(JOURNALS)) if os.path.isdir(JOURNALS) else []:
+        if not name.endswith(".jsonl"):
+            continue
+        facts: Dict[str, Any] = {}
+        for line in _text(os.path.join(JOURNALS, name)).splitlines():
+            try:
+                facts.update(json.loads(line))
+            except ValueError:  # the last line of a crashed host: that step was never taken
+                break
+        if facts.get("state") and facts["state"] not in FINAL:
+            relocation, part = name.split(".")[:2]
+            container = facts.get("container") or (facts.get("plan") or {}).get("container")
+            found.append({"relocation": relocation, "part": part, "state": facts["state"], "container": container})
+    return found
+
+
+def _starting() -> List[str]:
+    """Return the ids of containers that wait at their gate."""
+    directory = "/run/relocate/expected"
+    return os.listdir(directory) if os.path.isdir(directory) else []
+
+
+def describe(run: Callable[..., str], find: Callable[[str], Optional[str]]) -> Dict[str, Any]:
+    """Return the whole description.
+
+    :param run: runs a program and returns its output, "" if it failed; :param find: returns a program's path or None.
+    """
+    criu = find("criu")
+    words = run(criu, "--version") if criu else ""
+    host: Dict[str, Any] = {
+        "kernel": platform.release(),
+        "architecture": platform.machine(),
+        "criu_version": ".".join(map(str, version_tuple(words))) if words else None,
+        "pycriu": importlib.util.find_spec("pycriu") is not None,
+        "proxy": os.path.exists(PROXY),
+        "shim": os.path.exists(SHIM),
+        "memory_available_bytes": _memory_available(),
+        "cpu_flags": _cpu_flags(),
+        "cordoned": os.path.exists(CORDON),
+    }
+    engine = Engine()
+    containers = _docker(engine, host, _starting())
+    ports = set()
+    for protocol in ("tcp", "udp"):
+        for table in (protocol, protocol + "6"):
+            ports |= {(protocol, port) for port in _sockets.listening(_text(f"/proc/net/{table}"), protocol)}
+    for container in containers:
+        ports |= {(port["protocol"], port["host_port"]) for port in container["ports"]}
+    return {
+        "host": host,
+        "containers": containers,
+        "used_ports": sorted(list(pair) for pair in ports),
+        "unfinished": unfinished(),
+    }

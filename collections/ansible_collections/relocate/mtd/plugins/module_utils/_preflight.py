@@ -1,0 +1,168 @@
+# -*- coding: utf-8 -*-
+# Copyright: (c) 2026, The RELOCATE authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Why a container cannot be moved, or not to this host: known before anything is touched.
+
+Pure functions from what Docker and the host say to sentences. Each sentence says what stands in the way and what to do
+about it; no sentence means that the move may begin. Standard library only, Python 3.9.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Dict, List, Optional, Tuple
+
+from ansible_collections.relocate.mtd.plugins.module_utils._criu import version_problem
+
+#: Drivers whose lines are carried (json-file), or never were on the host (the others).
+PORTABLE_LOGS = (
+    "json-file",
+    "none",
+    "journald",
+    "syslog",
+    "gelf",
+    "fluentd",
+    "awslogs",
+    "splunk",
+    "gcplogs",
+    "etwlogs",
+)
+#: Room that the destination needs beyond the container's own memory: its image lies in tmpfs while it is restored.
+MEMORY_FACTOR = 2.2
+MEMORY_RESERVE = 128 << 20
+DISK_RESERVE = 256 << 20
+
+
+def container_refusals(inspected: Dict[str, Any]) -> List[str]:
+    """Return why this container cannot be carried to another host at all.
+
+    :param inspected: ``docker inspect`` of one container.
+    """
+    name, state = inspected["Name"].lstrip("/"), inspected["State"]
+    config, host = inspected["Config"], inspected["HostConfig"]
+    found = []
+    if not state.get("Running") or state.get("Restarting") or state.get("Dead"):
+        found.append(f"the container {name} is not running ({state.get('Status')}): start it first")
+    elif state.get("Paused"):
+        found.append(f"the container {name} is paused: unpause it first")
+    if config.get("Tty"):
+        found.append(f"the container {name} has a terminal (TTY), which cannot follow it: start it without -t")
+    if host.get("Privileged"):
+        found.append(f"the container {name} is privileged: it may hold parts of this host that cannot follow it")
+    found += _namespace_refusals(name, host)
+    places = sorted({mount["Destination"] for mount in inspected.get("Mounts") or []})
+    if places:
+        found.append(
+            f"the container {name} has volumes or bind mounts ({', '.join(places)}), which are not carried yet: "
+            "nothing may be lost, so it stays"
+        )
+    if host.get("Devices") or host.get("DeviceRequests"):
+        found.append(f"the container {name} uses devices of this host, which cannot follow it")
+    if host.get("Links"):
+        found.append(f"the container {name} is linked to others (--link): use a user-defined network instead")
+    driver = (host.get("LogConfig") or {}).get("Type", "json-file")
+    if driver not in PORTABLE_LOGS:
+        found.append(
+            f"the log driver '{driver}' of the container {name} keeps a log that cannot be carried: use json-file"
+        )
+    return found
+
+
+def _namespace_refusals(name: str, host: Dict[str, Any]) -> List[str]:
+    found = []
+    network = host.get("NetworkMode") or "default"
+    if network == "host":
+        found.append(f"the container {name} uses the host's network: its address is the host's and cannot change alone")
+    elif network == "none" or network.startswith("container:"):
+        found.append(f"the container {name} has no network of its own ({network}): it must be on a bridge")
+    for key, what in (("PidMode", "processes"), ("IpcMode", "shared memory"), ("UTSMode", "host name")):
+        mode = host.get(key) or ""
+        if mode == "host" or mode.startswith("container:"):
+            found.append(f"the container {name} shares its {what} ({mode}) with others, which would stay behind")
+    if host.get("UsernsMode") not in (None, "", "host"):
+        found.append(f"the container {name} has a user namespace of its own, which is not carried yet")
+    return found
+
+
+def network_refusals(inspected: Dict[str, Any]) -> List[str]:
+    """Return why the container's networks keep it here."""
+    name = inspected["Name"].lstrip("/")
+    networks = sorted((inspected.get("NetworkSettings") or {}).get("Networks") or {})
+    if len(networks) > 1:
+        return [f"the container {name} is on {len(networks)} networks ({', '.join(networks)}): only one can be carried"]
+    return []
+
+
+def host_refusals(name: str, host: Dict[str, Any]) -> List[str]:
+    """Return why a host cannot take part in relocations as a Docker host.
+
+    :param name: of the host, for the sentences.
+    :param host: the ``host`` of :func:`relocation_info`'s result.
+    """
+    found = []
+    if not host.get("docker_version"):
+        return [f"{name} has no running Docker daemon: {host.get('docker_problem') or 'start it'}"]
+    if not host.get("criu_version"):
+        found.append(f"{name} has no CRIU: install it (package criu) and run prepare.yml")
+    else:
+        problem = version_problem(host["kernel"], host["criu_version"])
+        if problem:
+            found.append(f"{name}: {problem}")
+    if not host.get("pycriu"):
+        found.append(f"{name} has no python3-pycriu: install it beside CRIU and run prepare.yml")
+    if not host.get("proxy"):
+        found.append(f"{name} has no relocation proxy: run prepare.yml")
+    elif not host.get("runtime"):
+        found.append(f"Docker on {name} does not know the runtime 'relocate': run prepare.yml")
+    return found
+
+
+def destination_refusals(
+    name: str,
+    host: Dict[str, Any],
+    containers: List[Dict[str, Any]],
+    used_ports: List[Tuple[str, int]],
+    container: Dict[str, Any],
+    source: Dict[str, Any],
+) -> List[str]:
+    """Return why this host cannot take this container.
+
+    :param name: of the destination.
+    :param host: its ``host`` facts; :param containers: what is on it; :param used_ports: ``(protocol, port)`` taken there.
+    :param container: the container as ``relocation_info`` describes it on the source.
+    :param source: the source's ``host`` facts.
+    """
+    found = host_refusals(name, host)
+    for other in containers:
+        if other["name"] == container["name"]:
+            found.append(
+                f"{name} already has a container named {container['name']} ({other['state']}): remove it there (docker rm)"
+            )
+    taken = {(protocol, int(port)) for protocol, port in used_ports}
+    for port in container["ports"]:
+        if (port["protocol"], port["host_port"]) in taken:
+            found.append(f"port {port['host_port']}/{port['protocol']} is already taken on {name}: free it there")
+    if host.get("architecture") and host["architecture"] != source.get("architecture"):
+        found.append(
+            f"{name} is {host['architecture']} and the source is {source.get('architecture')}: memory cannot follow"
+        )
+    missing = set((source.get("cpu_flags") or "").split()) - set((host.get("cpu_flags") or "").split())
+    if host.get("cpu_flags") and missing:
+        found.append(f"{name}'s processor lacks {', '.join(sorted(missing)[:5])}, which the container may be using")
+    found += _capacity_refusals(name, host, container)
+    network = container.get("network")
+    if network and network not in (host.get("networks") or []):
+        found.append(f"{name} has no Docker network '{network}': create it there")
+    return found
+
+
+def _capacity_refusals(name: str, host: Dict[str, Any], container: Dict[str, Any]) -> List[str]:
+    found = []
+    memory: Optional[int] = host.get("memory_available_bytes")
+    needed = int(container.get("memory_bytes", 0) * MEMORY_FACTOR) + MEMORY_RESERVE
+    if memory is not None and memory < needed:
+        found.append(f"{name} has {memory >> 20} MiB of memory available and the move needs {needed >> 20} MiB")
+    disk: Optional[int] = host.get("disk_available_bytes")
+    if disk is not None and disk < DISK_RESERVE + container.get("layer_bytes", 0):
+        found.append(f"{name} has {disk >> 20} MiB of disk available for Docker, which is too little")
+    return found

@@ -1,0 +1,145 @@
+#!/usr/bin/python
+# -*- coding: utf-8 -*-
+# Copyright: (c) 2026, The RELOCATE authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: container_relocate
+short_description: Carries a running container, live, to another host
+version_added: "0.1.0"
+author:
+  - The RELOCATE authors (@relocate)
+description:
+  - Moves a running Docker container to another Docker host. Its memory, its files, its log and its established TCP connections
+    go with it; its address changes; its clients see a pause, because their packets are held at the edge and not dropped.
+  - Everything is checked before anything is touched, and a move that cannot be done safely is refused with the reason and the
+    remedy. Three proxies, on source, destination and edge, do the cutover between themselves and decide the commit in one
+    place. A move that fails before the commit is rolled back by them, and the container runs on at its source.
+  - The task runs on the controller (C(hosts=localhost)) and reaches the three hosts through the inventory.
+options:
+  container:
+    description: The name of the container.
+    type: str
+    required: true
+  destination:
+    description: The host that it goes to. Without one, it is drawn from those that can take it.
+    type: str
+  docker_hosts:
+    description: The hosts to look at, instead of the group C(docker_hosts).
+    type: list
+    elements: str
+  edge:
+    description: The host that the services are published on, instead of the first of the group C(edge).
+    type: str
+  mode:
+    description:
+      - V(stop-and-copy) freezes the container, carries all of its memory and resumes it.
+      - V(auto) chooses the mode with the shortest predicted pause.
+    type: str
+    choices: [auto, stop-and-copy]
+    default: auto
+  reason:
+    description: Why it is moved, for the ledger.
+    type: str
+    default: manual
+  timeout:
+    description: After how many seconds without a result the move is reported as being in doubt. It goes on without us.
+    type: int
+    default: 300
+notes:
+  - The hosts must have been prepared (C(playbooks/prepare.yml)).
+  - Containers with volumes, bind mounts, a terminal, devices or namespaces shared with others are refused.
+seealso:
+  - module: relocate.mtd.relocation_info
+  - module: relocate.mtd.nat_service
+extends_documentation_fragment:
+  - relocate.mtd.attributes
+attributes:
+  check_mode:
+    support: full
+    details: Returns the plan and touches nothing. A destination that is not given is drawn anew by the real run.
+  diff_mode:
+    support: full
+    details: Shows the plan.
+  idempotent:
+    support: none
+    details: Every run is a move.
+"""
+
+EXAMPLES = r"""
+- name: Move the counter to any other host
+  relocate.mtd.container_relocate:
+    container: counter
+
+- name: Move it to host3
+  relocate.mtd.container_relocate:
+    container: counter
+    destination: host3
+"""
+
+RETURN = r"""
+id:
+  description: The relocation's id, which its journals carry.
+  returned: when there was a plan
+  type: str
+container:
+  description: The container's name.
+  returned: when there was a plan
+  type: str
+source:
+  description: The C(host) and C(address) it came from.
+  returned: when there was a plan
+  type: dict
+destination:
+  description: The C(host) and C(address) it went to.
+  returned: when there was a plan
+  type: dict
+address_before:
+  description: The container's address at the source.
+  returned: when there was a plan
+  type: str
+address_after:
+  description: The container's address at the destination.
+  returned: when the destination had given it one
+  type: str
+mode:
+  description: How the memory was carried.
+  returned: when there was a plan
+  type: str
+choice:
+  description: How the destination was chosen.
+  returned: when there was a plan
+  type: dict
+flows:
+  description: The connections by direction (C(ingress), C(egress)), and how many were C(kept) and C(lost).
+  returned: when a move was tried
+  type: dict
+bytes:
+  description: What was carried (C(memory), C(writable_layer), C(volumes)).
+  returned: when a move was tried
+  type: dict
+timings_ns:
+  description: How long each phase took, in nanoseconds.
+  returned: when a move was tried
+  type: dict
+downtime_ms:
+  description: From the first held packet to the release.
+  returned: when a move was tried
+  type: float
+rolled_back:
+  description: Whether the move was begun and taken back.
+  returned: always
+  type: bool
+outcome:
+  description: V(committed), V(rolled-back), V(refused), V(planned) in check mode, or V(in-doubt).
+  returned: always
+  type: str
+problems:
+  description: What went wrong, in sentences.
+  returned: when a move was tried
+  type: list
+  elements: str
+"""

@@ -1,0 +1,85 @@
+#!/usr/bin/python
+# -*- coding: utf-8 -*-
+# Copyright: (c) 2026, The RELOCATE authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: relocation_info
+short_description: Tells what a host brings to relocations
+version_added: "0.1.0"
+author:
+  - The RELOCATE authors (@relocate)
+description:
+  - Collects in one call what the preflight of a relocation asks of a host - versions, capacity, ports, and for every container
+    whether it could be carried, with the reasons if it could not.
+  - A host without Docker, such as the edge, is reported as one and is not a failure.
+options:
+  register_fact:
+    description: >-
+      Also return everything as the fact C(relocation_info) of the host, where M(relocate.mtd.container_relocate) finds it.
+    type: bool
+    default: true
+seealso:
+  - module: relocate.mtd.container_relocate
+extends_documentation_fragment:
+  - relocate.mtd.attributes.info
+"""
+
+EXAMPLES = r"""
+- name: See what every host brings
+  relocate.mtd.relocation_info:
+"""
+
+RETURN = r"""
+relocation_info:
+  description: What the host brings.
+  returned: success
+  type: dict
+  contains:
+    host:
+      description: >-
+        Versions (C(kernel), C(architecture), C(docker_version), C(criu_version)), what is installed (C(pycriu), C(proxy),
+        C(runtime)), capacity (C(memory_available_bytes), C(disk_available_bytes)), C(cpu_flags), Docker's C(networks), and
+        C(cordoned).
+      type: dict
+    containers:
+      description: >-
+        Every container with C(name), C(id), C(state), C(image), C(image_id), C(labels), C(address), C(ports), C(network),
+        C(memory_bytes) and C(refusals), the sentences that keep it here.
+      type: list
+      elements: dict
+    used_ports:
+      description: Pairs of protocol and port that are taken on the host.
+      type: list
+      elements: list
+    unfinished:
+      description: Relocations whose journal on this host has no end, with C(relocation), C(part), C(state) and C(container).
+      type: list
+      elements: dict
+"""
+
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.relocate.mtd.plugins.module_utils import _host
+
+
+def main() -> None:
+    """Entry point."""
+    module = AnsibleModule(argument_spec={"register_fact": {"type": "bool", "default": True}}, supports_check_mode=True)
+
+    def run(*argv: str) -> str:
+        status, out, _error = module.run_command(list(argv), environ_update={"LC_ALL": "C"}, expand_user_and_vars=False)
+        return out if status == 0 else ""
+
+    document = _host.describe(run, module.get_bin_path)
+    result = {"changed": False, "relocation_info": document}
+    if module.params["register_fact"]:
+        result["ansible_facts"] = {"relocation_info": document}
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,120 @@
+#!/usr/bin/python
+# -*- coding: utf-8 -*-
+# Copyright: (c) 2026, The RELOCATE authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: relocation_preflight
+short_description: Tells whether this host can take a container
+version_added: "0.1.0"
+author:
+  - The RELOCATE authors (@relocate)
+description:
+  - Run on a possible destination. Looks at the host as it is now, and at the image - present with the same layers, or offered
+    by its repository - and returns every reason why the container cannot come here.
+  - Nothing is fetched or changed.
+options:
+  container:
+    description: The container, as C(relocation_info.containers) describes it on its source.
+    type: dict
+    required: true
+  source:
+    description: The source, as C(relocation_info.host) describes it.
+    type: dict
+    required: true
+  name:
+    description: The name by which the sentences call this host.
+    type: str
+    required: true
+seealso:
+  - module: relocate.mtd.relocation_info
+  - module: relocate.mtd.container_relocate
+extends_documentation_fragment:
+  - relocate.mtd.attributes.info
+"""
+
+EXAMPLES = r"""
+- name: Could host2 take the counter?
+  relocate.mtd.relocation_preflight:
+    name: host2
+    container: "{{ here.containers | selectattr('name', 'equalto', 'counter') | first }}"
+    source: "{{ here.host }}"
+  delegate_to: host2
+  vars:
+    here: "{{ hostvars['host1'].ansible_facts.relocation_info }}"
+"""
+
+RETURN = r"""
+refusals:
+  description: Sentences; none means that the container can come.
+  returned: success
+  type: list
+  elements: str
+image_present:
+  description: Whether the image is here already; otherwise it is pulled while the container still runs at its source.
+  returned: success
+  type: bool
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.relocate.mtd.plugins.module_utils import _host, _preflight
+from ansible_collections.relocate.mtd.plugins.module_utils._docker import DockerError, Engine
+
+
+def image_refusals(engine: Engine, name: str, container: dict) -> tuple:
+    """Return ``(present, refusals)`` about the container's image on this host."""
+    reference = container["image"]
+    try:
+        image = engine.image(reference)
+        if image is not None:
+            if (image.get("RootFS") or {}).get("Layers") != container["image_layers"]:
+                return True, [
+                    f"the image {reference} on {name} is not the one that {container['name']} was made from: "
+                    "pull or remove it there"
+                ]
+            return True, []
+        digest = engine.registered(reference)
+    except DockerError as error:
+        return False, [
+            f"{name} does not have the image {reference} and no repository offers it ({error}): push it to the repository"
+        ]
+    if container["image_digests"] and digest not in container["image_digests"]:
+        return False, [
+            f"the repository's {reference} is not the image that {container['name']} was made from: "
+            f"load that image on {name} by hand"
+        ]
+    return False, []
+
+
+def main() -> None:
+    """Entry point."""
+    module = AnsibleModule(
+        argument_spec={
+            "container": {"type": "dict", "required": True},
+            "source": {"type": "dict", "required": True},
+            "name": {"type": "str", "required": True},
+        },
+        supports_check_mode=True,
+    )
+
+    def run(*argv: str) -> str:
+        status, out, _error = module.run_command(list(argv), environ_update={"LC_ALL": "C"}, expand_user_and_vars=False)
+        return out if status == 0 else ""
+
+    name, container = module.params["name"], module.params["container"]
+    here = _host.describe(run, module.get_bin_path)
+    refusals = _preflight.destination_refusals(
+        name, here["host"], here["containers"], here["used_ports"], container, module.params["source"]
+    )
+    present = False
+    if here["host"]["docker_version"]:
+        present, about_image = image_refusals(Engine(), name, container)
+        refusals += about_image
+    module.exit_json(changed=False, refusals=refusals, image_present=present)
+
+
+if __name__ == "__main__":
+    main()

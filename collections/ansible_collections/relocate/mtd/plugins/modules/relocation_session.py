@@ -1,0 +1,176 @@
+#!/usr/bin/python
+# -*- coding: utf-8 -*-
+# Copyright: (c) 2026, The RELOCATE authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: relocation_session
+short_description: Starts one part of a relocation, waits for its end, or settles what a crash left
+version_added: "0.1.0"
+author:
+  - The RELOCATE authors (@relocate)
+description:
+  - The parts of a relocation (source, destination, edge) are proxies that live as long as the relocation does and decide
+    between themselves. This module starts one, fetches the result from the edge's, and brings a dead one's journal to an end.
+  - M(relocate.mtd.container_relocate) calls it; it is of little use alone.
+options:
+  state:
+    description:
+      - V(started) starts a part and returns when it listens.
+      - V(finished) waits for the result of a relocation that the edge's part leaves, and returns it.
+      - >-
+        V(recovered) brings a part that has no process any more to the end its journal and the verdict demand. The edge's part
+        needs no verdict, it has the journal that decides, and returns it.
+    type: str
+    choices: [started, finished, recovered]
+    required: true
+  relocation:
+    description: The relocation's id.
+    type: str
+    required: true
+  part:
+    description: Which part this host has.
+    type: str
+    choices: [source, destination, edge]
+  specification:
+    description: What the part needs to know, as one JSON text. It holds the part's private key; it is never logged.
+    type: str
+  verdict:
+    description: What the edge's journal says, for O(state=recovered) of the other two parts.
+    type: str
+    choices: [commit, roll-back]
+  timeout:
+    description: How many seconds to wait with O(state=finished).
+    type: int
+    default: 60
+extends_documentation_fragment:
+  - relocate.mtd.attributes
+attributes:
+  check_mode:
+    support: full
+    details: Starts and settles nothing.
+  diff_mode:
+    support: none
+  idempotent:
+    support: partial
+    details: Settling is; starting the same relocation twice is refused.
+"""
+
+EXAMPLES = r"""
+- name: Wait for the result
+  relocate.mtd.relocation_session:
+    state: finished
+    relocation: 20261123-121530-7f3a
+    timeout: 120
+  delegate_to: host0
+"""
+
+RETURN = r"""
+pid:
+  description: The started part's process.
+  returned: with O(state=started)
+  type: int
+port:
+  description: Where it listens; 0 for the edge's, which calls the others.
+  returned: with O(state=started)
+  type: int
+result:
+  description: The relocation's result document; null if it has not ended in time.
+  returned: with O(state=finished)
+  type: dict
+outcome:
+  description: >-
+    The state the part's journal ended in; V(in-progress) if the relocation has a living process, V(unknown) if this host has no
+    journal of it.
+  returned: with O(state=recovered)
+  type: str
+verdict:
+  description: What the journals say, V(commit) or V(roll-back); null while the relocation is in progress.
+  returned: with O(state=recovered)
+  type: str
+"""
+
+import json
+import os
+import time
+from typing import Optional
+
+from ansible.module_utils.basic import AnsibleModule
+
+INSTALLED = "/usr/local/lib/relocate"
+RESULTS = "/run/relocate/results"
+INTERPRETER = "/usr/bin/python3"
+POLL_SECONDS = 0.05
+
+
+def proxy(module: AnsibleModule, arguments: list, data: str) -> dict:
+    """Run the proxy program and return the document it prints; a failure ends the module with its sentence."""
+    if not os.path.isdir(f"{INSTALLED}/relocate_proxy"):
+        module.fail_json(msg="this host has no relocation proxy: run prepare.yml", failed=True)
+    status, out, error = module.run_command(
+        [INTERPRETER, "-m", "relocate_proxy", *arguments],
+        data=data,
+        environ_update={"PYTHONPATH": INSTALLED, "LC_ALL": "C.UTF-8"},
+        expand_user_and_vars=False,
+    )
+    try:
+        document = json.loads(out)
+    except ValueError:
+        module.fail_json(
+            msg="the relocation proxy gave no answer; its installation may be damaged: run prepare.yml",
+            rc=status, stdout=out, stderr=error, failed=True,
+        )  # fmt: skip
+    if "error" in document:
+        module.fail_json(msg=document["error"], failed=True)
+    return document
+
+
+def fetch(relocation: str, seconds: int) -> Optional[dict]:
+    """Return the result that the edge's part wrote, and remove it; None if there is none in time."""
+    path = f"{RESULTS}/{relocation}.json"
+    deadline = time.monotonic() + seconds
+    while not os.path.exists(path):
+        if time.monotonic() > deadline:
+            return None
+        time.sleep(POLL_SECONDS)
+    with open(path, encoding="utf-8") as file:
+        result = json.load(file)
+    os.unlink(path)
+    return result
+
+
+def main() -> None:
+    """Entry point."""
+    module = AnsibleModule(
+        argument_spec={
+            "state": {"type": "str", "choices": ["started", "finished", "recovered"], "required": True},
+            "relocation": {"type": "str", "required": True},
+            "part": {"type": "str", "choices": ["source", "destination", "edge"]},
+            "specification": {"type": "str", "no_log": True},
+            "verdict": {"type": "str", "choices": ["commit", "roll-back"]},
+            "timeout": {"type": "int", "default": 60},
+        },
+        required_if=[
+            ("state", "started", ("part", "specification")),
+            ("state", "recovered", ("part",)),
+        ],
+        supports_check_mode=True,
+    )
+    state, relocation = module.params["state"], module.params["relocation"]
+    if state == "finished":
+        module.exit_json(changed=False, result=fetch(relocation, module.params["timeout"]))
+    if module.check_mode:
+        module.exit_json(changed=True)
+    if state == "started":
+        document = proxy(module, [module.params["part"]], module.params["specification"])
+        module.exit_json(changed=True, pid=document["pid"], port=document["port"])
+    order = {"relocation": relocation, "part": module.params["part"], "verdict": module.params["verdict"]}
+    document = proxy(module, ["recover"], json.dumps(order))
+    module.exit_json(changed=document["changed"], outcome=document["outcome"], verdict=document["verdict"])
+
+
+if __name__ == "__main__":
+    main()

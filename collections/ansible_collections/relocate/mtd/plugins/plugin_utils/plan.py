@@ -1,0 +1,131 @@
+# Copyright (c) 2026 The RELOCATE authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The plan of a relocation: one document, made before anything is touched; the result is the same document with more in it.
+
+Pure functions over what C(relocation_info) and C(nat_service_info) returned. Selections are JMESPath expressions, so that
+what is taken from a host's description can be read in one line.
+"""
+
+from __future__ import annotations
+
+import datetime
+import secrets
+from typing import Any
+
+import jmespath
+
+RUNNING = jmespath.compile("containers[?state=='running'].name")
+#: Dumping and restoring goes at hundreds of MiB a second; this bounds a stuck one.
+DUMP_SECONDS_BASE, DUMP_BYTES_PER_SECOND = 10, 50 << 20
+
+
+class Refused(Exception):
+    """The move is refused, and the message says why and what to do. Nothing has been touched."""
+
+
+def new_id(now: datetime.datetime | None = None) -> str:
+    """Return a relocation's id: when it was asked for (UTC), and enough randomness that no two are alike."""
+    now = now or datetime.datetime.now(datetime.timezone.utc)
+    return f"{now:%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
+
+
+def find_container(name: str, hosts: dict[str, dict[str, Any]]) -> tuple[str, dict[str, Any]]:
+    """Return the host that has the container and the container's description.
+
+    :param hosts: C(relocation_info) by host name.
+    :raises Refused: no host has it, or two do and both run.
+    """
+    found = [(host, each) for host, info in hosts.items() for each in info["containers"] if each["name"] == name]
+    running = [pair for pair in found if pair[1]["state"] == "running"]
+    if len(running) > 1:
+        places = " and ".join(host for host, _ in running)
+        raise Refused(f"the container {name} runs on {places} at once: stop the one that is wrong")
+    if running:
+        return running[0]
+    if found:
+        return found[0]
+    names = sorted({each for info in hosts.values() for each in RUNNING.search(info)})
+    known = f"there are: {', '.join(names)}" if names else "no container runs anywhere"
+    raise Refused(f"no host of the fleet has a container named '{name}' ({known})")
+
+
+def container_services(
+    container: dict[str, Any], services: list[dict[str, Any]], host_address: str
+) -> list[dict[str, Any]]:
+    """Return the edge's services of a container, with the container's port beside the host's.
+
+    :raises Refused: a service of this name points elsewhere or to a port that the container does not publish.
+    """
+    published = {(port["protocol"], port["host_port"]): port["container_port"] for port in container["ports"]}
+    result = []
+    for service in services:
+        if service["name"] != container["name"]:
+            continue
+        place = f"{service['virtual_address']}:{service['virtual_port']}/{service['protocol']}"
+        if service["host_address"] != host_address:
+            raise Refused(
+                f"the edge sends {place} of {container['name']} to {service['host_address']}, where it does not run: "
+                "run recover.yml, or set it right with nat_service"
+            )
+        key = (service["protocol"], service["host_port"])
+        if key not in published:
+            raise Refused(
+                f"the edge sends {place} to port {service['host_port']}, which {container['name']} does not publish: "
+                "set it right with nat_service"
+            )
+        kept = ("protocol", "virtual_address", "virtual_port", "host_port")
+        result.append({**{name: service[name] for name in kept}, "container_port": published[key]})
+    return result
+
+
+def make(
+    container: dict[str, Any],
+    source: tuple[str, str],
+    destination: tuple[str, str],
+    edge: tuple[str, str],
+    services: list[dict[str, Any]],
+    *,
+    reason: str,
+    mode: str,
+    choice: dict[str, Any],
+    identifier: str | None = None,
+) -> dict[str, Any]:
+    """Return the plan.
+
+    :param source, destination, edge: each a host's name in the inventory and its address on the fleet's network.
+    :param services: what :func:`container_services` returned.
+    :param choice: how the destination was chosen.
+    """
+    places = {"source": source, "destination": destination, "edge": edge}
+    return {
+        "id": identifier or new_id(),
+        "container": container["name"],
+        "tenant": container["labels"].get("relocate.mtd/tenant"),
+        **{part: {"host": host, "address": address} for part, (host, address) in places.items()},
+        "reason": reason,
+        "mode": mode,
+        "image": container["image"],
+        "address_before": container["address"],
+        "memory_bytes": container["memory_bytes"],
+        "services": services,
+        "choice": choice,
+        "dump_seconds": DUMP_SECONDS_BASE + container["memory_bytes"] // DUMP_BYTES_PER_SECOND,
+    }
+
+
+def steps(plan: dict[str, Any]) -> list[str]:
+    """Return the plan as lines for people: what C(--check --diff) prints."""
+    source, destination = plan["source"], plan["destination"]
+    lines = [
+        f"container    {plan['container']} (image {plan['image']}, {plan['memory_bytes'] / 2**20:.0f} MiB resident)",
+        f"from         {source['host']} ({source['address']}), address {plan['address_before']}",
+        f"to           {destination['host']} ({destination['address']}), with a new address",
+        f"mode         {plan['mode']}",
+    ]
+    for service in plan["services"]:
+        place = f"{service['virtual_address']}:{service['virtual_port']}/{service['protocol']}"
+        lines.append(
+            f"service      {place} -> {destination['address']}:{service['host_port']}, held at {plan['edge']['host']}"
+        )
+    return lines

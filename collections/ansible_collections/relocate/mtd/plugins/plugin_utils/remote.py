@@ -1,0 +1,127 @@
+# Copyright (c) 2026 The RELOCATE authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Modules on several hosts from one action plugin.
+
+Ansible gives an action one connection, to the task's host; a relocation concerns three. This is what C(delegate_to) does,
+without a task for each call: the connection plugin of the other host, with that host's variables, and the ordinary module
+execution of C(ActionBase) through it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ansible.errors import AnsibleConnectionFailure, AnsibleError
+from ansible.module_utils.parsing.convert_bool import boolean
+from ansible.plugins.action import ActionBase
+from ansible.plugins.loader import become_loader
+
+
+class Unreachable(AnsibleError):
+    """The host does not answer."""
+
+
+class Remote:
+    """One host of the inventory, as the place where modules run.
+
+    :param action: the action plugin at work; its task's C(become) and environment apply here too.
+    :param host: name in the inventory.
+    :raises AnsibleError: the inventory has no such host.
+    """
+
+    def __init__(self, action: ActionBase, host: str, task_vars: dict[str, Any]) -> None:
+        hostvars = task_vars["hostvars"]
+        if host not in hostvars:
+            raise AnsibleError(f"the inventory has no host '{host}'")
+        self.host = host
+        self.variables: dict[str, Any] = dict(hostvars.raw_get(host))
+        self.variables["hostvars"] = hostvars
+        self._action = action
+        self._module_action: ActionBase | None = None
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """Return one of the host's variables, templated."""
+        if name not in self.variables:
+            return default
+        return self._templar().template(self.variables[name])
+
+    def fact(self, name: str) -> Any:
+        """Return a fact gathered earlier in the run, or None."""
+        return (self.variables.get("ansible_facts") or {}).get(name)
+
+    def _templar(self) -> Any:
+        return self._action._templar.copy_with_new_env(available_variables=self.variables)
+
+    def _connect(self) -> ActionBase:
+        """Return an action whose connection leads to this host."""
+        if self._module_action is not None:
+            return self._module_action
+        task = self._action._task.copy()
+        play_context = self._action._play_context.copy()
+        play_context.remote_addr = self.get("ansible_host", self.host)
+        loader = self._action._shared_loader_obj
+        name = self.get("ansible_connection", "ssh")
+        connection = loader.connection_loader.get(name, play_context, task_uuid=task._uuid)
+        if connection is None:
+            raise AnsibleError(f"{self.host}: there is no connection plugin '{name}'")
+        templar = self._templar()
+        keys = task.dump_attrs()
+        keys["timeout"] = play_context.timeout
+        keys.pop("retries", None)
+        self._become(connection, task, keys)
+        connection.set_options(
+            task_keys=keys, var_options=connection._resolve_option_variables(self.variables, templar)
+        )
+        shell = connection._shell
+        shell.set_options(task_keys=keys, var_options=self._options("shell", shell._load_name))
+        self._module_action = loader.action_loader.get(
+            "ansible.legacy.normal",
+            task=task,
+            connection=connection,
+            play_context=play_context,
+            loader=self._action._loader,
+            templar=templar,
+            shared_loader_obj=loader,
+        )
+        return self._module_action
+
+    def _options(self, kind: str, plugin: str) -> dict[str, Any]:
+        from ansible import constants
+
+        names = constants.config.get_plugin_vars(kind, plugin)
+        return {name: self.get(name) for name in names if name in self.variables}
+
+    def _become(self, connection: Any, task: Any, keys: dict[str, Any]) -> None:
+        wanted = self.get("ansible_become")
+        if not (task.become if wanted is None else boolean(wanted)):
+            return
+        method = self.get("ansible_become_method") or task.become_method or "sudo"
+        plugin = become_loader.get(method)
+        plugin.set_options(task_keys=keys, var_options=self._options("become", plugin._load_name))
+        connection.set_become_plugin(plugin)
+
+    def module(self, module_name: str, /, **arguments: Any) -> dict[str, Any]:
+        """Run a module here and return its result, failed or not.
+
+        :raises Unreachable: the host does not answer.
+        """
+        try:
+            action = self._connect()
+            result = action._execute_module(module_name=module_name, module_args=arguments, task_vars=self.variables)
+        except AnsibleConnectionFailure as error:
+            raise Unreachable(f"{self.host} is unreachable: {_first_line(error)}") from error
+        if result.get("unreachable"):
+            raise Unreachable(f"{self.host} is unreachable: {result.get('msg', 'it gave no reason')}")
+        return result
+
+    def close(self) -> None:
+        """Let the connection go."""
+        if self._module_action is not None:
+            self._module_action._connection.close()
+            self._module_action = None
+
+
+def _first_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__
