@@ -14,7 +14,8 @@ from __future__ import annotations
 import json
 import os
 import sys
-from typing import Any, Dict
+from pathlib import Path
+from typing import Any
 
 PROBLEM = "the lab is not up: start it with 'relocate lab up'"
 
@@ -25,7 +26,7 @@ def state_directory() -> str:
     return os.environ.get("RELOCATE_LAB_STATE") or "/var/lib/relocate-lab" + (f"-{name}" if name else "")
 
 
-def inventory(document: Dict[str, Any]) -> Dict[str, Any]:
+def inventory(document: dict[str, Any]) -> dict[str, Any]:
     """Return Ansible's inventory of a running lab."""
     hosts = document["hosts"]
     ssh = {
@@ -34,7 +35,7 @@ def inventory(document: Dict[str, Any]) -> Dict[str, Any]:
         f"-o UserKnownHostsFile={document['known_hosts']} -o GlobalKnownHostsFile=/dev/null -o StrictHostKeyChecking=yes "
         "-o IdentitiesOnly=yes -o IdentityAgent=none",
         # ssh names a shared connection by its address alone, and another lab may use the same addresses
-        "ansible_control_path_dir": os.path.join(os.path.dirname(document["key"]), "cp"),
+        "ansible_control_path_dir": str(Path(document["key"]).with_name("cp")),
         "ansible_ssh_private_key_file": document["key"],
         "ansible_user": "root",
         "relocate_lab_namespace": document["namespace"],
@@ -60,16 +61,15 @@ def inventory(document: Dict[str, Any]) -> Dict[str, Any]:
     }
 
 
-def read() -> Dict[str, Any]:
+def read() -> dict[str, Any]:
     """Return the running lab's inventory, or the empty one with the sentence that says why."""
     try:
-        with open(os.path.join(state_directory(), "lab.json")) as handle:
-            return inventory(json.load(handle))
+        return inventory(json.loads(Path(state_directory(), "lab.json").read_text()))
     except FileNotFoundError:
         problem = PROBLEM
     except (OSError, ValueError, KeyError) as error:
         problem = f"the lab's state cannot be read ({error}): run 'relocate lab up' as root"
-    empty: Dict[str, Any] = {group: {"hosts": []} for group in ("docker_hosts", "edge", "image_repository")}
+    empty: dict[str, Any] = {group: {"hosts": []} for group in ("docker_hosts", "edge", "image_repository")}
     return {"_meta": {"hostvars": {}}, "all": {"vars": {"relocate_inventory_problem": problem}}, **empty}
 
 

@@ -23,7 +23,9 @@ def lab_address(subnet: str, number: int, prefix: bool = True) -> str:
     try:
         network = IPv4Network(subnet)
         if not 0 < number < network.num_addresses - 1:
-            raise AnsibleFilterError(f"the lab's network {subnet} has no host address number {number}: give a larger one")
+            raise AnsibleFilterError(
+                f"the lab's network {subnet} has no host address number {number}: give a larger one"
+            )
         address = network[number]
     except ValueError as error:
         raise AnsibleFilterError(f"{subnet} is not an IPv4 network: {error}") from error

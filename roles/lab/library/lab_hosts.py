@@ -11,7 +11,7 @@ DOCUMENTATION = r"""
 module: lab_hosts
 short_description: Bring the lab's hosts to exactly the wanted ones, all well
 description:
-  - Starts the hosts that are not running, all at once, and waits until each answers. A host that runs and is well is left alone.
+  - Starts the hosts that are not running, all at once, and waits until each answers. A host that is well is left alone.
   - A host that does not become well is rebuilt from its root file system once, losing what was on its disks.
   - Hosts of this lab that are not listed are ended and removed, with their processes, control groups and disks.
 attributes:
@@ -27,7 +27,7 @@ options:
     type: path
     required: true
   ssh:
-    description: Directory for the key that may log in as root, C(id_ed25519), and for C(known_hosts). Both are made if they are missing.
+    description: Directory for the key that may log in as root, C(id_ed25519), and for C(known_hosts); made if missing.
     type: path
   timeout:
     description: Seconds until every host must be well.
@@ -128,6 +128,8 @@ def lxc_config(host: dict[str, Any], directory: str, group: str) -> str:
         "lxc.cap.drop = mac_admin mac_override sys_module",
         f"lxc.cgroup.dir.container = {group}/payload",
         f"lxc.cgroup.dir.monitor = {group}/monitor",
+        # where the monitor goes to clean up after itself; the default, lxc.pivot, would be left behind
+        f"lxc.cgroup.dir.monitor.pivot = {group}/pivot",
         "lxc.cgroup.dir.container.inner = host",
     ]
     for number, interface in enumerate(host["interfaces"]):
@@ -195,6 +197,8 @@ class Hosts:
     def as_wanted(self, host: dict[str, Any]) -> bool:
         """Tell whether a host's disks were made from the wanted root file system with the wanted configuration."""
         directory = self.directory(host["name"])
+        if not all(os.path.isdir(os.path.join(directory, disk)) for disk in ("upper/etc", "docker")):
+            return False
         try:
             return read(os.path.join(directory, "config")) == lxc_config(host, directory, self.group(host["name"]))
         except FileNotFoundError:
@@ -267,12 +271,22 @@ class Hosts:
         scratch = os.path.join(directory, "mnt")
         os.makedirs(scratch, exist_ok=True)
         log = os.path.join(directory, "lxc.log")
-        self.run(
-            ["nsenter", f"--net=/run/netns/{self.namespace}", "unshare", "--mount", "--propagation", "slave"]
-            + ["sh", "-c", ENTER, "sh", scratch]
-            + ["lxc-start", "-P", self.path, "-n", name, "-f", os.path.join(directory, "config"), "-l", "WARN", "-o", log],
-            f"{name} does not start (see {log})",
-        )
+        enter = ["nsenter", f"--net=/run/netns/{self.namespace}", "unshare", "--mount", "--propagation", "slave"]
+        enter += ["sh", "-c", ENTER, "sh", scratch]
+        lxc = [
+            "lxc-start",
+            "-P",
+            self.path,
+            "-n",
+            name,
+            "-f",
+            os.path.join(directory, "config"),
+            "-l",
+            "WARN",
+            "-o",
+            log,
+        ]
+        self.run(enter + lxc, f"{name} does not start (see {log})")
         self.started.append(name)
 
     def wait(self, hosts: list[dict[str, Any]], timeout: float) -> dict[str, list[str]]:

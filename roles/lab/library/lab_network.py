@@ -98,7 +98,11 @@ class Network:
         code, out, err = self.module.run_command(list(argv), environ_update={"LC_ALL": "C"})
         if code:
             self.module.fail_json(
-                msg=f"{' '.join(argv)} failed: {(err or out).strip()}", rc=code, stdout=out, stderr=err, commands=self.commands
+                msg=f"{' '.join(argv)} failed: {(err or out).strip()}",
+                rc=code,
+                stdout=out,
+                stderr=err,
+                commands=self.commands,
             )
 
     def links(self, namespace: str) -> dict[str, dict]:

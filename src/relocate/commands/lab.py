@@ -46,7 +46,9 @@ def need_root(what: str) -> None:
 def need_debian() -> None:
     """Refuse where the hosts' packages cannot be had."""
     if not shutil.which("apt-get"):
-        raise Refusal("the lab needs a Debian-like machine, whose package archive its hosts are made from: there is no apt-get here")
+        raise Refusal(
+            "the lab's hosts are made from Debian packages, but there is no apt-get here: use a Debian machine"
+        )
 
 
 def summary(found: status.LabStatus) -> str:
@@ -54,6 +56,11 @@ def summary(found: status.LabStatus) -> str:
     hosts = [host for host in found.hosts if host.docker]
     suites = sorted({host.suite for host in hosts})
     return f"host0 (edge, image repository) and {len(hosts)} Docker hosts ({', '.join(suites)})"
+
+
+def say(sentence: str) -> None:
+    """Print one sentence, coloured nowhere and wrapped by the terminal alone."""
+    Console().print(sentence, markup=False, highlight=False, soft_wrap=True)
 
 
 def emit(document: dict[str, Any]) -> None:
@@ -65,7 +72,9 @@ def emit(document: dict[str, Any]) -> None:
 def up(
     hosts: Annotated[
         int | None,
-        typer.Option("--hosts", "-n", min=1, max=MOST_HOSTS, help="Number of Docker hosts (as many as there are; 3 at first)."),
+        typer.Option(
+            "--hosts", "-n", min=1, max=MOST_HOSTS, help="Number of Docker hosts (as many as there are; 3 at first)."
+        ),
     ] = None,
     json_: Json = False,
     verbose: Verbose = False,
@@ -77,17 +86,21 @@ def up(
     with exclusively(lab.lock, "relocate lab up"):
         if hosts is None:
             hosts = len([host for host in status.read(lab).hosts if host.docker]) or HOSTS
-        playbook.run(root, "playbooks/lab.yml", {"lab_state": "present", "lab_hosts": hosts}, verbose=verbose, quiet=json_)
+        playbook.run(
+            root, "playbooks/lab.yml", {"lab_state": "present", "lab_hosts": hosts}, verbose=verbose, quiet=json_
+        )
         found = status.read(lab)
     if json_:
         emit(found.as_dict())
     else:
-        Console().print(f"The lab is up after {time.monotonic() - start:.1f} s: {summary(found)}.", highlight=False, soft_wrap=True)
+        say(f"The lab is up after {time.monotonic() - start:.1f} s: {summary(found)}.")
 
 
 @lab_app.command("down")
 def down(
-    purge: Annotated[bool, typer.Option("--purge", help="Remove the cached root file systems and images as well.")] = False,
+    purge: Annotated[
+        bool, typer.Option("--purge", help="Remove the cached root file systems and images as well.")
+    ] = False,
     json_: Json = False,
     verbose: Verbose = False,
 ) -> None:
@@ -102,7 +115,7 @@ def down(
         emit(found.as_dict())
     else:
         cache = "; its cache is removed" if purge else f"; root file systems and images stay in {lab.cache}"
-        Console().print(f"The lab is down{cache if purge or lab.cache.exists() else ''}.", highlight=False, soft_wrap=True)
+        say(f"The lab is down{cache if purge or lab.cache.exists() else ''}.")
 
 
 @lab_app.command("status")
@@ -124,7 +137,7 @@ def show_status(json_: Json = False) -> None:
             table.add_row(host.name, host.address, system, state, f"{host.memory / 1e6:.0f} MB")
         console.print(table)
     if found.problem:
-        console.print(found.problem, highlight=False, soft_wrap=True)
+        say(found.problem)
 
 
 @lab_app.command("shell")

@@ -25,10 +25,12 @@ def exclusively(path: Path, what: str) -> Iterator[None]:
         except BlockingIOError:
             holder = os.pread(descriptor, 200, 0).decode(errors="replace").strip() or "another process"
             os.close(descriptor)
-            raise Refusal(f"the lab is being changed already by {holder}: wait until it has finished, then try again") from None
+            raise Refusal(
+                f"the lab is being changed already by {holder}: wait until it has finished, then try again"
+            ) from None
         # the one before us removes the file before it unlocks it: then ours is not the one that others will open
         try:
-            if os.stat(path).st_ino == os.fstat(descriptor).st_ino:
+            if path.stat().st_ino == os.fstat(descriptor).st_ino:
                 break
         except FileNotFoundError:
             pass

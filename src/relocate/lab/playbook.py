@@ -66,7 +66,9 @@ class LineProgress:
         """Print the task's name, unless the next one begins within a moment."""
         if self._timer:
             self._timer.cancel()
-        self._timer = threading.Timer(PATIENCE, self._console.print, [f"{name} …"], {"markup": False, "highlight": False})
+        self._timer = threading.Timer(
+            PATIENCE, self._console.print, [f"{name} …"], {"markup": False, "highlight": False}
+        )
         self._timer.daemon = True
         self._timer.start()
 
@@ -136,8 +138,10 @@ def run(
     shown: LiveProgress | LineProgress | Silence
     if verbose or quiet:
         shown = Silence()
+    elif console.is_terminal:
+        shown = LiveProgress(console)
     else:
-        shown = LiveProgress(console) if console.is_terminal else LineProgress(console)
+        shown = LineProgress(console)
 
     def handle(event: dict[str, Any]) -> bool:
         kind = event["event"]
@@ -171,4 +175,6 @@ def run(
             raise KeyboardInterrupt
         if result.status != "successful":
             output = result.stdout.read().strip().splitlines()
-            raise Refusal(failed[0] if failed else "; ".join(output[-3:]) or f"{playbook} ended with status {result.status}")
+            raise Refusal(
+                failed[0] if failed else "; ".join(output[-3:]) or f"{playbook} ended with status {result.status}"
+            )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import os
 import subprocess
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -78,22 +77,17 @@ def proportional_size(pids: set[int]) -> int:
 
 def read(lab: Lab) -> LabStatus:
     """Return the lab's status. Needs root to see anything of a lab that is up."""
-    facts = {
-        "name": lab.name,
-        "namespace": lab.namespace,
-        "client_namespace": lab.client_namespace,
-        "state": str(lab.state),
-    }
     if not lab.document.exists():
         left = [str(path) for path in (lab.state, Path("/run/netns", lab.namespace)) if path.exists()]
         if left:
-            problem = f"the lab came up only in part ({', '.join(left)}): heal it with 'relocate lab up', or 'relocate lab down'"
+            problem = f"the lab came up only in part ({', '.join(left)}): heal it with 'relocate lab up'"
         else:
             problem = "the lab is not up: start it with 'relocate lab up'"
-        return LabStatus(up=False, problem=problem, **facts)
+        return _answer(lab, False, problem, [])
     health, cgroups = role_code("lab_health"), role_code("lab_cgroups")
     hosts = []
-    for host in json.loads(lab.document.read_text())["hosts"]:
+    document = json.loads(lab.document.read_text())
+    for host in document["hosts"]:
         pid = first_process(lab.namespace, lab.state / "hosts", host["name"])
         hosts.append(
             HostStatus(
@@ -107,7 +101,23 @@ def read(lab: Lab) -> LabStatus:
             )
         )
     wrong = [f"{host.name}: {', '.join(host.ailments)}" for host in hosts if host.ailments]
-    missing = [name for name in (lab.namespace, lab.client_namespace) if not os.path.exists(f"/run/netns/{name}")]
-    wrong += [f"the network namespace {name} is missing" for name in missing]
+    wrong += [f"{part} is missing" for part in missing_network(lab, document)]
     problem = f"the lab is ill ({'; '.join(wrong)}): heal it with 'relocate lab up'" if wrong else ""
-    return LabStatus(up=True, problem=problem, hosts=hosts, **facts)
+    return _answer(lab, True, problem, hosts)
+
+
+def missing_network(lab: Lab, document: dict[str, Any]) -> list[str]:
+    """Return what a lab's network lacks: a namespace, or a bridge in it."""
+    absent = [name for name in (lab.namespace, lab.client_namespace) if not Path("/run/netns", name).exists()]
+    missing = [f"the network namespace {name}" for name in absent]
+    if lab.namespace not in absent:
+        argv = ["ip", "-n", lab.namespace, "-j", "link", "show", "type", "bridge"]
+        out = subprocess.run(argv, capture_output=True, text=True, check=False).stdout
+        there = {link.get("ifname") for link in json.loads(out or "[]")}
+        bridges = {interface["bridge"] for host in document["hosts"] for interface in host["interfaces"]}
+        missing += [f"the bridge {name}" for name in sorted(bridges - there)]
+    return missing
+
+
+def _answer(lab: Lab, up: bool, problem: str, hosts: list[HostStatus]) -> LabStatus:
+    return LabStatus(up, lab.name, lab.namespace, lab.client_namespace, str(lab.state), problem, hosts)
