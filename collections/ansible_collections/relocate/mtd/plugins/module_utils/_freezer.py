@@ -1,0 +1,71 @@
+# -*- coding: utf-8 -*-
+# Copyright: (c) 2026, The RELOCATE authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Freezing all tasks of a container at once, through the cgroup freezer of either version."""
+
+from __future__ import annotations
+
+import os
+import time
+
+from ansible_collections.relocate.mtd.plugins.module_utils._criu import Freezer, freezer
+
+POLL_S = 0.0002  # the kernel is done in well under a millisecond; CRIU would look every 100
+TIMEOUT_S = 5.0
+
+# interface version → (file to write, frozen, thawed), (file to read, what it says when frozen)
+_CONTROL = {1: ("freezer.state", "FROZEN", "THAWED"), 2: ("cgroup.freeze", "1", "0")}
+_STATE = {1: ("freezer.state", "FROZEN"), 2: ("cgroup.events", "frozen 1")}
+
+
+class FreezeError(RuntimeError):
+    """A task would not stop in time; all have been thawed again."""
+
+
+def freezer_of(pid: int) -> Freezer:
+    """Return the freezer of a process.
+
+    :raises ValueError: it is in none that is mounted here.
+    :raises OSError: there is no such process.
+    """
+    texts = []
+    for path in (f"/proc/{pid}/cgroup", "/proc/self/mountinfo"):
+        with open(path, encoding="utf-8") as stream:
+            texts.append(stream.read())
+    return freezer(*texts)
+
+
+def is_frozen(at: Freezer) -> bool:
+    """Return whether every task has stopped."""
+    name, frozen = _STATE[at.version]
+    with open(os.path.join(at.directory, name), encoding="ascii") as stream:
+        return frozen in stream.read()
+
+
+def freeze(at: Freezer) -> None:
+    """Freeze, and return when every task has stopped.
+
+    :raises FreezeError: one would not, within :data:`TIMEOUT_S`.
+    """
+    name, frozen, _thawed = _CONTROL[at.version]
+    _write(os.path.join(at.directory, name), frozen)
+    deadline = time.monotonic() + TIMEOUT_S
+    while not is_frozen(at):
+        if time.monotonic() > deadline:
+            thaw(at)
+            raise FreezeError(
+                f"a task did not stop within {TIMEOUT_S:.0f} s; it waits for a device that does not answer"
+            )
+        time.sleep(POLL_S)
+
+
+def thaw(at: Freezer) -> None:
+    """Let all tasks go on."""
+    name, _frozen, thawed = _CONTROL[at.version]
+    _write(os.path.join(at.directory, name), thawed)
+
+
+def _write(path: str, text: str) -> None:
+    with open(path, "w", encoding="ascii") as stream:
+        stream.write(text)
