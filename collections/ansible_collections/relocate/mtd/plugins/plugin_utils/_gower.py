@@ -203,11 +203,7 @@ class _Sets(_Column):
         return shared
 
     def text(self, index: int) -> str:
-        if not self.known[index]:
-            return "None"
-        return "\n".join(
-            sorted("=".join(map(str, e)) if isinstance(e, tuple) else str(e) for e in self.sets.elements(index))
-        )
+        return self.sets.text(index) if self.known[index] else "None"
 
 
 class Term:

@@ -105,11 +105,17 @@ class WeightedSets:
             self._bits[index] = np.packbits(flags, bitorder="little").view(np.uint64)
             self.size[index] = weights[numbers].sum()
         self._dense: tuple[NDArray[np.uint8], NDArray[np.float32], float] | None = None
+        self._texts: tuple[NDArray[np.object_], NDArray[np.int64]] | None = None
 
-    def elements(self, index: int) -> list[object]:
-        """Return the elements of one set, in no particular order."""
+    def text(self, index: int) -> str:
+        """Return one set as canonical text: its elements in alphabetical order, a line each."""
+        if self._texts is None:
+            texts = ["=".join(map(str, e)) if isinstance(e, tuple) else str(e) for e in self._elements]
+            order = sorted(range(len(texts)), key=texts.__getitem__)
+            self._texts = np.array([texts[number] for number in order], dtype=object), self._place[order]
+        lines, places = self._texts
         flags = np.unpackbits(self._bits[index].view(np.uint8), bitorder="little")
-        return [element for element, place in zip(self._elements, self._place) if flags[place]]
+        return "\n".join(lines[flags[places] > 0])
 
     def shared_row(self, index: int) -> NDArray[np.float64]:
         """Return shape (n,), the weight of what each set has in common with set ``index``."""

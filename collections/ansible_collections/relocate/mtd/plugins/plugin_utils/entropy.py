@@ -19,6 +19,9 @@ FloatArray = NDArray[np.float64]
 #: ``beta_for_floor`` never answers more: above it the softmax over differences in [0, 1] is an argmax in all but name.
 BETA_LIMIT = 1.0e6
 
+#: Relative accuracy of the found β; it lies below the exact one by at most that.
+_BETA_TOLERANCE = 1.0e-12
+
 #: Bits by which the min-entropy at the found β may exceed the floor.
 _FLOOR_TOLERANCE = 1.0e-12
 
@@ -156,11 +159,8 @@ def beta_for_floor(delta: ArrayLike, min_entropy_bits: float, counts: ArrayLike 
     low, high = 0.0, 1.0
     while entropy(high) >= min_entropy_bits:
         low, high = high, high * 2.0
-    # 200 halvings exhaust a double; the loop ends as soon as the two ends are neighbours
-    for _ in range(200):
+    while high - low > _BETA_TOLERANCE * high:
         middle = 0.5 * (low + high)
-        if middle in (low, high):
-            break
         if entropy(middle) >= min_entropy_bits:
             low = middle
         else:

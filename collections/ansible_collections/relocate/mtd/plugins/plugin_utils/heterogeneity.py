@@ -326,7 +326,7 @@ class Fleet:
         for number in range(len(self.counts)):
             text = "\n".join(f"[{term}]\n{self.terms[term].text(number)}" for term in TERMS)
             if self._flaws is not None:
-                text += "\n[v]\n" + "\n".join(sorted(str(flaw) for flaw in self._flaws.elements(number)))
+                text += "\n[v]\n" + self._flaws.text(number)
             digest = hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()[:8]
             parts = [self.terms["c"].fact(key, number) for key in ("distribution", "distribution_version")]
             docker = self.terms["c"].fact("docker", number)

@@ -1,0 +1,169 @@
+# Copyright: (c) 2026, The RELOCATE authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Where profiles come from on the controller: a directory of files, the fact cache, variables; and vulnerability reports."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.relocate.mtd.plugins.plugin_utils._gower import FactError
+
+#: The fact and the variable that hold a host's profile.
+VARIABLE = "relocate_profile"
+
+#: Shapes of the profile that this code reads.
+VERSIONS = (1,)
+
+#: What a vulnerability weighs by its severity, as Trivy and Grype spell it (in any case). An unknown severity weighs as much
+#: as a medium one: not knowing is no comfort.
+SEVERITY = {"critical": 1.0, "high": 0.75, "medium": 0.5, "low": 0.25, "negligible": 0.1, "unknown": 0.5}
+
+COLLECT = "run playbooks/profile.yml"
+
+
+def default_directory() -> Path:
+    """Return where playbooks/profile.yml leaves profiles: $RELOCATE_PROFILES, or below the user's state directory."""
+    given = os.environ.get("RELOCATE_PROFILES")
+    if given:
+        return Path(given)
+    state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+    return Path(state) / "relocate" / "profiles"
+
+
+def check(host: str, profile: Any) -> Mapping[str, Any]:
+    """Return the profile if it is one.
+
+    :raises FactError: not a mapping, or a version this code does not read; names the host.
+    """
+    if not isinstance(profile, Mapping):
+        raise FactError(f"{host}: the fact {VARIABLE} is not a mapping: {COLLECT}")
+    version = profile.get("version")
+    if version not in VERSIONS:
+        raise FactError(
+            f"{host}: the fact {VARIABLE}.version is {version!r} and this version reads {VERSIONS[0]}: {COLLECT} again"
+        )
+    return profile
+
+
+def _read(path: Path) -> Any:
+    try:
+        # facts are other people's text: a NaN in them is no JSON and must not become a number
+        return json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_number)
+    except OSError as error:
+        raise FactError(f"{path.stem}: {path} cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise FactError(f"{path.stem}: {path} is no JSON: {error}: {COLLECT} again, or remove the file") from error
+
+
+def _no_number(word: str) -> Any:
+    raise ValueError(f"it holds {word}, which is not a number")
+
+
+def from_directory(directory: Path, hosts: Iterable[str] | None = None) -> dict[str, Mapping[str, Any]]:
+    """Return the profiles in ``directory``, one file HOST.json each; only those of ``hosts`` if given.
+
+    A file holds the profile itself, or the facts that carry it (``relocate_profile``, also below ``ansible_facts``).
+
+    :raises FactError: no such directory, or a file that is no profile. Hosts without a file are left out.
+    """
+    if not directory.is_dir():
+        raise FactError(f"the directory of profiles {directory} does not exist: {COLLECT}")
+    names = sorted(path.stem for path in directory.glob("*.json")) if hosts is None else hosts
+    found = {}
+    for host in names:
+        path = directory / f"{host}.json"
+        # a host name with a slash would lead out of the directory
+        if path.parent != directory or not path.is_file():
+            continue
+        document = _read(path)
+        for key in ("ansible_facts", VARIABLE):
+            if isinstance(document, Mapping) and key in document:
+                document = document[key]
+        found[host] = check(host, document)
+    return found
+
+
+def from_fact_cache(hosts: Iterable[str]) -> dict[str, Mapping[str, Any]]:
+    """Return the profiles of those hosts whose cached facts have one, through Ansible's own cache plugin.
+
+    :raises FactError: the cache keeps nothing between runs (the plugin ``memory``), or a fact that is no profile.
+    """
+    from ansible import constants as C
+    from ansible.plugins.loader import cache_loader
+
+    if C.CACHE_PLUGIN == "memory":
+        raise FactError(
+            "the fact cache is the plugin memory, which keeps nothing between runs: "
+            "set fact_caching = jsonfile in ansible.cfg, or use facts_source: directory"
+        )
+    cache = cache_loader.get(C.CACHE_PLUGIN)
+    found = {}
+    for host in hosts:
+        facts = cache.get(host) if cache.contains(host) else {}
+        if VARIABLE in facts:
+            found[host] = check(host, facts[VARIABLE])
+    return found
+
+
+def from_hostvars(variables: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
+    """Return the profiles of those hosts that have the variable ``relocate_profile``.
+
+    :raises FactError: a variable that is no profile.
+    """
+    return {host: check(host, values[VARIABLE]) for host, values in variables.items() if VARIABLE in values}
+
+
+def with_vulnerabilities(profiles: Mapping[str, Mapping[str, Any]], directory: Path) -> dict[str, Mapping[str, Any]]:
+    """Return the profiles with the key ``v``, each from the report HOST.json in ``directory``; none without a report.
+
+    :raises FactError: no such directory, or a file that is no report.
+    """
+    if not directory.is_dir():
+        raise FactError(
+            f"the directory of vulnerability reports {directory} does not exist: create it, one report per host"
+        )
+    complete: dict[str, Mapping[str, Any]] = {}
+    for host, profile in profiles.items():
+        path = directory / f"{host}.json"
+        if path.parent == directory and path.is_file():
+            profile = {**profile, "v": vulnerabilities(host, _read(path))}
+        complete[host] = profile
+    return complete
+
+
+def vulnerabilities(host: str, report: Any) -> dict[str, float]:
+    """Return vulnerability → weight from a Trivy (``Results``) or Grype (``matches``) JSON report.
+
+    One identifier in several packages counts once, with its highest severity.
+
+    :raises FactError: neither, or an entry without an identifier; names the host and the key.
+    """
+    entries: list[tuple[Any, Any, str]] = []
+    if isinstance(report, Mapping) and isinstance(report.get("matches"), list):
+        for index, match in enumerate(report["matches"]):
+            found = match.get("vulnerability") if isinstance(match, Mapping) else None
+            flaw = found if isinstance(found, Mapping) else {}
+            entries.append((flaw.get("id"), flaw.get("severity"), f"matches[{index}].vulnerability.id"))
+    elif isinstance(report, Mapping) and ("Results" in report or "SchemaVersion" in report):
+        # a clean Trivy report has no Results, and a clean target no Vulnerabilities
+        for place, result in enumerate(report.get("Results") or []):
+            for index, flaw in enumerate(result.get("Vulnerabilities") or []):
+                key = f"Results[{place}].Vulnerabilities[{index}].VulnerabilityID"
+                entries.append((flaw.get("VulnerabilityID"), flaw.get("Severity"), key))
+    else:
+        raise FactError(
+            f"{host}: the vulnerability report has neither the key Results (Trivy) nor matches (Grype): "
+            "write it with 'trivy … --format json' or 'grype … -o json'"
+        )
+    weights: dict[str, float] = {}
+    for name, severity, key in entries:
+        if not isinstance(name, str) or not name:
+            raise FactError(f"{host}: the vulnerability report has no {key}: scan the host again")
+        weight = SEVERITY.get(str(severity or "unknown").lower(), SEVERITY["unknown"])
+        weights[name] = max(weights.get(name, 0.0), weight)
+    return weights
