@@ -160,6 +160,8 @@ class Edge:
         self._mark("hold")
         gateway.hold(self.armed)
         peers.tell("source", "freeze")
+        peers.expect("source", "frozen", FREEZE_SECONDS)
+        gateway.shut(self.armed)
         dumped = peers.expect("source", "dumped", FREEZE_SECONDS + self.plan["dump_seconds"])
         self._mark("dumped")
         # The image is on its way to the destination while we place entries on both sides.
@@ -172,7 +174,6 @@ class Edge:
         self.flows = flows
         self.journal.record(State.ROUTING, flows=[flow.document() for flow in flows])
         peers.tell("destination", "place", flows=[flow.document() for flow in flows])
-        gateway.shut(flows)
         placed = peers.expect("destination", "placed", CUTOVER_SECONDS)
         self.moved = [Flow.read(flow) for flow in placed["flows"]]
         for flow, moved in zip(flows, self.moved):

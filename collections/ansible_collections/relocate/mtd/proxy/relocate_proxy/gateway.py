@@ -70,10 +70,11 @@ class Gateway:
             self.nft.run("".join(f"add element {HEAD} {name} {{ {element} }}\n" for element in elements))
 
     def shut(self, flows: Iterable[Flow]) -> None:
-        """The container is frozen: drop whatever its old place still says.
+        """The container is frozen, and what it said before has passed: drop whatever its old place says from now on.
 
-        A kernel goes on retransmitting for a frozen process. Once the entries point elsewhere, such a packet would pass
-        without its NAT and show the outside an inner address.
+        A kernel goes on retransmitting for a frozen process. Its timestamps are later than those of the dumped socket, so
+        that a peer that has seen them discards what the restored one says (PAWS, RFC 7323) until it has caught up. And
+        once the entries point elsewhere, such a packet would pass without its NAT and show an inner address outside.
         """
         keys = [table.key(s["protocol"], self.source, s["host_port"]) for s in self.services]
         keys += [table.key(f.protocol, f.host.address, f.host.port) for f in flows if f.direction == EGRESS]

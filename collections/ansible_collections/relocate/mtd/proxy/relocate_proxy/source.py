@@ -26,6 +26,7 @@ from .transfer import LayerSender, send_images
 SETTLE_SECONDS = 0.05  # how long new connections may keep the container from freezing
 CONNECT_SECONDS = 10.0
 GONE_SECONDS = 10.0
+LOCKS = f"{paths.RUN}/locks"
 NO_RESTART = {"Name": "no", "MaximumRetryCount": 0}
 
 
@@ -38,8 +39,7 @@ def lock(container_id: str) -> int:
 
     :raises AlreadyMoving: another relocation has it.
     """
-    directory = paths.private_directory(f"{paths.RUN}/locks")
-    fd = os.open(f"{directory}/{container_id}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    fd = os.open(f"{paths.private_directory(LOCKS)}/{container_id}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
@@ -71,6 +71,12 @@ class Source(Part):
         self.policy: dict = self.container.inspect["HostConfig"]["RestartPolicy"]
         self._warm_up()
         self.record(State.STAGING)
+
+    def close(self, state: State, **facts: object) -> None:
+        """End, and give the container back to whoever wants to move it next."""
+        super().close(state, **facts)
+        os.unlink(f"{LOCKS}/{self.container.id}")
+        os.close(self._lock)
 
     def record(self, state: State, **facts: object) -> None:
         """Write a state with what a rollback without this process needs."""
@@ -148,6 +154,7 @@ class Source(Part):
         self.record(State.FREEZING)
         self.clock("begin")
         freezer.freeze(self.container.freezer)
+        self.say("frozen")
         self.clock("frozen")
         changes: list = []
         files = threading.Thread(target=self._send_files, args=(changes,))
