@@ -49,10 +49,10 @@ class ActionModule(ActionBase):
         self._remotes: dict[str, Remote] = {}
         try:
             return self._relocate(arguments)
-        except Refused as refused:
-            return {"failed": True, "changed": False, "outcome": "refused", "rolled_back": False, "msg": str(refused)}
-        except Unreachable as error:
-            return {"failed": True, "changed": False, "outcome": "refused", "rolled_back": False, "msg": error.message}
+        except (Refused, Unreachable) as error:
+            sentence = error.message if isinstance(error, Unreachable) else str(error)
+            refusal = {"outcome": "refused", "container": arguments["container"], "reason": arguments["reason"]}
+            return {"failed": True, "changed": False, "rolled_back": False, "msg": sentence, **refusal}
         finally:
             for remote in self._remotes.values():
                 remote.close()

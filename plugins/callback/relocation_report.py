@@ -1,0 +1,129 @@
+# Copyright (c) 2026 The RELOCATE authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Prints a relocation's phases where a person can see them, and writes its result into the ledger."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: relocation_report
+type: aggregate
+short_description: Reports relocations and keeps the ledger
+description:
+  - After every C(relocate.mtd.container_relocate) task that tried or refused a move, prints where the container went, what each
+    phase took, and appends the result to the ledger, one JSON document a line.
+  - The ledger is what metrics, reports and the planner read. It never holds what is still to come.
+requirements:
+  - enabled in C(ansible.cfg) (C(callbacks_enabled))
+options:
+  ledger:
+    description: File that the results are appended to. An empty string keeps none.
+    type: str
+    default: ~/.local/state/relocate/ledger.jsonl
+    env:
+      - name: RELOCATE_LEDGER
+    ini:
+      - section: callback_relocation_report
+        key: ledger
+"""
+
+import datetime
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from ansible.plugins.callback import CallbackBase
+
+ACTION = "relocate.mtd.container_relocate"
+#: Phases in the order in which they pass, and what they are called for people.
+PHASES = (
+    ("freeze", "freeze"),
+    ("dump", "dump"),
+    ("rewrite", "rewrite"),
+    ("transfer", "transfer"),
+    ("restore", "restore"),
+    ("commit", "commit"),
+    ("release", "release"),
+)
+#: Kept out of the ledger: what only Ansible needs, and the diff, which repeats the rest.
+NOT_RECORDED = ("diff", "changed", "failed", "invocation", "dump_seconds", "_ansible_no_log", "ansible_facts")
+
+
+def ledger_path(option: str) -> Path | None:
+    """Return the ledger's file: what was set, else the default under ``$XDG_STATE_HOME``; None when it is switched off."""
+    if not option:
+        return None
+    if option.startswith("~/.local/state/") and os.environ.get("XDG_STATE_HOME"):
+        return Path(os.environ["XDG_STATE_HOME"]) / option.removeprefix("~/.local/state/")
+    return Path(option).expanduser()
+
+
+def entry(result: dict[str, Any], now: datetime.datetime) -> dict[str, Any]:
+    """Return what the ledger keeps of a task's result."""
+    kept = {name: value for name, value in result.items() if name not in NOT_RECORDED}
+    return {"at": now.isoformat(timespec="milliseconds"), **kept}
+
+
+def append(path: Path, document: dict[str, Any]) -> None:
+    """Append one line; concurrent writers do not mix, for a short append is one write."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    try:
+        os.write(fd, (json.dumps(document, separators=(",", ":"), default=str) + "\n").encode())
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def lines(result: dict[str, Any]) -> list[str]:
+    """Return a result as lines for people."""
+    if "source" not in result:
+        return [f"refused: {result.get('msg')}"]
+    source, destination = result["source"]["host"], result["destination"]["host"]
+    if result["outcome"] == "planned":
+        return [f"{result['container']}: {source} -> {destination} (planned, nothing was touched)"]
+    if result["outcome"] != "committed":
+        return [f"{result['container']}: {source} -> {destination} {result['outcome']}: {result.get('msg')}"]
+    timings = result["timings_ns"]
+    phases = "  ".join(f"{label} {timings[name] / 1e6:.1f}" for name, label in PHASES if name in timings)
+    flows = result["flows"]
+    return [
+        f"{result['container']}: {source} -> {destination}   {result['address_before']} -> {result['address_after']}",
+        f"down {result['downtime_ms']:.1f} ms   ({phases} ms)",
+        f"{flows['kept']} connection{'' if flows['kept'] == 1 else 's'} kept, {result['packets_held']} packets held, "
+        f"{sum(result['bytes'].values()) / 2**20:.1f} MiB carried",
+    ]
+
+
+class CallbackModule(CallbackBase):
+    """Listens for results of relocations."""
+
+    CALLBACK_VERSION = 2.0
+    CALLBACK_TYPE = "aggregate"
+    CALLBACK_NAME = "relocation_report"
+    CALLBACK_NEEDS_ENABLED = True
+
+    def v2_runner_on_ok(self, result: Any) -> None:
+        """A task succeeded."""
+        self._report(result)
+
+    def v2_runner_on_failed(self, result: Any, ignore_errors: bool = False) -> None:
+        """A task failed."""
+        self._report(result)
+
+    def _report(self, outcome: Any) -> None:
+        if outcome.task.action != ACTION:
+            return
+        result = dict(outcome.result)
+        if "outcome" not in result:  # a fault of ours, not a move
+            return
+        for line in lines(result):
+            self._display.display(f"  {line}")
+        path = ledger_path(self.get_option("ledger"))
+        if path is None or result["outcome"] == "planned":
+            return
+        try:
+            append(path, entry(result, datetime.datetime.now(datetime.timezone.utc)))
+        except OSError as error:
+            self._display.warning(f"the ledger {path} could not be written: {error}")
