@@ -66,20 +66,24 @@ class Engine:
         timeout: float = TIMEOUT_S,
     ) -> Any:
         """Return the parsed answer of one request: JSON, a list of JSON lines, or None for an empty one."""
+        return _parsed(self._exchange(method, path, query, body, timeout).decode())
+
+    def _exchange(self, method: str, path: str, query: dict[str, Any] | None, body: Any, timeout: float) -> bytes:
         target = path + ("?" + urlencode(query) if query else "")
         connection = _UnixConnection(self._path, timeout)
         try:
             headers = {"Content-Type": "application/json"} if body is not None else {}
             connection.request(method, target, body=None if body is None else json.dumps(body), headers=headers)
             response = connection.getresponse()
-            text = response.read().decode()
+            answer = response.read()
         except (OSError, http.client.HTTPException) as error:
             raise DockerError(0, f"Docker does not answer at {self._path}: {error}") from error
         finally:
             connection.close()
         if response.status >= 400:
-            raise DockerError(response.status, _message(text) or f"{method} {path}: status {response.status}")
-        return _parsed(text)
+            message = _message(answer.decode(errors="replace"))
+            raise DockerError(response.status, message or f"{method} {path}: status {response.status}")
+        return answer
 
     def _optional(self, path: str) -> Any:
         try:
@@ -137,6 +141,13 @@ class Engine:
         """Start a container; one that runs stays as it is."""
         self.request("POST", f"/containers/{quote(identifier)}/start")
 
+    def last_words(self, identifier: str) -> str:
+        """Return the last line a container wrote, to either stream; empty if it wrote none."""
+        query = {"stdout": "1", "stderr": "1", "tail": "1"}
+        answer = self._exchange("GET", f"/containers/{quote(identifier)}/logs", query, None, TIMEOUT_S)
+        lines = unframed(answer).decode(errors="replace").strip().splitlines()
+        return lines[-1].strip() if lines else ""
+
     def remove(self, identifier: str) -> None:
         """Stop a container at once and remove it with its anonymous volumes."""
         self.request("DELETE", f"/containers/{quote(identifier)}", {"force": "1", "v": "1"})
@@ -160,6 +171,16 @@ def _parsed(text: str) -> Any:
         return [json.loads(line) for line in text.splitlines() if line.strip()]
     except ValueError:
         return text
+
+
+def unframed(stream: bytes) -> bytes:
+    """Return what a container without a terminal wrote, from the frames (stream, length, bytes) the API wraps it in."""
+    written = []
+    while len(stream) >= 8:
+        length = int.from_bytes(stream[4:8], "big")
+        written.append(stream[8 : 8 + length])
+        stream = stream[8 + length :]
+    return b"".join(written)
 
 
 def publications(short: dict[str, Any]) -> list[Publication]:

@@ -17,6 +17,7 @@ description:
   - Needs nothing on the host besides Python's standard library and Docker's socket.
   - Checks first and acts then. A taken port, a missing image or a container of that name that is something else is
     refused with one sentence, in check mode as well, and nothing has changed.
+  - A new container that ends at once with an error is removed again, and its last words are reported.
   - Never remakes a container that exists, because that would throw its memory away.
 options:
   name:
@@ -156,6 +157,9 @@ from ansible_collections.relocate.mtd.plugins.module_utils._commands import Comm
 from ansible_collections.relocate.mtd.plugins.module_utils._docker import DockerError, Engine, Publication, publications
 from ansible_collections.relocate.mtd.plugins.module_utils._sockets import listening
 
+# a wrong command ends a container within a few milliseconds
+SETTLE_S = 0.2
+
 
 def tenant_of(params: dict[str, Any]) -> _tenant.Tenant:
     """Return the parameters as a tenant.
@@ -246,13 +250,27 @@ class Keeper:
         return _tenant.summary(after) if after else {}
 
     def start(self, name: str, identifier: str | None, fresh: bool) -> None:
-        """Start the container; one that was made a moment ago and does not start is removed again."""
+        """Start the container; one that was made a moment ago and does not live is removed again."""
         try:
             self._change("start", f"POST /containers/{name}/start", lambda: self.engine.start(identifier or name))
         except DockerError as error:
             if fresh and identifier:
                 self.engine.remove(identifier)
             self.commands.fail(f"container {name!r} did not start: {error}", rolled_back=fresh)
+        if identifier and not self.module.check_mode:
+            self.require_life(name, identifier, fresh)
+
+    def require_life(self, name: str, identifier: str, fresh: bool) -> None:
+        """See that the container did not end at once, as it does when its command is wrong."""
+        time.sleep(SETTLE_S)
+        now = self.engine.container(identifier)
+        if now is None or now["State"]["Running"] or now["State"]["ExitCode"] == 0:
+            return
+        words, status = self.engine.last_words(identifier), now["State"]["ExitCode"]
+        if fresh:
+            self.engine.remove(identifier)
+        said = f"; its last words: {words}" if words else ""
+        self.commands.fail(f"container {name!r} ended at once with status {status}{said}", rolled_back=fresh)
 
     def require_image(self, image: str) -> None:
         """See that the image is here, or fetch it."""
