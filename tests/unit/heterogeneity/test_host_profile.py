@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from ansible_collections.relocate.mtd.plugins.module_utils import _profile_network as network
@@ -222,7 +223,7 @@ def test_daemons_without_a_service_manager(tmp_path: Path) -> None:
 
 
 def test_images_carry_the_registrys_digest() -> None:
-    answer = [
+    answer: list[dict[str, Any]] = [
         {
             "RepoTags": ["10.77.0.10:5000/web:1", "web:1"],
             "RepoDigests": ["10.77.0.10:5000/web@sha256:0123456789abcdef"],

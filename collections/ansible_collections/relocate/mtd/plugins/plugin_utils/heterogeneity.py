@@ -126,7 +126,7 @@ class Fleet:
         by_content: dict[Any, int] = {}
         self.hosts: list[str] = []
         self._with_flaws: list[bool] = []
-        scores: list[Mapping[str, Any] | None] = []
+        scores: list[Mapping[str, Any]] = []
         class_of: list[int] = []
         for host, profile in pairs:
             self.hosts.append(host)
@@ -142,7 +142,7 @@ class Fleet:
                     for term in TERMS:
                         encoders[term].add(host, facts[term])
                     self._add_flaws(host, profile.get("v"), flaws, severity)
-                    scores.append(profile.get("scores"))
+                    scores.append(profile.get("scores") or {})
                 by_order[key] = number
             class_of.append(number)
         if not self.hosts:
@@ -225,7 +225,7 @@ class Fleet:
         :raises FactError: only some hosts bring ``scores``, or one is missing or not a number.
         """
         if self._scores is None:
-            given = [scores is not None for scores in self._given_scores]
+            given = [bool(scores) for scores in self._given_scores]
             if any(given):
                 self._scores = np.array(
                     [[self._score(number, term) for term in TERMS] for number in range(len(given))], dtype=np.float64
@@ -239,7 +239,7 @@ class Fleet:
         return self._scores
 
     def _score(self, number: int, term: str) -> float:
-        value = (self._given_scores[number] or {}).get(term)
+        value = self._given_scores[number].get(term)
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not np.isfinite(value):
             host = self.hosts[int(np.flatnonzero(self.class_of == number)[0])]
             raise FactError(
@@ -327,6 +327,8 @@ class Fleet:
             text = "\n".join(f"[{term}]\n{self.terms[term].text(number)}" for term in TERMS)
             if self._flaws is not None:
                 text += "\n[v]\n" + self._flaws.text(number)
+            if self._given_scores[number]:
+                text += f"\n[scores]\n{sorted(self._given_scores[number].items())}"
             digest = hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()[:8]
             parts = [self.terms["c"].fact(key, number) for key in ("distribution", "distribution_version")]
             docker = self.terms["c"].fact("docker", number)

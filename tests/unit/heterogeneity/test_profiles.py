@@ -1,0 +1,88 @@
+"""Reading profiles and vulnerability reports on the controller."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.relocate.mtd.plugins.plugin_utils import profiles
+from ansible_collections.relocate.mtd.plugins.plugin_utils.heterogeneity import FactError
+from fleets import TRIXIE
+
+
+def write(directory: Path, host: str, document: Any) -> None:
+    (directory / f"{host}.json").write_text(document if isinstance(document, str) else json.dumps(document))
+
+
+def test_a_file_may_hold_the_profile_or_the_facts_around_it(tmp_path: Path) -> None:
+    write(tmp_path, "host1", TRIXIE)
+    write(tmp_path, "host2", {"relocate_profile": TRIXIE})
+    write(tmp_path, "host3", {"ansible_facts": {"relocate_profile": TRIXIE}, "changed": False})
+    found = profiles.from_directory(tmp_path)
+    assert list(found) == ["host1", "host2", "host3"]
+    assert all(profile == TRIXIE for profile in found.values())
+    assert list(profiles.from_directory(tmp_path, ["host3", "host9"])) == ["host3"]
+
+
+def test_a_host_name_cannot_lead_out_of_the_directory(tmp_path: Path) -> None:
+    (tmp_path / "inner").mkdir()
+    write(tmp_path, "secret", TRIXIE)
+    assert profiles.from_directory(tmp_path / "inner", ["../secret"]) == {}
+    assert "v" not in profiles.with_vulnerabilities({"../secret": TRIXIE}, tmp_path / "inner")["../secret"]
+
+
+@pytest.mark.parametrize(
+    ("document", "message"),
+    [
+        ("{", "host1.json is no JSON"),
+        ('{"version": 1, "c": NaN}', "it holds NaN, which is not a number"),
+        ([], "host1: the fact relocate_profile is not a mapping"),
+        ({"version": 7}, "host1: the fact relocate_profile.version is 7 and this version reads 1"),
+    ],
+)
+def test_files_that_are_no_profile(tmp_path: Path, document: Any, message: str) -> None:
+    write(tmp_path, "host1", document)
+    with pytest.raises(FactError, match=message):
+        profiles.from_directory(tmp_path)
+
+
+def test_the_default_directory_follows_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("RELOCATE_PROFILES", str(tmp_path))
+    assert profiles.default_directory() == tmp_path
+    monkeypatch.delenv("RELOCATE_PROFILES")
+    monkeypatch.setenv("XDG_STATE_HOME", "/state")
+    assert profiles.default_directory() == Path("/state/relocate/profiles")
+    monkeypatch.delenv("XDG_STATE_HOME")
+    assert profiles.default_directory() == Path.home() / ".local/state/relocate/profiles"
+
+
+def test_trivy_and_grype_reports_give_the_same_weights() -> None:
+    found = [("CVE-1", "CRITICAL"), ("CVE-2", "low"), ("CVE-2", "MEDIUM"), ("CVE-3", None)]
+    expected = {"CVE-1": 1.0, "CVE-2": 0.5, "CVE-3": 0.5}
+    trivy = {
+        "Results": [{"Vulnerabilities": [{"VulnerabilityID": i, "Severity": s} for i, s in found]}, {"Class": "x"}]
+    }
+    grype = {"matches": [{"vulnerability": {"id": i, "severity": s}} for i, s in found]}
+    assert profiles.vulnerabilities("h", trivy) == expected
+    assert profiles.vulnerabilities("h", grype) == expected
+    assert profiles.vulnerabilities("h", {"SchemaVersion": 2, "Results": None}) == {}
+    assert profiles.vulnerabilities("h", {"matches": []}) == {}
+
+
+@pytest.mark.parametrize(
+    ("report", "message"),
+    [
+        ({"vulnerabilities": []}, "h: the vulnerability report has neither the key Results"),
+        ([], "h: the vulnerability report has neither"),
+        ({"matches": [{"vulnerability": {}}]}, r"h: the vulnerability report has no matches\[0\]\.vulnerability\.id"),
+        (
+            {"Results": [{"Vulnerabilities": [{"Severity": "LOW"}]}]},
+            r"has no Results\[0\]\.Vulnerabilities\[0\]\.VulnerabilityID",
+        ),
+    ],
+)
+def test_reports_that_are_none(report: Any, message: str) -> None:
+    with pytest.raises(FactError, match=message):
+        profiles.vulnerabilities("h", report)
