@@ -21,7 +21,7 @@ app = typer.Typer(
 )
 
 # Each module has ``register(app)``. The order is that of ``relocate --help``.
-COMMANDS = ("lab",)
+COMMANDS = ("lab", "move", "recover", "simulate", "plan")
 
 
 def _print_version(wanted: bool) -> None:

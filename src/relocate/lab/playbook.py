@@ -8,7 +8,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
@@ -127,10 +127,13 @@ def run(
     inventory: str = "localhost,",
     verbose: bool = False,
     quiet: bool = False,
+    arguments: str = "",
+    watch: Callable[[dict[str, Any]], None] | None = None,
 ) -> None:
     """Run ``playbook`` (relative to ``root``) with extra variables; show its tasks as they come.
 
-    ``verbose`` shows Ansible's own output instead, ``quiet`` nothing. Raises Refusal with the first failed task's own words,
+    ``verbose`` shows Ansible's own output instead, ``quiet`` nothing. ``arguments`` are added to ansible-playbook's command line;
+    ``watch`` sees every event. Raises Refusal with the first failed task's own words,
     KeyboardInterrupt if the run was interrupted.
     """
     console = Console(stderr=True)
@@ -145,6 +148,8 @@ def run(
 
     def handle(event: dict[str, Any]) -> bool:
         kind = event["event"]
+        if watch:
+            watch(event)
         if kind == "playbook_on_task_start":
             shown.task(task_name(event))
         elif kind in ("runner_on_failed", "runner_on_unreachable") and not event["event_data"].get("ignore_errors"):
@@ -159,8 +164,11 @@ def run(
             playbook=str(root / playbook),
             inventory=inventory,
             extravars=variables,
+            cmdline=arguments or None,
             envvars={
                 "ANSIBLE_CONFIG": str(root / "ansible.cfg"),
+                # ansible-runner has a directory of its own for these, and adds it to what is given here only
+                "ANSIBLE_CALLBACK_PLUGINS": str(root / "plugins" / "callback"),
                 # ansible-runner switches this off unless told
                 "ANSIBLE_HOST_KEY_CHECKING": "True",
                 "PATH": f"{Path(sys.executable).parent}:{os.environ.get('PATH', os.defpath)}",

@@ -1,0 +1,107 @@
+# Copyright (c) 2026 The RELOCATE authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Action of C(relocate.mtd.relocations_recover): asks the edge for the verdict, then tells the others."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ansible.plugins.action import ActionBase
+from ansible_collections.relocate.mtd.plugins.plugin_utils.remote import Remote, Unreachable
+
+
+class ActionModule(ActionBase):
+    """Settles unfinished relocations."""
+
+    _supports_check_mode = True
+    _supports_async = False
+    _requires_connection = False
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Return what was settled and what was left."""
+        super().run(tmp, task_vars)
+        self._vars = task_vars or {}
+        hosts = {"type": "list", "elements": "str"}
+        _, arguments = self.validate_argument_spec(argument_spec={"docker_hosts": hosts, "edges": hosts})
+        docker_hosts = arguments["docker_hosts"] or list(self._vars["groups"].get("docker_hosts", []))
+        edges = arguments["edges"] or list(self._vars["groups"].get("edge", []))
+        self._remotes: dict[str, Remote] = {}
+        self._settled: list[dict[str, Any]] = []
+        self._left: list[str] = []
+        try:
+            for relocation, parts in sorted(self._unfinished([*edges, *docker_hosts]).items()):
+                self._settle(relocation, parts, edges)
+        finally:
+            for remote in self._remotes.values():
+                remote.close()
+        changed = bool(self._settled)
+        result: dict[str, Any] = {"changed": changed, "settled": self._settled, "left": self._left}
+        if self._left:
+            result.update(failed=True, msg="; ".join(self._left))
+        return result
+
+    def _remote(self, host: str) -> Remote:
+        if host not in self._remotes:
+            self._remotes[host] = Remote(self, host, self._vars)
+        return self._remotes[host]
+
+    def _unfinished(self, hosts: list[str]) -> dict[str, dict[str, dict[str, Any]]]:
+        """Return by relocation and part what has no end: its ``host``, ``state`` and ``container``."""
+        found: dict[str, dict[str, dict[str, Any]]] = {}
+        for host in hosts:
+            try:
+                result = self._remote(host).module("relocate.mtd.relocation_info", register_fact=False)
+            except Unreachable as error:
+                self._left.append(f"{error.message}; what it has is left as it is")
+                continue
+            for each in result.get("relocation_info", {}).get("unfinished", []):
+                found.setdefault(each["relocation"], {})[each["part"]] = {**each, "host": host}
+        return found
+
+    def _settle(self, relocation: str, parts: dict[str, dict[str, Any]], edges: list[str]) -> None:
+        """Bring one relocation to its end: verdict from the edge, then the destination, and only then the source.
+
+        The source is last because on a commit its frozen copy is removed, which must not happen before the other runs.
+        """
+        verdict = None
+        for edge in [parts["edge"]["host"]] if "edge" in parts else edges:
+            answer = self._tell(relocation, "edge", edge, None)
+            if answer is None:
+                return
+            if answer["outcome"] == "in-progress":
+                return
+            if answer["outcome"] != "unknown" or verdict is None:
+                verdict = answer["verdict"]
+            if answer.get("changed"):
+                self._note(relocation, "edge", parts.get("edge", {}), edge, answer)
+        for part in ("destination", "source"):
+            if part not in parts:
+                continue
+            answer = self._tell(relocation, part, parts[part]["host"], verdict)
+            if answer is None:
+                return
+            if answer.get("changed"):
+                self._note(relocation, part, parts[part], parts[part]["host"], answer)
+
+    def _note(self, relocation: str, part: str, known: dict[str, Any], host: str, answer: dict[str, Any]) -> None:
+        facts = {"relocation": relocation, "part": part, "host": host, "container": known.get("container")}
+        self._settled.append({**facts, "verdict": answer.get("verdict"), "outcome": answer.get("outcome", "planned")})
+
+    def _tell(self, relocation: str, part: str, host: str, verdict: str | None) -> dict[str, Any] | None:
+        """Have one part settled; None, with a sentence kept, when that failed."""
+        if self._task.check_mode:
+            self._settled.append({"relocation": relocation, "part": part, "host": host, "outcome": "planned"})
+            return {"outcome": "planned", "verdict": verdict}
+        order = {"state": "recovered", "relocation": relocation, "part": part}
+        try:
+            answer = self._remote(host).module(
+                "relocate.mtd.relocation_session", **order, **({"verdict": verdict} if verdict else {})
+            )
+        except Unreachable as error:
+            self._left.append(f"relocation {relocation}: {error.message}")
+            return None
+        if answer.get("failed"):
+            self._left.append(f"relocation {relocation}: {host} ({part}): {answer.get('msg')}")
+            return None
+        return answer

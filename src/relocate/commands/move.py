@@ -1,0 +1,101 @@
+"""``relocate move``: one relocation, shown as it happens."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from relocate.errors import Refusal
+from relocate.fleet_run import relocate
+
+#: Phases of the pause in the order in which they pass.
+PHASES = ("freeze", "dump", "rewrite", "transfer", "restore", "commit", "release")
+COLOURS = ("cyan", "blue", "magenta", "yellow", "green", "bright_white", "bright_cyan")
+BAR_WIDTH = 48
+
+
+def register(app: typer.Typer) -> None:
+    """Add ``relocate move`` to the command."""
+    app.command("move")(move)
+
+
+def phase_bar(timings_ns: dict[str, int], width: int = BAR_WIDTH) -> Text:
+    """Return the phases of a pause as a bar whose parts are as long as they took."""
+    present = [(name, timings_ns[name]) for name in PHASES if timings_ns.get(name)]
+    total = sum(value for _, value in present) or 1
+    bar = Text()
+    for name, value in present:
+        cells = max(1, round(width * value / total)) if value / total > 0.02 else 0
+        bar.append("█" * cells, style=COLOURS[PHASES.index(name)])
+    return bar
+
+
+def phase_words(timings_ns: dict[str, int]) -> Text:
+    """Return the phases as words in the colours of the bar."""
+    words = Text()
+    for name, colour in zip(PHASES, COLOURS, strict=True):
+        if timings_ns.get(name):
+            words.append(f"{name} ", style=colour)
+            words.append(f"{timings_ns[name] / 1e6:.1f}  ")
+    return words
+
+
+def show(console: Console, result: dict[str, Any]) -> None:
+    """Print a committed relocation."""
+    table = Table.grid(padding=(0, 2))
+    source, destination = result["source"]["host"], result["destination"]["host"]
+    table.add_row("container", f"[bold]{result['container']}[/bold]  {source} → [bold]{destination}[/bold]")
+    table.add_row("address", f"{result['address_before']} → [bold]{result['address_after']}[/bold]")
+    table.add_row("down", f"[bold]{result['downtime_ms']:.1f} ms[/bold]  ({result['mode']})")
+    table.add_row("", phase_bar(result["timings_ns"]))
+    table.add_row("", phase_words(result["timings_ns"]))
+    flows = result["flows"]
+    table.add_row("connections", f"{flows['kept']} kept, {flows['lost']} lost; {result['packets_held']} packets held")
+    console.print(table)
+
+
+def show_plan(console: Console, result: dict[str, Any]) -> None:
+    """Print what a relocation would do."""
+    console.print(result["diff"]["after"].rstrip(), markup=False, highlight=False)
+    console.print("Nothing was touched. Without --check it is carried out.", style="dim")
+
+
+def move(
+    container: Annotated[str, typer.Argument(help="Name of the container.")],
+    to: Annotated[
+        str | None,
+        typer.Option("--to", "-t", metavar="HOST", help="Destination; drawn from the eligible hosts without it."),
+    ] = None,
+    mode: Annotated[str, typer.Option(help="auto or stop-and-copy.")] = "auto",
+    reason: Annotated[str, typer.Option(help="Why, for the ledger.")] = "manual",
+    inventory: Annotated[
+        str | None, typer.Option("--inventory", "-i", help="Inventory; RELOCATE_INVENTORY or the lab's without it.")
+    ] = None,
+    check: Annotated[bool, typer.Option("--check", help="Print the plan and touch nothing.")] = False,
+    json_: Annotated[bool, typer.Option("--json", help="Print the result document and nothing else.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show Ansible's own output.")] = False,
+) -> None:
+    """Move a container to another host, live."""
+    result = relocate(
+        container,
+        destination=to,
+        mode=mode,
+        reason=reason,
+        inventory=inventory,
+        check=check,
+        verbose=verbose and not json_,
+        quiet=json_,
+    )
+    if json_:
+        typer.echo(json.dumps(result, indent=2))
+    if result["outcome"] not in ("committed", "planned"):
+        if json_:
+            raise typer.Exit(1)
+        raise Refusal(str(result.get("msg") or f"the move ended as {result['outcome']}"))
+    if not json_:
+        (show_plan if result["outcome"] == "planned" else show)(Console(highlight=False), result)

@@ -1,0 +1,78 @@
+"""One relocation through ansible-runner: the playbook, what is shown meanwhile, and the result document."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from relocate.errors import Refusal
+from relocate.lab import playbook
+from relocate.lab.paths import project_root
+
+ACTION = "relocate.mtd.container_relocate"
+DEFAULT_INVENTORY = "inventories/lab"
+
+
+def inventory_path(given: str | None, root: Path) -> str:
+    """Return the inventory that is meant: the option, ``RELOCATE_INVENTORY``, or the lab's.
+
+    Raises Refusal with status 2 for one that is not there.
+    """
+    chosen = given or os.environ.get("RELOCATE_INVENTORY") or str(root / DEFAULT_INVENTORY)
+    if "," not in chosen and not Path(chosen).exists():
+        raise Refusal(f"there is no inventory {chosen}: name one with --inventory or RELOCATE_INVENTORY", status=2)
+    return chosen if "," in chosen else str(Path(chosen).resolve())
+
+
+@dataclass
+class _Catcher:
+    """Catches the result of the relocating task from ansible-runner's events."""
+
+    result: dict[str, Any] = field(default_factory=dict)
+
+    def __call__(self, event: dict[str, Any]) -> None:
+        data = event.get("event_data") or {}
+        if event["event"] in ("runner_on_ok", "runner_on_failed") and data.get("task_action") == ACTION:
+            self.result = dict(data.get("res") or {})
+
+
+def relocate(
+    container: str,
+    *,
+    destination: str | None = None,
+    mode: str = "auto",
+    reason: str = "manual",
+    inventory: str | None = None,
+    check: bool = False,
+    verbose: bool = False,
+    quiet: bool = False,
+) -> dict[str, Any]:
+    """Run ``playbooks/relocate.yml`` and return the result document of the relocation, whatever its outcome.
+
+    Raises Refusal when the playbook failed before a result existed (an unreachable edge, no inventory), KeyboardInterrupt when
+    it was interrupted: a cutover that has begun is finished or rolled back by the hosts themselves.
+    """
+    root = project_root()
+    variables: dict[str, Any] = {"container": container, "mode": mode, "reason": reason}
+    if destination:
+        variables["destination"] = destination
+    caught = _Catcher()
+    try:
+        playbook.run(
+            root,
+            "playbooks/relocate.yml",
+            variables,
+            inventory=inventory_path(inventory, root),
+            arguments="--check --diff" if check else "",
+            verbose=verbose,
+            quiet=quiet,
+            watch=caught,
+        )
+    except Refusal:
+        if "outcome" not in caught.result:
+            raise
+    if "outcome" not in caught.result:
+        raise Refusal("the playbook ended without relocating anything: run it with --verbose to see why")
+    return caught.result
