@@ -14,13 +14,13 @@ author:
   - The RELOCATE authors (@relocate)
 description:
   - Freezes a running Docker container, has CRIU write its processes, memory, sockets and open files to a directory,
-  and lets
+    and lets
     it go on, or ends it. A process tree outside Docker can be dumped as well.
   - Goes to CRIU directly. Neither Docker's experimental mode nor its checkpoint command is used, and Docker does not
-  notice
+    notice
     a dump that leaves the container running.
   - Of the container's files only those that were deleted and are still open go into the image, nor are its network
-  interfaces
+    interfaces
     in it. M(relocate.mtd.container_relocate) carries these too; this module is for snapshots, forensics and tests.
 options:
   container:

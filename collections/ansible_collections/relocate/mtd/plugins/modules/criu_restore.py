@@ -16,7 +16,7 @@ description:
   - Restores what M(relocate.mtd.criu_dump) wrote.
   - A process tree comes back under the pids it had.
   - A container comes back as a container of C(runc), under a name and in a network namespace that you choose. Docker
-  does not
+    does not
     know it, because Docker has no way to adopt a running process; to move a container and leave it Docker's, use
     M(relocate.mtd.container_relocate).
   - The files come from where they are on this host. They must be as they were, as far as the processes have them open.

@@ -14,7 +14,7 @@ author:
   - The RELOCATE authors (@relocate)
 description:
   - Gives the bridge C(docker0), and with it the containers of this host, the subnet that the fleet's address plan
-  has for
+    has for
     this host. With a subnet of its own on every host, a container gets a new address wherever it goes.
   - Writes dockerd's setting C(bip) and restarts dockerd, but only when no container runs. Otherwise it fails, names the
     containers, and changes nothing.

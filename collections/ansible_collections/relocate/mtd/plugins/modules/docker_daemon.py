@@ -16,7 +16,7 @@ description:
   - Puts settings into dockerd's configuration file and leaves everybody else's settings there alone. Dictionaries are
     merged key by key, lists get what they lack, other values are replaced.
   - Makes dockerd follow. Settings that can be reloaded are (SIGHUP, containers do not notice). The others need a
-  restart,
+    restart,
     which stops containers; it is refused while any run, and then the file stays as it was, too.
   - The new file is checked by C(dockerd --validate) before it is written.
 options:
@@ -28,7 +28,7 @@ options:
     description:
       - V(present) puts the settings in.
       - V(absent) takes them out where they still have these values. Of a dictionary or list it takes only what is
-      named.
+        named.
     type: str
     choices: [present, absent]
     default: present

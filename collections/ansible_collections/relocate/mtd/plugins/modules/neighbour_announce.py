@@ -14,7 +14,7 @@ author:
   - The RELOCATE authors (@relocate)
 description:
   - Sends gratuitous ARP for an IPv4 address, or unsolicited neighbour advertisements for an IPv6 address, from an
-  interface.
+    interface.
     Neighbours that know the address from elsewhere learn at once that it has moved.
   - Uses a packet socket of Python's standard library; no program is needed on the host.
 options:
