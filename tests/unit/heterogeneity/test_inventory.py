@@ -190,6 +190,17 @@ def test_missing_profiles_are_refused_or_skipped(sandbox: Sandbox) -> None:
     assert variables["host1"]["relocate_heterogeneity"].keys() == {"host1", "host3"}
 
 
+def test_an_inventory_that_skips_works_before_the_first_profile_run(sandbox: Sandbox) -> None:
+    sandbox.options(missing="skip", directory="nowhere")
+    done = sandbox.run("ansible-inventory", "--graph")
+    assert done.returncode == 0, done.stderr
+    assert "host1, host2, host3: no profile, so not part of the fleet: run playbooks/profile.yml" in (
+        " ".join(done.stderr.split())
+    )
+    sandbox.options(missing="skip", group="nobody")
+    assert sandbox.run("ansible-inventory", "--graph").returncode == 0
+
+
 def test_limit_exports_the_most_different_hosts(sandbox: Sandbox) -> None:
     sandbox.options(limit=1)
     variables = sandbox.list()["_meta"]["hostvars"]

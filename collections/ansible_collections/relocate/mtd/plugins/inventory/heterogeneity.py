@@ -61,8 +61,8 @@ options:
     type: str
     default: refuse
     choices:
-      refuse: Refuse the inventory, naming the host.
-      skip: Leave the host out of the fleet, with a warning.
+      refuse: Refuse the inventory, naming the host. An empty group and a directory that does not exist are refused, too.
+      skip: Leave the host out of the fleet, with a warning. Without any profile, nothing is added to the inventory.
   mode:
     description: How Δ is read.
     type: str
@@ -214,6 +214,8 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
 
     def _add(self, path: str, cache: bool) -> None:
         hosts = self._members()
+        if not hosts:
+            return
         key = self.get_cache_key(path)
         stamp = self._stamp(hosts)
         use_cache = bool(self.get_option("cache"))
@@ -229,7 +231,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
         name = self.get_option("group")
         group = self.inventory.groups.get(name)
         hosts = [str(host.name) for host in group.get_hosts()] if group else []
-        if not hosts:
+        if not hosts and self.get_option("missing") == "refuse":
             known = ", ".join(
                 sorted(str(other) for other in self.inventory.groups if other not in ("all", "ungrouped"))
             )
@@ -253,7 +255,9 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
         source = self.get_option("facts_source")
         found: dict[str, Mapping[str, Any]]
         if source == "directory":
-            found = sources.from_directory(self._path("directory") or sources.default_directory(), hosts)
+            directory = self._path("directory") or sources.default_directory()
+            none_yet = self.get_option("missing") == "skip" and not directory.exists()
+            found = {} if none_yet else sources.from_directory(directory, hosts)
         elif source == "fact_cache":
             found = sources.from_fact_cache(hosts)
         else:
