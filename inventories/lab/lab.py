@@ -67,7 +67,7 @@ def read() -> dict[str, Any]:
         return inventory(json.loads(Path(state_directory(), "lab.json").read_text()))
     except FileNotFoundError:
         problem = PROBLEM
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         problem = f"the lab's state cannot be read ({error}): run 'relocate lab up' as root"
     empty: dict[str, Any] = {group: {"hosts": []} for group in ("docker_hosts", "edge", "image_repository")}
     return {"_meta": {"hostvars": {}}, "all": {"vars": {"relocate_inventory_problem": problem}}, **empty}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 import tempfile
@@ -104,6 +105,13 @@ def failure(event: dict[str, Any]) -> str:
     return f"'{task_name(event)}' failed on {event['event_data'].get('host', '?')}: {said}"
 
 
+def complaint(output: str) -> str:
+    """Return the error in Ansible's own output, for a run that failed before any task did."""
+    lines = [line.strip() for line in re.sub(r"\x1b\[[0-9;]*m", "", output).splitlines() if line.strip()]
+    errors = [line for line in lines if re.match(r"\[?ERROR[]!]", line)]
+    return errors[0] if errors else "; ".join(lines[-3:])
+
+
 @contextmanager
 def _cancelling() -> Iterator[threading.Event]:
     """Turn SIGINT and SIGTERM into an event for the time of a run; ansible-runner asks for it and ends Ansible."""
@@ -182,7 +190,5 @@ def run(
         if cancelled.is_set():
             raise KeyboardInterrupt
         if result.status != "successful":
-            output = result.stdout.read().strip().splitlines()
-            raise Refusal(
-                failed[0] if failed else "; ".join(output[-3:]) or f"{playbook} ended with status {result.status}"
-            )
+            said = failed[0] if failed else complaint(result.stdout.read())
+            raise Refusal(said or f"{playbook} ended with status {result.status} and said nothing")

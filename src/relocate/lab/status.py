@@ -43,9 +43,9 @@ class LabStatus:
         return asdict(self)
 
 
-def role_code(name: str) -> ModuleType:
-    """Return a module of roles/lab/module_utils: the role's modules and this command ask the same questions."""
-    path = project_root() / "roles" / "lab" / "module_utils" / f"{name}.py"
+def role_code(name: str, folder: str = "module_utils") -> ModuleType:
+    """Return a Python file of roles/lab as a module: the role and this command ask the same questions."""
+    path = project_root() / "roles" / "lab" / folder / f"{name}.py"
     spec = importlib.util.spec_from_file_location(f"relocate.lab.role_{name}", path)
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)

@@ -1,0 +1,51 @@
+# `make help` says what there is. Everything is installed into .venv; system packages are named before they are installed.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help install environment demo test unit lint bench lab-up lab-down clean
+
+BIN := .venv/bin
+# yamllint and ansible-lint look for their companions in PATH
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+help: ## Say what there is
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
+
+install: ## Install the command, what it needs, and the system packages that are missing (root)
+	@bin/install
+
+environment: # the virtual environment alone: enough for unit tests and lint, and needs no root
+	@bin/install --unprivileged
+
+demo: install ## Watch running containers hop between Docker hosts without losing a connection (root)
+	@$(BIN)/relocate demo
+
+test: install ## All tests: unit tests, then end to end on the lab's hosts (root)
+	$(BIN)/pytest tests/unit
+	$(BIN)/relocate lab up
+	$(BIN)/pytest tests/lab
+
+unit: environment ## Unit tests: seconds, no root
+	$(BIN)/pytest tests/unit
+
+lint: environment ## Style, types, Ansible's production profile, and ansible-test sanity
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy src collections/ansible_collections/relocate/mtd/plugins collections/ansible_collections/relocate/mtd/proxy roles inventories
+	$(BIN)/yamllint --strict .
+	$(BIN)/ansible-lint
+	.ci/sanity
+
+bench: install ## Figures of this machine, into build/bench (root)
+	@for bench in tests/bench/bench_*.py; do echo "== $$bench"; $(BIN)/python "$$bench"; done
+
+lab-up: install ## Bring the lab up, or heal it (root)
+	@$(BIN)/relocate lab up
+
+lab-down: install ## Take the lab down; the cache stays (root)
+	@$(BIN)/relocate lab down
+
+clean: ## Remove what make has made in this directory
+	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .ansible src/*.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

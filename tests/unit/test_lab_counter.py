@@ -1,0 +1,97 @@
+"""The counter tenant: every connection counts for itself, contiguously, however its lines arrive."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def numbers(connection: socket.socket, count: int) -> list[int]:
+    """Read ``count`` answers."""
+    received = b""
+    while received.count(b"\n") < count:
+        block = connection.recv(65536)
+        assert block, f"the server hung up after {received!r}"
+        received += block
+    return [int(line) for line in received.split()]
+
+
+@pytest.fixture(scope="module")
+def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The server, built as for the image but for the static linking that not every machine has the library for."""
+    if not shutil.which("gcc"):
+        pytest.skip("needs gcc")
+    binary = tmp_path_factory.mktemp("counter") / "counter"
+    source = ROOT / "roles" / "lab" / "files" / "counter.c"
+    subprocess.run(["gcc", "-std=gnu17", "-Os", "-Wall", "-Wextra", "-Werror", "-o", binary, source], check=True)
+    return binary
+
+
+@pytest.fixture
+def port(program: Path) -> Iterator[int]:
+    """A running server's port."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        free: int = probe.getsockname()[1]
+    with subprocess.Popen([program, str(free), "1"], stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout
+        assert server.stdout.readline() == f"listening on {free} with 1 MB\n"
+        yield free
+        assert server.poll() is None, "the server ended by itself"
+        server.terminate()
+        assert server.wait(timeout=5) == 15, "SIGTERM must end it, even as process 1 of a container"
+
+
+def test_each_connection_counts_for_itself(port: int) -> None:
+    with socket.create_connection(("127.0.0.1", port)) as one, socket.create_connection(("127.0.0.1", port)) as two:
+        for expected in range(1, 50):
+            one.sendall(b"tick\n")
+            assert numbers(one, 1) == [expected]
+        two.sendall(b"\n")
+        assert numbers(two, 1) == [1]
+
+
+def test_lines_in_pieces_and_in_bulk_are_all_answered(port: int) -> None:
+    with socket.create_connection(("127.0.0.1", port)) as connection:
+        for piece in (b"a", b"b\nc", b"\n", b"\n\n"):
+            connection.sendall(piece)
+        assert numbers(connection, 4) == [1, 2, 3, 4]
+        connection.sendall(b"\n" * 50_000)
+        assert numbers(connection, 50_000) == list(range(5, 50_005))
+
+
+def test_a_client_that_does_not_read_keeps_nobody_waiting(port: int) -> None:
+    with socket.create_connection(("127.0.0.1", port)) as deaf, socket.create_connection(("127.0.0.1", port)) as keen:
+        for _ in range(30):
+            deaf.sendall(b"\n" * 60_000)
+        keen.settimeout(5)
+        keen.sendall(b"\n")
+        assert numbers(keen, 1) == [1]
+        assert numbers(deaf, 1_800_000) == list(range(1, 1_800_001))
+
+
+def test_hundreds_of_connections_come_and_go(port: int) -> None:
+    connections = [socket.create_connection(("127.0.0.1", port)) for _ in range(300)]
+    for connection in connections[::2]:
+        connection.close()
+    for connection in connections[1::2]:
+        connection.sendall(b"\n\n")
+        assert numbers(connection, 2) == [1, 2]
+        connection.close()
+    with socket.create_connection(("127.0.0.1", port)) as late:
+        late.sendall(b"\n")
+        assert numbers(late, 1) == [1]
+
+
+@pytest.mark.parametrize("arguments", [["x"], ["70000"], ["7000", "-1"], ["7000", "1 "]])
+def test_wrong_arguments_are_refused_by_name(program: Path, arguments: list[str]) -> None:
+    done = subprocess.run([program, *arguments], capture_output=True, text=True, timeout=10, check=False)
+    assert done.returncode == 2
+    assert "must be a whole number" in done.stderr
