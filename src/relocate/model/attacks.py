@@ -98,7 +98,7 @@ class Exponential(Attack):
         return -np.expm1(-np.maximum(x, 0.0) / self.mean)
 
     def transform(self, z: npt.ArrayLike) -> Complexes:
-        return 1 / (1 + np.asarray(z, dtype=complex) * self.mean)
+        return np.asarray(1 / (1 + np.asarray(z, dtype=complex) * self.mean), dtype=complex)
 
     @property
     def average(self) -> float:
@@ -134,7 +134,8 @@ class Erlang(Attack):
         return np.where(np.isinf(y), 1.0, 1.0 - below)
 
     def transform(self, z: npt.ArrayLike) -> Complexes:
-        return (1 + np.asarray(z, dtype=complex) * (self.mean / self.shape)) ** -self.shape
+        base = 1 + np.asarray(z, dtype=complex) * (self.mean / self.shape)
+        return np.asarray(base**-self.shape, dtype=complex)
 
     @property
     def average(self) -> float:
@@ -168,7 +169,7 @@ class Uniform(Attack):
         small = np.abs(at) * self.high < 1e-8
         safe = np.where(small, 1.0, at)
         value = (np.exp(-safe * self.low) - np.exp(-safe * self.high)) / (safe * (self.high - self.low))
-        return np.where(small, 1 - at * (self.low + self.high) / 2, value)
+        return np.asarray(np.where(small, 1 - at * (self.low + self.high) / 2, value), dtype=complex)
 
     @property
     def average(self) -> float:

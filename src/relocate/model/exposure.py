@@ -45,7 +45,7 @@ class _Compound:
         self._integral = np.concatenate([[0.0], np.cumsum((above[1:] + above[:-1]) / 2)]) * self._step
 
     def cdf(self, x: npt.ArrayLike) -> Floats:
-        return np.interp(x, self._x, self._below, left=0.0)
+        return np.interp(np.asarray(x, dtype=float), self._x, self._below, left=0.0, right=1.0)
 
     def survivor(self, x: npt.ArrayLike) -> Floats:
         return 1 - self.cdf(x)
@@ -99,7 +99,9 @@ class Exposure:
         if math.isinf(self.mean):
             return 1.0
         x, step = self._lattice(attack)
-        return float(np.clip(_hat_weights(self.expected_min, x, step) @ attack.cdf(x) + self._beyond(x[-1]), 0.0, 1.0))
+        weights = _hat_weights(self.expected_min, x, step)
+        beyond = 1 - float(weights.sum())  # so long that the attack is over, but for 1e-12
+        return float(np.clip(weights @ attack.cdf(x) + beyond, 0.0, 1.0))
 
     def mean_min(self, attack: Attack) -> float:
         """E min(E, A)."""
@@ -111,7 +113,8 @@ class Exposure:
         # E min(E, A) = E h(E) with h(x) = E min(A, x), whose slope is 1 - F_A.
         slope = 1 - attack.cdf(np.arange(x.size) * step + step / 2)
         h = np.concatenate([[0.0], np.cumsum(slope)[:-1]]) * step
-        return float(_hat_weights(self.expected_min, x, step) @ h + self._beyond(x[-1]) * h[-1])
+        weights = _hat_weights(self.expected_min, x, step)
+        return float(weights @ h + (1 - weights.sum()) * h[-1])
 
     def weights(self, x: Floats, step: float, shift: float, attack: Attack | None) -> Floats:
         """Lattice weights of E + ``shift``; with ``attack``, of its part {A > E} (the container gets away)."""
@@ -134,9 +137,6 @@ class Exposure:
         middle = x[:-1] + step / 2
         rise = np.diff(attack.cdf(x)) * self.survivor(middle)
         return np.concatenate([[0.0], np.cumsum(rise)])
-
-    def _beyond(self, x: float) -> float:
-        return float(self.survivor(x))
 
     def _lattice(self, attack: Attack) -> tuple[Floats, float]:
         span = attack.tail_from(1e-12) if math.isinf(self.mean) else min(attack.tail_from(1e-12), self.reach())

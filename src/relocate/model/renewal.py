@@ -84,7 +84,7 @@ class System:
             return 1 - self.neighbours.start * self.attack.cdf(at)
         if self.success() == 0 or at.max() == 0:
             return np.ones_like(at)
-        return 1 - self._loss(at)
+        return np.clip(1 - self._loss(at), 0.0, 1.0)
 
     def _step(self, horizon: float) -> float:
         """Lattice step: a whole fraction of the tick for clocks with ticks, else of a fixed attack time."""
@@ -98,7 +98,7 @@ class System:
         """P(compromised by t): arrivals beside an attacker, convolved with the time from arrival to compromise."""
         exposure, near = self.exposure, self.neighbours
         delta = self._step(float(at.max()))
-        size = int(math.ceil(at.max() / delta)) + 2
+        size = math.ceil(at.max() / delta) + 2
         x = np.arange(size) * delta
         clean = exposure.weights(x, delta, self.downtime, None)
         beside = exposure.weights(x, delta, self.downtime, self.attack)

@@ -1,0 +1,51 @@
+"""``relocate simulate``: what protection a setting gives, and the paper's two figures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+HELP = """What protection a setting gives: survival, time to compromise and cost, by simulation and in closed form.
+
+TARGET is a simulation file (docs/simulator.md), or fig4 or fig5: the paper's two figures."""
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the application."""
+    app.command(name="simulate", help=HELP)(simulate)
+
+
+def simulate(
+    target: Annotated[str, typer.Argument(metavar="FILE|fig4|fig5", help="A simulation file, or one of the figures.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")] = False,
+    trials: Annotated[int | None, typer.Option(min=1, help="Trials; overrides the file.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Seed; overrides the file.")] = None,
+    plot: Annotated[
+        Path | None, typer.Option(help="Write the plot to this PNG, SVG or PDF file.", show_default=False)
+    ] = None,
+    paper: Annotated[
+        bool, typer.Option("--paper/--hardened", help="fig4: lead with the paper's own clock, or the Poisson clock.")
+    ] = False,
+    resisted: Annotated[
+        float, typer.Option(min=0.01, max=0.999, help="Figures: the share of attacks resisted to calibrate to.")
+    ] = 0.87,
+    hosts: Annotated[int, typer.Option(min=2, max=2000, help="fig5: hosts.")] = 30,
+    attackers: Annotated[int, typer.Option(min=1, help="fig5: attacked hosts.")] = 10,
+    live: Annotated[
+        Path | None, typer.Option(metavar="LEDGER", help="Figures: overlay what this ledger measured.")
+    ] = None,
+) -> None:
+    """Run one simulation; see HELP."""
+    if target in ("fig4", "fig5"):
+        from relocate.model import cli_figures
+
+        options = cli_figures.Options(
+            trials or 1_000_000, 7 if seed is None else seed, paper, resisted, hosts, attackers
+        )
+        cli_figures.run(target, options, plot, live, as_json)
+    else:
+        from relocate.model import cli_simulation
+
+        cli_simulation.run(Path(target), trials, seed, plot, as_json)

@@ -1,0 +1,1 @@
+"""Plots fit for a paper; matplotlib is imported only when one is made."""
