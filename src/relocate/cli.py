@@ -21,7 +21,7 @@ app = typer.Typer(
 )
 
 # Each module has ``register(app)``. The order is that of ``relocate --help``.
-COMMANDS = ("lab", "move", "recover", "simulate", "plan")
+COMMANDS = ("demo", "lab", "move", "recover", "fleet", "simulate", "plan")
 
 
 def _print_version(wanted: bool) -> None:

@@ -1,0 +1,181 @@
+"""``relocate fleet``: how different the hosts are, and how predictable the next hop is."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from ansible_collections.relocate.mtd.plugins.plugin_utils.heterogeneity import MODES
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from relocate.errors import Refusal
+from relocate.fleet.report import Question, Report, answer, place_of
+from relocate.fleet_run import inventory_path
+from relocate.lab import playbook
+from relocate.lab.paths import project_root
+
+#: Hosts whose differences fit a terminal, and lines of the other tables.
+MATRIX_HOSTS = 12
+LINES = 20
+
+
+def register(app: typer.Typer) -> None:
+    """Add ``relocate fleet`` to the command."""
+    app.command("fleet")(fleet)
+
+
+def _bits(value: float) -> str:
+    return f"{value:.2f}"
+
+
+def headline(summary: dict[str, Any]) -> str:
+    """Return the fleet's figures as one line."""
+    weights = ", ".join(f"{name} {value:g}" for name, value in summary["weights"].items() if value)
+    rate = summary["hop_entropy_rate_bits"]
+    chain = "" if rate is None else f", hop chain {rate:.2f} bits per hop"
+    return (
+        f"{summary['hosts']} hosts, {summary['configurations']} configurations "
+        f"({summary['effective_configurations']:.2f} effective, {summary['shannon_bits']:.2f} bits){chain}; "
+        f"{summary['mode']}, weights {summary['weights_are']}: {weights}"
+    )
+
+
+def matrix(report: Report) -> Table:
+    """Return Δ between the hosts as a coloured table."""
+    table = Table(box=None, pad_edge=False)
+    table.add_column()
+    for host in report.shown:
+        table.add_column(escape(host), justify="right")
+    bound = max(float(abs(report.delta).max()), 1e-9)
+    for host, values in zip(report.shown, report.delta, strict=True):
+        cells = [Text(f"{value:.2f}", style=_shade(float(value) / bound)) for value in values]
+        table.add_row(escape(host), *cells)
+    return table
+
+
+def _shade(level: float) -> str:
+    return "dim" if abs(level) < 0.05 else "red" if level < 0 else "cyan" if level < 0.5 else "bold bright_cyan"
+
+
+def classes(report: Report) -> Table:
+    """Return the configurations with their hosts and the entropies of the draw from them."""
+    table = Table(box=None, pad_edge=False)
+    for name, justify in (
+        ("configuration", "left"),
+        ("hosts", "left"),
+        ("next hop", "right"),
+        ("min-entropy", "right"),
+    ):
+        table.add_column(name, justify=justify)  # type: ignore[arg-type]
+    largest = sorted(range(len(report.names)), key=lambda number: (-len(report.members[number]), report.names[number]))
+    for number in largest[:LINES]:
+        members, hop = report.members[number], report.hops[number]
+        hosts = ", ".join(members[:4]) + (f" and {len(members) - 4} more" if len(members) > 4 else "")
+        entropies = ("–", "–") if hop is None else (_bits(hop.shannon_bits), _bits(hop.min_entropy_bits))
+        mark = "" if hop is None or hop.floor_kept else " (below the floor)"
+        table.add_row(report.names[number], escape(hosts), f"{entropies[0]} bits", f"{entropies[1]} bits{mark}")
+    if len(largest) > LINES:
+        table.add_row(f"… {len(largest) - LINES} more: see --json", "", "", "")
+    return table
+
+
+def hops(rows: list[dict[str, Any]]) -> Table:
+    """Return the expected next hop as a table."""
+    table = Table(box=None, pad_edge=False)
+    for name in ("destination", "probability", "Δ", *(term.upper() for term in rows[0]["terms"])):
+        table.add_column(name, justify="left" if name == "destination" else "right")
+    for row in rows[:LINES]:
+        terms = [f"{value:.2f}" for value in row["terms"].values()]
+        table.add_row(escape(row["host"]), f"{row['probability']:.1%}", f"{row['delta']:.3f}", *terms)
+    if len(rows) > LINES:
+        rest = sum(row["probability"] for row in rows[LINES:])
+        table.add_row(f"… {len(rows) - LINES} more", f"{rest:.1%}", "", *([""] * len(rows[0]["terms"])))
+    return table
+
+
+def fleet(
+    container: Annotated[
+        str | None, typer.Option("--container", "-c", help="Show the expected next hop of this container.")
+    ] = None,
+    source: Annotated[
+        str | None, typer.Option("--from", metavar="HOST", help="The host it runs on; from the ledger without it.")
+    ] = None,
+    profiles: Annotated[Path | None, typer.Option(help="Directory of profiles, HOST.json; RELOCATE_PROFILES.")] = None,
+    vulnerabilities: Annotated[
+        Path | None, typer.Option(help="Directory of Trivy or Grype reports, HOST.json: adds the term V.")
+    ] = None,
+    weights: Annotated[str, typer.Option(help="equal, fitted, or numbers: c=0.3,n=0.2,s=0.5.")] = "equal",
+    mode: Annotated[str, typer.Option(help="hardened (distances) or paper (equation 3.3, signed).")] = "hardened",
+    floor: Annotated[float, typer.Option(help="Min-entropy of the next hop to keep, in bits.")] = 1.0,
+    beta: Annotated[
+        float | None, typer.Option(help="The softmax's beta, instead of the one that keeps the floor.")
+    ] = None,
+    include: Annotated[
+        list[str] | None, typer.Option(help="TERM=JMESPath: only these facts count. Repeatable.")
+    ] = None,
+    exclude: Annotated[list[str] | None, typer.Option(help="TERM=JMESPath: these do not. Repeatable.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Write the heat map: PNG, SVG or PDF.")] = None,
+    html: Annotated[Path | None, typer.Option(help="Write the report as one HTML page.")] = None,
+    refresh: Annotated[
+        bool, typer.Option("--refresh", help="Profile the hosts first (playbooks/profile.yml).")
+    ] = False,
+    inventory: Annotated[
+        str | None, typer.Option("--inventory", "-i", help="Inventory for --refresh; RELOCATE_INVENTORY or the lab's.")
+    ] = None,
+    json_: Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")] = False,
+) -> None:
+    """Show how different the hosts are, and how predictable the next hop is."""
+    if mode not in MODES:
+        raise Refusal(f"--mode is {mode!r}: use one of {', '.join(MODES)}", status=2)
+    if refresh:
+        _profile(profiles, inventory, quiet=json_)
+    report = answer(
+        Question(profiles, vulnerabilities, weights, mode, floor, beta, tuple(include or ()), tuple(exclude or ()))
+    )
+    origin = source or (place_of(container) if container else None)
+    expected = report.expected(origin) if origin else []
+    if plot:
+        from relocate.fleet import heatmap
+
+        heatmap.draw(report, plot)
+    if html:
+        from relocate.fleet import page
+
+        page.write(report, html)
+    if json_:
+        document = report.document()
+        if origin:
+            document["next_hop"] = {"container": container, "source": origin, "destinations": expected}
+        typer.echo(json.dumps(document, indent=2))
+        return
+    console = Console(highlight=False)
+    console.print(headline(report.summary), markup=False, soft_wrap=True)
+    for title, table in _tables(report, container, origin, expected):
+        # rich folds a title of the table's own to its width
+        console.print(f"\n{title}", style="bold", markup=False, soft_wrap=True)
+        console.print(table)
+    for path in filter(None, (plot, html)):
+        console.print(f"\n{path} written", style="dim", markup=False)
+
+
+def _tables(
+    report: Report, container: str | None, origin: str | None, expected: list[dict[str, Any]]
+) -> list[tuple[str, Table]]:
+    tables = [("Configurations", classes(report))]
+    if len(report.shown) <= MATRIX_HOSTS:
+        tables.append(("Δ (row: source, column: destination)", matrix(report)))
+    if expected:
+        what = f"{container} on {origin}" if container else f"a container on {origin}"
+        tables.append((f"Next hop of {what}, if all hosts can take it", hops(expected)))
+    return tables
+
+
+def _profile(profiles: Path | None, inventory: str | None, quiet: bool) -> None:
+    root = project_root()
+    variables = {"relocate_profiles_directory": str(profiles.resolve())} if profiles else {}
+    playbook.run(root, "playbooks/profile.yml", variables, inventory=inventory_path(inventory, root), quiet=quiet)
