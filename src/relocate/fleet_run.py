@@ -11,7 +11,7 @@ from relocate.errors import Refusal
 from relocate.lab import playbook
 from relocate.lab.paths import project_root
 
-ACTION = "relocate.mtd.container_relocate"
+RELOCATE, RECOVER = "relocate.mtd.container_relocate", "relocate.mtd.relocations_recover"
 DEFAULT_INVENTORY = "inventories/lab"
 
 
@@ -28,13 +28,14 @@ def inventory_path(given: str | None, root: Path) -> str:
 
 @dataclass
 class _Catcher:
-    """Catches the result of the relocating task from ansible-runner's events."""
+    """Catches the result of one action from ansible-runner's events."""
 
+    action: str
     result: dict[str, Any] = field(default_factory=dict)
 
     def __call__(self, event: dict[str, Any]) -> None:
         data = event.get("event_data") or {}
-        if event["event"] in ("runner_on_ok", "runner_on_failed") and data.get("task_action") == ACTION:
+        if event["event"] in ("runner_on_ok", "runner_on_failed") and data.get("task_action") == self.action:
             self.result = dict(data.get("res") or {})
 
 
@@ -58,7 +59,7 @@ def relocate(
     variables: dict[str, Any] = {"container": container, "mode": mode, "reason": reason}
     if destination:
         variables["destination"] = destination
-    caught = _Catcher()
+    caught = _Catcher(RELOCATE)
     try:
         playbook.run(
             root,
@@ -76,3 +77,25 @@ def relocate(
     if "outcome" not in caught.result:
         raise Refusal("the playbook ended without relocating anything: run it with --verbose to see why")
     return caught.result
+
+
+def recover(
+    *, inventory: str | None = None, check: bool = False, verbose: bool = False, quiet: bool = False
+) -> dict[str, list[Any]]:
+    """Run ``playbooks/recover.yml`` and return what was ``settled``, is ``in_progress``, and was ``left`` as it is.
+
+    Raises Refusal when the playbook failed, also when something could not be settled.
+    """
+    root = project_root()
+    caught = _Catcher(RECOVER)
+    playbook.run(
+        root,
+        "playbooks/recover.yml",
+        {},
+        inventory=inventory_path(inventory, root),
+        arguments="--check" if check else "",
+        verbose=verbose,
+        quiet=quiet,
+        watch=caught,
+    )
+    return {name: caught.result.get(name, []) for name in ("settled", "in_progress", "left")}

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from relocate.fleet_run import inventory_path
-from relocate.lab import playbook
-from relocate.lab.paths import project_root
-
-ACTION = "relocate.mtd.relocations_recover"
+from relocate import fleet_run
 
 
 def register(app: typer.Typer) -> None:
@@ -30,28 +26,13 @@ def recover(
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show Ansible's own output.")] = False,
 ) -> None:
     """Finish or roll back whatever a crash left half-done; leave what is in progress alone."""
-    root = project_root()
-    document: dict[str, Any] = {"settled": [], "left": []}
-
-    def watch(event: dict[str, Any]) -> None:
-        data = event.get("event_data") or {}
-        if event["event"] in ("runner_on_ok", "runner_on_failed") and data.get("task_action") == ACTION:
-            document.update({name: data["res"][name] for name in document if name in data["res"]})
-
-    playbook.run(
-        root,
-        "playbooks/recover.yml",
-        {},
-        inventory=inventory_path(inventory, root),
-        arguments="--check" if check else "",
-        verbose=verbose and not json_,
-        quiet=json_,
-        watch=watch,
-    )
+    document = fleet_run.recover(inventory=inventory, check=check, verbose=verbose and not json_, quiet=json_)
     if json_:
         typer.echo(json.dumps(document, indent=2))
         return
     console = Console(highlight=False)
+    for each in document["in_progress"]:
+        console.print(f"Relocation {each} is in progress and is left to its own processes.")
     if not document["settled"]:
         console.print("Nothing was left half-done.")
         return

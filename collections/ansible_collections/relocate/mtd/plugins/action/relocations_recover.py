@@ -29,6 +29,7 @@ class ActionModule(ActionBase):
         self._remotes: dict[str, Remote] = {}
         self._settled: list[dict[str, Any]] = []
         self._left: list[str] = []
+        self._in_progress: list[str] = []
         try:
             for relocation, parts in sorted(self._unfinished([*edges, *docker_hosts]).items()):
                 self._settle(relocation, parts, edges)
@@ -37,6 +38,7 @@ class ActionModule(ActionBase):
                 remote.close()
         changed = bool(self._settled)
         result: dict[str, Any] = {"changed": changed, "settled": self._settled, "left": self._left}
+        result["in_progress"] = self._in_progress
         if self._left:
             result.update(failed=True, msg="; ".join(self._left))
         return result
@@ -70,6 +72,7 @@ class ActionModule(ActionBase):
             if answer is None:
                 return
             if answer["outcome"] == "in-progress":
+                self._in_progress.append(relocation)
                 return
             if answer["outcome"] != "unknown" or verdict is None:
                 verdict = answer["verdict"]
@@ -80,6 +83,9 @@ class ActionModule(ActionBase):
                 continue
             answer = self._tell(relocation, part, parts[part]["host"], verdict)
             if answer is None:
+                return
+            if answer["outcome"] == "in-progress":
+                self._in_progress.append(relocation)
                 return
             if answer.get("changed"):
                 self._note(relocation, part, parts[part], parts[part]["host"], answer)

@@ -52,6 +52,11 @@ settled:
   returned: always
   type: list
   elements: dict
+in_progress:
+  description: The ids of relocations that have living processes and were left to them.
+  returned: always
+  type: list
+  elements: str
 left:
   description: Sentences about what could not be settled.
   returned: always

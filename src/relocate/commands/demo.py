@@ -1,0 +1,195 @@
+"""``relocate demo``: the lab, three tenants, live clients, and moves between real Docker hosts."""
+
+from __future__ import annotations
+
+import random
+import statistics
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from relocate.commands import lab
+from relocate.commands.move import phase_bar, phase_words
+from relocate.demo.watching import Client
+from relocate.errors import Refusal
+from relocate.fleet_run import DEFAULT_INVENTORY, recover, relocate
+from relocate.lab import playbook
+from relocate.lab.paths import Lab, project_root
+
+REPOSITORY = "10.77.0.10:5000"
+VIRTUAL = "10.88.0.100"
+SETTLE_SECONDS = 120.0
+CALM_SECONDS = 0.6  # between two hops, so that each pause can be told from the next
+
+
+@dataclass(frozen=True)
+class Tenant:
+    """A container of the demonstration. ``port`` is published under the virtual address; None for one that only exists."""
+
+    name: str
+    command: str = ""
+    port: int | None = None
+    client: str | None = None
+
+
+TENANTS = (
+    Tenant("counter", "7000 8", 7000, "counter"),
+    Tenant("redis", "", 6379, "redis"),
+    Tenant("idle"),
+)
+
+
+def register(app: typer.Typer) -> None:
+    """Add ``relocate demo`` to the command."""
+    app.command("demo")(demo)
+
+
+class Demo:
+    """The demonstration's course."""
+
+    def __init__(self, console: Console, verbose: bool) -> None:
+        self.console = console
+        self.verbose = verbose
+        self.root: Path = project_root()
+        self.lab = Lab.from_environment()
+        self.inventory = str(self.root / DEFAULT_INVENTORY)
+        self.clients: dict[str, Client] = {}
+        self.hops: list[dict[str, Any]] = []
+
+    def step(self, sentence: str, book: str, **variables: Any) -> None:
+        """Run one playbook of the preparation, and say how long it took."""
+        start = time.monotonic()
+        self.console.print(f"[bold]{sentence}[/bold]")
+        playbook.run(self.root, book, variables, inventory=self.inventory, verbose=self.verbose)
+        self.console.print(f"  done in {time.monotonic() - start:.0f} s", style="dim")
+
+    def prepare(self) -> None:
+        """Bring up what is moved, and those that watch."""
+        self.console.print("[bold]The lab: an edge, Docker hosts and the outside world[/bold]")
+        lab.up(hosts=None, json_=False, verbose=self.verbose)
+        self.step("Preparing the hosts, the edge and the image repository", "playbooks/prepare.yml")
+        self.step("Packing the tenants' images and pushing them to the repository", "playbooks/lab_images.yml")
+        for tenant in TENANTS:
+            variables = {"name": tenant.name, "image": f"{REPOSITORY}/{tenant.name}:1", "tenant": "demo"}
+            if tenant.command:
+                variables["command"] = tenant.command
+            if tenant.port:
+                variables["publish"] = f"{VIRTUAL}:{tenant.port}:{tenant.port}/tcp"
+            self.step(f"Tenant {tenant.name}", "playbooks/instantiate.yml", **variables)
+
+    def connect(self) -> None:
+        """Start the clients: one connection each, from now until the end."""
+        for tenant in TENANTS:
+            if tenant.client and tenant.port:
+                client = Client(tenant.client, VIRTUAL, tenant.port, self.lab.client_namespace)
+                self.clients[tenant.name] = client.start()
+        self.console.print(f"Clients of {' and '.join(self.clients)} are connected and ask every 2 ms.\n")
+
+    def hop(self, number: int, of: int, name: str) -> None:
+        """Move one tenant and show what happened."""
+        began = time.time()
+        quiet = not self.verbose and not self.console.is_terminal  # a log needs no line for each task of a hop
+        result = relocate(name, reason="demo", inventory=self.inventory, verbose=self.verbose, quiet=quiet)
+        if result["outcome"] != "committed":
+            raise Refusal(str(result.get("msg") or f"the move of {name} ended as {result['outcome']}"))
+        time.sleep(CALM_SECONDS)  # the answer to the held request comes after the result
+        client = self.clients.get(name)
+        pause = client.longest_since(began) if client else None
+        if client and client.lost:
+            raise Refusal(f"the client of {name} lost its connection: {client.lost}")
+        result["pause_ms"] = pause
+        self.hops.append(result)
+        self._show(number, of, result)
+
+    def _show(self, number: int, of: int, result: dict[str, Any]) -> None:
+        source, destination = result["source"]["host"], result["destination"]["host"]
+        seen = f"client waited [bold]{result['pause_ms']:.0f} ms[/bold]" if result["pause_ms"] else "nobody was asking"
+        lines = (
+            f"[bold]hop {number}/{of}  {result['container']}[/bold]  {source} → [bold]{destination}[/bold]  "
+            f"{result['address_before']} → [bold]{result['address_after']}[/bold]",
+            f"  down {result['downtime_ms']:.0f} ms, {seen}",
+            Text("  ") + phase_bar(result["timings_ns"]),
+            Text("  ") + phase_words(result["timings_ns"]),
+        )
+        for line in lines:
+            self.console.print(line, soft_wrap=True)
+
+    def finish(self) -> None:
+        """Stop the clients and print the table. Raises Refusal when anything was lost."""
+        table = Table(title="What the clients saw", title_justify="left")
+        for heading in ("tenant", "hops", "pause median", "pause max", "requests", "lost", "connection"):
+            table.add_column(heading, justify="left" if heading in ("tenant", "connection") else "right")
+        losses = []
+        for tenant in TENANTS:
+            hops = [hop for hop in self.hops if hop["container"] == tenant.name]
+            pauses = [hop["pause_ms"] for hop in hops if hop["pause_ms"]]
+            row = [tenant.name, str(len(hops))]
+            row += [f"{statistics.median(pauses):.0f} ms", f"{max(pauses):.0f} ms"] if pauses else ["", ""]
+            if tenant.name in self.clients:
+                summary = self.clients[tenant.name].stop()
+                row += [
+                    str(summary["requests"]),
+                    "0" if not summary["error"] else "1",
+                    "kept" if not summary["error"] else "lost",
+                ]
+                if summary["error"]:
+                    losses.append(f"{tenant.name}: {summary['error']}")
+            table.add_row(*row)
+        self.console.print()
+        self.console.print(table)
+        if losses:
+            raise Refusal("something was lost: " + "; ".join(losses))
+        self._next_steps()
+
+    def _next_steps(self) -> None:
+        self.console.print(
+            "\nThe lab is still up. Try next:\n"
+            "  .venv/bin/relocate move redis           move a tenant (--check: only plan)\n"
+            "  .venv/bin/relocate lab status           the hosts and how they are\n"
+            "  .venv/bin/relocate lab shell host1      look around: docker ps, docker logs counter\n"
+            "  .venv/bin/ansible-playbook -i inventories/lab playbooks/relocate.yml -e container=counter\n"
+            "  .venv/bin/relocate lab down             take everything away again",
+            highlight=False,
+            soft_wrap=True,
+        )
+
+    def abandon(self) -> None:
+        """After Ctrl-C: end the clients and wait until the hosts have finished or rolled back what was under way."""
+        for client in self.clients.values():
+            client.stop()
+        self.console.print("\nInterrupted. Waiting until the hosts have settled what was under way …")
+        deadline = time.monotonic() + SETTLE_SECONDS
+        while recover(inventory=self.inventory, quiet=True)["in_progress"] and time.monotonic() < deadline:
+            time.sleep(1.0)
+        self.console.print("No container is half-moved. The lab is still up: 'relocate lab down' takes it away.")
+
+
+def demo(
+    hops: Annotated[int, typer.Option("--hops", min=1, max=1000, help="Number of moves.")] = 6,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show Ansible's own output.")] = False,
+) -> None:
+    """Show it: a lab on this machine, three tenants, live clients, and their containers hopping between real Docker hosts."""
+    course = Demo(Console(highlight=False), verbose)
+    begun = False
+    try:
+        course.prepare()
+        course.connect()
+        begun = True
+        names = [tenant.name for tenant in TENANTS]
+        for number in range(1, hops + 1):
+            course.hop(number, hops, names[(number - 1) % len(names)] if number <= len(names) else random.choice(names))
+        course.finish()
+    except KeyboardInterrupt:
+        if begun:
+            course.abandon()
+        raise
+    except Refusal:
+        for client in course.clients.values():
+            client.stop()
+        raise
