@@ -8,6 +8,7 @@ import shlex
 import shutil
 import sys
 import time
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -63,6 +64,17 @@ def say(sentence: str) -> None:
     Console().print(sentence, markup=False, highlight=False, soft_wrap=True)
 
 
+def change(root: Path, variables: dict[str, Any], *, verbose: bool, quiet: bool) -> None:
+    """Run the lab's play; say what to do if it is interrupted half-way."""
+    try:
+        playbook.run(root, "playbooks/lab.yml", variables, verbose=verbose, quiet=quiet)
+    except KeyboardInterrupt:
+        raise Refusal(
+            "interrupted: 'relocate lab up' goes on from here, 'relocate lab down' clears away what there is",
+            status=130,
+        ) from None
+
+
 def emit(document: dict[str, Any]) -> None:
     """Print one JSON document."""
     typer.echo(json.dumps(document, indent=2))
@@ -86,9 +98,7 @@ def up(
     with exclusively(lab.lock, "relocate lab up"):
         if hosts is None:
             hosts = len([host for host in status.read(lab).hosts if host.docker]) or HOSTS
-        playbook.run(
-            root, "playbooks/lab.yml", {"lab_state": "present", "lab_hosts": hosts}, verbose=verbose, quiet=json_
-        )
+        change(root, {"lab_state": "present", "lab_hosts": hosts}, verbose=verbose, quiet=json_)
         found = status.read(lab)
     if json_:
         emit(found.as_dict())
@@ -109,7 +119,7 @@ def down(
     lab, root = Lab.from_environment(), project_root()
     with exclusively(lab.lock, "relocate lab down"):
         variables = {"lab_state": "purged" if purge else "absent"}
-        playbook.run(root, "playbooks/lab.yml", variables, verbose=verbose, quiet=json_)
+        change(root, variables, verbose=verbose, quiet=json_)
         found = status.read(lab)
     if json_:
         emit(found.as_dict())
