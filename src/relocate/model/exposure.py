@@ -25,19 +25,19 @@ class _Compound:
     mean is the step at f = 0.1; what lies beyond the lattice has probability below 1e-12.
     """
 
-    def __init__(self, clock: Clock, failure: float) -> None:
+    def __init__(self, clock: Clock, failure: float, nodes: int) -> None:
         self.mean = clock.mean / (1 - failure)
         # P(G > g) = f^g: g stays of at most `reach` each leave less than 1e-12 beyond.
         stays = math.ceil(math.log(1e-12) / math.log(failure)) + 1
         reach = clock.longest if math.isfinite(clock.longest) else 0.0
         span = stays * reach if reach else 40 * self.mean
-        self._step = span / NODES
-        x = np.arange(NODES) * self._step
+        self._step = span / nodes
+        x = np.arange(nodes) * self._step
         stay = _hat_weights(clock.expected_min, x, self._step)
-        length = 2 * NODES
-        damp = np.exp(np.arange(NODES) * (math.log(1e-10) / length))
+        length = 2 * nodes
+        damp = np.exp(np.arange(nodes) * (math.log(1e-10) / length))
         image = np.fft.rfft(stay * damp, length)
-        weights = np.fft.irfft((1 - failure) * image / (1 - failure * image), length)[:NODES] / damp
+        weights = np.fft.irfft((1 - failure) * image / (1 - failure * image), length)[:nodes] / damp
         self._x = x
         self._below = np.clip(np.cumsum(weights) - weights / 2, 0.0, 1.0)
         self._below[0] = 0.0
@@ -55,10 +55,13 @@ class _Compound:
 
 
 def _hat_weights(expected_min: Any, x: Floats, step: float) -> Floats:
-    """Project a law on the lattice ``x``: weight i is E hat_i(E), the second difference of E min(E, x). Keeps the mean."""
+    """Project a law on the lattice ``x``: weight i is E hat_i(E), the second difference of E min(E, x). Keeps the mean.
+
+    Rounding leaves weights of some -1e-13 in the tail. They stay: they cancel in every sum, and clipping them would not.
+    """
     m = expected_min(np.concatenate([[-step], x, [x[-1] + step]]))
     m[0] = -step  # E min(E, x) = x for x <= 0
-    return np.maximum((2 * m[1:-1] - m[:-2] - m[2:]) / step, 0.0)
+    return np.asarray((2 * m[1:-1] - m[:-2] - m[2:]) / step)
 
 
 @dataclass(frozen=True)
@@ -68,15 +71,16 @@ class Exposure:
     clock: Clock
     latency: float
     failure: float
+    nodes: int = NODES  # of the lattices; fewer are quicker and coarser
 
     @staticmethod
     @lru_cache(maxsize=16)
-    def of(clock: Clock, latency: float = 0.0, failure: float = 0.0) -> Exposure:
-        return Exposure(clock, latency, failure)
+    def of(clock: Clock, latency: float = 0.0, failure: float = 0.0, nodes: int = NODES) -> Exposure:
+        return Exposure(clock, latency, failure, nodes)
 
     @cached_property
     def _stays(self) -> Clock | _Compound:
-        return self.clock.thinned(self.failure) or _Compound(self.clock, self.failure)
+        return self.clock.thinned(self.failure) or _Compound(self.clock, self.failure, self.nodes)
 
     @property
     def mean(self) -> float:
@@ -140,8 +144,8 @@ class Exposure:
 
     def _lattice(self, attack: Attack) -> tuple[Floats, float]:
         span = attack.tail_from(1e-12) if math.isinf(self.mean) else min(attack.tail_from(1e-12), self.reach())
-        step = span / NODES
-        return np.arange(NODES + 1) * step, step
+        step = span / self.nodes
+        return np.arange(self.nodes + 1) * step, step
 
     def reach(self) -> float:
         """A time that E exceeds with probability below 1e-12, by doubling."""

@@ -15,8 +15,6 @@ from relocate.model.attacks import Fixed
 from relocate.model.numerics import bisect
 from relocate.model.renewal import System
 
-NODES = 1 << 15
-
 
 @dataclass(frozen=True)
 class LongRun:
@@ -35,11 +33,12 @@ class _Transforms:
     def __init__(self, system: System) -> None:
         exposure, attack = system.exposure, system.attack
         self._near = system.neighbours
+        nodes = system.nodes // 2
         span = exposure.reach() + system.downtime
-        step = span / NODES
+        step = span / nodes
         if isinstance(attack, Fixed) and attack.mean > step:
             step = attack.mean / math.ceil(attack.mean / step)
-        self._x = np.arange(NODES + 2) * step
+        self._x = np.arange(nodes + 2) * step
         self._clean = exposure.weights(self._x, step, system.downtime, None)
         self._beside = exposure.weights(self._x, step, system.downtime, attack)
         self._fixed = attack.mean if isinstance(attack, Fixed) else None
@@ -72,6 +71,8 @@ def long_run(system: System) -> LongRun:
         return LongRun(0.0, 1.0)
     if math.isinf(system.exposure.mean):
         raise ValueError("a container that never moves has no renewal pole: its survival is 1 - start F_A(t)")
+    if max(system.exposure.mean + system.downtime, system.attack.average) < 1e-7 * mttc:
+        return LongRun(1 / mttc, 1.0)  # what is left out is of that relative size, and the root drowns in rounding
     transforms = _Transforms(system)
 
     def determinant(z: float) -> float:

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from ansible_collections.relocate.mtd.plugins.plugin_utils.clocks import Clock, Static
 
 from relocate.model.attacks import Attack, Fixed
-from relocate.model.exposure import Exposure
+from relocate.model.exposure import NODES, Exposure
 
 Floats = npt.NDArray[np.floating[Any]]
 
@@ -52,10 +52,11 @@ class System:
     latency: float = 0.0
     failure: float = 0.0
     downtime: float = 0.0
+    nodes: int = NODES
 
     @property
     def exposure(self) -> Exposure:
-        return Exposure.of(self.clock, self.latency, self.failure)
+        return Exposure.of(self.clock, self.latency, self.failure, self.nodes)
 
     def success(self) -> float:
         """P(A <= E): one exposure beside an attacker is enough for it."""

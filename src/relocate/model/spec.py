@@ -217,7 +217,7 @@ class Simulation(Strict):
             return None
         if self.hosts > MATRIX_LIMIT:
             raise ValueError(f"hosts is {self.hosts}: with a matrix of differences the limit is {MATRIX_LIMIT}.")
-        matrix = spec.classes.matrix(self.hosts) if spec.classes else _read_matrix(folder / str(spec.delta), self.hosts)
+        matrix = spec.classes.matrix(self.hosts) if spec.classes else read_matrix(folder / str(spec.delta), self.hosts)
         outside = matrix[~np.eye(self.hosts, dtype=bool)]
         if self.progress.model == "retain" and outside.size and not (outside.min() >= 0 and outside.max() <= 1):
             raise ValueError("destination.delta: the retain model needs differences in [0, 1].")
@@ -274,7 +274,7 @@ class Simulation(Strict):
         return notes
 
 
-def _read_matrix(path: Path, hosts: int) -> Floats:
+def read_matrix(path: Path, hosts: int) -> Floats:
     """Read a CSV of hosts x hosts numbers; a header row and a first column of names are skipped."""
     try:
         rows = [row for row in csv.reader(io.StringIO(path.read_text(encoding="utf-8"))) if any(row)]

@@ -1,0 +1,34 @@
+"""``relocate plan``: the cheapest clock that reaches a goal, or a refusal with reasons."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+HELP = """The cheapest clock and placement that reach a survival goal, or a refusal that says what would help instead.
+
+FILE is a plan file (docs/planner.md). The answer holds the scheduler's configuration."""
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the application."""
+    app.command(name="plan", help=HELP)(plan)
+
+
+def plan(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A plan file.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")] = False,
+    ledger: Annotated[
+        Path | None, typer.Option(help="Measured relocations; overrides the file's ledger.", show_default=False)
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Write scheduler.yml, report.html and its plots to this folder.", show_default=False),
+    ] = None,
+) -> None:
+    """Plan; see HELP."""
+    from relocate.model import cli_plan
+
+    cli_plan.run(file, ledger, out, as_json)

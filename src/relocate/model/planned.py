@@ -1,0 +1,176 @@
+"""A finished plan: placement, bands and confirmation joined to the alternatives, as one JSON document and as YAML."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import yaml
+from ansible_collections.relocate.mtd.plugins.plugin_utils import heterogeneity as mtd
+
+from relocate.model import closed_forms, ledger, planner
+from relocate.model.engine import Chunk, Scenario
+from relocate.model.ledger import Measured
+from relocate.model.placement import Chain, Placement, UniformOthers, transition_matrix
+from relocate.model.plan_spec import Plan, Problem
+from relocate.model.planner import Alternative, Band
+from relocate.model.simulation import Progress, proportion
+
+Floats = npt.NDArray[np.floating[Any]]
+
+STAYS = 60_000_000  # simulated to confirm one alternative: a few seconds
+DEFAULT_FLOOR = 3.0  # bits: the likeliest next host has at most one chance in eight
+
+
+@dataclass(frozen=True)
+class Where:
+    """The placement: a floor on the next hop's min-entropy, the beta that keeps it, and what an informed attacker gets."""
+
+    floor: float
+    beta: float | None  # the smallest over all rows; None without differences
+    min_entropy: float
+    shannon: float
+    entropy_rate: float
+    informed: float  # formula 8: chance that the m best-placed attackers get the next hop
+    uniform: float  # the same under a uniform draw
+
+
+@dataclass(frozen=True)
+class Planned:
+    """What ``relocate plan`` answers."""
+
+    plan: Plan
+    problem: Problem
+    measured: Measured | None
+    alternatives: list[Alternative]
+    best: Alternative
+    bands: list[Band | None]
+    confirmed: list[dict[str, Any]]
+    where: Where
+
+    def scheduler(self) -> dict[str, Any]:
+        """Return the scheduler's configuration: clock (seconds, per second), destination, limits."""
+        clock = {"kind": self.best.clock.kind} | {k: _short(v) for k, v in self.best.clock.parameters().items()}
+        destination: dict[str, Any] = {"policy": "softmax", "min_entropy_bits": _short(self.where.floor)}
+        if self.where.beta is not None:
+            destination["weights"] = self.plan.fleet.weights
+        limit = self.plan.goal.hops_per_hour or math.ceil(2 * self.best.hops_per_hour)
+        return {"clock": clock, "destination": destination, "limits": {"hops_per_hour": limit}}
+
+    def scheduler_yaml(self) -> str:
+        """Return the configuration as YAML with a heading that says what it was made for."""
+        goal = self.plan.goal
+        heading = (
+            f"# Written by relocate plan: survival {self.best.survival:.6g} over {goal.horizon:g} s "
+            f"(goal {goal.survival:g}), {self.best.hops_per_hour:.2f} hops per hour of operation.\n"
+            "# Times in seconds, rates per second, entropies in bits.\n"
+        )
+        return heading + yaml.safe_dump(self.scheduler(), sort_keys=False)
+
+    def document(self) -> dict[str, Any]:
+        """Return the JSON document that docs/planner.md describes. Infinite times are null."""
+        rows = []
+        for found, band, check in zip(self.alternatives, self.bands, self.confirmed, strict=True):
+            rows.append(
+                {
+                    "name": found.name,
+                    "clock": {"kind": found.clock.kind, **found.clock.parameters()},
+                    "survival": found.survival,
+                    "mttc": None if math.isinf(found.mttc) else found.mttc,
+                    "hops_per_hour": found.hops_per_hour,
+                    "wall_hops_per_hour": found.wall_hops_per_hour,
+                    "availability": found.availability,
+                    "misses": list(found.misses),
+                    "note": found.note,
+                    "simulated": check,
+                    "band": None if band is None else {"survival": band.survival, "hops_per_hour": band.hops_per_hour},
+                }
+            )
+        problem = self.problem
+        return {
+            "inputs": self.plan.model_dump(mode="json"),
+            "measured": {
+                "latency": problem.latency,
+                "latency_95": problem.latency_high,
+                "downtime": problem.downtime,
+                "failure": problem.failure,
+                "relocations": self.measured.relocations if self.measured else 0,
+            },
+            "recommended": self.best.name,
+            "alternatives": rows,
+            "placement": vars(self.where),
+            "scheduler": self.scheduler(),
+        }
+
+
+def _short(value: float) -> float:
+    return float(f"{value:.6g}")
+
+
+def make(plan: Plan, measured: Measured | None, progress: Progress | None = None) -> Planned:
+    """Solve a plan. Raises Refusal where the goal cannot be had."""
+    problem = planner.pose(plan, measured)
+    alternatives = planner.solve(problem)
+    best = planner.recommend(alternatives)
+    where, placement = _placement(plan)
+    confirmed = []
+    for done, found in enumerate(alternatives):
+        confirmed.append(_confirm(plan, problem, found, placement))
+        if progress is not None:
+            progress(done + 1, len(alternatives))
+    bands = planner.bands(plan, problem, measured, alternatives)
+    return Planned(plan, problem, measured, alternatives, best, bands, confirmed, where)
+
+
+def read_ledger(plan: Plan, override: Any) -> Measured | None:
+    """Return the ledger named on the command line, else in the file; None where neither names one."""
+    path = override or plan.ledger
+    return None if path is None else ledger.read(path)
+
+
+def _placement(plan: Plan) -> tuple[Where, Placement]:
+    others = plan.fleet.hosts - 1
+    most = math.log2(others)
+    floor = plan.goal.min_entropy_bits or min(DEFAULT_FLOOR, 0.8 * most)
+    attackers = max(1, round(plan.fleet.attacked))
+    uniform = min(attackers / others, 1.0)
+    matrix = plan.fleet.matrix
+    if matrix is None:
+        return Where(floor, None, most, most, most, uniform, uniform), UniformOthers(plan.fleet.hosts)
+    rows = transition_matrix("softmax", matrix, min_entropy_bits=floor)
+    masked = np.where(np.eye(plan.fleet.hosts, dtype=bool), -np.inf, matrix)
+    where = Where(
+        floor,
+        min(mtd.beta_for_floor(row, floor) for row in masked),
+        min(mtd.min_entropy_bits(row) for row in rows),
+        float(np.mean([mtd.shannon_bits(row) for row in rows])),
+        mtd.entropy_rate_bits(rows),
+        max(closed_forms.informed_hit(row, attackers) for row in rows),
+        uniform,
+    )
+    return where, Chain(rows)
+
+
+def _confirm(plan: Plan, problem: Problem, found: Alternative, placement: Placement) -> dict[str, Any]:
+    """Simulate an alternative with the plan's seed, the same for all: estimate, Wilson interval and closed form."""
+    horizon = problem.goal.horizon
+    scenario = Scenario(
+        hosts=plan.fleet.hosts,
+        attackers=max(1, round(plan.fleet.attacked)),
+        clock=found.clock,
+        attack=problem.attack,
+        placement=placement,
+        latency=problem.latency,
+        failure=problem.failure,
+        downtime=problem.downtime,
+        horizon=horizon,
+    )
+    per_trial = horizon / (found.clock.mean + problem.latency + problem.downtime)
+    trials = int(min(plan.trials, max(100, STAYS / per_trial)))
+    chunk = Chunk(scenario, trials, np.random.default_rng(plan.seed))
+    outcome = chunk.run(to_compromise=False, stay_limit=0, co_residence=False)
+    lived = int((outcome.compromised > horizon).sum())
+    return {**proportion(lived, trials, found.survival), "trials": trials}
