@@ -29,6 +29,7 @@ class Journal:
         self.facts: dict = {}
         self.times: dict[str, int] = {}
         self._fd = -1
+        self._length = 0  # bytes of whole lines: what lies behind them in the file was never acted upon
 
     @classmethod
     def at(cls, relocation: str, part: str, directory: str = DIRECTORY) -> Journal:
@@ -39,13 +40,16 @@ class Journal:
 
     def _read(self) -> None:
         try:
-            with open(self.path, encoding="utf-8") as lines:
+            with open(self.path, "rb") as lines:
                 for line in lines:
                     try:
                         entry = json.loads(line)
-                    except ValueError:  # a crash in the middle of the last write: the step was not taken
+                    except ValueError:
+                        break
+                    if not line.endswith(b"\n"):  # a crash in the middle of the last write: the step was not taken
                         break
                     self._absorb(entry)
+                    self._length += len(line)
         except FileNotFoundError:
             pass
 
@@ -63,11 +67,23 @@ class Journal:
             directory = os.path.dirname(self.path)
             os.makedirs(directory, mode=0o700, exist_ok=True)
             self._fd = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            os.ftruncate(self._fd, self._length)  # a torn line would swallow the one that is written behind it
             self._sync_directory(directory)
         entry = {"state": state.value, "at_ns": time.time_ns(), **facts}
-        os.write(self._fd, (json.dumps(entry, separators=(",", ":")) + "\n").encode())
-        os.fdatasync(self._fd)
+        line = (json.dumps(entry, separators=(",", ":")) + "\n").encode()
+        try:
+            self._write(line)
+        except OSError:
+            os.ftruncate(self._fd, self._length)
+            raise
+        self._length += len(line)
         self._absorb(entry)
+
+    def _write(self, line: bytes) -> None:
+        view = memoryview(line)
+        while view:  # a disk that is nearly full takes a part, and refuses the rest
+            view = view[os.write(self._fd, view) :]
+        os.fdatasync(self._fd)
 
     @staticmethod
     def _sync_directory(directory: str) -> None:
