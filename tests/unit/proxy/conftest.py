@@ -1,0 +1,29 @@
+# Copyright: (c) 2026, The RELOCATE authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Makes the proxy program importable, and gives it a directory of its own instead of the host's."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[3]
+sys.path.insert(0, str(ROOT / "collections/ansible_collections/relocate/mtd/proxy"))
+
+
+@pytest.fixture
+def host(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Return a directory that stands for the host's /run/relocate and journals. Its path is short: sockets lie in it."""
+    from relocate_proxy import journal, paths, source
+
+    with tempfile.TemporaryDirectory(prefix="mtd-") as name:
+        directory = Path(name)
+        for attribute, below in (("RUN", ""), ("EXPECTED", "expected"), ("GATES", "gates"), ("SESSIONS", "sessions")):
+            monkeypatch.setattr(paths, attribute, str(directory / below).rstrip("/"))
+        monkeypatch.setattr(source, "LOCKS", str(directory / "locks"))
+        monkeypatch.setattr(journal, "DIRECTORY", str(directory / "journal"))
+        yield directory

@@ -1,0 +1,129 @@
+# Copyright: (c) 2026, The RELOCATE authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The journal: on the disk before the step, readable after a crash in the middle of a line."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from pathlib import Path
+
+import pytest
+from relocate_proxy.journal import Journal, unfinished
+from relocate_proxy.states import State
+
+ID = "20261123-120000-abcdef"
+
+
+def _lines(directory: Path) -> list[dict]:
+    return [json.loads(line) for line in (directory / f"{ID}.source.jsonl").read_text().splitlines()]
+
+
+def test_what_was_recorded_is_read_back(tmp_path: Path) -> None:
+    """The last state, every fact, and when each state was entered."""
+    journal = Journal.at(ID, "source", str(tmp_path))
+    assert journal.state is None and not journal.finished
+    journal.record(State.STAGING, container_id="c1", veth="veth1")
+    journal.record(State.STAGED, veth="veth2")
+    again = Journal.at(ID, "source", str(tmp_path))
+    assert again.state is State.STAGED
+    assert again.facts == {"container_id": "c1", "veth": "veth2"} == journal.facts
+    assert 0 < again.times["staging"] <= again.times["staged"]
+    again.record(State.DONE)
+    assert again.finished and Journal.at(ID, "source", str(tmp_path)).finished
+
+
+def test_only_root_reads_it(tmp_path: Path) -> None:
+    """The directory is made on the way, as private as the file."""
+    directory = tmp_path / "journal"
+    Journal.at(ID, "source", str(directory)).record(State.STAGING)
+    assert stat.S_IMODE(directory.stat().st_mode) == 0o700
+    assert stat.S_IMODE((directory / f"{ID}.source.jsonl").stat().st_mode) == 0o600
+
+
+def test_the_line_is_on_the_disk_before_the_step_is_taken(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The new name is synced, then each line after it was written, before the state is believed in memory."""
+    calls: list[str] = []
+    journal = Journal.at(ID, "source", str(tmp_path))
+    write, sync, datasync = os.write, os.fsync, os.fdatasync
+
+    def note(name: str) -> None:
+        calls.append(f"{name} {journal.state.value if journal.state else None}")
+
+    monkeypatch.setattr(os, "write", lambda fd, data: (note("write"), write(fd, data))[1])
+    monkeypatch.setattr(os, "fsync", lambda fd: (note("sync directory"), sync(fd))[1])
+    monkeypatch.setattr(os, "fdatasync", lambda fd: (note("sync line"), datasync(fd))[1])
+    journal.record(State.STAGING)
+    journal.record(State.STAGED)
+    assert calls == [
+        "sync directory None", "write None", "sync line None", "write staging", "sync line staging",
+    ]  # fmt: skip
+
+
+def test_a_disk_that_refuses_leaves_the_state_where_it_was(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Neither this process nor the next one believes in a step whose line is not safe."""
+    journal = Journal.at(ID, "source", str(tmp_path))
+    journal.record(State.STAGED)
+    with monkeypatch.context() as broken:
+        broken.setattr(os, "fdatasync", lambda _: (_ for _ in ()).throw(OSError(5, "Input/output error")))
+        with pytest.raises(OSError, match="Input/output error"):
+            journal.record(State.FREEZING)
+    assert journal.state is State.STAGED
+    assert Journal.at(ID, "source", str(tmp_path)).state is State.STAGED
+    journal.record(State.ROLLED_BACK)
+    assert [line["state"] for line in _lines(tmp_path)] == ["staged", "rolled-back"]
+
+
+def test_a_disk_that_takes_half_a_line_is_a_disk_that_refuses(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The kernel writes what still fits and says so only by a number."""
+    journal = Journal.at(ID, "source", str(tmp_path))
+    journal.record(State.STAGED)
+    write, room = os.write, [10]
+
+    def write_what_fits(fd: int, data: bytes) -> int:
+        if not room[0]:
+            raise OSError(28, "No space left on device")
+        written = write(fd, bytes(data)[: room[0]])
+        room[0] -= written
+        return written
+
+    with monkeypatch.context() as full:
+        full.setattr(os, "write", write_what_fits)
+        with pytest.raises(OSError, match="No space left"):
+            journal.record(State.FREEZING)
+    journal.record(State.ROLLED_BACK)
+    assert [line["state"] for line in _lines(tmp_path)] == ["staged", "rolled-back"]
+
+
+@pytest.mark.parametrize("torn", ['{"state":"comm', '{"state":"committed","at_ns":1}', "\0\0\0\0", "\xff"])
+def test_a_torn_last_line_is_a_step_that_was_not_taken(tmp_path: Path, torn: str) -> None:
+    """Whoever goes on after the crash is read, too: the torn line does not swallow what comes after it."""
+    journal = Journal.at(ID, "source", str(tmp_path))
+    journal.record(State.STAGED, container_id="c1")
+    with open(journal.path, "ab") as file:
+        file.write(torn.encode("latin-1"))
+    resumed = Journal.at(ID, "source", str(tmp_path))
+    assert (resumed.state, resumed.facts) == (State.STAGED, {"container_id": "c1"})
+    resumed.record(State.VOTED, flows=[])
+    resumed.record(State.ROLLED_BACK)
+    after = Journal.at(ID, "source", str(tmp_path))
+    assert (after.state, after.facts) == (State.ROLLED_BACK, {"container_id": "c1", "flows": []})
+    assert [line["state"] for line in _lines(tmp_path)] == ["staged", "voted", "rolled-back"]
+
+
+def test_what_has_no_end_is_found_and_what_has_one_is_not(tmp_path: Path) -> None:
+    """Logs lie beside journals, and a journal may be empty."""
+    assert unfinished(str(tmp_path / "nothing")) == []
+    Journal.at("r1", "edge", str(tmp_path)).record(State.COMMITTED)
+    Journal.at("r1", "source", str(tmp_path)).record(State.DONE)
+    Journal.at("r2", "destination", str(tmp_path)).record(State.ROLLED_BACK)
+    Journal.at("r3", "destination", str(tmp_path)).record(State.PREPARED, container_id="c3")
+    (tmp_path / "r1.edge.log").write_text("words")
+    (tmp_path / "r4.source.jsonl").write_text("")
+    found = unfinished(str(tmp_path))
+    assert [(relocation, part, journal.state) for relocation, part, journal in found] == [
+        ("r1", "edge", State.COMMITTED),
+        ("r3", "destination", State.PREPARED),
+    ]
+    assert found[1][2].facts == {"container_id": "c3"}

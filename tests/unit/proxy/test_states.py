@@ -1,0 +1,68 @@
+# Copyright: (c) 2026, The RELOCATE authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The protocol's page against the program: which part records which state, and which states end a part."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+from relocate_proxy import states
+from relocate_proxy.states import AFTER_COMMIT, FINAL, IN_DOUBT, State
+
+PROGRAM = Path(states.__file__).parent
+PARTS = ("edge", "source", "destination")
+
+
+def _documented(part: str) -> set[State]:
+    """Return the states of one column of the table in the module's own page."""
+    table = [line for line in (states.__doc__ or "").splitlines() if line.strip()]
+    ruler = next(line for line in table if line.startswith("==="))
+    begin = [0]
+    for column in ruler.split()[:-1]:
+        begin.append(ruler.index(column, begin[-1]) + len(column))
+    column = PARTS.index(part)
+    cells = {line[begin[column] : begin[column + 1]].strip().partition(" ")[0] for line in table}
+    return {State[cell] for cell in cells if cell in State.__members__}
+
+
+def _recorded(part: str) -> set[State]:
+    """Return the states that a part's module hands to ``record`` or ``close``, read from its source text."""
+    tree = ast.parse((PROGRAM / f"{part}.py").read_text(encoding="utf-8"))
+    found = set()
+    for call in ast.walk(tree):
+        if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Attribute) or not call.args:
+            continue
+        if call.func.attr in ("record", "close"):
+            for node in ast.walk(call.args[0]):
+                if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "State":
+                    found.add(State[node.attr])
+    return found
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_a_part_records_the_states_of_its_column_and_no_others(part: str) -> None:
+    """The page is what people read during an incident: it must be what is in the journals."""
+    assert _recorded(part) == _documented(part)
+
+
+def test_every_state_belongs_to_somebody() -> None:
+    """A state nobody records is one that no test of the protocol reaches."""
+    assert set().union(*(_documented(part) for part in PARTS)) == set(State)
+
+
+def test_what_ends_a_part_what_binds_it_and_what_is_decided() -> None:
+    """The sets that recovery decides by."""
+    assert {State.DONE, State.ROLLED_BACK} == FINAL
+    assert {State.VOTED, State.PREPARED} == IN_DOUBT
+    assert {State.COMMITTED, State.RELEASED, State.DONE} == AFTER_COMMIT
+    assert not IN_DOUBT & FINAL and not IN_DOUBT & AFTER_COMMIT
+
+
+def test_a_state_is_its_own_name_in_a_journal() -> None:
+    """Journals outlive programs: the words on the disk do not change when a member is renamed."""
+    assert [state.value for state in State] == [
+        "staging", "staged", "gated", "holding", "freezing", "voted", "restoring", "routing", "prepared",
+        "committed", "released", "done", "rolled-back",
+    ]  # fmt: skip
