@@ -87,15 +87,17 @@ class Commands:
     def write_file(self, path: str, content: str, mode: int) -> None:
         """Write a file at one stroke: its readers see the old content or the new, never a part.
 
-        A file that exists keeps its owner and mode (Ansible's ``atomic_move``).
+        A file that exists keeps its owner and mode; a new one is root's, with ``mode``.
         """
+        new = not os.path.exists(path)
         descriptor, temporary = tempfile.mkstemp(dir=os.path.dirname(path), prefix=".relocate.")
         with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
             stream.write(content)
             stream.flush()
-            os.fchmod(stream.fileno(), mode)
             os.fsync(stream.fileno())
         self.module.atomic_move(temporary, path)
+        if new:  # atomic_move gives a new file what the umask leaves
+            os.chmod(path, mode)
 
     def fail(self, message: str, **details: Any) -> NoReturn:
         """End the module: one sentence, and the commands that led there."""

@@ -1,0 +1,42 @@
+# Copyright: (c) 2026, The RELOCATE authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The modules' documentation: what people read is what the modules take, and the installed proxy has what it imports."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[3]
+COLLECTION = ROOT / "collections" / "ansible_collections" / "relocate" / "mtd"
+
+
+def test_the_page_of_all_options_is_up_to_date() -> None:
+    """docs/modules.md is what docs/make_modules.py would write."""
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "docs" / "make_modules.py"), "--check"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_proxy_is_packed_with_the_modules_it_imports(tmp_path: Path) -> None:
+    """Every module_utils file that the proxy imports, and that those import, is in the archive for targets."""
+    script = ROOT / "roles" / "proxy_program" / "files" / "pack.py"
+    archive = tmp_path / "relocate_proxy.tar"
+    for said in ("changed\n", ""):  # written once, then found to be the same
+        done = subprocess.run(
+            [sys.executable, str(script), str(COLLECTION), str(archive)], capture_output=True, text=True
+        )
+        assert (done.returncode, done.stdout) == (0, said), done.stderr
+    listed = subprocess.run(["tar", "-tf", str(archive)], capture_output=True, text=True, check=True).stdout.split()
+    utilities = COLLECTION / "plugins" / "module_utils"
+    packed = {Path(name).name for name in listed if "/module_utils/" in name}
+    sources = [*(COLLECTION / "proxy").rglob("*.py"), *(utilities / name for name in packed)]
+    wanted = set()
+    for source in sources:
+        text = source.read_text(encoding="utf-8")
+        wanted |= set(re.findall(r"module_utils import (_\w+)", text)) | set(re.findall(r"module_utils\.(_\w+)", text))
+    assert wanted and {f"{name}.py" for name in wanted} == packed
+    assert "relocate/relocate_proxy/__main__.py" in listed
