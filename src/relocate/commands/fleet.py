@@ -139,6 +139,7 @@ def fleet(
     )
     origin = source or (place_of(container) if container else None)
     expected = report.expected(origin) if origin else []
+    what = f"{container} on {origin}" if container else f"a container on {origin}"
     if plot:
         from relocate.fleet import heatmap
 
@@ -146,7 +147,7 @@ def fleet(
     if html:
         from relocate.fleet import page
 
-        page.write(report, html)
+        page.write(report, html, expected, what)
     if json_:
         document = report.document()
         if origin:
@@ -155,7 +156,7 @@ def fleet(
         return
     console = Console(highlight=False)
     console.print(headline(report.summary), markup=False, soft_wrap=True)
-    for title, table in _tables(report, container, origin, expected):
+    for title, table in _tables(report, expected, what):
         # rich folds a title of the table's own to its width
         console.print(f"\n{title}", style="bold", markup=False, soft_wrap=True)
         console.print(table)
@@ -163,14 +164,11 @@ def fleet(
         console.print(f"\n{path} written", style="dim", markup=False)
 
 
-def _tables(
-    report: Report, container: str | None, origin: str | None, expected: list[dict[str, Any]]
-) -> list[tuple[str, Table]]:
+def _tables(report: Report, expected: list[dict[str, Any]], what: str) -> list[tuple[str, Table]]:
     tables = [("Configurations", classes(report))]
     if len(report.shown) <= MATRIX_HOSTS:
         tables.append(("Δ (row: source, column: destination)", matrix(report)))
     if expected:
-        what = f"{container} on {origin}" if container else f"a container on {origin}"
         tables.append((f"Next hop of {what}, if all hosts can take it", hops(expected)))
     return tables
 

@@ -30,26 +30,27 @@ td.n{text-align:right;font-variant-numeric:tabular-nums}
 """
 
 
-def write(report: Report, path: Path) -> None:
-    """Write the page.
+def write(report: Report, path: Path, expected: list[dict[str, Any]] | None = None, what: str = "") -> None:
+    """Write the page; with ``expected``, the next hops of ``what`` as :meth:`Report.expected` gives them.
 
     :raises Refusal: the file cannot be written.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(render(report), encoding="utf-8")
+        path.write_text(render(report, expected, what), encoding="utf-8")
     except OSError as error:
         raise Refusal(f"{path} cannot be written: {error.strerror}.") from None
 
 
-def render(report: Report) -> str:
+def render(report: Report, expected: list[dict[str, Any]] | None = None, what: str = "") -> str:
     """Return the page."""
     heat = _cells(report) if len(report.shown) <= CELLS else _picture(report)
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Fleet heterogeneity</title>'
         '<meta name="viewport" content="width=device-width,initial-scale=1">'
         f"<style>{_STYLE}</style></head><body><h1>Fleet heterogeneity</h1>{_figures(report.summary)}"
-        f"<h2>Δ between hosts, ordered by likeness</h2>{heat}<h2>Configurations</h2>{_classes(report)}</body></html>\n"
+        f"<h2>Δ between hosts, ordered by likeness</h2>{heat}<h2>Configurations</h2>{_classes(report)}"
+        f"{_hops(expected, what) if expected else ''}</body></html>\n"
     )
 
 
@@ -108,3 +109,15 @@ def _classes(report: Report) -> str:
         "<tr><th>configuration</th><th>hosts</th><th>number</th><th>next hop, bits</th><th>min-entropy, bits</th></tr>"
     )
     return f"<table>{head}{''.join(rows)}</table>"
+
+
+def _hops(expected: list[dict[str, Any]], what: str) -> str:
+    terms = list(expected[0]["terms"])
+    head = "".join(f"<th>{escape(name)}</th>" for name in ("destination", "probability", "Δ", *map(str.upper, terms)))
+    rows = []
+    for row in expected:
+        figures = (f"{row['probability']:.1%}", f"{row['delta']:.3f}", *(f"{row['terms'][term]:.2f}" for term in terms))
+        numbers = "".join(f'<td class="n">{figure}</td>' for figure in figures)
+        rows.append(f"<tr><td>{escape(row['host'])}</td>{numbers}</tr>")
+    title = f"<h2>Next hop of {escape(what)}, if all hosts can take it</h2>"
+    return f"{title}<table><tr>{head}</tr>{''.join(rows)}</table>"

@@ -86,10 +86,12 @@ def test_pictures_and_page(tmp_path: Path) -> None:
     report = answer(Question(profiles=write(tmp_path / "profiles", hosts)))
     heatmap.draw(report, tmp_path / "heat.png")
     assert (tmp_path / "heat.png").read_bytes().startswith(b"\x89PNG")
-    page.write(report, tmp_path / "fleet.html")
+    page.write(report, tmp_path / "fleet.html", report.expected("host3"), HOSTILE)
     html = (tmp_path / "fleet.html").read_text()
     assert "<script" not in html
     assert "&lt;script&gt;alert(1)&lt;script&gt;[red]" in html
+    assert "Next hop of &lt;script&gt;" in html
+    assert '<td class="n">50.0%</td>' in html
     assert "host3 → host1: Δ 0.233 (C 0.50, N 0.00, S 0.20)" in html
     with pytest.raises(Refusal, match="plots are written as"):
         heatmap.draw(report, tmp_path / "heat.txt")
