@@ -13,7 +13,7 @@ from typing import Any
 from . import paths
 from .channel import Channel, ChannelLost, Listener
 from .journal import Journal
-from .states import IN_DOUBT, State
+from .states import AFTER_COMMIT, IN_DOUBT, State
 
 EDGE_SECONDS = 45.0  # the edge connects, or comes back after its guardian restarted it
 
@@ -40,8 +40,17 @@ class Part:
             raise ValueError(f"the edge asked for '{kind}', which the {self.name} does not know; run prepare.yml again")
         return method
 
+    @property
+    def bound(self) -> bool:
+        """Whether this part has given its word, or heard the verdict: it must not roll back by itself any more."""
+        return self.journal.state in IN_DOUBT | AFTER_COMMIT
+
     def serve(self) -> None:
-        """Obey the edge until this part is finished. Without the edge: roll back before the vote, wait after it."""
+        """Obey the edge until this part is finished. Without the edge: roll back before the vote, wait after it.
+
+        If it does not come back, everything stays as it is, frozen or gated, and this process ends: a relocation without
+        living processes is one that ``relocate recover`` settles.
+        """
         while not self.finished:
             try:
                 self.edge = self.await_edge()
@@ -50,20 +59,17 @@ class Part:
             except (OSError, ValueError) as error:  # ChannelLost, TimeoutError among them
                 if self.finished:
                     break
-                if self.journal.state not in IN_DOUBT:
+                if not self.bound:
                     self.roll_back(f"the edge's proxy is gone: {error}")
+                    break
+                if isinstance(error, TimeoutError):
                     break
         self.listener.close()
 
     def await_edge(self) -> Channel:
-        """Return the edge's channel. In doubt there is no limit to the patience: nobody else may decide."""
+        """Return the edge's channel. :raises TimeoutError: when it does not come, or come back, in time."""
         while True:
-            try:
-                channel = self.listener.accept(EDGE_SECONDS)
-            except TimeoutError:
-                if self.journal.state in IN_DOUBT:
-                    continue
-                raise
+            channel = self.listener.accept(EDGE_SECONDS)
             if channel.peer == "edge":
                 return channel
             self.accept_other(channel)
@@ -75,9 +81,7 @@ class Part:
     def _obey(self, message: dict) -> None:
         try:
             self.handler(message["kind"])(message)
-        except ChannelLost:
-            raise
-        except Exception as error:
+        except Exception as error:  # the loss of the data channel among them; if the edge is lost, saying so raises
             self.say("failed", reason=f"{type(error).__name__}: {error}" if not str(error) else str(error))
 
     def say(self, kind: str, **fields: Any) -> None:
@@ -118,8 +122,8 @@ def wipe(directory: str) -> None:
                 size = os.lstat(path).st_size
                 if os.path.isfile(path) and not os.path.islink(path) and size:
                     with open(path, "r+b", buffering=0) as file:
-                        for _ in range(0, size, 1 << 20):
-                            file.write(b"\0" * min(1 << 20, size))
+                        for begin in range(0, size, 1 << 20):
+                            file.write(b"\0" * min(1 << 20, size - begin))
             except OSError:
                 continue
     shutil.rmtree(directory, ignore_errors=True)
