@@ -145,9 +145,8 @@ class Edge:
         self.report["bytes"] = {"writable_layer": copied["bytes"], "volumes": 0}
         peers.tell("source", "arm", address=gated["address"])
         armed = peers.expect("source", "armed", STAGE_SECONDS)
-        on_edge(
-            [Flow.read(flow) for flow in armed["flows"]], list(self.conntrack.entries())
-        )  # refuses while all still runs
+        # refuses while all still runs
+        self.armed = on_edge([Flow.read(flow) for flow in armed["flows"]], list(self.conntrack.entries()))
 
     def cutover(self) -> None:
         """From the first held packet to the commit point and the release. Every millisecond here is a client's."""
