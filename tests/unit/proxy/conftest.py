@@ -11,8 +11,16 @@ from pathlib import Path
 
 import pytest
 
+from . import pycriu_standin
+
 ROOT = Path(__file__).parents[3]
 sys.path.insert(0, str(ROOT / "collections/ansible_collections/relocate/mtd/proxy"))
+
+
+@pytest.fixture(autouse=True)
+def pycriu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Put the stand-in where the real module would be, for the length of a test."""
+    monkeypatch.setitem(sys.modules, "pycriu", pycriu_standin.module())
 
 
 @pytest.fixture

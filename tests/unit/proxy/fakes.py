@@ -1,0 +1,67 @@
+# Copyright: (c) 2026, The RELOCATE authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Stand-ins for what a part talks to: channels and listeners that follow a script."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from relocate_proxy.channel import ChannelLost
+
+
+class ScriptedChannel:
+    """A channel whose peer says what is in ``script``, in order, and then hangs up. What we say is in ``sent``."""
+
+    def __init__(self, peer: str, script: Iterable[dict | Exception] = (), deaf: bool = False) -> None:
+        """Be the channel to ``peer``; a ``deaf`` one is gone when we speak."""
+        self.peer = peer
+        self.script = list(script)
+        self.deaf = deaf
+        self.sent: list[dict] = []
+        self.closed = False
+
+    def send(self, kind: str, raw: bytes = b"", **fields: Any) -> None:
+        """Keep what is said."""
+        if self.deaf:
+            raise ChannelLost(f"the {self.peer} is gone")
+        self.sent.append({"kind": kind, **fields, **({"raw": bytes(raw)} if raw else {})})
+
+    def receive(self) -> dict:
+        """Return the next line of the script."""
+        if not self.script:
+            raise ChannelLost(f"the {self.peer} closed the channel")
+        item = self.script.pop(0)
+        if isinstance(item, Exception):
+            raise item
+        return item
+
+    def close(self) -> None:
+        """Hang up."""
+        self.closed = True
+
+
+class ScriptedListener:
+    """A listener at which the channels of ``script`` arrive, in order; then nobody comes any more."""
+
+    port = 4711
+
+    def __init__(self, script: Iterable[ScriptedChannel | Exception | Callable[[], None]]) -> None:
+        """Offer ``script``; a function in it is called when it is its turn."""
+        self.script = list(script)
+        self.closed = False
+
+    def accept(self, timeout: float | None) -> ScriptedChannel:
+        """Return the next channel."""
+        while self.script:
+            item = self.script.pop(0)
+            if isinstance(item, Exception):
+                raise item
+            if isinstance(item, ScriptedChannel):
+                return item
+            item()
+        raise TimeoutError(f"nobody came in {timeout} s")
+
+    def close(self) -> None:
+        """Stop listening."""
+        self.closed = True
