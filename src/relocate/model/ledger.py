@@ -24,7 +24,7 @@ def default_path() -> Path:
 
 @dataclass
 class Measured:
-    """Sums and samples of a ledger. Times in seconds; only committed relocations give times."""
+    """Sums and samples of a ledger. Times in seconds; only committed relocations give latencies and downtimes."""
 
     path: Path
     committed: int = 0
@@ -70,6 +70,7 @@ def _add(measured: Measured, entry: dict[str, Any] | None, arrived: dict[str, fl
     if entry is None:
         measured.unreadable += 1
         return
+    _add_stay(measured, entry, arrived)
     if entry["outcome"] != "committed":
         measured.missed += 1
         return
@@ -78,6 +79,10 @@ def _add(measured: Measured, entry: dict[str, Any] | None, arrived: dict[str, fl
         measured.latencies.append(latency)
     if (downtime := _number(entry.get("downtime_ms"))) is not None:
         measured.downtimes.append(downtime / 1e3)
+
+
+def _add_stay(measured: Measured, entry: dict[str, Any], arrived: dict[str, float]) -> None:
+    """A stay ends with every alert of the clock, whatever became of the hop: a failed one draws the clock anew."""
     container, moment = str(entry.get("container")), _moment(entry.get("started_at"))
     stay = _number(entry.get("stay_ms"))
     if stay is not None:

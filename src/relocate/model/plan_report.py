@@ -5,10 +5,11 @@ from __future__ import annotations
 import html
 from pathlib import Path
 
+from ansible_collections.relocate.mtd.plugins.plugin_utils.clocks import make_clock
 from rich.console import Console
 
 from relocate.errors import Refusal
-from relocate.model import cli_plan, figures
+from relocate.model import figures, plan_text
 from relocate.model.planned import Planned
 from relocate.model.plots import paper, plan
 
@@ -45,7 +46,7 @@ def write(answer: Planned, folder: Path) -> None:
         page = _PAGE.format(
             title=html.escape(f"survival {goal.survival:g} over {goal.horizon / 86400:g} days with {answer.best.name}"),
             table=html.escape(_plain_table(answer)),
-            remarks="".join(f"<li>{html.escape(line)}</li>" for line in cli_plan.remarks(answer)),
+            remarks="".join(f"<li>{html.escape(line)}</li>" for line in plan_text.remarks(answer)),
             scheduler=html.escape(answer.scheduler_yaml()),
             figures=shown,
         )
@@ -57,7 +58,7 @@ def write(answer: Planned, folder: Path) -> None:
 def _plain_table(answer: Planned) -> str:
     console = Console(width=130, no_color=True)
     with console.capture() as capture:
-        console.print(cli_plan.table(answer))
+        console.print(plan_text.table(answer))
     return capture.get()
 
 
@@ -79,11 +80,11 @@ def _plots(answer: Planned, folder: Path) -> list[tuple[str, str]]:
             ("beta.png", "What beta buys (difference per hop) and costs (entropy, an informed attacker's chance).")
         )
     if answer.measured is not None and answer.measured.stays:
-        statistic, p = plan.stays(answer.measured.stays, answer.best.clock, folder / "stays.png")
-        verdict = "consistent with" if p >= 0.01 else "not"
-        made.append(
-            ("stays.png", f"Stays in the ledger are {verdict} the planned clock: D = {statistic:.3f}, p = {p:.2g}.")
-        )
+        running = answer.plan.running_clock
+        clock, whose = (make_clock(running), "running") if running else (answer.best.clock, "planned")
+        statistic, p = plan.stays(answer.measured.stays, clock, whose, folder / "stays.png")
+        verdict = "are consistent with" if p >= 0.01 else "do not follow"
+        made.append(("stays.png", f"The ledger's stays {verdict} the {whose} clock: D = {statistic:.3f}, p = {p:.2g}."))
     options = figures.Options(trials=FIGURE_TRIALS)
     paper.fig4(figures.fig4(options), folder / "fig4.png")
     paper.fig5(figures.fig5(options), folder / "fig5.png")

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+from ansible_collections.relocate.mtd.plugins.plugin_utils.clocks import make_clock
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 
 from relocate.model import attacks
@@ -173,6 +174,7 @@ class Plan(Strict):
     goal: Goal
     ledger: Path | None = None
     measured: MeasuredSpec = MeasuredSpec()
+    running_clock: dict[str, Any] | None = None
     margin: float = Field(default=0.05, ge=0, lt=1)
     trials: int = Field(default=4000, ge=100, le=10_000_000)
     draws: int = Field(default=1000, ge=20, le=100_000)
@@ -182,6 +184,13 @@ class Plan(Strict):
     @classmethod
     def _beside(cls, value: Path | None, info: ValidationInfo) -> Path | None:
         return None if value is None else (info.context or {}).get("folder", Path()) / value
+
+    @field_validator("running_clock")
+    @classmethod
+    def _a_clock(cls, value: dict[str, Any] | None) -> dict[str, Any] | None:
+        if value is not None:
+            make_clock(value)
+        return value
 
     @model_validator(mode="after")
     def _floor(self) -> Plan:

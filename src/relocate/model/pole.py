@@ -42,10 +42,13 @@ class _Transforms:
         self._clean = exposure.weights(self._x, step, system.downtime, None)
         self._beside = exposure.weights(self._x, step, system.downtime, attack)
         self._fixed = attack.mean if isinstance(attack, Fixed) else None
-        self._hits = np.array([exposure.success(attack)])
+        lost = 1 - float(self._beside.sum())
+        self._hits = np.array([lost])
         if self._fixed is None:
             self._hits = np.diff(exposure.compromised_by(self._x, step, attack), append=np.nan)
             self._hits[-1] = 0.0
+            # h_a is a small difference over a small z: hits and survivals must sum to 1 to the last digit.
+            self._hits *= lost / self._hits.sum()
 
     def parts(self, z: float) -> tuple[float, float]:
         """Return (D(z), N(z)) for real ``z`` other than 0."""
