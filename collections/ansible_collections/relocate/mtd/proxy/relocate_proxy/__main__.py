@@ -47,7 +47,7 @@ def _run_listener(part: str, specification: dict, journal: Journal, ready: int) 
         listening = getattr(module, part.capitalize())(specification, journal)
         _announce(ready, {"pid": os.getpid(), "port": listening.listener.port})
         listening.serve()
-    else:
+    elif not journal.finished:  # else it was killed between its last line and its end
         module.resume(specification, journal)
 
 

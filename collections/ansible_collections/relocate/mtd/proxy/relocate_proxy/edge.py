@@ -34,13 +34,21 @@ class PartFailed(RuntimeError):
 class Peers:
     """The channels to source and destination, read by one thread each into one mailbox."""
 
-    def __init__(self, relocation: str, credentials: dict, addresses: dict[str, tuple[str, int]]) -> None:
+    def __init__(
+        self, relocation: str, credentials: dict, addresses: dict[str, tuple[str, int]], needed: bool = True
+    ) -> None:
+        """Connect to the parts. :raises OSError: when one does not answer and is ``needed``."""
         self._mail: queue.Queue[tuple[str, dict | Exception]] = queue.Queue()
         self._kept: list[tuple[str, dict]] = []
         self._lost: dict[str, Exception] = {}
         self.channels: dict[str, Channel] = {}
         for part, address in addresses.items():
-            channel = Channel.connect(tuple(address), part, relocation, credentials, CONNECT_SECONDS)  # type: ignore[arg-type]
+            try:
+                channel = Channel.connect(tuple(address), part, relocation, credentials, CONNECT_SECONDS)  # type: ignore[arg-type]
+            except OSError:
+                if needed:
+                    raise
+                continue
             self.channels[part] = channel
             threading.Thread(target=self._read, args=(part, channel), daemon=True).start()
 
@@ -103,7 +111,7 @@ class Edge:
         self.armed: list[Flow] = []
         self.flows: list[Flow] = []
         self.moved: list[Flow] = []
-        self.routed: list[tuple[Flow, Flow]] = []
+        self.routed: list[Flow] = []
         self.report: dict = {}
         self.conntrack = Conntrack()
         self.gateway: Gateway | None = None
@@ -152,7 +160,7 @@ class Edge:
         """From the first held packet to the commit point and the release. Every millisecond here is a client's."""
         peers, gateway = self.peers, self.gateway
         assert peers is not None and gateway is not None
-        self.journal.record(State.HOLDING)
+        self.journal.record(State.HOLDING, armed=[flow.document() for flow in self.armed])
         gateway.raise_barrier()
         peers.tell("source", "settle")
         peers.expect("source", "settled", SETTLE_SECONDS)
@@ -176,8 +184,8 @@ class Edge:
         placed = peers.expect("destination", "placed", CUTOVER_SECONDS)
         self.moved = [Flow.read(flow) for flow in placed["flows"]]
         for flow, moved in zip(flows, self.moved):
-            self.routed.append((flow, moved))
-            place_on_edge(self.conntrack, moved, flow)
+            self.routed.append(flow)
+            place_on_edge(self.conntrack, moved)
         gateway.route(self.plan["destination"]["address"])
         self._mark("routed")
         peers.expect("destination", "prepared", CUTOVER_SECONDS + self.plan["dump_seconds"])
@@ -209,21 +217,20 @@ class Edge:
         except Exception as error:
             return self._after_commit(error)
         self._mark("running")
-        self.journal.record(State.RELEASED)
         problems = []
         source, destination = {}, {"report": running}
         try:
+            self.journal.record(State.RELEASED)
             peers.tell("source", "finish")
             source = peers.expect("source", "finished", FINISH_SECONDS)
             gateway.reopen()
             peers.tell("destination", "finish")
             destination = peers.expect("destination", "finished", FINISH_SECONDS)
             gateway.persist()
-        except Exception as error:  # the move itself is done; `recover` can repeat the cleaning
-            problems.append(str(error))
-        self._mark("end")
-        if not problems:
             self.journal.record(State.DONE)
+        except Exception as error:  # the move itself is done; `recover` can repeat the cleaning
+            problems.append(str(error) or type(error).__name__)
+        self._mark("end")
         return self._result("committed", source, destination, problems)
 
     def _after_commit(self, error: Exception) -> dict:
@@ -240,8 +247,8 @@ class Edge:
         self._mark("failed")
         reason = str(error) or type(error).__name__
         gateway = self.gateway
-        for flow, moved in reversed(self.routed):
-            place_on_edge(self.conntrack, flow, moved)
+        for flow in self.routed:
+            place_on_edge(self.conntrack, flow)
         problems: list[str] = []
         source: dict = {}
         if gateway is not None:
@@ -326,22 +333,27 @@ def resume(specification: dict, journal: Journal) -> dict:
     edge = Edge(specification, journal)
     edge.flows = [Flow.read(flow) for flow in journal.facts.get("flows", [])]
     edge.moved = [Flow.read(flow) for flow in journal.facts.get("moved", [])]
+    if journal.finished:  # killed before it could write the result
+        done = journal.state is State.DONE
+        return edge._result("committed" if done else "rolled-back", {}, {}, [] if done else [journal.facts["reason"]])
     plan = edge.plan
     addresses = {part: specification[part] for part in ("source", "destination")}
-    edge.peers = Peers(edge.id, specification["credentials"], addresses)
     committed = journal.state in (State.COMMITTED, State.RELEASED)
-    forget_relocation(plan["services"], plan["source"]["address"], edge.flows)
+    edge.armed = [Flow.read(flow) for flow in journal.facts.get("armed", [])]
+    forget_relocation(plan["services"], plan["source"]["address"], [*edge.armed, *edge.flows])
     edge.gateway = Gateway(
         plan["container"], plan["services"], plan["source"]["address"], plan["destination"]["address"]
     )
     edge._mark("begin")
+    # Before the vote they have rolled back by themselves and are gone: the packets must flow again all the same.
+    edge.peers = Peers(edge.id, specification["credentials"], addresses, needed=committed)
     if committed:
-        for flow, moved in zip(edge.flows, edge.moved):
-            place_on_edge(edge.conntrack, moved, flow)
+        for moved in edge.moved:
+            place_on_edge(edge.conntrack, moved)
         edge.gateway.route(plan["destination"]["address"])
         edge.peers.tell("destination", "commit")
         return edge.finish()
     if journal.state is State.ROUTING:
         edge.marks["routed"] = edge.marks["begin"]
-        edge.routed = [(flow, flow) for flow in edge.flows]
+        edge.routed = list(edge.flows)
     return edge.roll_back(RuntimeError("the edge's proxy was killed before the commit"))

@@ -177,14 +177,15 @@ def place_on_destination(table: Conntrack, flow: Flow, host: str, address: str) 
     raise OSError(errno.EEXIST, f"no free port on {host} for the connection {flow}")
 
 
-def place_on_edge(table: Conntrack, flow: Flow, instead_of: Flow) -> None:
-    """Point the edge's entry of a flow at the place ``flow.host`` names, instead of where ``instead_of`` is."""
+def place_on_edge(table: Conntrack, flow: Flow) -> None:
+    """Point the edge's entry of a flow at the place ``flow.host`` names, wherever it pointed before. Idempotent."""
     if flow.virtual is None:
         raise ValueError(f"the edge has not seen {flow}")
     if flow.direction == INGRESS:
         table.insert(flow.protocol, flow.remote, flow.virtual, destination_nat=flow.host)
     else:
-        table.delete(flow.protocol, instead_of.host, flow.remote)
+        # The kernel finds an entry by either of its tuples. This is the one that never changes: what the remote sends.
+        table.delete(flow.protocol, flow.remote, flow.virtual)
         table.insert(flow.protocol, flow.host, flow.remote, source_nat=flow.virtual)
 
 

@@ -84,16 +84,13 @@ def _edge(journal: Journal, commit: bool) -> None:
     plan = journal.facts["plan"]
     flows = [Flow.read(flow) for flow in journal.facts.get("flows", [])]
     moved = [Flow.read(flow) for flow in journal.facts.get("moved", [])]
-    forget_relocation(plan["services"], plan["source"]["address"], flows)
+    armed = [Flow.read(flow) for flow in journal.facts.get("armed", [])]
+    forget_relocation(plan["services"], plan["source"]["address"], [*armed, *flows])
     gateway = Gateway(plan["container"], plan["services"], plan["source"]["address"], plan["destination"]["address"])
     gateway.route(plan["destination" if commit else "source"]["address"])
     table = Conntrack()
-    if commit:
-        for flow, new in zip(flows, moved):
-            place_on_edge(table, new, flow)
-    else:
-        for flow in flows:
-            place_on_edge(table, flow, flow)
+    for flow in moved if commit else flows:
+        place_on_edge(table, flow)
     gateway.persist()
     gateway.close()
     journal.record(State.DONE if commit else State.ROLLED_BACK, reason="recovered")
