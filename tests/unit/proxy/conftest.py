@@ -33,5 +33,6 @@ def host(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         for attribute, below in (("RUN", ""), ("EXPECTED", "expected"), ("GATES", "gates"), ("SESSIONS", "sessions")):
             monkeypatch.setattr(paths, attribute, str(directory / below).rstrip("/"))
         monkeypatch.setattr(source, "LOCKS", str(directory / "locks"))
-        monkeypatch.setattr(journal, "DIRECTORY", str(directory / "journal"))
+        for function in (journal.Journal.at.__func__, journal.unfinished):  # type: ignore[attr-defined]
+            monkeypatch.setattr(function, "__defaults__", (str(directory / "journal"),))
         yield directory

@@ -1,0 +1,317 @@
+# Copyright: (c) 2026, The RELOCATE authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The edge's part: a failure injected after every step and in every state of every part, and what must be true afterwards.
+
+Whatever goes wrong, one copy runs in the end, the packets go to it, and nothing is left held or shut. Before the commit point the
+move is rolled back; after it, it is completed, or left in doubt for recovery to complete, and never taken back.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from relocate_proxy import conntrack, edge, gateway, recovery
+from relocate_proxy.channel import ChannelLost
+from relocate_proxy.edge import Edge, PartFailed
+from relocate_proxy.flows import Flow
+from relocate_proxy.states import AFTER_COMMIT, State
+
+from .test_states import _documented
+from .world import NEW, OLD, OUT, PLAN, FakeGateway, FakePeers, Steps, StepJournal, World
+
+SPECIFICATION = {"id": "r1", "credentials": {}, "plan": PLAN, "source": [OLD, 1], "destination": [NEW, 1]}
+
+
+class Killed(BaseException):
+    """SIGKILL: no handler of the process runs."""
+
+
+@dataclass
+class Scene:
+    """One relocation: the world, the edge's steps, and how it ended."""
+
+    world: World
+    steps: Steps
+    directory: Path
+
+    def journal(self) -> StepJournal:
+        """Return the edge's journal as a new process reads it."""
+        found = StepJournal.at("r1", "edge", str(self.directory / "journal"))
+        assert isinstance(found, StepJournal)
+        found.steps = self.steps
+        return found
+
+    @property
+    def state(self) -> State | None:
+        """What is on the edge's disk."""
+        return self.journal().state
+
+    def run(self) -> dict | None:
+        """Run the edge; None when it was killed."""
+        part = Edge(SPECIFICATION, self.journal())
+        try:
+            result = part.run()
+        except Killed:
+            result = None
+        part.close()
+        self.world.edge_gone()
+        return result
+
+    def resume(self) -> dict | None:
+        """What the edge's guardian does; None when that fails, too."""
+        try:
+            return edge.resume(SPECIFICATION, self.journal())
+        except (OSError, RuntimeError):
+            return None
+        finally:
+            self.world.edge_gone()
+
+    def recover(self) -> None:
+        """What the playbook does later, if there is still something to do."""
+        answer = recovery.recover({"relocation": "r1", "part": "edge"})
+        self.world.settle(answer["verdict"])
+        self.world.assert_whole()
+
+
+Maker = Callable[..., Scene]
+
+
+@pytest.fixture
+def scene(monkeypatch: pytest.MonkeyPatch, host: Path) -> Maker:
+    """Return a function that makes a scene; the edge's own code then finds the world where the kernel would be."""
+    monkeypatch.setattr(os, "fsync", lambda _: None)  # that they are called is the journal's test; here they cost seconds
+    monkeypatch.setattr(os, "fdatasync", lambda _: None)
+
+    def make(fault: tuple[str, State, str] | None = None, **steps: object) -> Scene:
+        made = Scene(World(fault), Steps(**steps), host)  # type: ignore[arg-type]
+        world = made.world
+
+        def forget(_services: list, _source: str, flows: list[Flow]) -> None:
+            left = (world.held or []) + (world.shut or [])
+            assert set(left) <= set(flows), "the journal does not name what is held"
+            world.held, world.shut, world.barrier = None, None, False
+
+        for module in (edge, conntrack):
+            monkeypatch.setattr(module, "Conntrack", lambda: world.table)
+        for module in (edge, gateway):
+            monkeypatch.setattr(module, "Gateway", lambda *_: FakeGateway(world, made.steps))
+            monkeypatch.setattr(module, "forget_relocation", forget)
+        monkeypatch.setattr(edge, "Peers", lambda *_, needed=True: FakePeers(world, made.steps, needed))
+        return made
+
+    return make
+
+
+def test_a_move_that_nothing_disturbs(scene: Maker) -> None:
+    """Every state of the three columns is passed, in the order of the page, and the result says what happened."""
+    it = scene()
+    result = it.run()
+    assert result is not None
+    assert (result["outcome"], result["problems"], result["rolled_back"]) == ("committed", [], False)
+    assert result["flows"] == {"ingress": 2, "egress": 1, "kept": 3, "lost": 0}
+    assert result["bytes"] == {"writable_layer": 1000, "volumes": 0, "memory": 8}
+    assert (result["address_before"], result["address_after"]) == ("172.20.1.2", "172.20.2.2")
+    assert result["packets_held"] == 7 and result["id"] == "r1" and result["container"] == "counter"
+    assert {"freeze", "restore", "stage", "held_total", "release", "cleanup"} <= set(result["timings_ns"])
+    assert result["downtime_ms"] == round(result["timings_ns"]["held_total"] / 1e6, 3)
+    assert [name.split()[1] for name in it.steps.names if name.startswith("record")] == [
+        "staging", "holding", "routing", "committed", "released", "done",
+    ]  # fmt: skip
+    assert it.world.persisted and it.state is State.DONE
+    it.world.assert_whole()
+
+
+def test_the_answers_to_its_own_connections_are_held(scene: Maker) -> None:
+    """What the source showed before the freeze is what is held and shut."""
+    it = scene(at=CLEAN.index("expect source dumped"), error=Killed())
+    it.run()
+    assert it.world.held is not None and it.world.shut is not None
+    assert [flow.host for flow in it.world.held if flow.direction == "egress"] == [OUT.host]
+    assert it.world.shut == it.world.held
+
+
+def test_a_connection_opened_in_the_last_moment_takes_the_move_back(
+    scene: Maker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its answers were not held: what the frozen kernel acknowledged is in no image."""
+    it = scene()
+    monkeypatch.setattr(it.world, "source_arm", lambda _: it.world.say("source", "armed", flows=[]))
+    result = it.run()
+    assert result is not None and result["outcome"] == "rolled-back"
+    assert "opened the connection tcp 172.20.1.2:51000 -> 10.88.0.2:80 in the last moment: try again" in result["problems"][0]
+    it.recover()
+
+
+def test_a_connection_that_passes_elsewhere_is_refused_before_anything_is_held(scene: Maker) -> None:
+    """The edge has never seen it: it would be cut."""
+    it = scene()
+    it.world.table.held.pop(1)
+    result = it.run()
+    assert result is not None and result["outcome"] == "rolled-back"
+    assert "does not pass through the edge and would be cut" in result["problems"][0]
+    assert "hold" not in it.steps.names and "record holding" not in it.steps.names
+    assert it.world.copies["source"] == "running"
+
+
+def _clean_steps() -> list[str]:
+    """Return the steps of a move that nothing disturbs, to have one test for each."""
+    world, steps = World(), Steps()
+    journal = StepJournal("/nowhere")
+    journal.steps = steps
+
+    def record(state: State, **facts: object) -> None:
+        steps.take(f"record {state.value}", lambda: journal._absorb({"state": state, "at_ns": 0, **facts}))
+
+    journal.record = record  # type: ignore[method-assign]
+    patch = pytest.MonkeyPatch()
+    with patch.context() as patched:
+        patched.setattr(edge, "Conntrack", lambda: world.table)
+        patched.setattr(edge, "Gateway", lambda *_: FakeGateway(world, steps))
+        patched.setattr(edge, "Peers", lambda *_: FakePeers(world, steps))
+        assert Edge(SPECIFICATION, journal).run()["outcome"] == "committed"
+    return steps.names
+
+
+CLEAN = _clean_steps()
+COMMIT_AT = CLEAN.index("record committed")
+ERRORS = (
+    ChannelLost("the source's proxy is gone"),
+    PartFailed("source: it broke"),
+    TimeoutError("silence"),
+)
+MOMENTS = [
+    pytest.param(at, when, id=f"{at:02}-{when}-{name.replace(' ', '-')}")
+    for at, name in enumerate(CLEAN)
+    for when in ("before", "after")
+]
+
+
+@pytest.mark.parametrize(("at", "when"), MOMENTS)
+def test_a_failure_at_every_step(scene: Maker, at: int, when: str) -> None:
+    """Rolled back before the commit point; after it never."""
+    _fail(scene, at, when, RuntimeError("it broke"))
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize("at", [at for at, name in enumerate(CLEAN) if name.startswith("expect")])
+def test_every_way_in_which_an_answer_does_not_come(scene: Maker, at: int, error: Exception) -> None:
+    """What is reported, lost or late counts the same."""
+    _fail(scene, at, "before", error)
+
+
+def _fail(scene: Maker, at: int, when: str, error: Exception) -> None:
+    it = scene(at=at, when=when, error=error)
+    result = it.run()
+    assert result is not None
+    committed = (at, when) > (COMMIT_AT, "before") if at == COMMIT_AT else at > COMMIT_AT
+    if when == "after" and at == COMMIT_AT:  # the line may be on the disk: that is the verdict
+        committed = True
+    if committed:
+        assert result["outcome"] in ("committed", "in-doubt") and not result["rolled_back"]
+        assert it.state in AFTER_COMMIT
+        assert it.world.copies["source"] in ("frozen", "killed")
+        assert it.world.copies["destination"] in ("prepared", "running")
+        if at <= CLEAN.index("expect destination running"):
+            assert result["outcome"] == "in-doubt"
+    else:
+        assert result["outcome"] == "rolled-back" and result["rolled_back"] and result["flows"]["lost"] == 0
+        assert str(error) in result["problems"][0]
+        assert it.state is State.ROLLED_BACK
+        assert it.world.copies["source"] == "running"
+        it.world.assert_whole()
+    it.recover()
+
+
+@pytest.mark.parametrize(("at", "when"), MOMENTS)
+def test_the_edge_killed_at_every_step(scene: Maker, at: int, when: str) -> None:
+    """Its guardian brings the move to an end; if that is killed as well, recovery does."""
+    it = scene(at=at, when=when, error=Killed())
+    assert it.run() is None
+    on_disk = it.state
+    if on_disk is None:  # killed before its first line: it never began
+        return
+    before = it.world.copies.copy()
+    result = it.resume()
+    if on_disk not in AFTER_COMMIT:
+        assert result is not None and result["outcome"] == "rolled-back"
+        assert it.state is State.ROLLED_BACK
+        it.world.assert_whole()
+    elif result is not None:
+        assert result["outcome"] == "committed", before
+    it.recover()
+
+
+@pytest.mark.parametrize(("at", "when"), MOMENTS)
+def test_recovery_without_a_guardian_at_every_step(scene: Maker, at: int, when: str) -> None:
+    """The edge's host was restarted: only its journal is left."""
+    it = scene(at=at, when=when, error=Killed())
+    assert it.run() is None
+    it.recover()
+    assert it.state in (None, State.DONE, State.ROLLED_BACK)
+
+
+PART_STATES = [
+    (part, state)
+    for part in ("source", "destination")
+    for state in State
+    if state in _documented(part) and state is not State.ROLLED_BACK
+]
+
+
+@pytest.mark.parametrize("how", ["fails", "dies"])
+@pytest.mark.parametrize(("part", "state"), PART_STATES, ids=lambda value: getattr(value, "value", value))
+def test_a_part_that_breaks_in_every_state(scene: Maker, part: str, state: State, how: str) -> None:
+    """What the other two believe, and that recovery ends in one place."""
+    it = scene(fault=(part, state, how))
+    result = it.run()
+    assert result is not None
+    assert (part, state) in it.world.reached, "this state was never reached: the test has tested nothing"
+    if state in AFTER_COMMIT and (part, state, how) != ("destination", State.COMMITTED, "fails"):
+        assert result["outcome"] in ("committed", "in-doubt") and not result["rolled_back"]
+        assert result["problems"], "somebody has to be told"
+    else:  # before the vote, after it, and a copy that died while it was being resumed
+        assert result["outcome"] == "rolled-back" and it.state is State.ROLLED_BACK
+    it.recover()
+
+
+@pytest.mark.parametrize("how", ["fails", "dies"])
+@pytest.mark.parametrize("part", ["source", "destination"])
+def test_a_part_that_breaks_while_it_is_rolled_back(scene: Maker, part: str, how: str) -> None:
+    """Two things go wrong: the first is what the result speaks of first."""
+    it = scene(fault=(part, State.ROLLED_BACK, how), at=CLEAN.index("expect destination placed"), error=RuntimeError("disk"))
+    result = it.run()
+    assert result is not None and result["outcome"] == "rolled-back" and result["problems"][0] == "disk"
+    it.recover()
+
+
+def test_a_source_that_does_not_answer_the_rollback_is_told_of(scene: Maker) -> None:
+    """It has voted and died: frozen until recovery, and the result says so."""
+    it = scene(fault=("source", State.VOTED, "dies"))
+    result = it.run()
+    assert result is not None and result["outcome"] == "rolled-back"
+    assert result["problems"][1:] == ["the source is gone"]
+    assert it.world.copies["source"] == "frozen"
+    it.recover()
+    assert it.world.copies["source"] == "running"
+
+
+def test_the_copy_that_died_is_no_truth(scene: Maker) -> None:
+    """Only the destination's own word takes a commit back, and only because the source still stands there frozen."""
+    it = scene(fault=("destination", State.COMMITTED, "fails"))
+    result = it.run()
+    assert result is not None
+    assert (result["outcome"], it.world.copies["source"], it.world.host) == ("rolled-back", "running", OLD)
+
+
+def test_no_state_was_forgotten(scene: Maker) -> None:
+    """A state that is added to the protocol must be reached and broken here, too."""
+    edges = {State(name.split()[1]) for name in CLEAN if name.startswith("record")} | {State.ROLLED_BACK}
+    assert edges == _documented("edge")
+    assert edges | {state for _, state in PART_STATES} == set(State)
+    it = scene()
+    it.run()
+    assert {(part, state) for part, state in it.world.reached} == set(PART_STATES)

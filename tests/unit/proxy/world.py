@@ -1,0 +1,343 @@
+# Copyright: (c) 2026, The RELOCATE authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A world of three hosts for the edge's part: what is true in it, and who may fail at which moment.
+
+The edge is the real one, with its real journal. Source, destination, packet rules and connection table are simulated after the
+table in ``relocate_proxy.states``: which message leads to which state, and what a part does when its proxy dies there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from relocate_proxy.channel import ChannelLost
+from relocate_proxy.conntrack import Endpoint, Entry
+from relocate_proxy.edge import PartFailed
+from relocate_proxy.flows import EGRESS, INGRESS, Flow
+from relocate_proxy.journal import Journal
+from relocate_proxy.recovery import COMMIT
+from relocate_proxy.states import FINAL, IN_DOUBT, State
+
+from .tables import FakeTable
+
+T = TypeVar("T")
+
+CLIENT, REMOTE = Endpoint("10.88.0.2", 40000), Endpoint("10.88.0.2", 80)
+VIRTUAL, EGRESS_PLACE = Endpoint("10.88.0.100", 7000), Endpoint("10.88.0.100", 45000)
+OLD, NEW = "10.77.0.11", "10.77.0.12"
+IN = Flow(INGRESS, "tcp", Endpoint("172.20.1.2", 7000), CLIENT, Endpoint(OLD, 7001))
+OUT = Flow(EGRESS, "tcp", Endpoint("172.20.1.2", 51000), REMOTE, Endpoint(OLD, 45000))
+PLAN = {
+    "id": "r1",
+    "container": "counter",
+    "source": {"host": "host1", "address": OLD},
+    "destination": {"host": "host2", "address": NEW},
+    "edge": {"host": "host0", "address": "10.77.0.10"},
+    "services": [
+        {
+            "protocol": protocol,
+            "virtual_address": "10.88.0.100",
+            "virtual_port": port,
+            "host_port": port + 1,
+            "container_port": port,
+        }
+        for protocol, port in (("tcp", 7000), ("udp", 53))
+    ],
+    "dump_seconds": 10,
+}
+
+
+class Broken(Exception):
+    """A part has failed or died in the middle of its step: it answers nothing more to this message."""
+
+
+class World:
+    """Three hosts and one container.
+
+    :param fault: ``(part, state, "fails" | "dies")``: what happens right after a part has entered a state.
+    """
+
+    def __init__(self, fault: tuple[str, State, str] | None = None) -> None:
+        self.fault = fault
+        self.copies = {"source": "running", "destination": "none"}
+        self.states: dict[str, State | None] = {"source": None, "destination": None}
+        self.reached: set[tuple[str, State]] = set()
+        self.mail: list[tuple[str, dict | Exception]] = []
+        self.lost: set[str] = set()  # parts whose channel to the edge that now lives is broken
+        self.host = OLD
+        self.held: list[Flow] | None = None
+        self.shut: list[Flow] | None = None
+        self.barrier = False
+        self.persisted = False
+        self.table = FakeTable(
+            Entry("tcp", CLIENT, VIRTUAL, IN.host, CLIENT),
+            Entry("tcp", OUT.host, REMOTE, REMOTE, EGRESS_PLACE),
+            Entry("udp", Endpoint("10.88.0.2", 5000), Endpoint("10.88.0.100", 53), Endpoint(OLD, 54), CLIENT),
+        )
+        self.entries_before = set(self.table.held)
+
+    # -- what the parts do ------------------------------------------------------------------------------------------
+
+    def enter(self, part: str, state: State) -> None:
+        """Let a part record a state; then let it fail or die, if that is its moment."""
+        self.states[part] = state
+        self.reached.add((part, state))
+        if self.fault == (part, state, "fails"):
+            if (part, state) == ("destination", State.COMMITTED):
+                self.copies[part] = "gone"  # what the destination may only say when nothing of the copy is left
+            self.mail.append((part, PartFailed(f"{part}: it broke in {state.value}")))
+            raise Broken
+        if self.fault == (part, state, "dies"):
+            self.lost.add(part)
+            self.left_alone(part)
+            raise Broken
+
+    def left_alone(self, part: str) -> None:
+        """What a part does on its own: its proxy was killed and restarted, or its edge is gone."""
+        state = self.states[part]
+        if state is not None and state not in FINAL and state not in IN_DOUBT and state is not State.COMMITTED:
+            self.undo(part)
+
+    def undo(self, part: str) -> None:
+        """Take a part's side of the move back."""
+        if part == "source":
+            assert self.copies["source"] != "killed", "the source was killed and is to run again"
+            assert self.copies["destination"] != "running", "two copies run"
+            self.copies["source"] = "running"
+        else:
+            assert self.copies["destination"] != "running", "the only running copy was removed"
+            self.copies["destination"] = "removed"
+        self.states[part] = State.ROLLED_BACK
+        self.reached.add((part, State.ROLLED_BACK))
+
+    def run_copy(self) -> None:
+        """Let the restored copy run."""
+        assert self.copies == {"source": "frozen", "destination": "prepared"}, self.copies
+        self.copies["destination"] = "running"
+
+    def kill_source(self) -> None:
+        """Remove the frozen source."""
+        assert self.copies == {"source": "frozen", "destination": "running"}, self.copies
+        self.copies["source"] = "killed"
+
+    def hear(self, part: str, kind: str, fields: dict[str, Any]) -> None:
+        """Do what the edge asks of a part."""
+        try:
+            getattr(self, f"{part}_{kind}")(fields)
+        except Broken:
+            pass
+
+    def say(self, part: str, kind: str, **fields: Any) -> None:
+        """Send something to the edge."""
+        self.mail.append((part, {"kind": kind, **fields}))
+
+    def source_describe(self, _: dict) -> None:
+        self.enter("source", State.STAGING)
+        self.say("source", "described", document={}, address="172.20.1.2")
+
+    def destination_stage(self, _: dict) -> None:
+        self.enter("destination", State.STAGING)
+        self.copies["destination"] = "gated"
+        self.enter("destination", State.GATED)
+        self.say("destination", "gated", address="172.20.2.2")
+
+    def source_copy(self, _: dict) -> None:
+        self.say("source", "copied", bytes=1000)
+
+    def source_arm(self, _: dict) -> None:
+        self.enter("source", State.STAGED)
+        self.say("source", "armed", flows=[flow.document() for flow in (IN, OUT)])
+
+    def source_settle(self, _: dict) -> None:
+        self.say("source", "settled")
+
+    def source_freeze(self, _: dict) -> None:
+        self.enter("source", State.FREEZING)
+        self.copies["source"] = "frozen"
+        self.say("source", "frozen")
+        self.say("source", "dumped", flows=[flow.document() for flow in (IN, OUT)])
+        self.enter("source", State.VOTED)
+        self.enter("destination", State.RESTORING)
+        self.enter("destination", State.PREPARED)
+        self.copies["destination"] = "prepared"
+        self.say("destination", "prepared")
+
+    def destination_place(self, fields: dict) -> None:
+        moved = []
+        for document in fields["flows"]:
+            port = document["host"]["port"] + (1 if document["direction"] == EGRESS else 0)
+            moved.append({**document, "host": {"address": NEW, "port": port}})
+        self.say("destination", "placed", flows=moved)
+
+    def destination_commit(self, _: dict) -> None:
+        if self.states["destination"] is State.PREPARED:
+            self.enter("destination", State.COMMITTED)
+            self.run_copy()
+        self.say("destination", "running", address="172.20.2.2")
+
+    def source_finish(self, _: dict) -> None:
+        self.enter("source", State.COMMITTED)
+        self.kill_source()
+        self.enter("source", State.DONE)
+        self.say("source", "finished", timings_ns={"freeze": 1}, bytes={"memory": 8})
+
+    def destination_finish(self, _: dict) -> None:
+        self.enter("destination", State.DONE)
+        self.say("destination", "finished", timings_ns={"restore": 2})
+
+    def source_roll_back(self, _: dict) -> None:
+        self.undo("source")
+        self.say("source", "rolled_back")
+        self.enter("source", State.ROLLED_BACK)
+
+    def destination_roll_back(self, _: dict) -> None:
+        self.undo("destination")
+        self.say("destination", "rolled_back")
+        self.enter("destination", State.ROLLED_BACK)
+
+    # -- afterwards -------------------------------------------------------------------------------------------------
+
+    def edge_gone(self) -> None:
+        """The edge's process has ended: everybody notices, and a new one has a channel of its own."""
+        for part in self.states:
+            self.left_alone(part)
+        self.lost.clear()
+        self.mail.clear()
+
+    def settle(self, verdict: str) -> None:
+        """What ``relocate recover`` does on the Docker hosts: the destination first."""
+        if verdict == COMMIT:
+            if self.copies["destination"] == "prepared":
+                self.run_copy()
+            if self.copies["source"] == "frozen":
+                self.kill_source()
+            return
+        for part in ("destination", "source"):
+            if self.states[part] not in FINAL:
+                self.undo(part)
+
+    def assert_whole(self) -> None:
+        """One copy runs, the edge leads to it, and nothing is held, shut or half-placed."""
+        running = [part for part, copy in self.copies.items() if copy == "running"]
+        assert len(running) == 1, self.copies
+        there = running == ["destination"]
+        assert self.host == (NEW if there else OLD)
+        assert (self.held, self.shut, self.barrier) == (None, None, False)
+        if there:
+            assert {entry.source for entry in self.table.held} >= {CLIENT, Endpoint(NEW, 45001)}
+            assert OLD not in {entry.reply_source.address for entry in self.table.held}
+        else:
+            assert set(self.table.held) >= {entry for entry in self.entries_before if entry.protocol == "tcp"}
+            assert NEW not in {entry.reply_source.address for entry in self.table.held}
+
+
+class Steps:
+    """Everything the edge does, one call a step; one of them may go wrong, before or after it has had its effect."""
+
+    def __init__(self, at: int | None = None, when: str = "before", error: BaseException | None = None) -> None:
+        self.at, self.when, self.error = at, when, error
+        self.names: list[str] = []
+
+    def take(self, name: str, effect: Callable[[], T]) -> T:
+        """Do one step."""
+        index = len(self.names)
+        self.names.append(name)
+        if self.error and (index, "before") == (self.at, self.when):
+            raise self.error
+        result = effect()
+        if self.error and (index, "after") == (self.at, self.when):
+            raise self.error
+        return result
+
+
+class StepJournal(Journal):
+    """The real journal, whose lines are steps."""
+
+    steps: Steps
+
+    def record(self, state: State, **facts: object) -> None:
+        """Write a line."""
+        self.steps.take(f"record {state.value}", lambda: Journal.record(self, state, **facts))
+
+
+class FakePeers:
+    """The edge's channels into the world."""
+
+    def __init__(self, world: World, steps: Steps, needed: bool = True) -> None:
+        self.world, self.steps = world, steps
+        self.channels = {}
+        for part, state in world.states.items():
+            if state in FINAL:
+                if needed:
+                    raise ConnectionRefusedError(f"the {part} does not listen any more")
+                continue
+            self.channels[part] = object()
+
+    def tell(self, part: str, kind: str, **fields: Any) -> None:
+        """Send."""
+        if part in self.world.lost:
+            raise ChannelLost(f"the {part} is gone")
+        self.steps.take(f"tell {part} {kind}", lambda: self.world.hear(part, kind, fields))
+
+    def expect(self, part: str, kind: str, seconds: float) -> dict:
+        """Receive; what is not there will never come."""
+        return self.steps.take(f"expect {part} {kind}", lambda: self._find(part, kind))
+
+    def _find(self, part: str, kind: str) -> dict:
+        for position, (sender, item) in enumerate(self.world.mail):
+            if isinstance(item, Exception):
+                del self.world.mail[position]
+                raise item
+            if sender == part and item["kind"] == kind:
+                del self.world.mail[position]
+                return item
+        if part in self.world.lost:
+            raise ChannelLost(f"the {part}'s proxy is gone")
+        raise TimeoutError(f"the {part} did not report '{kind}'")
+
+    def close(self) -> None:
+        """Hang up."""
+
+
+class FakeGateway:
+    """The edge's packet rules, in the world."""
+
+    def __init__(self, world: World, steps: Steps) -> None:
+        self.world, self.steps = world, steps
+
+    def _set(self, name: str, **values: Any) -> None:
+        self.steps.take(name, lambda: vars(self.world).update(values))
+
+    def raise_barrier(self) -> None:
+        """New connections wait."""
+        self._set("raise barrier", barrier=True)
+
+    def hold(self, flows: list[Flow]) -> None:
+        """Packets wait."""
+        self._set("hold", held=list(flows))
+
+    def shut(self, flows: list[Flow]) -> None:
+        """The old place is silenced: it must be frozen by now."""
+        assert self.world.copies["source"] == "frozen"
+        self._set("shut", shut=list(flows))
+
+    def route(self, host: str) -> None:
+        """New connections go to a host."""
+        self._set("route", host=host)
+
+    def release(self) -> int:
+        """Packets flow."""
+        self._set("release", held=None, barrier=False)
+        return 7
+
+    def reopen(self) -> None:
+        """The old place may speak."""
+        self._set("reopen", shut=None)
+
+    def persist(self) -> None:
+        """The table is on the disk."""
+        self._set("persist", persisted=True)
+
+    def close(self) -> None:
+        """The queue is unbound."""
