@@ -219,12 +219,15 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
         key = self.get_cache_key(path)
         stamp = self._stamp(hosts)
         use_cache = bool(self.get_option("cache"))
-        document = self._cache.get(key) if use_cache and cache else None
-        if not document or document.get("stamp") != stamp:
-            document = {"stamp": stamp, **self._measure(hosts)}
-            if use_cache:
-                # an inventory that is refreshed writes its result, even when it was told not to read the old one
-                self._cache[key] = document
+        saved = self._cache.get(key) if use_cache and cache else None
+        if saved and saved.get("stamp") == stamp:
+            self._export(json.loads(saved["document"]))
+            return
+        document = self._measure(hosts)
+        if use_cache:
+            # written even by an inventory that is refreshed and was told not to read the old one; as one string, because
+            # cache plugins walk through every value of a structure, and this one has as many as N² of them
+            self._cache[key] = {"stamp": stamp, "document": json.dumps(document)}
         self._export(document)
 
     def _members(self) -> list[str]:
@@ -315,10 +318,10 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
                 "next_hop": None if hop is None else hop.summary(),
             }
         return {
-            "fleet": fleet_summary(fleet, weights, mode, hops),
+            "fleet": _untrusted(fleet_summary(fleet, weights, mode, hops)),
             "classes": classes,
             "class_of": {host: names[number] for host, number in zip(fleet.hosts, fleet.class_of.tolist())},
-            "facts": {host: _for_templates(profile) for host, profile in profiles.items()},
+            "facts": {host: _for_templates(profile) for host, profile in profiles.items()} if self._templated() else {},
         }
 
     def _row(self, fleet: Fleet, row: np.ndarray, parts: Mapping[str, np.ndarray]) -> dict[str, Any]:
@@ -339,7 +342,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
 
     def _export(self, document: Mapping[str, Any]) -> None:
         self.inventory.set_variable(self.get_option("group"), "relocate_fleet", document["fleet"])
-        templated = any(self.get_option(name) for name in ("compose", "groups", "keyed_groups"))
+        templated = self._templated()
         for host, name in document["class_of"].items():
             entry = document["classes"][name]
             variables = {
@@ -358,6 +361,9 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
             if templated:
                 self._construct(host, {**variables, sources.VARIABLE: document["facts"][host]})
 
+    def _templated(self) -> bool:
+        return any(self.get_option(name) for name in ("compose", "groups", "keyed_groups"))
+
     def _construct(self, host: str, facts: Mapping[str, Any]) -> None:
         strict = self.get_option("strict")
         # the profile replaces a variable of that name, whose strings a YAML file may have made trusted
@@ -375,10 +381,12 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
             raise FactError(str(error)) from error
 
 
-def _for_templates(profile: Mapping[str, Any]) -> Any:
-    """Return what templates may look at: all but the packages, which are most of a profile and of a cache file.
+def _untrusted(value: Any) -> Any:
+    """Return the same as strings without trust: once around through JSON, no template engine evaluates them."""
+    return json.loads(json.dumps(value))
 
-    Once around through JSON, strings carry no trust: no template engine evaluates them, whatever tagged them before.
-    """
+
+def _for_templates(profile: Mapping[str, Any]) -> Any:
+    """Return what templates may look at: all but the packages, which are most of a profile and of a cache file."""
     services = {key: value for key, value in profile["s"].items() if key != "packages"}
-    return json.loads(json.dumps({**profile, "s": services}))
+    return _untrusted({**profile, "s": services})
