@@ -194,6 +194,21 @@ def test_paper_mode_is_equation_3_3_to_the_last_digit() -> None:
     assert fleet.matrix(weights, "paper")[0] == pytest.approx(row, abs=1e-7)
 
 
+def test_the_worked_example_of_the_documentation() -> None:
+    hosts = lab()
+    for host, numbers in zip(hosts, [(0.2, 0.5, 0.3), (0.7, 0.1, 0.9), (0.4, 0.6, 0.1)], strict=True):
+        hosts[host]["scores"] = dict(zip("cns", numbers, strict=True))
+    fleet, weights = Fleet(hosts), Weights(0.5, 0.2, 0.3)
+    assert fleet.row("host1", weights, "paper") == pytest.approx([0.0, 0.35, 0.06], abs=1e-15)
+    assert fleet.row("host2", weights, "paper")[2] == pytest.approx(-0.29, abs=1e-15)
+    path = [0]
+    for _ in range(5):
+        row = fleet.row(fleet.hosts[path[-1]], weights, "paper")
+        row[path[-1]] = -math.inf
+        path.append(int(row.argmax()))
+    assert path == [0, 1, 2, 1, 2, 1]
+
+
 def test_paper_mode_under_argmax_ends_in_a_two_cycle() -> None:
     fleet = Fleet(random_fleet(5, 20, False))
     path = [0]
