@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import errno
 import random
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import asdict, dataclass, replace
 
 from .conntrack import Conntrack, Endpoint, Entry
@@ -114,7 +114,7 @@ def on_source(connections: Iterable[Connection], entries: Iterable[Entry], own_a
     return flows
 
 
-def on_edge(flows: Iterable[Flow], entries: Iterable[Entry]) -> list[Flow]:
+def on_edge(flows: Iterable[Flow], entries: Collection[Entry]) -> list[Flow]:
     """Complete the flows with what the peer sees, read from the edge's table.
 
     :raises UntrackedFlow: for one that does not pass through the edge.

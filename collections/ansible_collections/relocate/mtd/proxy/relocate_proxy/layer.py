@@ -11,6 +11,7 @@ since is sent. A change is seen by inode, size and change time, which no program
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import stat
 import time
@@ -38,14 +39,19 @@ def upper_directory(root: str) -> str:
         for line in lines:
             left, _, right = line.partition(" - ")
             fstype, _, options = right.split()[0], *right.split()[1:3]
-            if left.split()[4] != root:
+            if _unescape(left.split()[4]) != root:
                 continue
             if fstype != "overlay":
                 raise LayerProblem(f"the container's root file system is {fstype}, not an overlay")
             for option in options.split(","):
                 if option.startswith("upperdir="):
-                    return option[len("upperdir=") :]
+                    return _unescape(option[len("upperdir=") :])
     raise LayerProblem(f"no root file system is mounted at {root}")
+
+
+def _unescape(field: str) -> str:
+    """Undo the octal escapes of proc_pid_mountinfo(5): a path may have spaces."""
+    return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match.group(1), 8)), field)
 
 
 @dataclass(frozen=True)
