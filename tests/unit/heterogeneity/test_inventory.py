@@ -162,7 +162,7 @@ def test_paper_mode_and_given_weights(sandbox: Sandbox) -> None:
     variables = sandbox.list()["_meta"]["hostvars"]
     assert variables["host1"]["relocate_heterogeneity"] == {"host1": 0.0, "host2": 0.05, "host3": 0.1}
     assert variables["host3"]["relocate_heterogeneity"] == {"host1": -0.1, "host2": -0.05, "host3": 0.0}
-    assert variables["host3"]["relocate_fleet"]["mode"] == "paper"
+    assert sandbox.host("host3")["relocate_fleet"]["mode"] == "paper"
 
 
 def test_vulnerability_reports(sandbox: Sandbox) -> None:
@@ -270,6 +270,14 @@ def test_facts_that_are_not_numbers_name_the_host_and_the_key(sandbox: Sandbox) 
     del profiles["host3"]["c"]["docker"]
     sandbox.profiles(profiles)
     assert "host3: the fact c.docker is missing, though host1 has it" in sandbox.refusal()
+
+
+def test_a_controller_without_numpy_is_told_so(sandbox: Sandbox) -> None:
+    hidden = sandbox.home / "hidden"
+    hidden.mkdir()
+    (hidden / "numpy.py").write_text("raise ImportError('No module named numpy')\n")
+    done = sandbox.run("ansible-inventory", "--list", PYTHONPATH=str(hidden))
+    assert "the controller's Python needs numpy and jmespath (No module named numpy): install them" in done.stderr
 
 
 def test_the_lookup_draws_in_a_playbook(sandbox: Sandbox) -> None:

@@ -163,7 +163,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from ansible.errors import AnsibleError, AnsibleParserError
 from ansible.inventory.data import InventoryData
 from ansible.inventory.helpers import get_group_vars
@@ -171,9 +170,16 @@ from ansible.parsing.dataloader import DataLoader
 from ansible.plugins.inventory import BaseInventoryPlugin, Cacheable, Constructable
 from ansible.utils.vars import combine_vars
 from ansible.vars.plugins import get_vars_from_inventory_sources
-from ansible_collections.relocate.mtd.plugins.plugin_utils import profiles as sources
-from ansible_collections.relocate.mtd.plugins.plugin_utils.heterogeneity import FactError, Fleet, Selection, Weights
-from ansible_collections.relocate.mtd.plugins.plugin_utils.next_hops import fleet_summary, next_hop
+
+try:
+    import numpy as np
+    from ansible_collections.relocate.mtd.plugins.plugin_utils import profiles as sources
+    from ansible_collections.relocate.mtd.plugins.plugin_utils.heterogeneity import FactError, Fleet, Selection, Weights
+    from ansible_collections.relocate.mtd.plugins.plugin_utils.next_hops import fleet_summary, next_hop
+except ImportError as error:
+    MISSING: str | None = str(error)
+else:
+    MISSING = None
 
 WEIGHTS = ("w_c", "w_n", "w_s", "w_v")
 #: Exported numbers are rounded to this many digits: a person reads them, and no choice is made with them.
@@ -194,6 +200,10 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
 
         :raises AnsibleParserError: a fact, weight or selector is missing or wrong; names the host and the key.
         """
+        if MISSING:
+            raise AnsibleParserError(
+                f"{path}: the controller's Python needs numpy and jmespath ({MISSING}): install them"
+            )
         super().parse(inventory, loader, path, cache=cache)
         config = self._read_config_data(path)
         self._refuse_unknown(path, config)

@@ -148,8 +148,14 @@ from typing import Any
 
 from ansible.errors import AnsibleLookupError
 from ansible.plugins.lookup import LookupBase
-from ansible_collections.relocate.mtd.plugins.plugin_utils import profiles as sources
-from ansible_collections.relocate.mtd.plugins.plugin_utils.policy import NoDestination, Settings, choose_destination
+
+try:
+    from ansible_collections.relocate.mtd.plugins.plugin_utils import profiles as sources
+    from ansible_collections.relocate.mtd.plugins.plugin_utils.policy import NoDestination, Settings, choose_destination
+except ImportError as error:
+    MISSING: str | None = str(error)
+else:
+    MISSING = None
 
 
 class LookupModule(LookupBase):
@@ -160,6 +166,10 @@ class LookupModule(LookupBase):
 
         :raises AnsibleLookupError: no host may take the container, or the facts are wrong; one sentence.
         """
+        if MISSING:
+            raise AnsibleLookupError(
+                f"relocate.mtd.next_hop: the controller's Python needs numpy and jmespath ({MISSING})"
+            )
         self.set_options(var_options=variables, direct=kwargs)
         try:
             settings = Settings.from_mapping(self.get_option("settings"))

@@ -215,7 +215,7 @@ class Term:
         known = np.stack([column.known for column in columns], axis=1)
         #: shape (n, features) as numbers, or None where every fact of every host is known
         self._known: NDArray[np.float32] | None = None if known.all() else known.astype(np.float32)
-        self._one_hot = self._make_one_hot() if self._known is None else None
+        self._one_hot = self._make_one_hot()
 
     def _make_one_hot(self) -> tuple[set[str], NDArray[np.float32]]:
         """Return which nominal features are counted by a matrix product, and its matrix of shape (n, values)."""
@@ -244,7 +244,8 @@ class Term:
 
     def block(self, rows: slice, columns: slice) -> NDArray[np.float32]:
         """Return the distances between two ranges of profiles; wrong where a profile meets itself (it is 0 there)."""
-        if self._known is None and self._one_hot is not None:
+        known = self._known
+        if known is None:
             names, matrix = self._one_hot
             total = np.float32(len(names)) - matrix[rows] @ matrix[columns].T
             for column in self.columns:
@@ -252,15 +253,14 @@ class Term:
                     total += column.block(rows, columns)
             total /= np.float32(len(self.columns))
             return total
-        assert self._known is not None
         total = np.zeros((rows.stop - rows.start, columns.stop - columns.start), dtype=np.float32)
         for column in self.columns:
             distance = column.block(rows, columns)
             distance *= column.known[rows, None]
             distance *= column.known[None, columns]
             total += distance
-        known = self._known[rows] @ self._known[columns].T
-        return np.divide(total, known, out=np.zeros_like(total), where=known > 0)
+        both = known[rows] @ known[columns].T
+        return np.divide(total, both, out=np.zeros_like(total), where=both > 0)
 
     def text(self, index: int) -> str:
         """Return one profile's facts as canonical text (for a stable name)."""

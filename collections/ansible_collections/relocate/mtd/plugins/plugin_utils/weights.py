@@ -95,7 +95,7 @@ class Weights:
             np.concatenate(differences) * weight[:, None], np.concatenate(targets) * weight
         )
         total = float(solution.sum())
-        if not total > 0:
+        if total <= 0:
             raise WeightError(
                 "weights cannot be fitted: the vulnerability reports do not differ with C, N or S; "
                 "give them or use equal"
