@@ -1,0 +1,136 @@
+# Copyright: (c) 2026, The RELOCATE authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Real packets between two namespaces, held and let go in order."""
+
+from __future__ import annotations
+
+import errno
+import socket
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+from relocate_proxy import kernel
+from relocate_proxy.held_queue import HeldQueue
+
+from .conftest import Network
+
+pytestmark = pytest.mark.kernel
+HERE, PORT, QUEUE = "10.99.0.1", 9999, 5200
+
+
+class Wire:
+    """A sender, a wire, and a receiver whose packets pass a queue."""
+
+    def __init__(self, sender: Network, receiver: Network) -> None:
+        self.receiver = receiver
+        sender.run("ip", "link", "add", "wire", "type", "veth", "peer", "name", "wire", "netns", str(receiver.pid))
+        for place, address in ((receiver, HERE), (sender, "10.99.0.2")):
+            place.run("ip", "address", "add", f"{address}/24", "dev", "wire")
+            place.run("ip", "link", "set", "wire", "up")
+        rule = f"-t raw -A PREROUTING -p udp --dport {PORT} -j NFQUEUE --queue-num {QUEUE} --queue-bypass"
+        receiver.run("iptables", *rule.split())
+        datagrams = (socket.AF_INET, socket.SOCK_DGRAM)
+        self.out = kernel.in_network(sender.path, lambda: socket.socket(*datagrams))
+        self.out.connect((HERE, PORT))
+        self.back = kernel.in_network(receiver.path, lambda: socket.socket(*datagrams))
+        self.back.bind((HERE, PORT))
+
+    def queue(self) -> HeldQueue:
+        """Return the reader of the receiver's queue."""
+        return kernel.in_network(self.receiver.path, lambda: HeldQueue(QUEUE))
+
+    def send(self, *numbers: int) -> None:
+        """Send one datagram for each number."""
+        for number in numbers:
+            self.out.send(b"%d" % number)
+
+    def arrived(self, count: int, seconds: float = 5.0) -> list[int]:
+        """Return up to ``count`` numbers that arrive in time."""
+        self.back.settimeout(seconds)
+        found: list[int] = []
+        try:
+            while len(found) < count:
+                found.append(int(self.back.recv(100)))
+        except TimeoutError:
+            pass
+        return found
+
+
+@pytest.fixture
+def wire(network: Callable[[], Network]) -> Iterator[Wire]:
+    """Return a wire over which packets pass."""
+    made = Wire(network(), network())
+    made.send(0)
+    assert made.arrived(1) == [0], "a queue nobody reads must let pass"
+    yield made
+    made.out.close()
+    made.back.close()
+
+
+def test_packets_wait_and_are_released_in_order(wire: Wire) -> None:
+    """None before, all after, in the order they came; what comes then passes at once."""
+    queue = wire.queue()
+    wire.send(1)
+    assert wire.arrived(1) == [1], "nothing is held yet"
+    queue.hold()
+    wire.send(*range(100, 300))
+    assert wire.arrived(1, 0.15) == []
+    assert queue.release() == 200
+    assert wire.arrived(200) == list(range(100, 300))
+    wire.send(2)
+    assert wire.arrived(1) == [2]
+    assert queue.release() == 0
+    queue.close()
+
+
+def test_packets_that_come_during_the_release_do_not_overtake(wire: Wire) -> None:
+    """The sender never pauses."""
+    queue = wire.queue()
+    for start in (0, 1000, 2000):
+        queue.hold()
+        wire.send(*range(start, start + 50))
+        released = queue.release()
+        wire.send(*range(start + 50, start + 100))
+        assert released <= 50
+        assert wire.arrived(100) == list(range(start, start + 100))
+    queue.close()
+
+
+def test_holding_twice_holds_once(wire: Wire) -> None:
+    """The barrier has raised it already."""
+    queue = wire.queue()
+    queue.hold()
+    wire.send(1)
+    time.sleep(0.05)
+    queue.hold()
+    wire.send(2)
+    time.sleep(0.05)
+    assert queue.release() == 2 and wire.arrived(2) == [1, 2]
+    queue.close()
+
+
+def test_a_queue_whose_reader_is_gone_lets_pass(wire: Wire) -> None:
+    """The edge's proxy was killed: what it held is lost to TCP's repair, what comes passes."""
+    queue = wire.queue()
+    queue.hold()
+    queue.close()
+    deadline = time.monotonic() + 5
+    while time.monotonic() < deadline:
+        wire.send(7)
+        if wire.arrived(1, 0.05):
+            return
+    pytest.fail("packets of an unbound queue do not pass")
+
+
+def test_each_relocation_has_a_queue_of_its_own(network: Callable[[], Network]) -> None:
+    """The first that is free; when all are taken the move is refused."""
+    place = network().path
+    first = kernel.in_network(place, lambda: HeldQueue.first_free(range(5200, 5202)))
+    second = kernel.in_network(place, lambda: HeldQueue.first_free(range(5200, 5202)))
+    assert (first.number, second.number) == (5200, 5201)
+    with pytest.raises(OSError, match="all 2 packet queues of the edge are in use by other relocations") as full:
+        kernel.in_network(place, lambda: HeldQueue.first_free(range(5200, 5202)))
+    assert full.value.errno == errno.EBUSY
+    first.close()
+    second.close()
