@@ -118,8 +118,9 @@ commands:
   type: list
   elements: str
 timings_ns:
-  description: Nanoseconds until everything had stopped (C(freeze)), that CRIU ran (C(dump)), and from freeze to thaw
-  (C(frozen)). returned: always
+  description:
+    - Nanoseconds until everything had stopped (C(freeze)), that CRIU ran (C(dump)), and from freeze to thaw (C(frozen)).
+  returned: always
   type: dict
 """
 

@@ -30,8 +30,9 @@ options:
       - Required unless O(state=absent).
     type: str
   command:
-    description: The command, as a list or as one string that is split as a shell would. If not given, it is the
-    image's. type: raw
+    description:
+      - The command, as a list or as one string that is split as a shell would. If not given, it is the image's.
+    type: raw
   environment:
     description: Environment variables.
     type: dict
@@ -48,8 +49,9 @@ options:
     type: bool
     default: false
   post_copy:
-    description: Whether its memory may follow after the move (V(false) sets the label C(relocate.mtd/post-copy) to
-    V(never)). type: bool
+    description:
+      - Whether its memory may follow after the move. V(false) sets the label C(relocate.mtd/post-copy) to V(never).
+    type: bool
     default: true
   published:
     description: Ports of the container that the host offers.

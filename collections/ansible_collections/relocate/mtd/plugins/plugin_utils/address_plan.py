@@ -6,7 +6,12 @@
 
 from __future__ import annotations
 
-import netaddr
+try:
+    import netaddr
+except ImportError as error:
+    NETADDR_PROBLEM: ImportError | None = error
+else:
+    NETADDR_PROBLEM = None
 
 
 class AddressPlanError(ValueError):
@@ -19,8 +24,11 @@ def docker0_subnet(supernet: str, prefix: int, index: int) -> netaddr.IPNetwork:
     :param supernet: what the fleet's containers share, in CIDR notation.
     :param prefix: length of one host's prefix, in bits.
     :param index: the host's number, from 0.
-    :raises AddressPlanError: the supernet is no IPv4 network, the prefix does not fit in it, or it has no such subnet.
+    :raises AddressPlanError: the supernet is no IPv4 network, the prefix does not fit in it, or it has no such subnet;
+        or the controller lacks netaddr.
     """
+    if NETADDR_PROBLEM:
+        raise AddressPlanError("the controller lacks the Python package netaddr; install it there") from NETADDR_PROBLEM
     try:
         network = netaddr.IPNetwork(supernet)
     except (netaddr.AddrFormatError, ValueError) as error:

@@ -6,10 +6,9 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from typing import Any
-
-import netaddr
 
 _FORM = re.compile(r"(?P<address>[^:/]+):(?P<virtual>\d+):(?:(?P<host>\d+):)?(?P<container>\d+)(?:/(?P<protocol>\w+))?")
 FORM_TEXT = "ADDRESS:PORT:[HOST_PORT:]CONTAINER_PORT[/tcp|udp]"
@@ -40,8 +39,10 @@ def parse(text: str) -> list[dict[str, Any]]:
             "container_port": int(match["container"]),
             "protocol": match["protocol"] or "tcp",
         }
-        if not netaddr.valid_ipv4(place["virtual_address"], flags=netaddr.INET_PTON):
-            raise PublicationError(f"{place['virtual_address']!r} in {part!r} is not an IPv4 address")
+        try:
+            ipaddress.IPv4Address(place["virtual_address"])
+        except ValueError:
+            raise PublicationError(f"{place['virtual_address']!r} in {part!r} is not an IPv4 address") from None
         for name in ("virtual_port", "host_port", "container_port"):
             if not 1 <= place[name] <= 65535:
                 raise PublicationError(f"port {place[name]} in {part!r} is outside 1..65535")
