@@ -14,7 +14,7 @@ import numpy.typing as npt
 from ansible_collections.relocate.mtd.plugins.plugin_utils.heterogeneity import beta_for_floor, paper_row, softmax_row
 
 Floats = npt.NDArray[np.floating[Any]]
-Hosts = npt.NDArray[np.int32]
+Hosts = npt.NDArray[np.integer[Any]]
 
 
 class Placement(abc.ABC):
@@ -46,7 +46,7 @@ class UniformAll(Placement):
         self._hosts = hosts
 
     def next(self, rng: np.random.Generator, host: Hosts) -> Hosts:
-        return rng.integers(0, self._hosts, host.size, dtype=np.int32)
+        return rng.integers(0, self._hosts, host.size, dtype=host.dtype)
 
 
 class UniformOthers(Placement):
@@ -58,7 +58,7 @@ class UniformOthers(Placement):
         self._hosts = hosts
 
     def next(self, rng: np.random.Generator, host: Hosts) -> Hosts:
-        drawn = rng.integers(0, self._hosts - 1, host.size, dtype=np.int32)
+        drawn = rng.integers(0, self._hosts - 1, host.size, dtype=host.dtype)
         drawn += drawn >= host
         return drawn
 
@@ -69,7 +69,7 @@ class Chain(Placement):
     def __init__(self, transition: Floats) -> None:
         size = transition.shape[0]
         self._hosts = size
-        keep, other = np.empty((size, size)), np.empty((size, size), dtype=np.int32)
+        keep, other = np.empty((size, size)), np.empty((size, size), dtype=np.uint16)
         for row in range(size):
             keep[row], other[row] = alias_table(transition[row])
         self._keep, self._other = keep.ravel(), other.ravel()
@@ -77,9 +77,9 @@ class Chain(Placement):
     def next(self, rng: np.random.Generator, host: Hosts) -> Hosts:
         position = rng.random(host.size)
         position *= self._hosts
-        column = position.astype(np.int32)
+        column = position.astype(host.dtype)
         position -= column  # what is left of the same uniform decides between the column and its alias
-        cell = host * np.int32(self._hosts)
+        cell = host * np.int32(self._hosts)  # 32 bits: MATRIX_LIMIT squared fits
         cell += column
         return np.where(position < self._keep.take(cell), column, self._other.take(cell))
 
@@ -88,7 +88,7 @@ def alias_table(row: Floats) -> tuple[Floats, Hosts]:
     """Return (keep, other), shape (n,) each: draw a column uniformly, keep it with ``keep``, else take ``other``."""
     size = row.size
     keep = row * (size / row.sum())
-    other = np.arange(size, dtype=np.int32)
+    other = np.arange(size, dtype=np.uint16)
     small = [i for i in range(size) if keep[i] < 1]
     large = [i for i in range(size) if keep[i] >= 1]
     while small and large:

@@ -85,5 +85,5 @@ def long_run(system: System) -> LongRun:
     while determinant(far) > 0:
         near, far = far, far * 1.5
     root = bisect(determinant, far, near, 1e-13)
-    slope = (determinant(root * (1 - 1e-4)) - determinant(root * (1 + 1e-4))) / (-2e-4 * root)
+    slope = (determinant(root * 0.997) - determinant(root * 1.003)) / (-6e-3 * root)
     return LongRun(-root, transforms.parts(root)[1] / slope)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from relocate.model.engine import Chunk, Outcome, Scenario
+from relocate.model.engine import Chunk, Outcome, Scenario, stream
 from relocate.model.exact import Exact, exact_values
 from relocate.model.numerics import Z95, wilson
 from relocate.model.spec import Simulation
@@ -50,7 +50,8 @@ class Tally:
         self.hits += np.searchsorted(when, self.horizons, side="right")
         self.hops += outcome.hops
         self.frozen += outcome.frozen
-        _accumulate(self.beside, outcome.beside)
+        if self.counted:
+            _accumulate(self.beside, outcome.beside)
         if to_compromise and outcome.complete:
             self.waiters += when.size
             _accumulate(self.waited, when)
@@ -58,7 +59,7 @@ class Tally:
 
 def _accumulate(sums: list[float], values: Floats) -> None:
     sums[0] += float(values.sum())
-    sums[1] += float(values @ values)
+    sums[1] += float(np.square(values).sum())  # a dot product would wake BLAS threads for so little
 
 
 @dataclass(frozen=True)
@@ -149,7 +150,7 @@ def simulate(
     interrupted = False
     try:
         if to_compromise:
-            _single_stays(scenario, spec.trials, np.random.default_rng(entropy.spawn(1)[0]), tally)
+            _single_stays(scenario, spec.trials, stream(entropy.spawn(1)[0]), tally)
         for outcome, late in _chunks(scenario, spec.trials, entropy, exact if to_compromise else None):
             tally.add(outcome, late)
             if progress is not None:
@@ -176,7 +177,7 @@ def _chunks(
     late = exact is not None and not exact.never and exact.stays_to_compromise * min(size, trials) < LATE_STAYS
     while left:
         now = min(size, left)
-        rng = np.random.default_rng(entropy.spawn(1)[0])
+        rng = stream(entropy.spawn(1)[0])
         chunk = Chunk(scenario, now, rng)
         outcome = chunk.run(to_compromise=late, stay_limit=LATE_STAYS, co_residence=exact is not None)
         spent += outcome.stays
@@ -187,14 +188,17 @@ def _chunks(
 
 
 def _single_stays(scenario: Scenario, trials: int, rng: np.random.Generator, tally: Tally) -> None:
-    """Estimate P(an attack succeeds in one stay beside its target): one exposure and one attack time per trial."""
+    """Estimate P(an attack succeeds in one stay): one exposure and one attack time per trial, beside the target.
+
+    A chasing attacker starts as in the file: beside the target, or having to find it first.
+    """
     alone = Scenario(
         hosts=1,
         attackers=1,
         clock=scenario.clock,
         attack=scenario.attack,
         placement=scenario.placement,
-        start_attacked=True,
+        start_attacked=scenario.progress != "chase" or scenario.start_attacked,
         progress="chase" if scenario.progress == "chase" else "reset",
         chase_rate=scenario.chase_rate,
         latency=scenario.latency,

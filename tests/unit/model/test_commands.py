@@ -1,0 +1,150 @@
+"""The two commands as a user calls them: files, refusals by line and key, one JSON document and nothing else."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from relocate.commands import plan as plan_command
+from relocate.commands import simulate as simulate_command
+from relocate.errors import Refusal
+
+GOOD = """hosts: 30
+attackers: 10
+attack: {family: fixed, mean: 4.0}
+clock: {kind: poisson, rate: 0.5}
+destination: {policy: uniform}
+start: attacked
+horizon: [2, 5, 24]
+trials: 20000
+seed: 7
+"""
+PLAN = """fleet: {hosts: 30, attackers: 3}
+attack: {family: fixed, mean: 10 min}
+measured: {downtime: 2.5 s}
+goal: {horizon: 30 d, survival: 0.99}
+trials: 100
+"""
+
+
+@pytest.fixture(scope="module")
+def app() -> typer.Typer:
+    application = typer.Typer()
+    simulate_command.register(application)
+    plan_command.register(application)
+    return application
+
+
+def call(app: typer.Typer, *arguments: str) -> str:
+    """Run a command and return its standard output; re-raise what it refused."""
+    result = CliRunner().invoke(app, arguments)
+    if isinstance(result.exception, Refusal):
+        raise result.exception
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def refused(app: typer.Typer, tmp_path: Path, text: str) -> str:
+    path = tmp_path / "bad.yml"
+    path.write_text(text)
+    with pytest.raises(Refusal) as refusal:
+        call(app, "simulate", str(path))
+    assert refusal.value.status == 1
+    return str(refusal.value)
+
+
+def test_simulate_prints_one_document(app: typer.Typer, tmp_path: Path) -> None:
+    (tmp_path / "good.yml").write_text(GOOD)
+    document = json.loads(
+        call(app, "simulate", str(tmp_path / "good.yml"), "--json", "--plot", str(tmp_path / "s.png"))
+    )
+    assert set(document) >= {
+        "inputs", "per_stay_success", "mttc", "survival", "hops_per_time", "availability", "co_residence", "seconds",
+        "trials_per_second",
+    }  # fmt: skip
+    assert document["per_stay_success"]["exact"] == pytest.approx(0.135335, abs=5e-7)
+    assert [point["at"] for point in document["survival"]] == [2, 5, 24]
+    assert (tmp_path / "s.png").stat().st_size > 5000
+
+
+def test_simulate_prints_a_table(app: typer.Typer, tmp_path: Path) -> None:
+    (tmp_path / "good.yml").write_text(GOOD)
+    shown = call(app, "simulate", str(tmp_path / "good.yml"))
+    assert "mean time to compromise" in shown
+    assert "exact" in shown
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("seed: 7", "seed: 7\nhorizons: [1]", "bad.yml:10: horizons is not a key"),
+        ("rate: 0.5", "rate: 0.5, celling: 1", "bad.yml:4: clock.celling is unknown"),
+        ("attackers: 10", "attackers: 31", "attackers is 31: it must lie between 0 and hosts, 30"),
+        ("attackers: 10", "attackers: [1, 30]", "attackers lists [1, 30]: different numbers from 0 to 29"),
+        ("kind: poisson, rate: 0.5", "kind: capped-poisson, rate: 1, ceiling: 0", "bad.yml:4: clock.ceiling is 0"),
+        (
+            "kind: poisson, rate: 0.5",
+            "kind: pmf-sample, lambda: 4, threshold: 0.2",
+            "clock.threshold is 0.2: it never fires. With lambda = 4 it must lie in [0, 0.1954)",
+        ),
+        ("kind: poisson, rate: 0.5", "kind: pmf-count, lambda: 1, threshold: 0.1, rate: 1", "every stay is 0"),
+        ("horizon: [2, 5, 24]", "horizon: 0", "bad.yml:7: horizon is 0"),
+        ("horizon: [2, 5, 24]", "horizon: []", "bad.yml:7: horizon is []"),
+        ("mean: 4.0", "mean: -4", "bad.yml:3: attack.mean is -4: it must be greater than 0"),
+        ("mean: 4.0", "mean: .nan", "bad.yml:3: attack.mean is nan"),
+        (", mean: 4.0", "", "attack.mean is missing: the fixed family needs it"),
+        ("start: attacked", "latency: -1", "latency is -1: it must be greater than or equal to 0"),
+        ("start: attacked", "failure: 1.5", "failure is 1.5: it must be less than or equal to 1"),
+        ("start: attacked", "start: sideways", "start is 'sideways'"),
+        ("policy: uniform", "policy: softmax, beta: 1", "destination.delta is missing: the softmax policy needs"),
+        ("policy: uniform", "policy: softmax, classes: {count: 3}", "needs either beta or min_entropy_bits"),
+        ("policy: uniform", "policy: paper, delta: none.csv", "none.csv cannot be read"),
+        ("start: attacked", "progress: {model: chase}", "progress.chase_rate is missing"),
+        ("start: attacked", "progress: {model: retain}", "progress.model retain keeps progress by likeness"),
+        ("hosts: 30", "hosts: [", "not YAML"),
+    ],
+)
+def test_mistakes_are_named(app: typer.Typer, tmp_path: Path, old: str, new: str, message: str) -> None:
+    assert message in refused(app, tmp_path, GOOD.replace(old, new, 1))
+
+
+def test_a_matrix_of_the_wrong_size_is_named(app: typer.Typer, tmp_path: Path) -> None:
+    (tmp_path / "delta.csv").write_text("host,a,b\na,0,1\nb,1,0\n")
+    text = GOOD.replace("policy: uniform", "policy: softmax, beta: 1, delta: delta.csv")
+    assert "has 2 rows of [2] numbers; hosts is 30" in refused(app, tmp_path, text)
+    small = text.replace("hosts: 30", "hosts: 2").replace("attackers: 10", "attackers: 1")
+    (tmp_path / "good.yml").write_text(small)
+    assert json.loads(call(app, "simulate", str(tmp_path / "good.yml"), "--json"))["trials"] == 20000
+
+
+def test_a_floor_that_cannot_be_had_is_named(app: typer.Typer, tmp_path: Path) -> None:
+    text = GOOD.replace("policy: uniform", "policy: softmax, min_entropy_bits: 6, classes: {count: 3}")
+    assert "min-entropy floor of 6 bits" in refused(app, tmp_path, text)
+
+
+def test_no_such_file_is_wrong_usage(app: typer.Typer, tmp_path: Path) -> None:
+    with pytest.raises(Refusal, match="does not exist") as refusal:
+        call(app, "simulate", str(tmp_path / "none.yml"))
+    assert refusal.value.status == 2
+
+
+def test_fig4_and_fig5_print_one_document(app: typer.Typer) -> None:
+    four = json.loads(call(app, "simulate", "fig4", "--json", "--trials", "20000"))
+    assert four["resisted"]["estimate"] == pytest.approx(0.87, abs=0.01)
+    assert len(four["caveats"]) >= 3
+    five = json.loads(call(app, "simulate", "fig5", "--json", "--trials", "2000"))
+    assert {case["condition"] for case in five["conditions"]} == {"static", "low", "uniform", "high"}
+
+
+def test_plan_prints_one_document_or_the_schedulers_yaml(app: typer.Typer, tmp_path: Path) -> None:
+    (tmp_path / "plan.yml").write_text(PLAN)
+    document = json.loads(call(app, "plan", str(tmp_path / "plan.yml"), "--json"))
+    assert document["recommended"] == "truncated-poisson"
+    assert document["scheduler"]["clock"]["ceiling"] == 570
+    shown = call(app, "plan", str(tmp_path / "plan.yml"))
+    assert "kind: truncated-poisson" in shown
+    assert "→ truncated-poisson" in shown
