@@ -172,16 +172,22 @@ class Writer:
             raise LayerProblem(f"the source named a path behind a symbolic link: {path!r}")
         return full
 
+    def _keep_time_of_parent(self, full: str) -> None:
+        """What changes in a directory changes its time, which is the container's: :meth:`settle` gives it back."""
+        parent = os.path.dirname(full)
+        if parent not in self._directory_times:
+            self._directory_times[parent] = os.stat(parent).st_mtime_ns
+
     def remove(self, path: str) -> None:
         """Remove an entry, whatever it is; nothing there is fine."""
         full = self._place(path)
+        if not os.path.lexists(full):
+            return
+        self._keep_time_of_parent(full)
         if os.path.isdir(full) and not os.path.islink(full):
             shutil.rmtree(full)
         else:
-            try:
-                os.unlink(full)
-            except FileNotFoundError:
-                pass
+            os.unlink(full)
 
     def make(self, entry: dict) -> str | None:
         """Make one entry; for a regular file with contents return the path to fill (see :meth:`finish`)."""
@@ -190,6 +196,7 @@ class Writer:
             self.remove(path)
             return None
         full, mode = self._place(path), entry["mode"]
+        self._keep_time_of_parent(full)
         is_directory = os.path.isdir(full) and not os.path.islink(full)
         if stat.S_ISDIR(mode):
             if entry.get("opaque") or not is_directory:
