@@ -1,0 +1,100 @@
+# Copyright: (c) 2026, The RELOCATE authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The freezer of a real cgroup, of either version."""
+
+from __future__ import annotations
+
+import os
+import select
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from relocate_proxy import freezer
+
+pytestmark = pytest.mark.kernel
+
+
+class Talker:
+    """A process in a cgroup of its own that says something every 5 ms."""
+
+    def __init__(self) -> None:
+        parent = freezer.freezer_of(os.getpid())
+        self.at = freezer.Freezer(f"{parent.directory}/relocate-test-{os.getpid()}", parent.version)
+        Path(self.at.directory).mkdir()
+        command = f"echo $$ > {self.at.directory}/cgroup.procs && while :; do echo x; sleep 0.005; done"
+        self.process = subprocess.Popen(["sh", "-c", command], stdout=subprocess.PIPE)
+
+    def talks(self, seconds: float = 5.0) -> bool:
+        """Whether it says something new in time."""
+        assert self.process.stdout is not None
+        fd = self.process.stdout.fileno()
+        while select.select([fd], [], [], 0)[0]:
+            os.read(fd, 65536)
+        return bool(select.select([fd], [], [], seconds)[0])
+
+    def close(self) -> None:
+        """Kill it and remove the cgroup."""
+        freezer.thaw(self.at)
+        self.process.kill()
+        self.process.communicate()
+        deadline = time.monotonic() + 5
+        while freezer.members(self.at) and time.monotonic() < deadline:  # a sleep of its own
+            time.sleep(0.01)
+        Path(self.at.directory).rmdir()
+
+
+@pytest.fixture
+def talker() -> Iterator[Talker]:
+    """Return one that talks."""
+    made = Talker()
+    try:
+        assert made.talks()
+        yield made
+    finally:
+        made.close()
+
+
+def test_frozen_is_silent_and_thawed_is_not(talker: Talker) -> None:
+    """All tasks have stopped when the call returns; both directions may be repeated."""
+    assert talker.process.pid in freezer.members(talker.at)
+    assert freezer.freezer_of(talker.process.pid) == talker.at
+    for _ in range(2):
+        freezer.freeze(talker.at)
+        assert not talker.talks(0.05)
+    for _ in range(2):
+        freezer.thaw(talker.at)
+        assert talker.talks()
+
+
+def test_freezing_takes_no_tenth_of_a_second(talker: Talker) -> None:
+    """CRIU's own steps are that long: it is why we freeze first."""
+    took = []
+    for _ in range(5):
+        begin = time.monotonic()
+        freezer.freeze(talker.at)
+        took.append(time.monotonic() - begin)
+        freezer.thaw(talker.at)
+    assert min(took) < 0.05, took
+
+
+def test_a_frozen_process_dies_only_when_it_is_thawed(talker: Talker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The order in which the source kills what it has moved away: nothing runs in between."""
+    monkeypatch.setitem(sys.modules, "pycriu", ModuleType("pycriu"))  # comes with CRIU; no image is touched here
+    from relocate_proxy.source import kill_frozen
+
+    freezer.freeze(talker.at)
+    kill_frozen(talker.at, None)
+    assert freezer.members(talker.at) == []
+    assert talker.process.wait(5) == -9
+
+
+def test_a_container_that_is_gone(talker: Talker) -> None:
+    """Has no members, and nothing that could be thawed."""
+    gone = freezer.Freezer(talker.at.directory + "-gone", talker.at.version)
+    assert freezer.members(gone) == []
+    freezer.thaw(gone)

@@ -1,0 +1,163 @@
+# Copyright: (c) 2026, The RELOCATE authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The edge's table in a real nftables: what one relocation puts into it and takes out again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from ansible_collections.relocate.mtd.plugins.module_utils import _edge_table as definition
+from relocate_proxy import gateway, kernel
+from relocate_proxy.conntrack import Endpoint
+from relocate_proxy.flows import EGRESS, INGRESS, Flow
+from relocate_proxy.gateway import Gateway, forget_relocation
+from relocate_proxy.nft import Nft, NftError
+
+from .conftest import Network
+
+pytestmark = pytest.mark.kernel
+OLD, NEW, VIRTUAL = "10.77.0.11", "10.77.0.12", "10.88.0.100"
+SERVICES = [
+    {"protocol": "tcp", "virtual_address": VIRTUAL, "virtual_port": 7000, "host_port": 7001, "container_port": 7000},
+    {"protocol": "udp", "virtual_address": VIRTUAL, "virtual_port": 53, "host_port": 5353, "container_port": 53},
+]
+OUT = Flow(
+    EGRESS, "tcp", Endpoint("172.20.1.2", 51000), Endpoint("10.88.0.2", 80), Endpoint(OLD, 45000), Endpoint(VIRTUAL, 45001)
+)
+IN = Flow(
+    INGRESS, "tcp", Endpoint("172.20.1.2", 7000), Endpoint("10.88.0.2", 4), Endpoint(OLD, 7001), Endpoint(VIRTUAL, 7000)
+)
+MARK = definition.queue_mark(5200)
+
+
+class Place:
+    """A namespace with the edge's table: two services of ours, one of somebody else."""
+
+    def __init__(self, network: Network) -> None:
+        self.path = network.path
+        owned = [
+            definition.Service("counter", s["protocol"], VIRTUAL, s["virtual_port"], OLD, s["host_port"]) for s in SERVICES
+        ]
+        self.other = definition.Service("web", "tcp", VIRTUAL, 80, OLD, 8080)
+        settings = definition.Gateway("eth1", "10.77.0.0/24", VIRTUAL)
+        self.inside(lambda: Nft().run(definition.table_text(settings, False, [*owned, self.other])))
+        self.gateway = self.make()
+
+    def inside(self, work: Callable[[], object]) -> None:
+        """Do something in the namespace."""
+        kernel.in_network(self.path, work)
+
+    def make(self) -> Gateway:
+        """Return a relocation's gateway."""
+        return kernel.in_network(self.path, lambda: Gateway("counter", SERVICES, OLD, NEW))
+
+    def document(self) -> dict:
+        """Return the table."""
+        return {"nftables": kernel.in_network(self.path, lambda: Nft().query("list table ip relocate"))}
+
+    def marks(self, name: str) -> dict[tuple, int]:
+        """Return a map's elements."""
+        return {tuple(key["concat"]): value for key, value in definition.elements(self.document(), name)}
+
+    def shut(self) -> set[tuple]:
+        """Return what is shut out."""
+        return {tuple(key["concat"]) for key in definition.elements(self.document(), "shut")}
+
+    def empty(self) -> bool:
+        """Whether nothing of a relocation is left."""
+        return not any(definition.elements(self.document(), name) for name in definition.VOLATILE)
+
+
+@pytest.fixture
+def place(network: Callable[[], Network]) -> Place:
+    """Return an edge."""
+    return Place(network())
+
+
+def test_the_course_of_a_move(place: Place) -> None:
+    """Barrier for new TCP connections, then everything to the services and the answers to its own; then nothing."""
+    place.gateway.raise_barrier()
+    assert place.marks("barrier") == {("tcp", VIRTUAL, 7000): MARK} and place.marks("held") == {}
+    place.gateway.hold([OUT, IN])
+    assert place.marks("held") == {
+        ("tcp", VIRTUAL, 7000): MARK, ("udp", VIRTUAL, 53): MARK, ("tcp", VIRTUAL, 45001): MARK,
+    }  # fmt: skip
+    assert place.shut() == set()
+    place.gateway.shut([OUT, IN])
+    place.gateway.shut([OUT])
+    assert place.shut() == {("tcp", OLD, 7001), ("udp", OLD, 5353), ("tcp", OLD, 45000)}
+    place.gateway.route(NEW)
+    assert place.gateway.release() == 0
+    assert place.marks("held") == place.marks("barrier") == {} and place.shut()
+    place.gateway.reopen()
+    assert place.empty()
+    place.gateway.close()
+
+
+def test_the_flip_keeps_the_owner_and_leaves_others_alone(place: Place) -> None:
+    """There and back; once more is no error."""
+    for host in (NEW, NEW, OLD, NEW):
+        place.gateway.route(host)
+        services = {service.virtual: service for service in definition.services(place.document())}
+        assert services[place.other.virtual] == place.other
+        ours = [service for service in services.values() if service.name == "counter"]
+        assert {(each.host_address, each.host_port) for each in ours} == {(host, 7001), (host, 5353)}
+
+
+def test_undoing_what_was_never_done_is_no_error(place: Place) -> None:
+    """A rollback does not ask how far the move had come."""
+    for _ in range(2):
+        place.gateway.reopen()
+        assert place.gateway.release() == 0
+    assert place.empty()
+
+
+def test_a_dead_relocations_traces_are_removed_one_by_one(place: Place) -> None:
+    """All of them, some of them, none: whatever the dead one had come to. A living one's are left alone."""
+    place.gateway.raise_barrier()
+    place.gateway.hold([OUT])
+    place.gateway.shut([OUT])
+    place.gateway.close()
+    place.inside(lambda: Nft().run(f"add element ip relocate held {{ tcp . {VIRTUAL} . 80 : 0x52451451 }}"))
+    for _ in range(2):
+        place.inside(lambda: forget_relocation(SERVICES, OLD, [OUT]))
+        assert place.marks("held") == {("tcp", VIRTUAL, 80): 0x52451451}
+        assert place.marks("barrier") == {} and place.shut() == set()
+
+
+def test_two_relocations_have_two_marks(place: Place) -> None:
+    """Their packets go to two queues."""
+    other = place.make()
+    place.gateway.hold([])
+    assert set(place.marks("held").values()) == {MARK}
+    assert other.queue.number == 5201 and other._mark == hex(MARK + 1)
+    other.close()
+
+
+def test_what_is_kept_for_the_next_boot(place: Place, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The services as they are now, loadable, and nothing of the relocation."""
+    monkeypatch.setattr(gateway, "PERSISTED", str(tmp_path / "edge" / "table.nft"))
+    place.gateway.hold([OUT])
+    place.gateway.shut([OUT])
+    place.gateway.route(NEW)
+    before = definition.services(place.document())
+    place.gateway.persist()
+    assert [path.name for path in (tmp_path / "edge").iterdir()] == ["table.nft"]
+    text = (tmp_path / "edge" / "table.nft").read_text()
+    place.inside(lambda: Nft().run("delete table ip relocate"))
+    place.inside(lambda: Nft().run(text))
+    assert place.empty() and definition.services(place.document()) == before
+    assert {service.host_address for service in before if service.name == "counter"} == {NEW}
+
+
+def test_a_refused_transaction_changes_nothing_and_says_why(place: Place) -> None:
+    """One bad line, and the good one before it is not applied either."""
+    with pytest.raises(NftError, match="No such file or directory"):
+        place.inside(
+            lambda: Nft().run(
+                f"add element ip relocate shut {{ tcp . {OLD} . 1 }}\ndelete element ip relocate held {{ tcp . {OLD} . 2 }}\n"
+            )
+        )
+    assert place.empty()

@@ -1,0 +1,70 @@
+# Copyright: (c) 2026, The RELOCATE authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""System calls of our own: interfaces down, and a process under a chosen pid."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+
+import pytest
+from relocate_proxy import kernel
+
+from .conftest import ROOT, Network
+
+pytestmark = pytest.mark.kernel
+
+
+def test_no_packet_leaves_a_network_whose_links_are_down(network: Callable[[], Network]) -> None:
+    """Loopback stays; other namespaces, ours among them, are not touched."""
+    one, other = network(), network()
+    for place in (one, other):
+        place.run("ip", "link", "add", "left", "type", "veth", "peer", "name", "right")
+        for name in ("left", "right"):
+            place.run("ip", "link", "set", name, "up")
+    kernel.in_network(one.path, kernel.links_down)
+    up = one.run("ip", "-o", "link", "show", "up")
+    assert "lo:" in up and "left" not in up and "right" not in up
+    assert "left" in other.run("ip", "-o", "link", "show", "up")
+
+
+def test_work_elsewhere_leaves_this_thread_where_it_is(network: Callable[[], Network]) -> None:
+    """What it returns and what it raises come back."""
+    place = network()
+    here = os.stat("/proc/self/ns/net").st_ino
+    inode = os.stat(place.path).st_ino
+    assert kernel.in_network(place.path, lambda: os.stat("/proc/thread-self/ns/net").st_ino) == inode != here
+    assert os.stat("/proc/self/ns/net").st_ino == here
+    with pytest.raises(ZeroDivisionError):
+        kernel.in_network(place.path, lambda: 1 // 0)
+    with pytest.raises(FileNotFoundError):
+        kernel.in_network("/proc/0/ns/net", int)
+
+
+STAND_IN = """
+import os, sys, time
+sys.path[:0] = sys.argv[1:]
+from relocate_proxy import kernel
+wanted = os.fork()
+if wanted == 0:
+    os._exit(0)
+os.waitpid(wanted, 0)
+keeper = os.fork()
+if keeper == 0:
+    kernel.stand_in(wanted, 0.05)
+    try:
+        kernel.stand_in(wanted)
+    except FileExistsError:
+        os._exit(7)
+    os._exit(0)
+print(os.WEXITSTATUS(os.waitpid(keeper, 0)[1]), os.WEXITSTATUS(os.waitpid(wanted, 0)[1]))
+"""
+
+
+def test_a_stand_in_is_our_parents_child_under_the_wanted_pid() -> None:
+    """The shim, whose child the keeper is, sees the pid it waits for end; a taken pid is refused."""
+    paths = [str(ROOT / "collections/ansible_collections/relocate/mtd/proxy"), str(ROOT / "collections")]
+    done = subprocess.run([sys.executable, "-c", STAND_IN, *paths], capture_output=True, text=True, check=False, timeout=20)
+    assert (done.stdout, done.stderr) == ("7 1\n", "")
