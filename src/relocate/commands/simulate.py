@@ -39,12 +39,10 @@ def simulate(
 ) -> None:
     """Run one simulation; see HELP."""
     if target in ("fig4", "fig5"):
-        from relocate.model import cli_figures
+        from relocate.model.cli_figures import Options, run
 
-        options = cli_figures.Options(
-            trials or 1_000_000, 7 if seed is None else seed, paper, resisted, hosts, attackers
-        )
-        cli_figures.run(target, options, plot, live, as_json)
+        options = Options(trials or 1_000_000, 7 if seed is None else seed, paper, resisted, hosts, attackers)
+        run(target, options, plot, live, as_json)
     else:
         from relocate.model import cli_simulation
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -42,11 +43,11 @@ def test_fig4_resists_87_percent(mode: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def fig5() -> dict:  # type: ignore[type-arg]
+def fig5() -> dict[str, Any]:
     return figures.fig5(OPTIONS)
 
 
-def test_fig5_survival(fig5: dict) -> None:  # type: ignore[type-arg]
+def test_fig5_survival(fig5: dict[str, Any]) -> None:
     survived = {case["condition"]: case["estimate"] for case in fig5["conditions"]}
     spread = 4 * (0.25 / OPTIONS.trials) ** 0.5
     assert survived["static"] == pytest.approx(2 / 3, abs=spread)
@@ -56,7 +57,7 @@ def test_fig5_survival(fig5: dict) -> None:  # type: ignore[type-arg]
     assert survived["static"] < survived["low"] < survived["uniform"]
 
 
-def test_fig5_fit(fig5: dict) -> None:  # type: ignore[type-arg]
+def test_fig5_fit(fig5: dict[str, Any]) -> None:
     fit = fig5["fit"]
     assert fit["relocated"]["exact"] == pytest.approx(0.9567, abs=5e-5)
     assert fit["gain"] == pytest.approx(0.29, abs=0.003)
