@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import json
 from typing import Annotated, Any
 
@@ -17,6 +18,13 @@ from relocate.fleet_run import relocate
 PHASES = ("freeze", "dump", "rewrite", "transfer", "restore", "commit", "release")
 COLOURS = ("cyan", "blue", "magenta", "yellow", "green", "bright_white", "bright_cyan")
 BAR_WIDTH = 48
+
+
+class Mode(enum.StrEnum):
+    """How the memory is carried."""
+
+    AUTO = "auto"
+    STOP_AND_COPY = "stop-and-copy"
 
 
 def register(app: typer.Typer) -> None:
@@ -71,7 +79,7 @@ def move(
         str | None,
         typer.Option("--to", "-t", metavar="HOST", help="Destination; drawn from the eligible hosts without it."),
     ] = None,
-    mode: Annotated[str, typer.Option(help="auto or stop-and-copy.")] = "auto",
+    mode: Annotated[Mode, typer.Option(help="How the memory is carried.")] = Mode.AUTO,
     reason: Annotated[str, typer.Option(help="Why, for the ledger.")] = "manual",
     inventory: Annotated[
         str | None, typer.Option("--inventory", "-i", help="Inventory; RELOCATE_INVENTORY or the lab's without it.")
@@ -84,7 +92,7 @@ def move(
     result = relocate(
         container,
         destination=to,
-        mode=mode,
+        mode=mode.value,
         reason=reason,
         inventory=inventory,
         check=check,
@@ -92,7 +100,8 @@ def move(
         quiet=json_,
     )
     if json_:
-        typer.echo(json.dumps(result, indent=2))
+        shown = {name: value for name, value in result.items() if not name.startswith("_ansible")}
+        typer.echo(json.dumps(shown, indent=2))
     if result["outcome"] not in ("committed", "planned"):
         if json_:
             raise typer.Exit(1)

@@ -10,6 +10,9 @@ from typing import Any
 from ansible.plugins.action import ActionBase
 from ansible_collections.relocate.mtd.plugins.plugin_utils.remote import Remote, Unreachable
 
+#: States in which a part has heard the verdict, and it was commit.
+COMMITTED = ("committed", "released", "done")
+
 
 class ActionModule(ActionBase):
     """Settles unfinished relocations."""
@@ -25,6 +28,7 @@ class ActionModule(ActionBase):
         hosts = {"type": "list", "elements": "str"}
         _, arguments = self.validate_argument_spec(argument_spec={"docker_hosts": hosts, "edges": hosts})
         docker_hosts = arguments["docker_hosts"] or list(self._vars["groups"].get("docker_hosts", []))
+        self._docker_hosts = docker_hosts
         edges = arguments["edges"] or list(self._vars["groups"].get("edge", []))
         self._remotes: dict[str, Remote] = {}
         self._settled: list[dict[str, Any]] = []
@@ -74,10 +78,18 @@ class ActionModule(ActionBase):
             if answer["outcome"] == "in-progress":
                 self._in_progress.append(relocation)
                 return
-            if answer["outcome"] != "unknown" or verdict is None:
+            if answer["outcome"] != "unknown":
                 verdict = answer["verdict"]
             if answer.get("changed"):
                 self._note(relocation, "edge", parts.get("edge", {}), edge, answer)
+        if verdict is None and not self._task.check_mode:
+            verdict = self._without_edge(relocation, parts)
+            if verdict is None:
+                self._left.append(
+                    f"relocation {relocation}: no edge has its journal, and the source is frozen after its vote: see whether "
+                    "the container runs elsewhere, then thaw or remove it by hand"
+                )
+                return
         for part in ("destination", "source"):
             if part not in parts:
                 continue
@@ -89,6 +101,21 @@ class ActionModule(ActionBase):
                 return
             if answer.get("changed"):
                 self._note(relocation, part, parts[part], parts[part]["host"], answer)
+
+    def _without_edge(self, relocation: str, parts: dict[str, dict[str, Any]]) -> str | None:
+        """Return the verdict when no edge has a journal: what the destination has heard, or may still be safely assumed.
+
+        None when only a person can tell: the source has voted, and the destination may have been told to run.
+        """
+        known = [parts["destination"]["state"]] if "destination" in parts else []
+        for host in [] if known else self._docker_hosts:
+            answer = self._tell(relocation, "destination", host, None)
+            if answer and answer["outcome"] != "unknown":
+                known.append(answer["outcome"])
+        if any(state in COMMITTED for state in known):
+            return "commit"
+        voted = parts.get("source", {}).get("state") == "voted"
+        return "roll-back" if known or not voted else None
 
     def _note(self, relocation: str, part: str, known: dict[str, Any], host: str, answer: dict[str, Any]) -> None:
         facts = {"relocation": relocation, "part": part, "host": host, "container": known.get("container")}

@@ -27,6 +27,8 @@ PORTABLE_LOGS = (
     "gcplogs",
     "etwlogs",
 )
+#: Names under which Docker knows runc, and ours, which is runc too.
+RUNTIMES = ("runc", "io.containerd.runc.v2", "relocate")
 #: Room that the destination needs beyond the container's own memory: its image lies in tmpfs while it is restored.
 MEMORY_FACTOR = 2.2
 MEMORY_RESERVE = 128 << 20
@@ -45,6 +47,8 @@ def container_refusals(inspected: Dict[str, Any]) -> List[str]:
         found.append(f"the container {name} is not running ({state.get('Status')}): start it first")
     elif state.get("Paused"):
         found.append(f"the container {name} is paused: unpause it first")
+    if inspected.get("ExecIDs"):
+        found.append(f"a command started with docker exec runs in the container {name}: end it, it cannot follow")
     if config.get("Tty"):
         found.append(f"the container {name} has a terminal (TTY), which cannot follow it: start it without -t")
     if host.get("Privileged"):
@@ -60,6 +64,9 @@ def container_refusals(inspected: Dict[str, Any]) -> List[str]:
         found.append(f"the container {name} uses devices of this host, which cannot follow it")
     if host.get("Links"):
         found.append(f"the container {name} is linked to others (--link): use a user-defined network instead")
+    runtime = host.get("Runtime") or "runc"
+    if runtime not in RUNTIMES:
+        found.append(f"the container {name} runs under '{runtime}': only containers of runc can be carried")
     driver = (host.get("LogConfig") or {}).get("Type", "json-file")
     if driver not in PORTABLE_LOGS:
         found.append(
@@ -133,6 +140,8 @@ def destination_refusals(
     :param source: the source's ``host`` facts.
     """
     found = host_refusals(name, host)
+    if host.get("cordoned"):
+        found.append(f"{name} is cordoned and takes no containers: remove /var/lib/relocate/cordoned there to lift that")
     for other in containers:
         if other["name"] == container["name"]:
             found.append(

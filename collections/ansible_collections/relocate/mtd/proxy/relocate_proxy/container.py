@@ -21,7 +21,9 @@ from .freezer import freezer_of
 #: Where containerd keeps the bundle of Docker's containers (the same on 26 and 28).
 BUNDLE = "/run/docker/containerd/daemon/io.containerd.runtime.v2.task/moby/{id}"
 SYSTEM_BUNDLE = "/run/containerd/io.containerd.runtime.v2.task/moby/{id}"
-SYN_RECEIVED, LISTEN = 3, 10  # <net/tcp_states.h>
+#: <net/tcp_states.h>
+SYN_RECEIVED, LISTEN = 3, 10
+CONNECTED = (1, 4, 5, 8, 9, 11)  # ESTABLISHED, FIN_WAIT1, FIN_WAIT2, CLOSE_WAIT, LAST_ACK, CLOSING
 
 
 def bundle_of(container_id: str) -> str:
@@ -141,11 +143,11 @@ class Container:
             return [int(line) for line in procs]
 
     def connections(self) -> list[Connection]:
-        """Return the established TCP connections of the container's network namespace, as the kernel lists them now."""
+        """Return the TCP connections of the container's network namespace, half-closed ones included, as they are now."""
         found = []
         for table in ("tcp", "tcp6"):
             for fields in _socket_table(self.pid, table):
-                if int(fields[3], 16) == 1:
+                if int(fields[3], 16) in CONNECTED:
                     found.append(Connection("tcp", _endpoint(fields[1]), _endpoint(fields[2])))
         return found
 

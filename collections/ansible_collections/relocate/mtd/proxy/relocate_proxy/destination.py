@@ -22,6 +22,7 @@ from .source import remove_container, set_restart_policy
 from .states import State
 from .transfer import Receiver
 
+STAGE_SECONDS = 300.0  # a log and a writable layer of any size come over the network
 GATE_SECONDS = 60.0
 RESTORE_SECONDS = 120.0
 STOP_SECONDS = 20.0
@@ -46,17 +47,25 @@ class Destination(Part):
         self.placed: list[Flow] = []
         self._start: threading.Thread | None = None
         self._start_error = ""
+        self.root = ""
+        self._log_stored, self._mounted = threading.Event(), threading.Event()
         self.journal.record(State.STAGING)
 
     # -- before anything is frozen ----------------------------------------------------------------------------------
 
-    def on_stage(self, message: dict) -> None:
-        """Pull the image if it is missing, create the container, start it: ``docker start`` blocks at the gate."""
+    def on_create(self, message: dict) -> None:
+        """Pull the image if it is missing, and create the container."""
         self.document = document = message["document"]
         self._need_image(document["image"])
         self.container_id = self.docker.create(document["name"], document["create"])
         self.journal.record(State.STAGING, container_id=self.container_id, container=document["name"])
         self._write_restore_options(document["masked"])
+        self.say("created", container_id=self.container_id)
+
+    def on_start(self, _: dict) -> None:
+        """Start it, as soon as its log is here: ``docker start`` blocks at the gate."""
+        if not self._log_stored.wait(STAGE_SECONDS):
+            raise TimeoutError("the log of the container did not arrive from the source")
         Gate.expect_container(self.container_id, self.directory)
         self._start = threading.Thread(target=self._docker_start, daemon=True)
         self._start.start()
@@ -70,6 +79,7 @@ class Destination(Part):
         self.root = gated["root"]
         self.address = self._plugged_address()
         self.journal.record(State.GATED, address=self.address)
+        self._mounted.set()
         self.say("gated", address=self.address, container_id=self.container_id)
 
     def _need_image(self, reference: str) -> None:
@@ -131,14 +141,20 @@ class Destination(Part):
             return
 
     def _receive(self, channel: Channel) -> None:
-        """First copy, then delta and image, then restore: the gate opens the moment the last byte is here."""
+        """Log, first copy, then delta and image, then restore: the gate opens the moment the last byte is here."""
         try:
-            receiver = Receiver(channel, self.root, self._log_path(), self.images)
+            receiver = Receiver(channel, self._log_path(), self.images)
+            receiver.receive()
+            self._log_stored.set()
+            if not self._mounted.wait(STAGE_SECONDS):
+                raise TimeoutError("the container's root file system was not mounted in time")
+            receiver.mounted(self.root)
+            channel.send("mounted")
             receiver.receive()
             channel.send("stored")
             receiver.receive()
             self.clock("received")
-            self._restore()
+            self._restore(receiver.words)
         except Exception as error:
             if not self.finished:
                 try:
@@ -152,9 +168,10 @@ class Destination(Part):
         root = self.docker.info()["DockerRootDir"]
         return f"{root}/containers/{self.container_id}/{self.container_id}-json.log"
 
-    def _restore(self) -> None:
+    def _restore(self, words: list[list[str]]) -> None:
         assert self.gate is not None
         self.journal.record(State.RESTORING)
+        self.gate.print(words)
         self.gate.say("restore", images=self.images, work=self.work, home=f"{self.directory}/home")
         try:
             self.gate.expect("prepared", RESTORE_SECONDS)

@@ -144,11 +144,13 @@ class Edge:
         self.peers = peers = Peers(self.id, self.specification["credentials"], addresses)
         peers.tell("source", "describe")
         described = peers.expect("source", "described", STAGE_SECONDS)
-        peers.tell("destination", "stage", document=described["document"])
+        peers.tell("destination", "create", document=described["document"])
+        peers.expect("destination", "created", STAGE_SECONDS)
+        peers.tell("source", "copy", destination=self.specification["destination"])
+        peers.tell("destination", "start")
         gated = peers.expect("destination", "gated", STAGE_SECONDS)
         self.report["address_before"] = described["address"]
         self.report["address_after"] = gated["address"]
-        peers.tell("source", "copy", destination=self.specification["destination"])
         copied = peers.expect("source", "copied", STAGE_SECONDS)
         self.report["bytes"] = {"writable_layer": copied["bytes"], "volumes": 0}
         peers.tell("source", "arm", address=gated["address"])

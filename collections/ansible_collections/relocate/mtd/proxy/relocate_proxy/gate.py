@@ -59,6 +59,11 @@ class Gate:
         """Send one request."""
         self._socket.sendall(json.dumps({"do": what, **fields}).encode() + b"\n")
 
+    def print(self, words: list[list[str]]) -> None:
+        """Have lines said on the container's standard streams before it runs: ``[stream, text]`` each."""
+        for begin in range(0, len(words), 64):
+            self.say("print", words=words[begin : begin + 64])
+
     def expect(self, event: str, seconds: float) -> dict:
         """Return the next event of that name.
 

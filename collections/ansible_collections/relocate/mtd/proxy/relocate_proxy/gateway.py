@@ -118,7 +118,7 @@ class Gateway:
     def persist(self) -> None:
         """Write the table where the edge's boot loader finds it, without what lives only as long as a relocation."""
         os.makedirs(os.path.dirname(PERSISTED), mode=0o700, exist_ok=True)
-        text = table.lasting_text(self.nft.run(f"list table {HEAD}"))
+        text = table.boot_text(self.nft.run(f"list table {HEAD}"))
         with tempfile.NamedTemporaryFile("w", dir=os.path.dirname(PERSISTED), delete=False) as file:
             file.write(text)
         os.rename(file.name, PERSISTED)

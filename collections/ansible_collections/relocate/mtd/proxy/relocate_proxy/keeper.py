@@ -14,7 +14,7 @@ Who calls whom::
     dockerd -> shim -> relocate-runtime start  -----(gate socket)--> keeper
     the destination's proxy  -----------------------(gate socket)--> keeper -> runc restore -> criu (verdict socket) -> keeper
 
-Messages are JSON lines. To the keeper: ``{"do": "start" | "attach" | "restore" | "commit" | "cancel"}``; from it:
+Messages are JSON lines. To the keeper: ``{"do": "start" | "attach" | "print" | "restore" | "commit" | "cancel"}``; from it:
 ``{"event": "gated" | "prepared" | "running" | "failed" | "cancelled", ...}``.
 """
 
@@ -32,7 +32,7 @@ import time
 
 from . import kernel, paths
 
-GATE_SECONDS = 120.0  # nobody opened the gate: give up cleanly, the container runs on at the source
+GATE_SECONDS = 120.0  # nobody attends the gate: give up cleanly, the container runs on at the source
 NETNS_DIRECTORY = "/run/docker/netns"
 CGROUPS = "/sys/fs/cgroup"
 
@@ -162,6 +162,8 @@ class Keeper:
         self.runc_ended, self._runc_end = os.pipe()
         self.runc_status: int | None = None
         self.last: dict = {}
+        self._heard: dict[socket.socket, bytes] = {}
+        self._unwanted = ""
         self.finished = False
 
     @staticmethod
@@ -215,8 +217,10 @@ class Keeper:
         while not self.finished:
             for key, _ in self.selector.select(1.0):
                 key.data(key.fileobj)
-            if self.state in ("created", "gated") and time.monotonic() > deadline:
-                self._cancel(f"nobody opened the gate within {GATE_SECONDS:g} s")
+            if self.proxies:  # whoever attends decides; a large writable layer takes its time
+                deadline = time.monotonic() + GATE_SECONDS
+            elif self.state in ("created", "gated") and time.monotonic() > deadline:
+                self._cancel(f"nobody attended the gate for {GATE_SECONDS:g} s")
         self._leave()
 
     def _accept(self, listener: socket.socket) -> None:
@@ -227,13 +231,15 @@ class Keeper:
         data = client.recv(65536)
         if not data:
             self.selector.unregister(client)
+            self._heard.pop(client, None)
             if client in self.proxies:
                 self.proxies.remove(client)
             if client is self.starter:
                 self.starter = None
             client.close()
             return
-        for line in data.splitlines():
+        *lines, self._heard[client] = (self._heard.get(client, b"") + data).split(b"\n")
+        for line in lines:
             message = json.loads(line)
             getattr(self, "_do_" + message["do"])(client, message)
 
@@ -319,6 +325,15 @@ class Keeper:
         if client.recv(1) == b"p":
             self.criu = client
             self._tell("prepared", pid=self.holder)
+            if self._unwanted:
+                self._cancel(self._unwanted)
+
+    def _do_print(self, _: socket.socket, message: dict) -> None:
+        """Say something in the container's place: Docker's logger reads these pipes already."""
+        for stream, text in message["words"]:
+            data = memoryview(text.encode())
+            while data:
+                data = data[os.write(self.stdio[2 if stream == "stderr" else 1], data) :]
 
     def _do_commit(self, _: socket.socket, __: dict) -> None:
         if self.state == "prepared" and self.criu:
@@ -335,6 +350,8 @@ class Keeper:
             self._tell("cancelled", reason=reason)
             self._answer_start(1)
             self.finished = True
+        elif self.state == "restoring":
+            self._unwanted = reason  # criu is at work: it is told when it asks
         elif self.state == "prepared" and self.criu:
             # The restored sockets are live: their FIN or RST must not get out.
             kernel.in_network(self.network, kernel.links_down)

@@ -19,7 +19,8 @@ from .flows import Connection
 
 FAMILIES = (socket.AF_INET, socket.AF_INET6)
 PROTOCOLS = {socket.IPPROTO_TCP: "tcp", socket.IPPROTO_UDP: "udp"}
-TCP_ESTABLISHED, TCP_LISTEN = 1, 10  # <net/tcp_states.h>
+#: States of <net/tcp_states.h> in which there is no peer, or not yet: CLOSE, LISTEN, NEW_SYN_RECV. Half-closed ones have one.
+WITHOUT_PEER = (7, 10, 12)
 
 
 def _text(words: list[int], family: int) -> str:
@@ -55,7 +56,7 @@ def rewrite(images: str, old: str, new: str) -> list[Connection]:
         family = inet["family"]
         local = _text(inet["src_addr"], family)
         remote = _text(inet["dst_addr"], family) if inet.get("dst_addr") else ""
-        if inet["proto"] in PROTOCOLS and inet["state"] == TCP_ESTABLISHED and inet.get("dst_port"):
+        if inet["proto"] in PROTOCOLS and inet["state"] not in WITHOUT_PEER and inet.get("dst_port"):
             connections.append(
                 Connection(
                     PROTOCOLS[inet["proto"]],

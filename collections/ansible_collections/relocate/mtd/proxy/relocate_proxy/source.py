@@ -113,12 +113,15 @@ class Source(Part):
         self.say("described", document=document, address=self.address)
 
     def on_copy(self, message: dict) -> None:
-        """First copy of the writable layer and the log, while the container runs."""
+        """First copy of the log, and of the writable layer once it is mounted there; the container runs meanwhile."""
         host, port = message["destination"]
         credentials = self.specification["credentials"]
         self.data = Channel.connect((host, port), "destination", self.id, credentials, CONNECT_SECONDS)
         upper = layer.upper_directory(self.container.root)
         self.files = LayerSender(self.data, upper, self.container.log_path)
+        self.files.send_log()
+        self.data.send("end")
+        self.data.receive()
         copied = self.files.send_changes()
         self.data.send("end")
         self.data.receive()
@@ -184,6 +187,7 @@ class Source(Part):
         try:
             assert self.files is not None
             outcome.append(self.files.send_changes())
+            self.files.send_last_words()
         except Exception as error:
             outcome.append(error)
 

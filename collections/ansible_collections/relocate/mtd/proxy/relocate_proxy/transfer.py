@@ -2,18 +2,25 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What travels from source to destination on the data channel: the writable layer, the log, the memory image.
 
-Messages (each with its raw bytes): ``entry`` (make this), ``data`` (more of the entry's contents), ``remove``, ``log``
-(append to Docker's log file), ``image`` (one CRIU image file, in pieces), ``end`` (this phase is complete).
+Three phases, each closed by ``end``: the log so far, before Docker's logger opens the file; the writable layer, once it is
+mounted; in the freeze what changed since, and the memory image. Messages (each with its raw bytes): ``log`` (append to
+Docker's log file), ``entry`` (make this), ``data`` (more of the entry's contents), ``remove``, ``words`` (what the container
+said last, for Docker's logger), ``image`` (one CRIU image file, in pieces).
 """
 
 from __future__ import annotations
 
+import json
 import os
+import re
+from collections.abc import Iterator
+from typing import BinaryIO
 
 from . import layer
 from .channel import Channel
 
 CHUNK = 1 << 20
+WORDS = 64  # lines per message
 
 
 def write_all(fd: int, data: bytes | memoryview) -> None:
@@ -31,7 +38,7 @@ class LayerSender:
         self.upper = upper
         self.log_path = log_path
         self.before = layer.Snapshot()
-        self.log_sent = 0
+        self._log: BinaryIO | None = None
         self.bytes = 0
 
     def send_changes(self) -> int:
@@ -48,7 +55,6 @@ class LayerSender:
             except FileNotFoundError:  # removed since the scan: the next one says so
                 now.stamps.pop(path, None)
         self.before = now
-        self._send_log()
         return self.bytes - sent_before
 
     def _send_entry(self, path: str, links: dict[tuple[int, int], str]) -> None:
@@ -58,15 +64,50 @@ class LayerSender:
             self.channel.send("data", raw=data)
             self.bytes += len(data)
 
-    def _send_log(self) -> None:
+    def _log_since(self) -> Iterator[bytes]:
+        """Yield the log's bytes since the last call, up to the last whole line, through a rotation if there was one."""
         if not self.log_path:
             return
-        with open(self.log_path, "rb") as file:
-            file.seek(self.log_sent)
-            while data := file.read(CHUNK):
-                self.channel.send("log", raw=data)
-                self.log_sent += len(data)
-                self.bytes += len(data)
+        if self._log is None:
+            self._log = open(self.log_path, "rb")  # noqa: SIM115  kept: rotation renames the file under us
+        yield from self._whole_lines(self._log)
+        while os.stat(self.log_path).st_ino != os.fstat(self._log.fileno()).st_ino:
+            self._log.close()
+            self._log = open(self.log_path, "rb")  # noqa: SIM115
+            yield from self._whole_lines(self._log)
+
+    def _whole_lines(self, file: BinaryIO) -> Iterator[bytes]:
+        while data := file.read(CHUNK):
+            whole = data[: data.rfind(b"\n") + 1] or (data if len(data) == CHUNK else b"")
+            file.seek(len(whole) - len(data), os.SEEK_CUR)
+            if not whole:
+                return
+            self.bytes += len(whole)
+            yield whole
+
+    def send_log(self) -> None:
+        """Send the log so far, as it is in Docker's files: those it has rotated away first."""
+        if not self.log_path:
+            return
+        directory, name = os.path.split(self.log_path)
+        for rotated in sorted(entry for entry in os.listdir(directory) if entry.startswith(name + ".")):
+            with open(os.path.join(directory, rotated), "rb") as file:
+                while data := file.read(CHUNK):
+                    self.channel.send("log", raw=data, rotated=rotated[len(name) :])
+                    self.bytes += len(data)
+        for data in self._log_since():
+            self.channel.send("log", raw=data, rotated="")
+
+    def send_last_words(self) -> None:
+        """Send what was logged since, as the container said it.
+
+        Docker's logger counts the bytes of its own file: what others append to it is cut off when it is read. So these
+        lines go through the destination's logger, which gives them the time of the move.
+        """
+        said = [json.loads(line) for data in self._log_since() for line in data.splitlines()]
+        for begin in range(0, len(said), WORDS):
+            words = [[each.get("stream", "stdout"), each.get("log", "")] for each in said[begin : begin + WORDS]]
+            self.channel.send("words", words=words)
 
 
 def send_images(channel: Channel, directory: str) -> int:
@@ -85,12 +126,24 @@ def send_images(channel: Channel, directory: str) -> int:
 class Receiver:
     """The destination's half: applies what the source sends, until ``end``."""
 
-    def __init__(self, channel: Channel, root: str, log_path: str, images: str) -> None:
+    def __init__(self, channel: Channel, log_path: str, images: str) -> None:
         self.channel = channel
-        self.writer = layer.Writer(root)
+        self._writer: layer.Writer | None = None
         self.log_path = log_path
         self.images = images
         self._open: dict[str, int] = {}
+        self.words: list[list[str]] = []  # stream and text, in order
+
+    def mounted(self, root: str) -> None:
+        """The container's root file system is mounted at ``root``: entries can be made."""
+        self._writer = layer.Writer(root)
+
+    @property
+    def writer(self) -> layer.Writer:
+        """What makes the entries. :raises ValueError: the source sent one too early."""
+        if self._writer is None:
+            raise ValueError("the source sent files before the destination was ready for them")
+        return self._writer
 
     def receive(self) -> dict:
         """Apply messages until the phase ends; return its ``end`` message.
@@ -113,11 +166,14 @@ class Receiver:
             elif kind == "remove":
                 self.writer.remove(message["path"])
             elif kind == "log":
-                self._append_log(message["raw"])
+                self._append_log(message["raw"], message["rotated"])
+            elif kind == "words":
+                self.words += message["words"]
             elif kind == "image":
                 self._append_image(message["name"], message.get("raw", b""))
             elif kind == "end":
-                self.writer.settle()
+                if self._writer:
+                    self._writer.settle()
                 for fd in self._open.values():
                     os.close(fd)
                 self._open.clear()
@@ -128,9 +184,11 @@ class Receiver:
         os.close(fd)
         self.writer.finish(full, entry)
 
-    def _append_log(self, data: bytes) -> None:
-        """Docker's logger has the file open for appending, and so do we: earlier lines come first."""
-        fd = os.open(self.log_path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o640)
+    def _append_log(self, data: bytes, rotated: str) -> None:
+        """Docker's logger opens the file later, and continues it."""
+        if not re.fullmatch(r"(\.[0-9]+(\.gz)?)?", rotated):
+            raise ValueError(f"the source named a log file {rotated!r}")
+        fd = os.open(self.log_path + rotated, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o640)
         try:
             write_all(fd, data)
         finally:

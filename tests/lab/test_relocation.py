@@ -1,0 +1,223 @@
+"""Moves between real Docker hosts, and what must survive them."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from conftest import BIN, ROOT, VIRTUAL, Fleet
+
+from relocate.demo.watching import Client
+
+pytestmark = pytest.mark.lab
+
+HOPS = 10
+
+
+@contextmanager
+def watching(fleet: Fleet, kind: str, port: int) -> Iterator[Client]:
+    """A client that asks all the time; when it ends, nothing may have been lost."""
+    client = Client(kind, VIRTUAL, port, fleet.client_namespace).start()
+    try:
+        yield client
+    finally:
+        summary = client.stop()
+    assert summary["error"] is None
+    assert summary["requests"] > 100
+
+
+def test_a_connection_survives_ten_hops_and_the_address_changes_every_time(fleet: Fleet) -> None:
+    fleet.tenant("walker", "counter", "host1", "7100 8", 7100)
+    with watching(fleet, "counter", 7100):
+        for _ in range(HOPS):
+            before = fleet.where("walker")
+            result = fleet.move("walker")
+            after = fleet.where("walker")
+            assert before == [result["source"]["host"]]
+            assert after == [result["destination"]["host"]]
+            assert result["address_before"] != result["address_after"]
+            assert result["flows"] == {"ingress": 1, "egress": 0, "kept": 1, "lost": 0}
+            listing = "docker ps -a --format '{{.Names}}' | grep -x walker"
+            assert fleet.on(before[0], listing, check=False) == "", "the source keeps no trace of it"
+            inside = "nsenter -t $(docker inspect -f '{{.State.Pid}}' walker) -n ip -4 -br addr show eth0"
+            assert result["address_after"] in fleet.on(after[0], inside), "the address is really the container's"
+    host = fleet.where("walker")[0]
+    assert fleet.services()[0]["host_address"] == fleet.variables(host)["ansible_host"]
+
+
+def test_every_version_of_docker_sends_and_receives(fleet: Fleet) -> None:
+    """host1 and host2 have Docker 26, host3 has 28: all four kinds of hop."""
+    fleet.tenant("walker", "counter", "host1", "7100 8", 7100)
+    with watching(fleet, "counter", 7100):
+        for destination in ("host2", "host3", "host1"):
+            fleet.move("walker", destination)
+    assert fleet.where("walker") == ["host1"]
+
+
+def test_redis_keeps_its_data_and_its_connection(fleet: Fleet) -> None:
+    fleet.tenant("store", "redis", "host2", port=6400, inside=6379)
+    with watching(fleet, "redis", 6400) as client:
+        for destination in ("host3", "host1", "host2"):
+            fleet.move("store", destination)
+    again = Client("redis", VIRTUAL, 6400, fleet.client_namespace).start()
+    time.sleep(0.2)
+    assert again.stop()["last"] > client.summary["last"], "a new connection finds the key that the old one counted"
+
+
+def test_files_and_log_follow(fleet: Fleet) -> None:
+    """What a container wrote, changed, deleted and linked is there afterwards, and so is everything it ever logged."""
+    script = (
+        "mkdir -p /data/deep; echo kept > /data/deep/file; chmod 640 /data/deep/file; ln -s deep/file /data/soft; "
+        "ln /data/deep/file /data/hard; mkfifo /data/pipe; echo first line of the log; "
+        "i=0; while :; do i=$((i+1)); echo $i >> /data/log; echo line $i; sleep 0.05; done"
+    )
+    fleet.tenant("writer", "idle", "host1", f"/bin/busybox sh -c '{script}'")
+    fleet.on(
+        "host1",
+        "docker exec writer /bin/busybox sh -c 'echo by hand > /data/by-hand; rm -f /data/by-hand; mkdir /data/by-hand'",
+    )
+    time.sleep(1)
+    for destination in ("host3", "host2"):
+        fleet.move("writer", destination)
+    time.sleep(0.5)
+    inside = "docker exec writer /bin/busybox"
+    assert fleet.on("host2", f"{inside} cat /data/deep/file /data/soft /data/hard") == "kept\nkept\nkept"
+    assert fleet.on("host2", f"{inside} stat -c '%a %h %F' /data/deep/file") == "640 2 regular file"
+    assert fleet.on("host2", f"{inside} stat -c %F /data/pipe /data/by-hand") == "fifo\ndirectory"
+    numbers = [int(line) for line in fleet.on("host2", f"{inside} cat /data/log").splitlines()]
+    assert numbers == list(range(1, len(numbers) + 1)), "the file has every line once"
+    log = fleet.on("host2", "docker logs writer").splitlines()
+    assert log[0] == "first line of the log"
+    said = [int(line.split()[1]) for line in log[1:]]
+    assert said == list(range(1, len(said) + 1)), "the log has every line once"
+
+
+def pattern(size: int) -> bytes:
+    """Return bytes in which nothing can be left out or repeated unnoticed."""
+    block = b"".join(hashlib.sha256(str(number).encode()).digest() for number in range(1024))
+    return (block * (size // len(block) + 1))[:size]
+
+
+SERVER = """
+import hashlib, socket, sys, time
+size, rate = int(sys.argv[2]), int(sys.argv[3])
+block = b"".join(hashlib.sha256(str(number).encode()).digest() for number in range(1024))
+data = (block * (size // len(block) + 1))[:size]
+with socket.create_server(("", int(sys.argv[1]))) as server:
+    print("listening", flush=True)
+    peer, _ = server.accept()
+    with peer:
+        for offset in range(0, size, rate // 50):
+            peer.sendall(data[offset:offset + rate // 50])
+            time.sleep(0.02)
+"""
+
+
+def test_a_download_of_the_container_survives(fleet: Fleet) -> None:
+    """The container is the client here: its packets leave by the egress address, and its peer must notice nothing."""
+    size, rate, port = 24 << 20, 320 << 10, 8800  # 77 s: two moves fit in, also on a busy machine
+    command = [
+        "ip",
+        "netns",
+        "exec",
+        fleet.client_namespace,
+        sys.executable,
+        "-c",
+        SERVER,
+        str(port),
+        str(size),
+        str(rate),
+    ]
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert server.stdout is not None
+    assert server.stdout.readline() == "listening\n"
+    try:
+        peer = "10.88.0.2"
+        fleet.tenant("reader", "idle", "host2", f"/bin/busybox sh -c 'nc {peer} {port} > /download; echo complete; sleep 1000'")
+        flows = [fleet.move("reader", destination)["flows"] for destination in ("host1", "host3")]
+        assert flows == [{"ingress": 0, "egress": 1, "kept": 1, "lost": 0}] * 2
+        assert server.wait(120) == 0
+        time.sleep(1)
+        assert fleet.on("host3", "docker logs reader") == "complete"
+        digest = fleet.on("host3", "docker exec reader /bin/busybox sha256sum /download").split()[0]
+        assert digest == hashlib.sha256(pattern(size)).hexdigest()
+    finally:
+        server.kill()
+
+
+def test_a_move_that_fails_is_taken_back(fleet: Fleet) -> None:
+    """No room for the image at the destination: noticed after the freeze, and the container runs on at its source."""
+    fleet.tenant("walker", "counter", "host1", "7100 8", 7100)
+    fleet.on("host2", "mkdir -p /run/relocate/sessions; mount -t tmpfs -o size=1m,mode=700 full /run/relocate/sessions")
+    try:
+        with watching(fleet, "counter", 7100):
+            result = fleet.move("walker", "host2", check=False)
+            assert result["outcome"] == "rolled-back"
+            assert result["rolled_back"] is True
+            assert "runs on at host1" in result["msg"]
+            assert "No space left" in result["msg"]
+            assert fleet.where("walker") == ["host1"]
+    finally:
+        fleet.on("host2", "umount /run/relocate/sessions")
+    assert fleet.on("host2", "docker ps -aq") == "", "nothing is left at the destination"
+    with watching(fleet, "counter", 7100):
+        assert fleet.move("walker", "host2")["outcome"] == "committed", "and it can be tried again"
+
+
+def test_the_hosts_finish_without_their_controller(fleet: Fleet) -> None:
+    fleet.tenant("walker", "counter", "host1", "7100 8", 7100)
+    with watching(fleet, "counter", 7100):
+        controller = subprocess.Popen(
+            [str(BIN / "relocate"), "move", "walker", "--to", "host2", "--json"],
+            cwd=ROOT,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        deadline = time.monotonic() + 60
+        while not fleet.on("host0", "ls /run/relocate/parts 2>/dev/null", check=False) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        os.killpg(controller.pid, signal.SIGKILL)
+        controller.wait()
+        while fleet.on("host0", "ls /run/relocate/parts", check=False) and time.monotonic() < deadline:
+            time.sleep(0.2)
+        assert fleet.where("walker") == ["host2"]
+    assert "Nothing was left half-done" in fleet.run("relocate", "recover").stdout
+
+
+def test_nothing_is_left_behind(fleet: Fleet) -> None:
+    """After hops in both directions the hosts hold what one container needs, and no more."""
+
+    def leftovers(host: str) -> str:
+        return fleet.on(
+            host,
+            "find /run/relocate -mindepth 2 ! -path '*/empty*' | sort; ls /run/docker/netns 2>/dev/null | grep -v default; "
+            "ip -br link | grep -c veth; pgrep -fc '[r]elocate_proxy'; conntrack -L -p tcp --dport 7100 2>/dev/null | wc -l",
+            check=False,
+        )
+
+    fleet.tenant("walker", "counter", "host1", "7100 8", 7100)
+    with watching(fleet, "counter", 7100):
+        fleet.move("walker", "host2")
+        fleet.move("walker", "host1")
+        first = {host: leftovers(host) for host in fleet.docker_hosts if host != "host1"}
+        for destination in ("host2", "host3", "host2", "host1"):
+            fleet.move("walker", destination)
+        assert {host: leftovers(host) for host in first} == first
+        table = fleet.on("host0", "nft -s list table ip relocate")
+    for name in ("held", "barrier", "shut"):
+        body = table.split(f" {name} {{")[1].split("}")[0]
+        assert "elements" not in body, f"the edge still has something in {name}"
+    assert (
+        fleet.on(
+            "host0", "ls /run/relocate/sessions /run/relocate/parts /run/relocate/results | grep -v :", check=False
+        )
+        == ""
+    )
