@@ -4,7 +4,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -40,3 +42,18 @@ def test_the_proxy_is_packed_with_the_modules_it_imports(tmp_path: Path) -> None
         wanted |= set(re.findall(r"module_utils import (_\w+)", text)) | set(re.findall(r"module_utils\.(_\w+)", text))
     assert wanted and {f"{name}.py" for name in wanted} == packed
     assert "relocate/relocate_proxy/__main__.py" in listed
+
+
+def test_the_archive_does_not_depend_on_the_clone(tmp_path: Path) -> None:
+    """A new clone has new file times; hosts must not be said to change for that."""
+    script = ROOT / "roles" / "proxy_program" / "files" / "pack.py"
+    archives = []
+    for number, when in enumerate((1_000_000_000, 1_500_000_000)):
+        clone = tmp_path / f"clone{number}"
+        for part in ("proxy", "plugins/module_utils"):
+            shutil.copytree(COLLECTION / part, clone / part)
+        for path in clone.rglob("*.py"):
+            os.utime(path, (when, when))
+        archives.append(tmp_path / f"{number}.tar")
+        subprocess.run([sys.executable, str(script), str(clone), str(archives[-1])], check=True, capture_output=True)
+    assert archives[0].read_bytes() == archives[1].read_bytes()
