@@ -241,7 +241,8 @@ def _fit(options: Options) -> dict[str, Any]:
 
 def _reset(options: Options) -> dict[str, Any]:
     """Exact survival over the horizons when a hop loses all progress, beside staying."""
-    return {"at": list(HORIZONS), "relocated": _reset_system(options).survival(HORIZONS).tolist()}
+    at = np.arange(1, 513) / 64
+    return {"at": at.tolist(), "relocated": _reset_system(options).survival(at).tolist()}
 
 
 def _reset_system(options: Options) -> System:

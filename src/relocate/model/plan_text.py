@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from rich import box
 from rich.table import Table
 
 from relocate.model.planned import Planned
@@ -12,11 +13,11 @@ from relocate.model.planned import Planned
 def table(answer: Planned) -> Table:
     """Return the table of alternatives; the recommended one is marked."""
     goal = answer.plan.goal
-    shown = Table(title=f"Survival ≥ {goal.survival:g} over {goal.horizon / 86400:g} days")
-    for name in ("clock", "longest", "survival", "hops/h", "available", "goal"):
+    shown = Table(title=f"Survival ≥ {goal.survival:g} over {goal.horizon / 86400:g} days", box=box.SIMPLE_HEAD)
+    for name in ("clock", "longest", "survival", "hops/h", "up", "goal"):
         shown.add_column(name, justify="left" if name == "clock" else "right", no_wrap=True)
     for found, check, band in zip(answer.alternatives, answer.confirmed, answer.bands, strict=True):
-        survival = [f"{found.survival:.5f}", f"simulated {check['estimate']:.4f}"]
+        survival = [f"{found.survival:.5f}", f"sim. {check['estimate']:.4f}"]
         hops = [f"{found.hops_per_hour:.1f}", f"wall {found.wall_hops_per_hour:.1f}"]
         if band is not None:
             survival.append(f"{band.survival[0]:.4f} … {band.survival[2]:.4f}")

@@ -139,6 +139,9 @@ class Static(Clock):
     def mean(self) -> float:
         return math.inf
 
+    def thinned(self, failure: float) -> Clock | None:
+        return self if 0 < failure < 1 else super().thinned(failure)
+
 
 @dataclass(frozen=True)
 class Poisson(Clock):
@@ -224,7 +227,9 @@ class TruncatedPoisson(Clock):
         return -np.log1p(-source.random(size) * self._mass) / self.rate
 
     def survivor(self, x: npt.ArrayLike) -> Floats:
-        return 1.0 - self.cdf(x)
+        # (e^{-rate x} - e^{-rate ceiling}) / mass without the difference, which would leave noise near the ceiling.
+        until = np.clip(x, 0.0, self.ceiling)
+        return -np.exp(-self.rate * until) * np.expm1(-self.rate * (self.ceiling - until)) / self._mass
 
     def cdf(self, x: npt.ArrayLike) -> Floats:
         return -np.expm1(-self.rate * np.clip(x, 0.0, self.ceiling)) / self._mass
