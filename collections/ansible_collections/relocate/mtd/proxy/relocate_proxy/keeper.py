@@ -228,7 +228,10 @@ class Keeper:
         self.selector.register(client, selectors.EVENT_READ, self._hear)
 
     def _hear(self, client: socket.socket) -> None:
-        data = client.recv(65536)
+        try:
+            data = client.recv(65536)
+        except OSError:  # killed before it read what we said: the container must not die of that
+            data = b""
         if not data:
             self.selector.unregister(client)
             self._heard.pop(client, None)
