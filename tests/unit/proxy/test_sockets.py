@@ -96,15 +96,20 @@ def test_what_is_not_this_address_stays(tmp_path: Path) -> None:
 
 
 def test_connected_udp_is_a_connection_and_an_unconnected_one_is_not(tmp_path: Path) -> None:
-    """Neither is a half-open TCP socket."""
+    """Nor is a TCP socket that has no peer, or not yet; a half-closed one is."""
     found, _ = rewrite(
         tmp_path,
         isk(OLD, 53, "10.88.0.2", 5000, proto=socket.IPPROTO_UDP),
         isk(OLD, 53, proto=socket.IPPROTO_UDP, state=7),
-        isk(OLD, 80, "10.88.0.2", 5000, state=2),
+        isk(OLD, 80, "10.88.0.2", 5000, state=7),
+        isk(OLD, 80, "10.88.0.2", 5001, state=12),
+        isk(OLD, 80, "10.88.0.2", 5002, state=8),
         isk(OLD, 1, "10.88.0.2", 1, proto=socket.IPPROTO_ICMP),
     )
-    assert found == [Connection("udp", Endpoint(OLD, 53), Endpoint("10.88.0.2", 5000))]
+    assert found == [
+        Connection("udp", Endpoint(OLD, 53), Endpoint("10.88.0.2", 5000)),
+        Connection("tcp", Endpoint(OLD, 80), Endpoint("10.88.0.2", 5002)),
+    ]
 
 
 def test_an_image_without_files_is_no_image(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -26,7 +27,8 @@ class Ends:
         self.log.write_text("line 1\n")
         self.line = ScriptedChannel("destination")
         self.sender = LayerSender(self.line, str(self.upper), str(self.log))  # type: ignore[arg-type]
-        self.receiver = Receiver(self.line, str(self.root), str(self.copy), str(self.images))  # type: ignore[arg-type]
+        self.receiver = Receiver(self.line, str(self.copy), str(self.images))  # type: ignore[arg-type]
+        self.receiver.mounted(str(self.root))
 
     def carry(self) -> list[str]:
         """Let the receiver apply what has been sent; return what kinds of messages that were."""
@@ -45,22 +47,56 @@ def ends(tmp_path: Path) -> Ends:
 
 
 def test_a_first_copy_and_then_the_difference(ends: Ends) -> None:
-    """What changed, what is gone, and the lines that came since."""
+    """What changed and what is gone."""
     (ends.upper / "data").mkdir()
     (ends.upper / "data/a").write_bytes(b"a" * (transfer.CHUNK + 3))
     (ends.upper / "data/b").write_text("b")
-    assert ends.sender.send_changes() == transfer.CHUNK + 3 + 1 + 7
+    assert ends.sender.send_changes() == transfer.CHUNK + 3 + 1
     ends.carry()
     (ends.upper / "data/b").unlink()
     (ends.upper / "data/c").write_text("new")
-    with ends.log.open("a") as log:
-        log.write("line 2\n")
     ends.sender.send_changes()
     assert "remove" in ends.carry()
     assert {path.name for path in (ends.root / "data").iterdir()} == {"a", "c"}
     assert (ends.root / "data/a").read_bytes() == b"a" * (transfer.CHUNK + 3)
     assert (ends.root / "data/c").read_text() == "new"
-    assert ends.copy.read_text() == "line 1\nline 2\n"
+
+
+def logged(text: str, stream: str = "stdout") -> str:
+    """Return a line of Docker's json-file log."""
+    return json.dumps({"log": text, "stream": stream, "time": "2026-11-23T12:00:00Z"}) + "\n"
+
+
+def test_the_log_so_far_and_then_the_last_words(ends: Ends) -> None:
+    """Whole lines only, as they are in the file; what came since as it was said. Nothing twice, nothing left out."""
+    ends.log.write_text(logged("one\n") + logged("two\n", "stderr")[:-9])
+    ends.sender.send_log()
+    ends.carry()
+    assert ends.copy.read_text() == logged("one\n")
+    ends.log.write_text(logged("one\n") + logged("two\n", "stderr") + "".join(logged(f"{n}\n") for n in range(200)))
+    ends.sender.send_last_words()
+    ends.sender.send_last_words()
+    assert set(ends.carry()) == {"words", "end"}
+    assert ends.receiver.words == [["stderr", "two\n"], *(["stdout", f"{n}\n"] for n in range(200))]
+    assert ends.copy.read_text() == logged("one\n")
+
+
+def test_a_log_larger_than_a_piece(ends: Ends) -> None:
+    """Its lines are cut nowhere."""
+    ends.log.write_text("".join(logged("x" * 1000) for _ in range(2500)))
+    ends.sender.send_log()
+    pieces = [message["raw"] for message in ends.line.sent]
+    assert len(pieces) > 2 and all(piece.endswith(b"\n") for piece in pieces)
+    ends.carry()
+    assert ends.copy.read_bytes() == ends.log.read_bytes()
+
+
+def test_files_that_come_before_the_root_is_mounted_are_refused(ends: Ends) -> None:
+    """They would be made in nobody's file system."""
+    early = Receiver(ends.line, str(ends.copy), str(ends.images))  # type: ignore[arg-type]
+    ends.line.script = [{"kind": "remove", "path": "etc/passwd"}]
+    with pytest.raises(ValueError, match="the source sent files before the destination was ready for them"):
+        early.receive()
 
 
 def test_an_empty_file_is_a_file(ends: Ends) -> None:
@@ -126,7 +162,8 @@ def test_an_entry_elsewhere_is_refused(ends: Ends) -> None:
 def test_a_log_behind_a_link_is_not_written(ends: Ends) -> None:
     """Nor is one that somebody put there."""
     ends.copy.symlink_to(ends.log)
-    ends.line.script = [{"kind": "log", "raw": b"x"}]
+    ends.sender.send_log()
+    ends.line.script = ends.line.sent
     with pytest.raises(OSError, match="Too many levels of symbolic links"):
         ends.receiver.receive()
 
@@ -142,5 +179,8 @@ def test_a_disk_that_takes_half_is_asked_again(tmp_path: Path, monkeypatch: pyte
 
 def test_a_container_without_a_log(ends: Ends) -> None:
     """Its driver keeps none on the host."""
-    LayerSender(ends.line, str(ends.upper), None).send_changes()  # type: ignore[arg-type]
+    sender = LayerSender(ends.line, str(ends.upper), None)  # type: ignore[arg-type]
+    sender.send_log()
+    sender.send_changes()
+    sender.send_last_words()
     assert ends.line.sent == []

@@ -136,8 +136,11 @@ class World:
         self.enter("source", State.STAGING)
         self.say("source", "described", document={}, address="172.20.1.2")
 
-    def destination_stage(self, _: dict) -> None:
+    def destination_create(self, _: dict) -> None:
         self.enter("destination", State.STAGING)
+        self.say("destination", "created")
+
+    def destination_start(self, _: dict) -> None:
         self.copies["destination"] = "gated"
         self.enter("destination", State.GATED)
         self.say("destination", "gated", address="172.20.2.2")

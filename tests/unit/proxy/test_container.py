@@ -1,0 +1,157 @@
+# Copyright: (c) 2026, The RELOCATE authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A container as the source describes it: what it is made from elsewhere, its ports, its sockets."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from relocate_proxy import container
+from relocate_proxy.conntrack import Endpoint
+from relocate_proxy.container import Container, _endpoint, creation_document, published_ports
+
+INSPECT: dict[str, Any] = {
+    "Id": "abcdef123456" + "0" * 52,
+    "Name": "/web",
+    "Config": {"Hostname": "abcdef123456", "Image": "r:5000/web:1", "Cmd": ["serve"], "Labels": {"a": "b"}},
+    "HostConfig": {
+        "NetworkMode": "shop",
+        "Runtime": "runc",
+        "RestartPolicy": {"Name": "always", "MaximumRetryCount": 3},
+        "AutoRemove": True,
+        "ContainerIDFile": "/tmp/id",
+        "Memory": 1 << 30,
+        "PortBindings": {"80/tcp": [{"HostIp": "", "HostPort": "8080"}]},
+    },
+    "NetworkSettings": {
+        "Networks": {"shop": {"Aliases": ["web", "www", "abcdef123456"], "IPAddress": "172.30.0.2", "MacAddress": "02:42"}}
+    },
+}
+
+
+def test_the_same_container_elsewhere() -> None:
+    """Everything it was made from, on our runtime, started by nobody but us, and with an address that may change."""
+    before = copy.deepcopy(INSPECT)
+    body = creation_document(INSPECT)
+    assert before == INSPECT, "the source's own description was changed"
+    host = body.pop("HostConfig")
+    assert host == {
+        **INSPECT["HostConfig"],
+        "Runtime": "relocate",
+        "RestartPolicy": {"Name": "no", "MaximumRetryCount": 0},
+        "AutoRemove": False,
+        "ContainerIDFile": "",
+    }
+    assert body.pop("NetworkingConfig") == {"EndpointsConfig": {"shop": {"Aliases": ["web", "www"]}}}
+    assert body == INSPECT["Config"]
+
+
+@pytest.mark.parametrize("mode", ["default", "bridge"])
+def test_dockers_own_bridge_needs_no_endpoint(mode: str) -> None:
+    """Naming it would ask for aliases, which it has not."""
+    inspect = copy.deepcopy(INSPECT)
+    inspect["HostConfig"]["NetworkMode"] = mode
+    inspect["NetworkSettings"]["Networks"] = {"bridge": {"Aliases": None}}
+    assert "NetworkingConfig" not in creation_document(inspect)
+
+
+def test_published_ports() -> None:
+    """Both wildcards of one port are one publication; an exposed port is none."""
+    ports = {
+        "80/tcp": [{"HostIp": "0.0.0.0", "HostPort": "8080"}, {"HostIp": "::", "HostPort": "8080"}],
+        "53/udp": [{"HostIp": "0.0.0.0", "HostPort": "5353"}, {"HostIp": "0.0.0.0", "HostPort": "5354"}],
+        "9000/tcp": None,
+    }
+    assert published_ports({"NetworkSettings": {"Ports": ports}}) == [
+        {"protocol": "tcp", "host_port": 8080, "container_port": 80},
+        {"protocol": "udp", "host_port": 5353, "container_port": 53},
+        {"protocol": "udp", "host_port": 5354, "container_port": 53},
+    ]
+    assert published_ports({"NetworkSettings": {"Ports": None}}) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "address", "port"),
+    [
+        ("0100007F:1F90", "127.0.0.1", 8080),
+        ("020114AC:C738", "172.20.1.2", 51000),
+        ("00000000000000000000000001000000:0016", "::1", 22),
+        ("0000000000000000FFFF0000020114AC:1B58", "172.20.1.2", 7000),
+        ("B80D0120000000000000000001000000:0050", "2001:db8::1", 80),
+    ],
+)
+def test_addresses_as_the_kernel_prints_them(text: str, address: str, port: int) -> None:
+    """Words in the byte order of a little-endian machine; IPv4 inside IPv6 is IPv4."""
+    assert _endpoint(text) == Endpoint(address, port)
+
+
+ROW = "{n}: {local} {remote} {state} 00000000:{waiting:08X} 00:00000000 00000000 0 0 1"
+SELF, PEER, ANY = "020114AC:1B58", "0200580A:9C40", "00000000:0000"
+
+
+def one(monkeypatch: pytest.MonkeyPatch, rows: list[tuple[str, str, int, int]], tables: tuple[str, ...] = ("tcp",)) -> Container:
+    """Return a container whose /proc/PID/net shows these sockets."""
+    lines = [
+        ROW.format(n=n, local=local, remote=remote, state=f"{state:02X}", waiting=waiting).split()
+        for n, (local, remote, state, waiting) in enumerate(rows)
+    ]
+    monkeypatch.setattr(container, "_socket_table", lambda _, name: lines if name in tables else [])
+    made: Container = object.__new__(Container)
+    made.pid = 1
+    return made
+
+
+def test_connections_of_both_families(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Established and half-closed ones; what waits, begins or is over is none."""
+    rows = [(SELF, PEER, state, 0) for state in (1, 8, 3, 6, 7)] + [(SELF, ANY, 10, 0)]
+    found = one(monkeypatch, rows, ("tcp", "tcp6")).connections()
+    assert [(str(each.local), str(each.remote)) for each in found] == [("172.20.1.2:7000", "10.88.0.2:40000")] * 4
+
+
+def test_half_open_connections_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those between SYN and ACK, and those that nobody has accepted yet."""
+    rows = [(SELF, PEER, 3, 0), (SELF, PEER, 1, 5), (SELF, ANY, 10, 2), (SELF, ANY, 10, 0)]
+    assert one(monkeypatch, rows).half_open() == 3
+    assert one(monkeypatch, rows[1:2]).half_open() == 0
+
+
+def test_the_kernels_table_is_read_without_its_head(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A kernel without IPv6 has no second one."""
+    import os
+
+    assert all(len(fields) > 4 for fields in container._socket_table(os.getpid(), "tcp"))
+    assert container._socket_table(os.getpid(), "nothing") == []
+
+
+def test_a_bundle_is_found_with_either_containerd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Docker's own first; neither is an error that names the container."""
+    for name in ("BUNDLE", "SYSTEM_BUNDLE"):
+        monkeypatch.setattr(container, name, f"{tmp_path}/{name}/{{id}}")
+    with pytest.raises(FileNotFoundError, match="no OCI bundle of container abcdef123456 on this host"):
+        container.bundle_of(INSPECT["Id"])
+    for name in ("SYSTEM_BUNDLE", "BUNDLE"):
+        (tmp_path / name / INSPECT["Id"]).mkdir(parents=True)
+        (tmp_path / name / INSPECT["Id"] / "config.json").touch()
+        assert container.bundle_of(INSPECT["Id"]) == f"{tmp_path}/{name}/{INSPECT['Id']}"
+
+
+@pytest.mark.parametrize("inspect", [None, {"State": {"Running": False}}])
+def test_what_does_not_run_is_not_carried(inspect: dict | None) -> None:
+    """There is none of that name, or it has stopped."""
+    docker = SimpleNamespace(container=lambda _: inspect)
+    with pytest.raises(LookupError, match="the container web is not running on this host"):
+        Container(docker, "web")  # type: ignore[arg-type]
+
+
+def test_the_address_is_its_networks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Docker 28 leaves the old field empty."""
+    made = one(monkeypatch, [])
+    made.name, made.inspect = "web", INSPECT
+    assert made.address == "172.30.0.2"
+    made.inspect = {"NetworkSettings": {"Networks": {"x": {"IPAddress": ""}}, "IPAddress": "1.2.3.4"}}
+    with pytest.raises(LookupError, match="the container web has no address"):
+        _ = made.address

@@ -1,0 +1,170 @@
+# Copyright: (c) 2026, The RELOCATE authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The gate: what the destination's proxy and the keeper say to each other, over a real unix socket."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from relocate_proxy import destination, paths
+from relocate_proxy.gate import Gate, GateFailed
+
+ID = "c" * 64
+
+
+class FakeKeeper:
+    """Listens where a container's keeper would, remembers what it hears, and says what it is told to."""
+
+    def __init__(self) -> None:
+        paths.private_directory(paths.GATES)
+        self.listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.listener.bind(paths.gate(ID))
+        self.listener.listen()
+        self.heard: list[dict] = []
+        self.answers: dict[str, list[bytes]] = {}
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread.start()
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                client, _ = self.listener.accept()
+            except OSError:
+                return
+            with client, client.makefile("rb") as lines:
+                for line in lines:
+                    message = json.loads(line)
+                    self.heard.append(message)
+                    for answer in self.answers.get(message["do"], []):
+                        if answer == b"hang up":
+                            client.shutdown(socket.SHUT_RDWR)
+                            break
+                        client.sendall(answer)
+
+    def close(self) -> None:
+        """Stop listening."""
+        self.listener.shutdown(socket.SHUT_RDWR)
+        self.listener.close()
+        self._thread.join(5)
+        Path(paths.gate(ID)).unlink(missing_ok=True)
+
+
+@pytest.fixture
+def keeper(host: Path) -> Iterator[FakeKeeper]:
+    """Return a listening keeper."""
+    made = FakeKeeper()
+    yield made
+    made.close()
+
+
+def event(name: str, **fields: object) -> bytes:
+    """Return what the keeper sends."""
+    return json.dumps({"event": name, **fields}).encode() + b"\n"
+
+
+def test_events_come_in_pieces_and_in_heaps(keeper: FakeKeeper) -> None:
+    """Others than the expected one are passed over, and nothing after it is lost."""
+    keeper.answers["attach"] = [event("created") + event("gated", root="/r")[:7], event("gated", root="/r")[7:]]
+    keeper.answers["restore"] = [event("prepared", pid=1) + event("running", pid=1)]
+    gate = Gate(ID)
+    gate.attach(5)
+    assert gate.expect("gated", 5) == {"event": "gated", "root": "/r"}
+    gate.say("restore", images="/i", options=["-v"])
+    assert gate.expect("prepared", 5)["pid"] == 1
+    assert gate.expect("running", 5)["event"] == "running"
+    gate.close()
+    assert keeper.heard == [{"do": "attach"}, {"do": "restore", "images": "/i", "options": ["-v"]}]
+
+
+@pytest.mark.parametrize(
+    ("answers", "sentence"),
+    [
+        ([event("failed", status=1)], "runc restore ended with status 1"),
+        ([event("cancelled", reason="nobody opened the gate within 120 s")], "nobody opened the gate within 120 s"),
+        ([b"hang up"], "the keeper of the container's start is gone"),
+    ],
+)
+def test_a_keeper_that_gives_up_says_why(keeper: FakeKeeper, answers: list[bytes], sentence: str) -> None:
+    """In one sentence, for the result."""
+    keeper.answers["attach"] = answers
+    gate = Gate(ID)
+    gate.attach(5)
+    with pytest.raises(GateFailed) as failed:
+        gate.expect("prepared", 5)
+    assert str(failed.value) == sentence
+    gate.close()
+
+
+def test_a_silent_keeper_is_not_waited_for_for_ever(keeper: FakeKeeper) -> None:
+    """The message names what did not happen."""
+    gate = Gate(ID)
+    gate.attach(5)
+    with pytest.raises(TimeoutError, match=r"the container's start did not reach 'prepared' within 0\.05 s"):
+        gate.expect("prepared", 0.05)
+    gate.close()
+
+
+def test_the_gate_may_open_later_than_it_is_looked_for(host: Path) -> None:
+    """dockerd takes its time; when it never starts the runtime, that is said."""
+    gate = Gate(ID)
+    with pytest.raises(TimeoutError, match="the runtime did not start the gate"):
+        gate.attach(0.02)
+    made: list[FakeKeeper] = []
+    timer = threading.Timer(0.05, lambda: made.append(FakeKeeper()))
+    timer.start()
+    gate.attach(5)
+    gate.close()
+    timer.join()
+    made[0].close()
+
+
+def test_the_marker_turns_the_next_start_into_a_restore(host: Path) -> None:
+    """It names the session, is private, and is gone when it is forgotten, twice if need be."""
+    Gate.expect_container(ID, "/run/relocate/sessions/r1")
+    marker = host / "expected" / ID
+    assert marker.read_text() == "/run/relocate/sessions/r1"
+    assert (host / "expected").stat().st_mode & 0o777 == 0o700 == (host / "gates").stat().st_mode & 0o777
+    for _ in range(2):
+        Gate.forget(ID)
+    assert not marker.exists()
+
+
+def test_a_socket_name_fits_into_an_address() -> None:
+    """107 bytes, with the longest container id."""
+    assert len(paths.gate(ID)) <= 107 and len(paths.verdict(ID)) <= 107
+    assert paths.gate(ID) != paths.verdict(ID)
+
+
+def test_opening_the_gate_of_a_restored_container(keeper: FakeKeeper) -> None:
+    """What recovery does after the commit."""
+    keeper.answers["attach"] = [event("prepared")]
+    keeper.answers["commit"] = [event("running")]
+    destination.open_gate(ID)
+    assert [message["do"] for message in keeper.heard] == ["attach", "commit"]
+
+
+def test_the_copy_that_dies_at_the_gate_is_told_of(keeper: FakeKeeper) -> None:
+    """It must not be taken for one that runs."""
+    keeper.answers["commit"] = [event("failed", status=1)]
+    with pytest.raises(GateFailed):
+        destination.open_gate(ID)
+
+
+def test_cancelling_waits_until_the_keeper_has_left(
+    keeper: FakeKeeper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Removing a container that is being started would block. A keeper that is gone already is no error."""
+    monkeypatch.setattr(destination, "STOP_SECONDS", 5.0)
+    keeper.answers["cancel"] = [event("cancelled", reason="x")]
+    leave = threading.Timer(0.1, lambda: Path(paths.gate(ID)).unlink())
+    leave.start()
+    destination.cancel_gate(ID, "the relocation was rolled back")
+    assert not Path(paths.gate(ID)).exists()
+    assert keeper.heard[-1] == {"do": "cancel", "reason": "the relocation was rolled back"}
+    for nobody in (ID, ""):
+        destination.cancel_gate(nobody, "again")

@@ -1,0 +1,321 @@
+# Copyright: (c) 2026, The RELOCATE authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The keeper: what it takes from its command line and from cgroup paths, and its rules at the gate."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from relocate_proxy import keeper, kernel, paths
+from relocate_proxy.keeper import Keeper, Runtime
+
+SHIM = (
+    "--root /var/run/docker/runtime-runc/moby --log /b/log.json --log-format json {more}create --bundle /b "
+    "--pid-file /b/init.pid {id}"
+)
+ID = "c" * 64
+
+
+def test_the_shims_command_line() -> None:
+    """As containerd calls a runtime."""
+    runtime = Runtime(SHIM.format(id=ID, more="").split())
+    assert (runtime.command, runtime.container, runtime.root) == ("create", ID, "/var/run/docker/runtime-runc/moby")
+    assert (runtime.log, runtime.bundle, runtime.pid_file) == ("/b/log.json", "/b", "/b/init.pid")
+    assert not runtime.systemd_cgroup
+    assert Runtime(SHIM.format(id=ID, more="--systemd-cgroup ").split()).systemd_cgroup
+
+
+def test_the_other_forms_of_its_options() -> None:
+    """runc takes an equals sign, and a short name for the bundle; what is missing has runc's defaults."""
+    runtime = Runtime(["--root=/r", "start", "-b", "/bundle", ID])
+    assert (runtime.command, runtime.root, runtime.bundle, runtime.log) == ("start", "/r", "/bundle", os.devnull)
+    assert Runtime(["start", ID]).root == "/run/runc"
+
+
+# -- cgroups ------------------------------------------------------------------------------------------------------------
+
+
+def hierarchy(directory: Path, *names: str) -> None:
+    """Make version 1 hierarchies, or a version 2 one."""
+    for name in names:
+        (directory / name).mkdir(parents=True)
+        (directory / name / "cgroup.procs").touch()
+
+
+@pytest.fixture
+def joined(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, bytes]:
+    """Put cgroups below a directory; return what is written into which ``cgroup.procs``."""
+    monkeypatch.setattr(keeper, "CGROUPS", str(tmp_path))
+    written: dict[str, bytes] = {}
+    names: dict[int, str] = {}
+    open_, write = os.open, os.write
+
+    def opened(path: str, flags: int, *mode: int) -> int:
+        fd = open_(path, flags | os.O_CREAT, *mode) if str(path).endswith("cgroup.procs") else open_(path, flags, *mode)
+        names[fd] = str(path)
+        return fd
+
+    def wrote(fd: int, data: bytes) -> int:
+        if names.get(fd, "").endswith("cgroup.procs"):
+            written[os.path.relpath(os.path.dirname(names[fd]), tmp_path)] = bytes(data)
+        return write(fd, data)
+
+    monkeypatch.setattr(os, "open", opened)
+    monkeypatch.setattr(os, "write", wrote)
+    return written
+
+
+def test_every_version_1_hierarchy_is_joined_but_systemds(joined: dict[str, bytes], tmp_path: Path) -> None:
+    """A symbolic link names a hierarchy a second time, and a directory without tasks is none."""
+    hierarchy(tmp_path, "memory", "cpu,cpuacct", "systemd", "unified")
+    (tmp_path / "cpu").symlink_to("cpu,cpuacct")
+    (tmp_path / "nothing").mkdir()
+    keeper.join_cgroups("/docker/abc")
+    assert joined == {"memory/docker/abc": b"0", "cpu,cpuacct/docker/abc": b"0"}
+
+
+def test_cpusets_are_filled_from_the_top_first(joined: dict[str, bytes], tmp_path: Path) -> None:
+    """An empty one takes no task."""
+    hierarchy(tmp_path, "cpuset")
+    for name, value in (("cpuset.cpus", "0-1\n"), ("cpuset.mems", "0\n")):
+        for directory in ("cpuset", "cpuset/docker", "cpuset/docker/abc"):
+            (tmp_path / directory).mkdir(exist_ok=True)
+            (tmp_path / directory / name).write_text(value if directory == "cpuset" else "")
+    keeper.join_cgroups("/docker/abc")
+    for directory in ("docker", "docker/abc"):
+        assert (tmp_path / "cpuset" / directory / "cpuset.cpus").read_text() == "0-1\n"
+        assert (tmp_path / "cpuset" / directory / "cpuset.mems").read_text() == "0\n"
+    assert joined == {"cpuset/docker/abc": b"0"}
+
+
+def test_version_2_has_one_hierarchy(joined: dict[str, bytes], tmp_path: Path) -> None:
+    """Its directories are cgroups, not hierarchies."""
+    (tmp_path / "cgroup.controllers").write_text("cpu memory")
+    (tmp_path / "cgroup.procs").touch()
+    hierarchy(tmp_path, "system.slice")
+    keeper.join_cgroups("/docker/abc")
+    assert joined == {"docker/abc": b"0"}
+
+
+def test_under_systemds_driver_nothing_is_joined(joined: dict[str, bytes], tmp_path: Path) -> None:
+    """The scope is made when runc restores."""
+    hierarchy(tmp_path, "memory")
+    keeper.join_cgroups("system.slice:docker:abc")
+    assert joined == {} and not (tmp_path / "memory" / "docker").exists()
+
+
+def test_a_controller_we_may_not_use_stops_nobody(
+    joined: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The others are joined, and the log has the reason."""
+    hierarchy(tmp_path, "memory", "rdma")
+    makedirs = os.makedirs
+
+    def refuse(path: str, **options: Any) -> None:
+        if "rdma" in path:
+            raise PermissionError(13, "Permission denied")
+        makedirs(path, **options)
+
+    monkeypatch.setattr(os, "makedirs", refuse)
+    keeper.join_cgroups("/docker/abc")
+    assert joined == {"memory/docker/abc": b"0"}
+    assert "rdma/docker/abc: [Errno 13] Permission denied" in capsys.readouterr().err
+
+
+# -- at the gate --------------------------------------------------------------------------------------------------------
+
+
+class Scene:
+    """A keeper whose holder and runc are nobody, and the sockets of those who talk to it."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, host: Path) -> None:
+        bundle = host / "bundle"
+        bundle.mkdir()
+        config = {
+            "ociVersion": "1.0",
+            "root": {"path": "/merged"},
+            "hooks": {"prestart": []},
+            "linux": {"cgroupsPath": "/docker/abc", "namespaces": [{"type": "pid"}, {"type": "network"}]},
+        }
+        (bundle / "config.json").write_text(json.dumps(config))
+        for directory in (paths.GATES, paths.EXPECTED):
+            paths.private_directory(directory)
+        Path(paths.marker(ID)).write_text(str(host))
+        self.did: list[str] = []
+        monkeypatch.setattr(keeper, "start_holder", lambda path: self.did.append(f"holder in {path}") or 4711)
+        monkeypatch.setattr(os, "kill", lambda pid, number: self.did.append(f"kill {pid} {number}"))
+        monkeypatch.setattr(kernel, "stand_in", lambda pid: self.did.append(f"stand-in {pid}"))
+        monkeypatch.setattr(kernel, "in_network", lambda path, work: self.did.append(f"{work.__name__} {path}"))
+        monkeypatch.setattr(Keeper, "_namespace_path", lambda _: "/run/docker/netns/x")
+        self.bundle = bundle
+        self.keeper = Keeper(Runtime(["create", "--bundle", str(bundle), "--pid-file", str(bundle / "pid"), ID]), [])
+        self.starter, self.proxy, self.criu = (self._pair(name) for name in ("starter", "proxy", "criu"))
+
+    def _pair(self, name: str) -> socket.socket:
+        ours, theirs = socket.socketpair()
+        ours.settimeout(5)
+        setattr(self, f"{name}_end", theirs)
+        return ours
+
+    def do(self, who: str, **message: Any) -> None:
+        """Let somebody say something to the keeper."""
+        getattr(self, who).sendall(json.dumps(message).encode() + b"\n")
+        self.keeper._hear(getattr(self, f"{who}_end"))
+
+    def heard(self, who: str) -> list[dict]:
+        """Return what the keeper has said to somebody since the last call."""
+        end: socket.socket = getattr(self, who)
+        end.setblocking(False)
+        try:
+            return [json.loads(line) for line in end.recv(65536).splitlines()]
+        except BlockingIOError:
+            return []
+
+    def gated(self) -> None:
+        """Bring it to the gate."""
+        self.do("proxy", do="attach")
+        self.do("starter", do="start")
+
+    def prepared(self) -> None:
+        """Bring it to where the restored copy waits."""
+        self.gated()
+        self.keeper.state = "restoring"
+        self.keeper.criu = self.criu_end  # type: ignore[attr-defined]
+        self.keeper._tell("prepared", pid=4711)
+
+
+@pytest.fixture
+def scene(monkeypatch: pytest.MonkeyPatch, host: Path) -> Scene:
+    """Return a keeper that has just been made."""
+    return Scene(monkeypatch, host)
+
+
+def test_the_placeholders_pid_is_reported_whole(scene: Scene) -> None:
+    """containerd reads the file as soon as it is there."""
+    scene.keeper.report_pid()
+    assert {path.name for path in scene.bundle.iterdir()} == {"config.json", "pid"}
+    assert (scene.bundle / "pid").read_text() == "4711" and scene.did == ["holder in /docker/abc"]
+
+
+def test_a_hook_that_fails_is_dockers_words(scene: Scene) -> None:
+    """The network could not be plugged in: the start must fail."""
+    scene.keeper.config["hooks"]["prestart"] = [{"path": "/bin/sh", "args": ["sh", "-c", "cat >&2; exit 1"]}]
+    with pytest.raises(OSError, match=r"Docker's network hook failed: \{.*\"pid\": 4711"):
+        scene.keeper.plug_network()
+
+
+def test_start_points_the_bundle_at_the_namespace(scene: Scene) -> None:
+    """And drops the hooks, which would plug a second network in."""
+    scene.gated()
+    config = json.loads((scene.bundle / "config.json").read_text())
+    assert "hooks" not in config
+    assert config["linux"]["namespaces"] == [{"type": "pid"}, {"type": "network", "path": "/run/docker/netns/x"}]
+    assert scene.heard("proxy") == [
+        {"event": "gated", "pid": 4711, "network": "/run/docker/netns/x", "root": "/merged"}
+    ]
+    assert scene.heard("starter") == [], "docker start waits"
+
+
+def test_who_attaches_later_hears_how_it_stands(scene: Scene) -> None:
+    """A proxy that was killed comes back."""
+    scene.prepared()
+    scene.heard("proxy")
+    scene.do("proxy", do="attach")
+    assert scene.heard("proxy")[0]["event"] == "prepared"
+
+
+def test_a_commit_lets_the_copy_run_once(scene: Scene) -> None:
+    """And only a copy that is prepared."""
+    scene.gated()
+    scene.do("proxy", do="commit")
+    assert scene.heard("criu") == [] and scene.keeper.state == "gated"
+    scene.prepared()
+    for _ in range(2):
+        scene.do("proxy", do="commit")
+    scene.criu.setblocking(False)
+    assert scene.criu.recv(10) == b"c" and scene.keeper.state == "resuming"
+    scene.keeper.runc_status = 0
+    scene.keeper._restored(None)
+    assert scene.heard("proxy")[-1]["event"] == "running" and scene.heard("starter") == [{"status": 0}]
+    assert scene.keeper.finished and "stand-in 4711" not in scene.did
+
+
+def test_a_cancel_at_the_gate_ends_the_placeholder(scene: Scene) -> None:
+    """docker start fails, and nothing was restored."""
+    scene.gated()
+    scene.do("proxy", do="cancel", reason="the source's disk failed")
+    assert scene.heard("proxy")[-1] == {"event": "cancelled", "reason": "the source's disk failed"}
+    assert scene.heard("starter") == [{"status": 1}] and f"kill 4711 {signal.SIGKILL:d}" in " ".join(scene.did).replace(
+        "Signals.SIGKILL", str(int(signal.SIGKILL))
+    )
+    assert scene.keeper.finished
+
+
+def test_a_cancel_of_a_restored_copy_silences_it_first(scene: Scene) -> None:
+    """Its sockets are live: no FIN of theirs may get out. The shim then sees the pid end."""
+    scene.prepared()
+    scene.do("proxy", do="cancel", reason="x")
+    assert scene.did[-1] == "links_down /run/docker/netns/x" and scene.criu.recv(10) == b"x"
+    assert not scene.keeper.finished
+    scene.keeper.runc_status = 1
+    scene.keeper._restored(None)
+    assert scene.did[-1] == "stand-in 4711" and scene.heard("proxy")[-1] == {"event": "cancelled", "status": 1}
+    assert scene.heard("starter") == [{"status": 1}]
+
+
+def test_a_cancel_while_criu_is_at_work_is_its_verdict(scene: Scene) -> None:
+    """It cannot be stopped in the middle: it is told when it asks."""
+    scene.gated()
+    scene.keeper.state = "restoring"
+    scene.do("proxy", do="cancel", reason="x")
+    assert not scene.keeper.finished
+    scene.criu.sendall(b"p")
+    listener = SimpleNamespace(accept=lambda: (scene.criu_end, None))  # type: ignore[attr-defined]
+    scene.keeper._accept_criu(listener)  # type: ignore[arg-type]
+    assert scene.criu.recv(10) == b"x" and "links_down /run/docker/netns/x" in scene.did
+    assert "running" not in [event["event"] for event in scene.heard("proxy")]
+
+
+def test_a_commit_after_a_cancel_is_too_late(scene: Scene) -> None:
+    """There are no two verdicts."""
+    scene.prepared()
+    scene.do("proxy", do="cancel", reason="x")
+    scene.do("proxy", do="commit")
+    assert scene.criu.recv(10) == b"x"
+
+
+def test_a_restore_that_fails_leaves_no_shim_waiting(scene: Scene) -> None:
+    """Nothing runs under the pid it was told."""
+    scene.gated()
+    scene.keeper.state = "restoring"
+    scene.keeper.runc_status = 1
+    scene.keeper._restored(None)
+    assert scene.did[-1] == "stand-in 4711"
+    assert scene.heard("proxy")[-1] == {"event": "failed", "status": 1} and scene.heard("starter") == [{"status": 1}]
+
+
+def test_a_gate_that_nobody_attends_is_given_up(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And every trace of it goes: socket, verdict, marker."""
+    monkeypatch.setattr(keeper, "GATE_SECONDS", -1.0)
+    scene.do("starter", do="start")
+    scene.keeper.serve()
+    assert scene.keeper.last["event"] == "cancelled" and "the gate for" in scene.keeper.last["reason"]
+    assert scene.heard("starter") == [{"status": 1}]
+    assert not any(Path(path).exists() for path in (paths.gate(ID), paths.verdict(ID), paths.marker(ID)))
+
+
+def test_a_peer_that_hangs_up_is_forgotten(scene: Scene) -> None:
+    """What is said to the others still reaches them."""
+    scene.keeper.selector.register(scene.proxy_end, 1, scene.keeper._hear)  # type: ignore[attr-defined]
+    scene.gated()
+    scene.proxy.close()
+    scene.keeper._hear(scene.proxy_end)  # type: ignore[attr-defined]
+    assert scene.keeper.proxies == []
+    scene.keeper._tell("failed", status=1)

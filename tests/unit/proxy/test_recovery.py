@@ -1,0 +1,208 @@
+# Copyright: (c) 2026, The RELOCATE authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Recovery: who decides, what is done on each host for each verdict, and what is left alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.relocate.mtd.plugins.module_utils._docker import DockerError
+from relocate_proxy import conntrack, destination, freezer, gateway, paths, recovery, source
+from relocate_proxy.freezer import Freezer
+from relocate_proxy.gate import Gate
+from relocate_proxy.journal import Journal
+from relocate_proxy.recovery import COMMIT, ROLL_BACK, InProgress, hold_part, recover, release_part
+from relocate_proxy.states import AFTER_COMMIT, FINAL, State
+
+from .tables import FakeTable
+from .world import NEW, OLD, PLAN
+
+AT = ["/sys/fs/cgroup/freezer/docker/c1", 1]
+FACTS = {"container_id": "c1", "container": "counter", "freezer": AT, "veth": "veth1", "restart_policy": {"Name": "always"}}
+
+
+@pytest.fixture
+def did(monkeypatch: pytest.MonkeyPatch, host: Path) -> list[str]:
+    """Return what is done to the host, in order. The container is stopped until something starts it."""
+    calls: list[str] = []
+
+    class Engine:
+        """Docker, as far as recovery asks it."""
+
+        def container(self, name: str) -> dict[str, Any] | None:
+            return {"State": {"Running": "copy runs" in calls}}
+
+        def start(self, name: str) -> None:
+            calls.append(f"start {name}")
+
+    def note(text: str) -> Any:
+        return lambda *arguments, **_: calls.append(text.format(*arguments))
+
+    monkeypatch.setattr(recovery, "Engine", Engine)
+    monkeypatch.setattr(freezer, "thaw", note("thaw {0.directory}"))
+    monkeypatch.setattr(source, "kill_frozen", note("kill in {0.directory} behind {1}"))
+    monkeypatch.setattr(source, "remove_container", note("remove {1}"))
+    monkeypatch.setattr(source, "undo", note("policy {2[Name]} for {1}"))
+    monkeypatch.setattr(destination, "cancel_gate", note("cancel {0}"))
+    monkeypatch.setattr(destination, "discard", note("discard {1}"))
+    monkeypatch.setattr(destination, "open_gate", lambda _: calls.append("copy runs"))
+    monkeypatch.setattr(Gate, "forget", staticmethod(note("forget {0}")))
+    monkeypatch.setattr(conntrack, "Conntrack", FakeTable)
+    monkeypatch.setattr(gateway, "forget_relocation", note("forget holds of {1}"))
+
+    class Gateway:
+        """The edge's table."""
+
+        route = staticmethod(note("route to {0}"))
+        persist = staticmethod(note("persist"))
+        close = staticmethod(note("unbind"))
+
+        def __init__(self, *_: object) -> None: ...
+
+    monkeypatch.setattr(gateway, "Gateway", Gateway)
+    return calls
+
+
+def begun(part: str, state: State, **facts: object) -> None:
+    """Leave a journal behind."""
+    Journal.at("r1", part).record(state, **facts)
+
+
+def settle(part: str, verdict: str | None = None) -> dict:
+    """Recover one part."""
+    return recover({"relocation": "r1", "part": part, **({"verdict": verdict} if verdict else {})})
+
+
+@pytest.mark.parametrize("state", [state for state in State if state not in FINAL])
+def test_the_edges_journal_is_the_verdict(did: list[str], state: State) -> None:
+    """COMMITTED is in it, or the move is taken back."""
+    begun("edge", state, plan=PLAN)
+    answer = settle("edge")
+    committed = state in AFTER_COMMIT
+    assert answer == {
+        "changed": True,
+        "verdict": COMMIT if committed else ROLL_BACK,
+        "outcome": "done" if committed else "rolled-back",
+    }
+    assert did == [f"forget holds of {OLD}", f"route to {NEW if committed else OLD}", "persist", "unbind"]
+    assert Journal.at("r1", "edge").facts["reason"] == "recovered"
+
+
+@pytest.mark.parametrize(
+    ("state", "verdict"), [(State.DONE, COMMIT), (State.ROLLED_BACK, ROLL_BACK), (None, ROLL_BACK)]
+)
+def test_an_edge_with_nothing_to_do_still_tells_the_verdict(did: list[str], state: State | None, verdict: str) -> None:
+    """The other hosts may have been down when it finished. One that never heard of it has not committed."""
+    if state:
+        begun("edge", state, plan=PLAN)
+    answer = settle("edge")
+    assert answer == {"changed": False, "verdict": verdict, "outcome": state.value if state else "unknown"}
+    assert did == []
+
+
+@pytest.mark.parametrize("state", [State.STAGED, State.FREEZING, State.VOTED])
+def test_a_source_that_is_given_back(did: list[str], state: State) -> None:
+    """Thawed, its policy restored, started if a reboot had stopped it; its session is wiped."""
+    begun("source", state, **FACTS)
+    image = Path(paths.private_directory(paths.session("r1"))) / "pages-1.img"
+    image.write_text("secret")
+    assert settle("source", ROLL_BACK)["outcome"] == "rolled-back"
+    assert did == [f"thaw {AT[0]}", "policy always for c1", "start c1"]
+    assert not image.parent.exists()
+
+
+@pytest.mark.parametrize("state", [State.VOTED, State.COMMITTED])
+def test_a_source_whose_copy_runs(did: list[str], state: State) -> None:
+    """Killed while frozen and cut off, and removed."""
+    begun("source", state, **FACTS)
+    assert settle("source", COMMIT) == {"changed": True, "outcome": "done", "verdict": COMMIT}
+    assert did == [f"kill in {AT[0]} behind veth1", "remove c1"]
+
+
+def test_a_container_without_a_policy_is_not_started(did: list[str]) -> None:
+    """Docker would not have done it after the reboot either."""
+    begun("source", State.STAGED, **{**FACTS, "restart_policy": {"Name": "no"}})
+    settle("source", ROLL_BACK)
+    assert "start c1" not in did
+
+
+@pytest.mark.parametrize("state", [State.STAGING, State.GATED, State.RESTORING, State.PREPARED])
+def test_a_copy_that_is_not_wanted(did: list[str], state: State) -> None:
+    """Its start is cancelled, then it is removed; one that was never made is no error."""
+    begun("destination", state, **({} if state is State.STAGING else {"container_id": "c2"}))
+    assert settle("destination", ROLL_BACK)["outcome"] == "rolled-back"
+    assert did in (["cancel c2", "discard c2"], ["cancel ", "discard "])
+
+
+def test_a_copy_that_waits_for_the_commit(did: list[str]) -> None:
+    """Its gate is opened, and only when it runs is the part done."""
+    begun("destination", State.PREPARED, container_id="c2")
+    Path(paths.private_directory(paths.GATES), "c2.sock").touch()
+    assert settle("destination", COMMIT)["outcome"] == "done"
+    assert did == ["copy runs", "forget c2"]
+
+
+def test_a_committed_copy_that_does_not_run_is_said_aloud(did: list[str]) -> None:
+    """The source, which is asked after this, keeps what is frozen there."""
+    begun("destination", State.COMMITTED, container_id="c2")
+    with pytest.raises(DockerError, match="the copy was committed and is not running: its source must not be removed"):
+        settle("destination", COMMIT)
+    assert Journal.at("r1", "destination").state is State.COMMITTED
+
+
+@pytest.mark.parametrize("part", ["source", "destination"])
+@pytest.mark.parametrize("verdict", [None, "perhaps"])
+def test_the_others_do_not_decide(did: list[str], part: str, verdict: str | None) -> None:
+    """Nothing is touched."""
+    begun(part, State.VOTED, **FACTS)
+    with pytest.raises(ValueError, match=f"the {part} cannot decide alone: the edge's journal has the verdict"):
+        settle(part, verdict)
+    assert did == [] and Journal.at("r1", part).state is State.VOTED
+    assert not list(Path(paths.RUN, "parts").iterdir())
+
+
+@pytest.mark.parametrize("state", [State.DONE, State.ROLLED_BACK])
+@pytest.mark.parametrize("verdict", [COMMIT, ROLL_BACK, None])
+def test_what_has_ended_is_not_touched(did: list[str], state: State, verdict: str | None) -> None:
+    """Whatever the verdict says."""
+    begun("source", state, **FACTS)
+    assert settle("source", verdict) == {"changed": False, "outcome": state.value, "verdict": verdict}
+    assert did == []
+
+
+def test_a_living_part_is_left_alone(did: list[str]) -> None:
+    """Its process brings it to an end; two hands would be one too many. Afterwards it is free."""
+    begun("edge", State.HOLDING, plan=PLAN)
+    held = hold_part("r1", "edge")
+    with pytest.raises(InProgress, match="relocation r1 is in progress on this host"):
+        hold_part("r1", "edge")
+    assert settle("edge") == {"changed": False, "outcome": "in-progress", "verdict": None}
+    assert did == []
+    release_part("r1", "edge", held)
+    assert settle("edge")["changed"]
+
+
+def test_settling_twice_changes_once(did: list[str]) -> None:
+    """Every step can be repeated; the second time there is none."""
+    begun("source", State.VOTED, **FACTS)
+    assert settle("source", COMMIT)["changed"]
+    done = did.copy()
+    assert not settle("source", COMMIT)["changed"] and did == done
+
+
+def test_a_step_that_fails_is_repeated(did: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The journal still says where it stands."""
+    begun("source", State.VOTED, **FACTS)
+    with monkeypatch.context() as broken:
+        broken.setattr(source, "remove_container", lambda *_: (_ for _ in ()).throw(DockerError(500, "busy")))
+        with pytest.raises(DockerError):
+            settle("source", COMMIT)
+    assert Journal.at("r1", "source").state is State.VOTED
+    assert settle("source", COMMIT)["outcome"] == "done"
+
+
+def test_the_freezer_survives_the_journal() -> None:
+    """JSON has no tuples with names."""
+    assert Freezer(*AT).directory == AT[0] and Freezer(*AT).version == 1
