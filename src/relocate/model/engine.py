@@ -44,6 +44,12 @@ class Scenario:
     downtime: float = 0.0
     horizon: float = 1.0
 
+    @property
+    def draws_sets(self) -> bool:
+        """Whether it matters which hosts are attacked, so that each trial must draw its own set."""
+        alike = self.placement.exchangeable and self.progress != "retain"
+        return not (self.fixed_attackers or self.progress == "chase" or alike)
+
 
 def stream(seed: np.random.SeedSequence | int) -> np.random.Generator:
     """Return a generator for a chunk. SFC64 is the quickest of numpy's bit generators, and passes the same batteries."""
@@ -257,7 +263,7 @@ class Chunk:
             given = np.zeros(s.hosts, dtype=bool)
             given[list(s.fixed_attackers)] = True
             return given
-        if s.progress == "chase" or (s.placement.exchangeable and s.progress != "retain"):
+        if not s.draws_sets:
             return None
         drawn = np.zeros((self._size, s.hosts), dtype=bool)
         drawn[:, : s.attackers] = True

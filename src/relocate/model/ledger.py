@@ -40,10 +40,12 @@ class Measured:
 
 
 def read(path: Path) -> Measured:
-    """Read a ledger. A line that is not a JSON object with a known outcome is counted as unreadable, and skipped.
+    """Read a ledger; ``default`` is the one of :func:`default_path`.
 
-    Raises Refusal with status 2 where there is no such file, with 1 where no line can be read.
+    A line that is not a JSON object with a known outcome is counted as unreadable, and skipped. Raises Refusal with
+    status 2 where there is no such file, with 1 where it holds no relocation.
     """
+    path = default_path() if path == Path("default") else path
     measured = Measured(path)
     arrived: dict[str, float] = {}
     try:

@@ -183,7 +183,9 @@ class Plan(Strict):
     @field_validator("ledger")
     @classmethod
     def _beside(cls, value: Path | None, info: ValidationInfo) -> Path | None:
-        return None if value is None else (info.context or {}).get("folder", Path()) / value
+        if value is None or value == Path("default"):
+            return value
+        return (info.context or {}).get("folder", Path()) / value
 
     @field_validator("running_clock")
     @classmethod

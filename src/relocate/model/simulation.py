@@ -172,7 +172,7 @@ def _chunks(
 
     ``exact`` is None for survival only.
     """
-    size = max(1, min(CHUNK, MASK_CELLS // scenario.hosts))
+    size = max(1, min(CHUNK, MASK_CELLS // scenario.hosts)) if scenario.draws_sets else CHUNK
     left, spent = trials, 0
     late = exact is not None and not exact.never and exact.stays_to_compromise * min(size, trials) < LATE_STAYS
     while left:

@@ -107,6 +107,15 @@ def test_ledger_falls_back_on_the_phases(tmp_path: Path) -> None:
         Empirical.of(measured)
 
 
+def test_the_default_ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RELOCATE_LEDGER", raising=False)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    assert ledger.default_path() == tmp_path / "relocate" / "ledger.jsonl"
+    write_ledger(tmp_path / "here.jsonl")
+    monkeypatch.setenv("RELOCATE_LEDGER", str(tmp_path / "here.jsonl"))
+    assert ledger.read(Path("default")).relocations == 60
+
+
 def test_an_empty_ledger_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "ledger.jsonl"
     path.write_text("")

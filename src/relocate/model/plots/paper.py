@@ -72,9 +72,9 @@ def fig5(document: dict[str, Any], path: Path) -> None:
             kept.text(7.9, 0.185 - 0.055 * row, f"{name}  {case['estimate']:.3f}", color=colour, ha="right", fontsize=8)
         if live := document["live"]:
             at = np.array([point["at"] for point in live["curve"]])
-            label = f"high Δ, {live['stays']} measured stays"
-            kept.plot(at, [point["estimate"] for point in live["curve"]], color=GREEN, linestyle=":", label=label)
-            kept.legend(loc="lower left")
+            survived = [point["estimate"] for point in live["curve"]]
+            kept.plot(at, survived, color=GREEN, linestyle=":")
+            label_end(kept, at[-1], survived[-1], f"high Δ, {live['stays']}\nmeasured stays", GREEN)
         kept.axvline(2, color="black", linewidth=0.7, linestyle=":")
         kept.set_title("a  A hop keeps progress by likeness")
         reset, still = document["reset"], document["fit"]["static"]
