@@ -35,7 +35,7 @@ def duration(value: Any) -> Any:
 
 Seconds = Annotated[float, BeforeValidator(duration)]
 
-#: Attack times by kind: P10, P50, P90 and shortest. Orders of magnitude from the literature; docs/planner.md gives sources.
+#: Attack times by kind: P10, P50, P90 and shortest. Assumed orders of magnitude, not measurements; docs/planner.md says so.
 PRESETS: dict[str, tuple[float, float, float, float]] = {
     "cache-key-extraction": (180.0, 900.0, 3600.0, 60.0),
     "co-resident-profiling": (1800.0, 7200.0, 28800.0, 600.0),
