@@ -27,7 +27,9 @@ class Network:
     """A network namespace that lives as long as a sleeping process in it."""
 
     def __init__(self) -> None:
-        self._process = subprocess.Popen(["unshare", "--net", "sh", "-c", "echo; exec sleep 300"], stdout=subprocess.PIPE)
+        self._process = subprocess.Popen(
+            ["unshare", "--net", "sh", "-c", "echo; exec sleep 300"], stdout=subprocess.PIPE
+        )
         assert self._process.stdout is not None
         self._process.stdout.readline()  # it has its namespace now
         self.pid = self._process.pid

@@ -90,9 +90,7 @@ def test_a_flow_of_each_direction_moves_and_comes_back_on_the_edge(table: Conntr
 def test_a_flow_of_each_direction_on_the_destination(table: Conntrack) -> None:
     """An egress flow whose port is taken there gets another, and forgetting takes only ours away."""
     table.insert("tcp", Endpoint("172.20.2.3", 1), REMOTE, source_nat=Endpoint("10.77.0.12", 45000))
-    egress = flows.Flow(
-        flows.EGRESS, "tcp", Endpoint("172.20.1.2", 51000), REMOTE, Endpoint("10.77.0.11", 45000), AWAY
-    )
+    egress = flows.Flow(flows.EGRESS, "tcp", Endpoint("172.20.1.2", 51000), REMOTE, Endpoint("10.77.0.11", 45000), AWAY)
     ingress = flows.Flow(flows.INGRESS, "tcp", Endpoint("172.20.1.2", 7000), CLIENT, PLACE, VIRTUAL)
     moved = [flows.place_on_destination(table, flow, "10.77.0.12", "172.20.2.9") for flow in (egress, ingress)]
     assert moved[0].host.port != 45000 and moved[1].host == Endpoint("10.77.0.12", 7001)

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from ansible_collections.relocate.mtd.plugins.module_utils import _edge_table as definition
@@ -19,12 +20,17 @@ from .conftest import Network
 
 pytestmark = pytest.mark.kernel
 OLD, NEW, VIRTUAL = "10.77.0.11", "10.77.0.12", "10.88.0.100"
-SERVICES = [
+SERVICES: list[dict[str, Any]] = [
     {"protocol": "tcp", "virtual_address": VIRTUAL, "virtual_port": 7000, "host_port": 7001, "container_port": 7000},
     {"protocol": "udp", "virtual_address": VIRTUAL, "virtual_port": 53, "host_port": 5353, "container_port": 53},
 ]
 OUT = Flow(
-    EGRESS, "tcp", Endpoint("172.20.1.2", 51000), Endpoint("10.88.0.2", 80), Endpoint(OLD, 45000), Endpoint(VIRTUAL, 45001)
+    EGRESS,
+    "tcp",
+    Endpoint("172.20.1.2", 51000),
+    Endpoint("10.88.0.2", 80),
+    Endpoint(OLD, 45000),
+    Endpoint(VIRTUAL, 45001),
 )
 IN = Flow(
     INGRESS, "tcp", Endpoint("172.20.1.2", 7000), Endpoint("10.88.0.2", 4), Endpoint(OLD, 7001), Endpoint(VIRTUAL, 7000)
@@ -38,7 +44,8 @@ class Place:
     def __init__(self, network: Network) -> None:
         self.path = network.path
         owned = [
-            definition.Service("counter", s["protocol"], VIRTUAL, s["virtual_port"], OLD, s["host_port"]) for s in SERVICES
+            definition.Service("counter", s["protocol"], VIRTUAL, s["virtual_port"], OLD, s["host_port"])
+            for s in SERVICES
         ]
         self.other = definition.Service("web", "tcp", VIRTUAL, 80, OLD, 8080)
         settings = definition.Gateway("eth1", "10.77.0.0/24", VIRTUAL)

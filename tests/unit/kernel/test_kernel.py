@@ -4,10 +4,10 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from relocate_proxy import kernel
@@ -33,10 +33,10 @@ def test_no_packet_leaves_a_network_whose_links_are_down(network: Callable[[], N
 def test_work_elsewhere_leaves_this_thread_where_it_is(network: Callable[[], Network]) -> None:
     """What it returns and what it raises come back."""
     place = network()
-    here = os.stat("/proc/self/ns/net").st_ino
-    inode = os.stat(place.path).st_ino
-    assert kernel.in_network(place.path, lambda: os.stat("/proc/thread-self/ns/net").st_ino) == inode != here
-    assert os.stat("/proc/self/ns/net").st_ino == here
+    ours, theirs = Path("/proc/self/ns/net"), Path("/proc/thread-self/ns/net")
+    here = ours.stat().st_ino
+    assert kernel.in_network(place.path, lambda: theirs.stat().st_ino) == Path(place.path).stat().st_ino != here
+    assert ours.stat().st_ino == here
     with pytest.raises(ZeroDivisionError):
         kernel.in_network(place.path, lambda: 1 // 0)
     with pytest.raises(FileNotFoundError):
@@ -66,5 +66,7 @@ print(os.WEXITSTATUS(os.waitpid(keeper, 0)[1]), os.WEXITSTATUS(os.waitpid(wanted
 def test_a_stand_in_is_our_parents_child_under_the_wanted_pid() -> None:
     """The shim, whose child the keeper is, sees the pid it waits for end; a taken pid is refused."""
     paths = [str(ROOT / "collections/ansible_collections/relocate/mtd/proxy"), str(ROOT / "collections")]
-    done = subprocess.run([sys.executable, "-c", STAND_IN, *paths], capture_output=True, text=True, check=False, timeout=20)
+    done = subprocess.run(
+        [sys.executable, "-c", STAND_IN, *paths], capture_output=True, text=True, check=False, timeout=20
+    )
     assert (done.stdout, done.stderr) == ("7 1\n", "")

@@ -102,7 +102,7 @@ def live(root: Path) -> None:
     os.mknod(root / "srv/null", stat.S_IFCHR | 0o666, os.makedev(1, 3))
     (root / "srv/tool").write_bytes(b"#!")
     os.chown(root / "srv/tool", 1234, 5678)
-    os.chmod(root / "srv/tool", 0o6755)
+    (root / "srv/tool").chmod(0o6755)
     os.setxattr(root / "srv/tool", "user.note", b"\0\1")
     capability = bytes.fromhex("0100000200200000000000000000000000000000")  # cap_net_raw=ep
     os.setxattr(root / "srv/data/table", "security.capability", capability)

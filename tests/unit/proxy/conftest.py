@@ -34,6 +34,6 @@ def host(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         for attribute, below in (("RUN", ""), ("EXPECTED", "expected"), ("GATES", "gates"), ("SESSIONS", "sessions")):
             monkeypatch.setattr(paths, attribute, str(directory / below).rstrip("/"))
         monkeypatch.setattr(source, "LOCKS", str(directory / "locks"))
-        for function in (journal.Journal.at.__func__, journal.unfinished):  # type: ignore[attr-defined]
+        for function in (journal.Journal.at.__func__, journal.unfinished):
             monkeypatch.setattr(function, "__defaults__", (str(directory / "journal"),))
         yield directory

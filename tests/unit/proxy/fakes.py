@@ -16,7 +16,7 @@ class ScriptedChannel:
     def __init__(self, peer: str, script: Iterable[dict | Exception] = (), deaf: bool = False) -> None:
         """Be the channel to ``peer``; a ``deaf`` one is gone when we speak."""
         self.peer = peer
-        self.script = list(script)
+        self.script: list[Any] = list(script)
         self.deaf = deaf
         self.sent: list[dict] = []
         self.closed = False

@@ -28,7 +28,9 @@ INSPECT: dict[str, Any] = {
         "PortBindings": {"80/tcp": [{"HostIp": "", "HostPort": "8080"}]},
     },
     "NetworkSettings": {
-        "Networks": {"shop": {"Aliases": ["web", "www", "abcdef123456"], "IPAddress": "172.30.0.2", "MacAddress": "02:42"}}
+        "Networks": {
+            "shop": {"Aliases": ["web", "www", "abcdef123456"], "IPAddress": "172.30.0.2", "MacAddress": "02:42"}
+        }
     },
 }
 
@@ -93,7 +95,9 @@ ROW = "{n}: {local} {remote} {state} 00000000:{waiting:08X} 00:00000000 00000000
 SELF, PEER, ANY = "020114AC:1B58", "0200580A:9C40", "00000000:0000"
 
 
-def one(monkeypatch: pytest.MonkeyPatch, rows: list[tuple[str, str, int, int]], tables: tuple[str, ...] = ("tcp",)) -> Container:
+def one(
+    monkeypatch: pytest.MonkeyPatch, rows: list[tuple[str, str, int, int]], tables: tuple[str, ...] = ("tcp",)
+) -> Container:
     """Return a container whose /proc/PID/net shows these sockets."""
     lines = [
         ROW.format(n=n, local=local, remote=remote, state=f"{state:02X}", waiting=waiting).split()
@@ -144,7 +148,7 @@ def test_what_does_not_run_is_not_carried(inspect: dict | None) -> None:
     """There is none of that name, or it has stopped."""
     docker = SimpleNamespace(container=lambda _: inspect)
     with pytest.raises(LookupError, match="the container web is not running on this host"):
-        Container(docker, "web")  # type: ignore[arg-type]
+        Container(docker, "web")
 
 
 def test_the_address_is_its_networks(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,9 +1,9 @@
 # Copyright: (c) 2026, The RELOCATE authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The edge's part: a failure injected after every step and in every state of every part, and what must be true afterwards.
+"""The edge's part: a failure injected after every step and in every state of every part, and what must be true then.
 
-Whatever goes wrong, one copy runs in the end, the packets go to it, and nothing is left held or shut. Before the commit point the
-move is rolled back; after it, it is completed, or left in doubt for recovery to complete, and never taken back.
+Whatever goes wrong, one copy runs in the end, the packets go to it, and nothing is left held or shut. Before the commit
+point the move is rolled back; after it, it is completed, or left in doubt for recovery to complete, and never taken back.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from relocate_proxy import conntrack, edge, gateway, recovery
@@ -21,7 +22,7 @@ from relocate_proxy.flows import Flow
 from relocate_proxy.states import AFTER_COMMIT, State
 
 from .test_states import _documented
-from .world import NEW, OLD, OUT, PLAN, FakeGateway, FakePeers, Steps, StepJournal, World
+from .world import NEW, OLD, OUT, PLAN, FakeGateway, FakePeers, StepJournal, Steps, World
 
 SPECIFICATION = {"id": "r1", "credentials": {}, "plan": PLAN, "source": [OLD, 1], "destination": [NEW, 1]}
 
@@ -83,11 +84,12 @@ Maker = Callable[..., Scene]
 @pytest.fixture
 def scene(monkeypatch: pytest.MonkeyPatch, host: Path) -> Maker:
     """Return a function that makes a scene; the edge's own code then finds the world where the kernel would be."""
-    monkeypatch.setattr(os, "fsync", lambda _: None)  # that they are called is the journal's test; here they cost seconds
+    # that they are called is the journal's test; here they cost seconds
+    monkeypatch.setattr(os, "fsync", lambda _: None)
     monkeypatch.setattr(os, "fdatasync", lambda _: None)
 
-    def make(fault: tuple[str, State, str] | None = None, **steps: object) -> Scene:
-        made = Scene(World(fault), Steps(**steps), host)  # type: ignore[arg-type]
+    def make(fault: tuple[str, State, str] | None = None, **steps: Any) -> Scene:
+        made = Scene(World(fault), Steps(**steps), host)
         world = made.world
 
         def forget(_services: list, _source: str, flows: list[Flow]) -> None:
@@ -142,7 +144,10 @@ def test_a_connection_opened_in_the_last_moment_takes_the_move_back(
     monkeypatch.setattr(it.world, "source_arm", lambda _: it.world.say("source", "armed", flows=[]))
     result = it.run()
     assert result is not None and result["outcome"] == "rolled-back"
-    assert "opened the connection tcp 172.20.1.2:51000 -> 10.88.0.2:80 in the last moment: try again" in result["problems"][0]
+    assert (
+        "opened the connection tcp 172.20.1.2:51000 -> 10.88.0.2:80 in the last moment: try again"
+        in result["problems"][0]
+    )
     it.recover()
 
 
@@ -157,16 +162,19 @@ def test_a_connection_that_passes_elsewhere_is_refused_before_anything_is_held(s
     assert it.world.copies["source"] == "running"
 
 
+class PaperlessJournal(StepJournal):
+    """A journal without a disk: there is no test yet whose directory it could be in."""
+
+    def record(self, state: State, **facts: object) -> None:
+        """Take the step alone."""
+        self.steps.take(f"record {state.value}", lambda: self._absorb({"state": state, "at_ns": 0, **facts}))
+
+
 def _clean_steps() -> list[str]:
     """Return the steps of a move that nothing disturbs, to have one test for each."""
     world, steps = World(), Steps()
-    journal = StepJournal("/nowhere")
+    journal = PaperlessJournal("/nowhere")
     journal.steps = steps
-
-    def record(state: State, **facts: object) -> None:
-        steps.take(f"record {state.value}", lambda: journal._absorb({"state": state, "at_ns": 0, **facts}))
-
-    journal.record = record  # type: ignore[method-assign]
     patch = pytest.MonkeyPatch()
     with patch.context() as patched:
         patched.setattr(edge, "Conntrack", lambda: world.table)
@@ -282,7 +290,9 @@ def test_a_part_that_breaks_in_every_state(scene: Maker, part: str, state: State
 @pytest.mark.parametrize("part", ["source", "destination"])
 def test_a_part_that_breaks_while_it_is_rolled_back(scene: Maker, part: str, how: str) -> None:
     """Two things go wrong: the first is what the result speaks of first."""
-    it = scene(fault=(part, State.ROLLED_BACK, how), at=CLEAN.index("expect destination placed"), error=RuntimeError("disk"))
+    it = scene(
+        fault=(part, State.ROLLED_BACK, how), at=CLEAN.index("expect destination placed"), error=RuntimeError("disk")
+    )
     result = it.run()
     assert result is not None and result["outcome"] == "rolled-back" and result["problems"][0] == "disk"
     it.recover()

@@ -66,7 +66,9 @@ def test_a_neighbour_on_the_bridge_would_be_cut() -> None:
 
 def test_a_connection_that_no_table_has_would_be_cut() -> None:
     """On the source, and on the edge; the same words in the other direction's form."""
-    with pytest.raises(UntrackedFlow, match=r"^the connection udp 172\.20\.1\.2:7000 - 10\.88\.0\.2:40000 does not pass"):
+    with pytest.raises(
+        UntrackedFlow, match=r"^the connection udp 172\.20\.1\.2:7000 - 10\.88\.0\.2:40000 does not pass"
+    ):
         flows.on_source([Connection("udp", HERE, THERE)], SOURCE_TABLE, "172.20.1.2")
     for flow, arrow in ((INGRESS_FLOW, "172.20.1.2:7000 <- 10.88.0.2:40000"), (EGRESS_FLOW, "-> 10.88.0.2:80")):
         with pytest.raises(UntrackedFlow) as refused:
@@ -105,20 +107,20 @@ def test_documents_survive_json() -> None:
 def test_an_ingress_flow_on_the_destination() -> None:
     """The client's packets come to the new host's port and go to the new inner address."""
     table = FakeTable()
-    moved = flows.place_on_destination(table, INGRESS_SEEN, NEW, "172.20.2.9")  # type: ignore[arg-type]
+    moved = flows.place_on_destination(table, INGRESS_SEEN, NEW, "172.20.2.9")
     assert (moved.host, moved.local, moved.virtual) == (Endpoint(NEW, 7001), Endpoint("172.20.2.9", 7000), VIRTUAL)
     assert table.calls == ["insert tcp 10.88.0.2:40000 > 10.77.0.12:7001 snat None dnat 172.20.2.9:7000"]
-    flows.forget_on_destination(table, moved)  # type: ignore[arg-type]
+    flows.forget_on_destination(table, moved)
     assert table.calls[1:] == ["delete tcp 10.88.0.2:40000 > 10.77.0.12:7001"] and table.held == []
 
 
 def test_an_egress_flow_on_the_destination_keeps_its_port_if_it_is_free() -> None:
     """The remote's packets come to the new host and are led back to the new inner address."""
     table = FakeTable()
-    moved = flows.place_on_destination(table, EGRESS_SEEN, NEW, "172.20.2.9")  # type: ignore[arg-type]
+    moved = flows.place_on_destination(table, EGRESS_SEEN, NEW, "172.20.2.9")
     assert moved.host == Endpoint(NEW, 45000)
     assert table.calls == ["insert tcp 172.20.2.9:51000 > 10.88.0.2:80 snat 10.77.0.12:45000 dnat None"]
-    flows.forget_on_destination(table, moved)  # type: ignore[arg-type]
+    flows.forget_on_destination(table, moved)
     assert table.held == []
 
 
@@ -127,7 +129,7 @@ def test_an_egress_flow_whose_port_is_taken_gets_another(monkeypatch: pytest.Mon
     taken = Entry("tcp", Endpoint("172.20.2.3", 1), CALLED, CALLED, Endpoint(NEW, 45000))
     table = FakeTable(taken)
     monkeypatch.setattr(random, "randint", lambda low, high: low)
-    moved = flows.place_on_destination(table, EGRESS_SEEN, NEW, "172.20.2.9")  # type: ignore[arg-type]
+    moved = flows.place_on_destination(table, EGRESS_SEEN, NEW, "172.20.2.9")
     assert moved.host == Endpoint(NEW, 32768) and taken in table.held and len(table.held) == 2
 
 
@@ -135,8 +137,8 @@ def test_a_host_without_a_free_port_is_told_of(monkeypatch: pytest.MonkeyPatch) 
     """It is tried often enough, and not for ever."""
     table = FakeTable(Entry("tcp", Endpoint("172.20.2.3", 1), CALLED, CALLED, Endpoint(NEW, 45000)))
     monkeypatch.setattr(random, "randint", lambda *_: 45000)
-    with pytest.raises(OSError, match="no free port on 10.77.0.12 for the connection tcp 172.20.1.2:51000 ->") as full:
-        flows.place_on_destination(table, EGRESS_SEEN, NEW, "172.20.2.9")  # type: ignore[arg-type]
+    with pytest.raises(OSError, match=r"no free port on 10.77.0.12 for the connection tcp 172.20.1.2:51000 ->") as full:
+        flows.place_on_destination(table, EGRESS_SEEN, NEW, "172.20.2.9")
     assert full.value.errno == errno.EEXIST
     assert len(table.calls) == flows.PORT_ATTEMPTS
 
@@ -146,7 +148,7 @@ def test_what_the_kernel_refuses_for_another_reason_is_not_tried_again(monkeypat
     table = FakeTable()
     monkeypatch.setattr(table, "insert", lambda *_, **__: (_ for _ in ()).throw(PermissionError(1, "not permitted")))
     with pytest.raises(PermissionError):
-        flows.place_on_destination(table, EGRESS_SEEN, NEW, "172.20.2.9")  # type: ignore[arg-type]
+        flows.place_on_destination(table, EGRESS_SEEN, NEW, "172.20.2.9")
 
 
 @pytest.mark.parametrize("flow", [INGRESS_SEEN, EGRESS_SEEN], ids=["ingress", "egress"])
@@ -155,7 +157,7 @@ def test_the_edges_entry_goes_there_and_back_and_there_again(flow: Flow) -> None
     table = FakeTable(*EDGE_TABLE)
     moved = Flow(flow.direction, "tcp", flow.local, flow.remote, Endpoint(NEW, flow.host.port + 1), flow.virtual)
     for where in (moved, moved, flow, flow, moved):
-        flows.place_on_edge(table, where)  # type: ignore[arg-type]
+        flows.place_on_edge(table, where)
         assert len(table.held) == 2
         assert flows.on_edge([where], table.held) == [where]
 
@@ -163,4 +165,4 @@ def test_the_edges_entry_goes_there_and_back_and_there_again(flow: Flow) -> None
 def test_a_flow_that_the_edge_has_not_seen_cannot_be_placed_there() -> None:
     """A programming error, told as one."""
     with pytest.raises(ValueError, match="the edge has not seen tcp"):
-        flows.place_on_edge(FakeTable(), INGRESS_FLOW)  # type: ignore[arg-type]
+        flows.place_on_edge(FakeTable(), INGRESS_FLOW)

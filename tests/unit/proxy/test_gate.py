@@ -155,9 +155,7 @@ def test_the_copy_that_dies_at_the_gate_is_told_of(keeper: FakeKeeper) -> None:
         destination.open_gate(ID)
 
 
-def test_cancelling_waits_until_the_keeper_has_left(
-    keeper: FakeKeeper, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_cancelling_waits_until_the_keeper_has_left(keeper: FakeKeeper, monkeypatch: pytest.MonkeyPatch) -> None:
     """Removing a container that is being started would block. A keeper that is gone already is no error."""
     monkeypatch.setattr(destination, "STOP_SECONDS", 5.0)
     keeper.answers["cancel"] = [event("cancelled", reason="x")]

@@ -7,7 +7,9 @@ from __future__ import annotations
 import json
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from relocate_proxy.journal import Journal, unfinished
@@ -48,12 +50,16 @@ def test_the_line_is_on_the_disk_before_the_step_is_taken(monkeypatch: pytest.Mo
     journal = Journal.at(ID, "source", str(tmp_path))
     write, sync, datasync = os.write, os.fsync, os.fdatasync
 
-    def note(name: str) -> None:
-        calls.append(f"{name} {journal.state.value if journal.state else None}")
+    def noted(name: str, call: Callable[..., Any]) -> Callable[..., Any]:
+        def stand_in(*arguments: Any) -> Any:
+            calls.append(f"{name} {journal.state.value if journal.state else None}")
+            return call(*arguments)
 
-    monkeypatch.setattr(os, "write", lambda fd, data: (note("write"), write(fd, data))[1])
-    monkeypatch.setattr(os, "fsync", lambda fd: (note("sync directory"), sync(fd))[1])
-    monkeypatch.setattr(os, "fdatasync", lambda fd: (note("sync line"), datasync(fd))[1])
+        return stand_in
+
+    monkeypatch.setattr(os, "write", noted("write", write))
+    monkeypatch.setattr(os, "fsync", noted("sync directory", sync))
+    monkeypatch.setattr(os, "fdatasync", noted("sync line", datasync))
     journal.record(State.STAGING)
     journal.record(State.STAGED)
     assert calls == [
@@ -101,7 +107,7 @@ def test_a_torn_last_line_is_a_step_that_was_not_taken(tmp_path: Path, torn: str
     """Whoever goes on after the crash is read, too: the torn line does not swallow what comes after it."""
     journal = Journal.at(ID, "source", str(tmp_path))
     journal.record(State.STAGED, container_id="c1")
-    with open(journal.path, "ab") as file:
+    with Path(journal.path).open("ab") as file:
         file.write(torn.encode("latin-1"))
     resumed = Journal.at(ID, "source", str(tmp_path))
     assert (resumed.state, resumed.facts) == (State.STAGED, {"container_id": "c1"})

@@ -64,7 +64,7 @@ def joined(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, bytes]:
 
     def wrote(fd: int, data: bytes) -> int:
         if names.get(fd, "").endswith("cgroup.procs"):
-            written[os.path.relpath(os.path.dirname(names[fd]), tmp_path)] = bytes(data)
+            written[str(Path(names[fd]).parent.relative_to(tmp_path))] = bytes(data)
         return write(fd, data)
 
     monkeypatch.setattr(os, "open", opened)
@@ -149,29 +149,31 @@ class Scene:
             paths.private_directory(directory)
         Path(paths.marker(ID)).write_text(str(host))
         self.did: list[str] = []
-        monkeypatch.setattr(keeper, "start_holder", lambda path: self.did.append(f"holder in {path}") or 4711)
+
+        def holder(path: str) -> int:
+            self.did.append(f"holder in {path}")
+            return 4711
+
+        monkeypatch.setattr(keeper, "start_holder", holder)
         monkeypatch.setattr(os, "kill", lambda pid, number: self.did.append(f"kill {pid} {number}"))
         monkeypatch.setattr(kernel, "stand_in", lambda pid: self.did.append(f"stand-in {pid}"))
         monkeypatch.setattr(kernel, "in_network", lambda path, work: self.did.append(f"{work.__name__} {path}"))
         monkeypatch.setattr(Keeper, "_namespace_path", lambda _: "/run/docker/netns/x")
         self.bundle = bundle
         self.keeper = Keeper(Runtime(["create", "--bundle", str(bundle), "--pid-file", str(bundle / "pid"), ID]), [])
-        self.starter, self.proxy, self.criu = (self._pair(name) for name in ("starter", "proxy", "criu"))
-
-    def _pair(self, name: str) -> socket.socket:
-        ours, theirs = socket.socketpair()
-        ours.settimeout(5)
-        setattr(self, f"{name}_end", theirs)
-        return ours
+        self.ends = {name: socket.socketpair() for name in ("starter", "proxy", "criu")}
+        self.starter, self.proxy, self.criu = (ours for ours, _ in self.ends.values())
+        self.criu.settimeout(5)
 
     def do(self, who: str, **message: Any) -> None:
         """Let somebody say something to the keeper."""
-        getattr(self, who).sendall(json.dumps(message).encode() + b"\n")
-        self.keeper._hear(getattr(self, f"{who}_end"))
+        ours, theirs = self.ends[who]
+        ours.sendall(json.dumps(message).encode() + b"\n")
+        self.keeper._hear(theirs)
 
     def heard(self, who: str) -> list[dict]:
         """Return what the keeper has said to somebody since the last call."""
-        end: socket.socket = getattr(self, who)
+        end = self.ends[who][0]
         end.setblocking(False)
         try:
             return [json.loads(line) for line in end.recv(65536).splitlines()]
@@ -187,7 +189,7 @@ class Scene:
         """Bring it to where the restored copy waits."""
         self.gated()
         self.keeper.state = "restoring"
-        self.keeper.criu = self.criu_end  # type: ignore[attr-defined]
+        self.keeper.criu = self.ends["criu"][1]
         self.keeper._tell("prepared", pid=4711)
 
 
@@ -277,8 +279,8 @@ def test_a_cancel_while_criu_is_at_work_is_its_verdict(scene: Scene) -> None:
     scene.do("proxy", do="cancel", reason="x")
     assert not scene.keeper.finished
     scene.criu.sendall(b"p")
-    listener = SimpleNamespace(accept=lambda: (scene.criu_end, None))  # type: ignore[attr-defined]
-    scene.keeper._accept_criu(listener)  # type: ignore[arg-type]
+    listener = SimpleNamespace(accept=lambda: (scene.ends["criu"][1], None))
+    scene.keeper._accept_criu(listener)
     assert scene.criu.recv(10) == b"x" and "links_down /run/docker/netns/x" in scene.did
     assert "running" not in [event["event"] for event in scene.heard("proxy")]
 
@@ -313,9 +315,9 @@ def test_a_gate_that_nobody_attends_is_given_up(scene: Scene, monkeypatch: pytes
 
 def test_a_peer_that_hangs_up_is_forgotten(scene: Scene) -> None:
     """What is said to the others still reaches them."""
-    scene.keeper.selector.register(scene.proxy_end, 1, scene.keeper._hear)  # type: ignore[attr-defined]
+    scene.keeper.selector.register(scene.ends["proxy"][1], 1, scene.keeper._hear)
     scene.gated()
     scene.proxy.close()
-    scene.keeper._hear(scene.proxy_end)  # type: ignore[attr-defined]
+    scene.keeper._hear(scene.ends["proxy"][1])
     assert scene.keeper.proxies == []
     scene.keeper._tell("failed", status=1)

@@ -33,7 +33,8 @@ def root(tmp_path: Path) -> Path:
 
 def carry(upper: Path, root: Path, *paths: str) -> list[dict[str, Any]]:
     """Describe entries and make them on the other side, as the two proxies do."""
-    writer, links, entries = Writer(str(root)), {}, []
+    writer, entries = Writer(str(root)), []
+    links: dict[tuple[int, int], str] = {}
     for path in paths:
         entry = describe(str(upper), path, links)
         full = writer.make(entry)
@@ -83,7 +84,9 @@ def test_each_part_of_a_stamp_tells_a_change(change: dict[str, int]) -> None:
     assert changes(before, now) == (["a"], [])
 
 
-@pytest.mark.parametrize(("age_ns", "sent"), [(0, True), (layer.CLOCK_GRAIN_NS, True), (layer.CLOCK_GRAIN_NS + 1, False)])
+@pytest.mark.parametrize(
+    ("age_ns", "sent"), [(0, True), (layer.CLOCK_GRAIN_NS, True), (layer.CLOCK_GRAIN_NS + 1, False)]
+)
 def test_a_file_changed_within_the_clocks_grain_is_sent_again(age_ns: int, sent: bool) -> None:
     """A second write in the same tick of the file system's clock leaves the stamp as it was."""
     snapshot = Snapshot({"a": STAMP}, STAMP.changed_ns + age_ns)
@@ -111,7 +114,7 @@ def test_a_file_with_everything_it_has(upper: Path, root: Path) -> None:
     """Contents, mode with the set-id bits, owner, attributes, time to the nanosecond."""
     (upper / "tool").write_bytes(b"\0binary\xff" * 1000)
     os.setxattr(upper / "tool", "user.note", b"\1\2")
-    os.chmod(upper / "tool", 0o4755)
+    (upper / "tool").chmod(0o4755)
     os.utime(upper / "tool", ns=(1, 1_234_567_890_123_456_789))
     carry(upper, root, "tool")
     made = (root / "tool").lstat()
@@ -184,7 +187,7 @@ def test_two_names_of_one_file_stay_one_file(upper: Path, root: Path) -> None:
 def test_a_fifo(upper: Path, root: Path) -> None:
     """Made anew: who reads and writes it is CRIU's business."""
     os.mkfifo(upper / "pipe", 0o620)
-    os.chmod(upper / "pipe", 0o620)
+    (upper / "pipe").chmod(0o620)
     carry(upper, root, "pipe")
     made = (root / "pipe").lstat().st_mode
     assert stat.S_ISFIFO(made) and stat.S_IMODE(made) == 0o620
@@ -201,9 +204,7 @@ def test_a_whiteout_removes_what_the_image_has(upper: Path, root: Path) -> None:
     assert list(root.iterdir()) == []
 
 
-def test_an_opaque_directory_hides_what_the_image_has(
-    upper: Path, root: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_opaque_directory_hides_what_the_image_has(upper: Path, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is made anew. (The attribute needs root: here it is another name's.)"""
     monkeypatch.setattr(layer, "OPAQUE", "user.opaque")
     (root / "etc").mkdir()

@@ -20,7 +20,13 @@ from .tables import FakeTable
 from .world import NEW, OLD, PLAN
 
 AT = ["/sys/fs/cgroup/freezer/docker/c1", 1]
-FACTS = {"container_id": "c1", "container": "counter", "freezer": AT, "veth": "veth1", "restart_policy": {"Name": "always"}}
+FACTS = {
+    "container_id": "c1",
+    "container": "counter",
+    "freezer": AT,
+    "veth": "veth1",
+    "restart_policy": {"Name": "always"},
+}
 
 
 @pytest.fixture

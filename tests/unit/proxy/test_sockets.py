@@ -116,5 +116,5 @@ def test_an_image_without_files_is_no_image(tmp_path: Path) -> None:
     """CRIU always writes one."""
     from relocate_proxy import sockets
 
-    with pytest.raises(FileNotFoundError, match="files.img"):
+    with pytest.raises(FileNotFoundError, match=r"files\.img"):
         sockets.rewrite(str(tmp_path), OLD, NEW)

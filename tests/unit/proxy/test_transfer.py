@@ -26,8 +26,8 @@ class Ends:
         self.log, self.copy = directory / "json.log", directory / "copy.log"
         self.log.write_text("line 1\n")
         self.line = ScriptedChannel("destination")
-        self.sender = LayerSender(self.line, str(self.upper), str(self.log))  # type: ignore[arg-type]
-        self.receiver = Receiver(self.line, str(self.copy), str(self.images))  # type: ignore[arg-type]
+        self.sender = LayerSender(self.line, str(self.upper), str(self.log))
+        self.receiver = Receiver(self.line, str(self.copy), str(self.images))
         self.receiver.mounted(str(self.root))
 
     def carry(self) -> list[str]:
@@ -93,7 +93,7 @@ def test_a_log_larger_than_a_piece(ends: Ends) -> None:
 
 def test_files_that_come_before_the_root_is_mounted_are_refused(ends: Ends) -> None:
     """They would be made in nobody's file system."""
-    early = Receiver(ends.line, str(ends.copy), str(ends.images))  # type: ignore[arg-type]
+    early = Receiver(ends.line, str(ends.copy), str(ends.images))
     ends.line.script = [{"kind": "remove", "path": "etc/passwd"}]
     with pytest.raises(ValueError, match="the source sent files before the destination was ready for them"):
         early.receive()
@@ -136,7 +136,7 @@ def test_images_arrive_whole_and_private(ends: Ends, tmp_path: Path) -> None:
     contents = {"core-1.img": b"c", "empty.img": b"", "pages-1.img": os.urandom(transfer.CHUNK * 2 + 1)}
     for name, data in contents.items():
         (sent / name).write_bytes(data)
-    assert send_images(ends.line, str(sent)) == transfer.CHUNK * 2 + 2  # type: ignore[arg-type]
+    assert send_images(ends.line, str(sent)) == transfer.CHUNK * 2 + 2
     ends.carry()
     assert {path.name: path.read_bytes() for path in ends.images.iterdir()} == contents
     assert all(path.stat().st_mode & 0o777 == 0o600 for path in ends.images.iterdir())
@@ -179,7 +179,7 @@ def test_a_disk_that_takes_half_is_asked_again(tmp_path: Path, monkeypatch: pyte
 
 def test_a_container_without_a_log(ends: Ends) -> None:
     """Its driver keeps none on the host."""
-    sender = LayerSender(ends.line, str(ends.upper), None)  # type: ignore[arg-type]
+    sender = LayerSender(ends.line, str(ends.upper), None)
     sender.send_log()
     sender.send_changes()
     sender.send_last_words()

@@ -1,0 +1,170 @@
+# Copyright: (c) 2026, The RELOCATE authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The plan of a relocation: where the container is, what the edge knows of it, and what is refused before anything begins."""
+
+from __future__ import annotations
+
+import datetime
+import re
+from typing import Any
+
+import pytest
+from ansible_collections.relocate.mtd.plugins.plugin_utils import plan
+from ansible_collections.relocate.mtd.plugins.plugin_utils.plan import Refused
+
+
+def container(name: str = "web", state: str = "running", **other: Any) -> dict[str, Any]:
+    """Return a container as relocation_info describes it."""
+    return {
+        "name": name,
+        "state": state,
+        "labels": {"relocate.mtd/tenant": "shop"},
+        "image": "r:5000/web:1",
+        "address": "172.20.1.2",
+        "memory_bytes": 100 << 20,
+        "ports": [{"protocol": "tcp", "host_port": 8080, "container_port": 80}],
+        **other,
+    }
+
+
+def service(**other: Any) -> dict[str, Any]:
+    """Return one of the edge's services."""
+    return {
+        "name": "web",
+        "protocol": "tcp",
+        "virtual_address": "10.88.0.100",
+        "virtual_port": 80,
+        "host_address": "10.77.0.11",
+        "host_port": 8080,
+        **other,
+    }
+
+
+def fleet(**hosts: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Return descriptions by host name."""
+    return {host: {"containers": containers} for host, containers in hosts.items()}
+
+
+def test_the_running_one_counts() -> None:
+    """A stopped one of the same name elsewhere is a left-over; where none runs, the stopped one is found."""
+    stopped, running = container(state="exited"), container()
+    assert plan.find_container("web", fleet(host1=[stopped], host2=[running])) == ("host2", running)
+    assert plan.find_container("web", fleet(host1=[container("db")], host2=[stopped])) == ("host2", stopped)
+
+
+@pytest.mark.parametrize(
+    ("hosts", "sentence"),
+    [
+        (fleet(host1=[container()], host2=[container()]), "the container web runs on host1 and host2 at once: stop the one"),
+        (
+            fleet(host1=[container("db"), container("old", "exited")], host2=[container("app")]),
+            "no host of the fleet has a container named 'web' (there are: app, db)",
+        ),
+        (fleet(host1=[]), "no host of the fleet has a container named 'web' (no container runs anywhere)"),
+    ],
+)
+def test_a_container_that_is_nowhere_or_everywhere(hosts: dict[str, dict[str, Any]], sentence: str) -> None:
+    """The sentence says what there is instead."""
+    with pytest.raises(Refused, match=f"^{re.escape(sentence)}"):
+        plan.find_container("web", hosts)
+
+
+def test_services_get_the_containers_port() -> None:
+    """Others' services are none of ours; a container without any has none."""
+    found = plan.container_services(container(), [service(name="db"), service()], "10.77.0.11")
+    assert found == [
+        {
+            "protocol": "tcp",
+            "virtual_address": "10.88.0.100",
+            "virtual_port": 80,
+            "host_port": 8080,
+            "container_port": 80,
+        }
+    ]
+    assert plan.container_services(container(), [], "10.77.0.11") == []
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (
+            {"host_address": "10.77.0.12"},
+            "the edge sends 10.88.0.100:80/tcp of web to 10.77.0.12, where it does not run: run recover.yml, or set it "
+            "right with nat_service",
+        ),
+        (
+            {"host_port": 9},
+            "the edge sends 10.88.0.100:80/tcp to port 9, which web does not publish: set it right with nat_service",
+        ),
+        (
+            {"protocol": "udp"},
+            "the edge sends 10.88.0.100:80/udp to port 8080, which web does not publish: set it right with nat_service",
+        ),
+    ],
+)
+def test_an_edge_that_leads_elsewhere(change: dict[str, Any], sentence: str) -> None:
+    """Moving on top of that would make it worse."""
+    with pytest.raises(Refused) as refused:
+        plan.container_services(container(), [service(**change)], "10.77.0.11")
+    assert str(refused.value) == sentence
+
+
+def made(**other: Any) -> dict[str, Any]:
+    """Return a plan."""
+    services = plan.container_services(container(), [service()], "10.77.0.11")
+    return plan.make(
+        container(**other),
+        ("host1", "10.77.0.11"),
+        ("host2", "10.77.0.12"),
+        ("host0", "10.77.0.10"),
+        services,
+        reason="manual",
+        mode="stop-and-copy",
+        choice={"policy": "given", "candidates": 1},
+        identifier="r1",
+    )
+
+
+def test_the_document() -> None:
+    """Everything that the parts and the ledger need, and nothing secret."""
+    assert made() == {
+        "id": "r1",
+        "container": "web",
+        "tenant": "shop",
+        "source": {"host": "host1", "address": "10.77.0.11"},
+        "destination": {"host": "host2", "address": "10.77.0.12"},
+        "edge": {"host": "host0", "address": "10.77.0.10"},
+        "reason": "manual",
+        "mode": "stop-and-copy",
+        "image": "r:5000/web:1",
+        "address_before": "172.20.1.2",
+        "memory_bytes": 100 << 20,
+        "services": plan.container_services(container(), [service()], "10.77.0.11"),
+        "choice": {"policy": "given", "candidates": 1},
+        "dump_seconds": 12,
+    }
+    assert made(labels={})["tenant"] is None
+
+
+def test_large_containers_have_more_time() -> None:
+    """And an empty one has some."""
+    assert (made(memory_bytes=0)["dump_seconds"], made(memory_bytes=50 << 30)["dump_seconds"]) == (10, 10 + 1024)
+
+
+def test_the_plan_for_people() -> None:
+    """What --check --diff prints."""
+    assert plan.steps(made()) == [
+        "container    web (image r:5000/web:1, 100 MiB resident)",
+        "from         host1 (10.77.0.11), address 172.20.1.2",
+        "to           host2 (10.77.0.12), with a new address",
+        "mode         stop-and-copy",
+        "service      10.88.0.100:80/tcp -> 10.77.0.12:8080, held at host0",
+    ]
+
+
+def test_identifiers_sort_by_time_and_never_meet() -> None:
+    """They are file names and parts of certificates' names."""
+    now = datetime.datetime(2026, 11, 23, 13, 5, 9, tzinfo=datetime.timezone.utc)
+    found = {plan.new_id(now) for _ in range(200)}
+    assert len(found) == 200 and all(re.fullmatch(r"20261123-130509-[0-9a-f]{6}", each) for each in found)
+    assert "." not in plan.new_id()
