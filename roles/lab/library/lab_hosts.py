@@ -91,60 +91,14 @@ commands:
 
 import hashlib
 import os
+import re
 import shutil
+import signal
 import time
 from typing import Any
 
-from ansible.module_utils import lab_cgroups, lab_health
+from ansible.module_utils import lab_cgroups, lab_health, lab_lxc
 from ansible.module_utils.basic import AnsibleModule
-
-PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-
-# LXC wants the sysfs of the namespace it makes the links in (it looks the bridge up there) and the machine's control groups:
-# `ip netns exec` would give the first and hide the second. $1 is an empty directory, the rest is the command.
-ENTER = (
-    'mount --rbind /sys/fs/cgroup "$1" && mount -t sysfs sysfs /sys && mount --rbind "$1" /sys/fs/cgroup && umount -l "$1" && '
-    'shift && exec "$@"'
-)
-
-
-def lxc_config(host: dict[str, Any], directory: str, group: str) -> str:
-    """Return the LXC configuration of a host."""
-    lines = [
-        f"lxc.uts.name = {host['name']}",
-        f"lxc.rootfs.path = overlay:{host['root']}:{directory}/upper",
-        "lxc.init.cmd = /usr/bin/busybox init",
-        "lxc.environment = PATH=" + PATH,
-        # dockerd's own root must not lie on an overlay: overlay on overlay fails
-        f"lxc.mount.entry = {directory}/docker var/lib/docker none bind,create=dir 0 0",
-        "lxc.mount.entry = tmpfs run tmpfs rw,mode=755 0 0",
-        "lxc.mount.auto = proc:rw sys:rw",
-        # never the machine's /dev: LXC would remove the real /dev/ptmx
-        "lxc.autodev = 1",
-        "lxc.console.path = none",
-        "lxc.tty.max = 0",
-        "lxc.pty.max = 256",
-        "lxc.apparmor.profile = unconfined",
-        "lxc.cap.drop = mac_admin mac_override sys_module",
-        f"lxc.cgroup.dir.container = {group}/payload",
-        f"lxc.cgroup.dir.monitor = {group}/monitor",
-        # where the monitor goes to clean up after itself; the default, lxc.pivot, would be left behind
-        f"lxc.cgroup.dir.monitor.pivot = {group}/pivot",
-        "lxc.cgroup.dir.container.inner = host",
-    ]
-    for number, interface in enumerate(host["interfaces"]):
-        net = f"lxc.net.{number}."
-        lines += [
-            net + "type = veth",
-            net + f"name = eth{number}",
-            net + f"link = {interface['bridge']}",
-            net + f"veth.pair = {interface['bridge']}-{host['name']}",
-            net + f"ipv4.address = {interface['address']}",
-            net + "flags = up",
-        ]
-        if interface["gateway"]:
-            lines.append(net + f"ipv4.gateway = {interface['gateway']}")
-    return "\n".join(lines) + "\n"
 
 
 class Hosts:
@@ -200,12 +154,13 @@ class Hosts:
         if not all(os.path.isdir(os.path.join(directory, disk)) for disk in ("upper/etc", "docker")):
             return False
         try:
-            return read(os.path.join(directory, "config")) == lxc_config(host, directory, self.group(host["name"]))
+            return read(os.path.join(directory, "config")) == lab_lxc.config(host, directory, self.group(host["name"]))
         except FileNotFoundError:
             return False
 
     def end(self, name: str) -> None:
         """End a host's processes and remove its control groups; its disks stay."""
+        self.end_connections(name)
         left = lab_cgroups.end(self.group(name))
         if left:
             self.fail(f"processes of {name} do not end: {sorted(left)}")
@@ -237,6 +192,22 @@ class Hosts:
         if not os.path.exists(path) or read(path) != "".join(lines):
             write(path, "".join(lines))
 
+    def end_connections(self, name: str) -> None:
+        """End the pipes of SSH connections to a host that goes: ssh would use its shared, dead connection for the next play."""
+        wanted = [host["interfaces"] for host in self.module.params["hosts"] if host["name"] == name]
+        addresses = {interfaces[0]["address"].partition("/")[0] for interfaces in wanted}
+        config = os.path.join(self.directory(name), "config")
+        if os.path.exists(config):
+            addresses.update(re.findall(r"^lxc\.net\.0\.ipv4\.address = ([0-9.]+)", read(config), re.MULTILINE))
+        _code, out, _err = self.module.run_command(["ip", "netns", "pids", self.namespace])
+        for pid in out.split():
+            try:
+                words = read(f"/proc/{pid}/cmdline").split("\0")
+                if os.path.basename(words[0]).startswith("nc") and addresses.intersection(words):
+                    os.kill(int(pid), signal.SIGTERM)
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+
     def build(self, host: dict[str, Any]) -> None:
         """Make a host's disks and identity anew. The SSH host key stays what it was: known_hosts goes on being true."""
         name, directory = host["name"], self.directory(host["name"])
@@ -263,7 +234,7 @@ class Hosts:
         if host["docker"]:
             os.symlink("../init.d/docker", os.path.join(upper, "etc/rc2.d/S01docker"))
         # last: a host whose configuration is there is a whole one
-        write(os.path.join(directory, "config"), lxc_config(host, directory, self.group(name)))
+        write(os.path.join(directory, "config"), lab_lxc.config(host, directory, self.group(name)))
 
     def start(self, host: dict[str, Any]) -> None:
         """Start a host (0.1 s); it is not well yet when this returns."""
@@ -272,7 +243,7 @@ class Hosts:
         os.makedirs(scratch, exist_ok=True)
         log = os.path.join(directory, "lxc.log")
         enter = ["nsenter", f"--net=/run/netns/{self.namespace}", "unshare", "--mount", "--propagation", "slave"]
-        enter += ["sh", "-c", ENTER, "sh", scratch]
+        enter += ["sh", "-c", lab_lxc.ENTER, "sh", scratch]
         lxc = [
             "lxc-start",
             "-P",

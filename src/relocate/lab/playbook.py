@@ -140,9 +140,9 @@ def run(
 ) -> None:
     """Run ``playbook`` (relative to ``root``) with extra variables; show its tasks as they come.
 
-    ``verbose`` shows Ansible's own output instead, ``quiet`` nothing. ``arguments`` are added to ansible-playbook's command line;
-    ``watch`` sees every event. Raises Refusal with the first failed task's own words,
-    KeyboardInterrupt if the run was interrupted.
+    ``verbose`` shows Ansible's own output instead, ``quiet`` nothing. ``arguments`` are added to ansible-playbook's command
+    line; ``watch`` sees every event. Raises Refusal with the first failed task's own words, KeyboardInterrupt if the run was
+    interrupted.
     """
     console = Console(stderr=True)
     failed: list[str] = []
