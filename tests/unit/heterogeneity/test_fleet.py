@@ -104,12 +104,9 @@ def random_fleet(seed: int, hosts: int, unknown: bool) -> dict[str, dict[str, An
 
 
 @pytest.mark.parametrize("unknown", [False, True])
-@pytest.mark.parametrize("tile", [7, 1024])
-def test_rows_and_matrix_agree_with_brute_force(unknown: bool, tile: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_sets, "_TILE", tile)
-    monkeypatch.setattr(
-        "ansible_collections.relocate.mtd.plugins.plugin_utils.heterogeneity._BLOCK", 11 if tile == 7 else 1024
-    )
+@pytest.mark.parametrize("block", [11, 1024])
+def test_rows_and_matrix_agree_with_brute_force(unknown: bool, block: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ansible_collections.relocate.mtd.plugins.plugin_utils.heterogeneity._BLOCK", block)
     hosts = random_fleet(3, 100, unknown)
     hosts["twin"] = copy.deepcopy(hosts["h5"])
     fleet = Fleet(hosts)
@@ -148,7 +145,9 @@ def test_a_key_and_its_value_are_not_confused() -> None:
     assert list(Fleet(hosts).counts) == [1, 1, 1]
 
 
-def test_vulnerabilities_count_by_severity_and_direction() -> None:
+@pytest.mark.parametrize("block", [2, 1024])
+def test_vulnerabilities_count_by_severity_and_direction(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ansible_collections.relocate.mtd.plugins.plugin_utils.heterogeneity._BLOCK", block)
     hosts = lab()
     hosts["host1"]["v"] = {"CVE-1": 1.0, "CVE-2": 0.5, "CVE-3": 0.25}
     hosts["host2"]["v"] = {"CVE-1": 1.0}

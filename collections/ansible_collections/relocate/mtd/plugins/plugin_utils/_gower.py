@@ -195,12 +195,10 @@ class _Sets(_Column):
         shared = self.sets.shared_block(rows, columns)
         union = size[rows, None] + size[None, columns]
         union -= shared
-        empty = union <= 0
-        union[empty] = 1.0
-        np.divide(shared, union, out=shared)
-        np.subtract(np.float32(1.0), shared, out=shared)
-        shared[empty] = 0.0
-        return shared
+        np.subtract(union, shared, out=shared)
+        # two empty sets: 0 divided by next to nothing is the 0 that two alike sets get
+        np.maximum(union, np.finfo(np.float32).tiny, out=union)
+        return np.divide(shared, union, out=shared)
 
     def text(self, index: int) -> str:
         return self.sets.text(index) if self.known[index] else "None"

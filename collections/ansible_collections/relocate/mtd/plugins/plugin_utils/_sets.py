@@ -19,9 +19,6 @@ from numpy.typing import NDArray
 
 _WORD = 64
 
-#: Sets turned into floating-point numbers at a time.
-_TILE = 1024
-
 
 def _popcount(words: NDArray[np.uint64]) -> NDArray[np.uint8]:
     """Return the number of set bits of every word. numpy 2 has it as a ufunc; before that, the classical SWAR sum."""
@@ -105,6 +102,7 @@ class WeightedSets:
             self._bits[index] = np.packbits(flags, bitorder="little").view(np.uint64)
             self.size[index] = weights[numbers].sum()
         self._dense: tuple[NDArray[np.uint8], NDArray[np.float32], float] | None = None
+        self._left: tuple[slice, NDArray[np.float32]] | None = None
         self._texts: tuple[NDArray[np.object_], NDArray[np.int64]] | None = None
 
     def text(self, index: int) -> str:
@@ -153,12 +151,9 @@ class WeightedSets:
     def shared_block(self, rows: slice, columns: slice) -> NDArray[np.float32]:
         """Return the weight in common between two ranges of sets; wrong where a set meets itself (see ``_columns``)."""
         matrix, weights, constant = self._columns()
-        left = matrix[rows].astype(np.float32) * weights
-        shared = np.empty((rows.stop - rows.start, columns.stop - columns.start), dtype=np.float32)
-        # a quarter of the memory: the matrix stays in bytes and becomes floating-point numbers tile by tile
-        for start in range(columns.start, columns.stop, _TILE):
-            stop = min(start + _TILE, columns.stop)
-            right = matrix[start:stop].astype(np.float32)
-            np.matmul(left, right.T, out=shared[:, start - columns.start : stop - columns.start])
+        # a quarter of the memory: the matrix stays in bytes and becomes floating-point numbers block by block
+        if self._left is None or self._left[0] != rows:
+            self._left = rows, matrix[rows].astype(np.float32) * weights
+        shared: NDArray[np.float32] = self._left[1] @ matrix[columns].astype(np.float32).T
         shared += np.float32(constant)
         return shared

@@ -59,8 +59,8 @@ __all__ = [
 #: Modes of Δ.
 MODES = ("hardened", "paper")
 
-#: Rows of the matrix computed at a time: large enough for the matrix product, small enough for the cache.
-_BLOCK = 1024
+#: Side of the blocks in which the matrix is computed: large enough for the matrix product, small beside the matrix.
+_BLOCK = 2048
 
 
 def _fingerprint(value: Any) -> Any:
@@ -287,25 +287,30 @@ class Fleet:
         self.require(weights)
         matrix = np.zeros((size, size), dtype=np.float32)
         for start in range(0, size, _BLOCK):
-            rows, columns = slice(start, min(start + _BLOCK, size)), slice(start, size)
-            for term in TERMS:
-                weight = np.float32(weights.of(term))
-                if weight:
-                    block = self.terms[term].block(rows, columns)
-                    block *= weight
-                    matrix[rows, columns] += block
-            matrix[columns, rows] = matrix[rows, columns].T
-        if weights.v and self._flaws is not None:
-            share = np.zeros(size, dtype=np.float32)
-            np.divide(weights.v, self._flaws.size, out=share, where=self._flaws.size > 0)
-            kept = np.where(self._flaws.size > 0, np.float32(weights.v), np.float32(0.0))
-            for start in range(0, size, _BLOCK):
-                rows = slice(start, min(start + _BLOCK, size))
-                shared = self._flaws.shared_block(rows, slice(0, size))
-                shared *= share[rows, None]
-                matrix[rows] += kept[rows, None] - shared
+            rows = slice(start, min(start + _BLOCK, size))
+            for begin in range(start, size, _BLOCK):
+                columns = slice(begin, min(begin + _BLOCK, size))
+                tile = matrix[rows, columns]
+                for term in TERMS:
+                    weight = np.float32(weights.of(term))
+                    if weight:
+                        tile += self.terms[term].block(rows, columns) * weight
+                # C, N and S are symmetric, V is not
+                matrix[columns, rows] = tile.T
+                if weights.v and self._flaws is not None:
+                    shared = self._flaws.shared_block(rows, columns)
+                    tile += self._unshared(self._flaws.size[rows], shared, weights.v)
+                    if begin != start:
+                        matrix[columns, rows] += self._unshared(self._flaws.size[columns], shared.T, weights.v)
         np.fill_diagonal(matrix, 0.0)
         return matrix
+
+    @staticmethod
+    def _unshared(size: FloatArray, shared: NDArray[np.float32], weight: float) -> NDArray[np.float32]:
+        """Return w_v V from sources with flaws of the weights ``size``, out of the weights they share with others."""
+        share = np.ones_like(shared)
+        np.divide(shared, size[:, None], out=share, where=size[:, None] > 0)
+        return (np.float32(1.0) - share) * np.float32(weight)
 
     def matrix(self, weights: Weights, mode: str = "hardened") -> NDArray[np.float32]:
         """Return Δ between all hosts, shape (N, N), row = source: for reports and tests, never at run time."""
