@@ -192,7 +192,7 @@ class Edge:
         self._mark("routed")
         peers.expect("destination", "prepared", CUTOVER_SECONDS + self.plan["dump_seconds"])
         self._mark("prepared")
-        self.journal.record(State.COMMITTED, moved=[flow.document() for flow in self.moved])
+        self.journal.record(State.COMMITTED, moved=[flow.document() for flow in self.moved], report=self.report)
         # ---- can't fail from this point: it can only be repeated ----
         self._mark("committed")
         peers.tell("destination", "commit")
@@ -298,7 +298,9 @@ class Edge:
             **source.get("timings_ns", {}),
             **destination.get("timings_ns", {}),
         }
-        held = timings["held_total"]
+        held, times = timings["held_total"], self.journal.times
+        if held is None and outcome == "committed" and {"holding", "released"} <= times.keys():
+            held = times["released"] - times["holding"]  # two processes: only the journal's clock bridges them
         bytes_moved = {**self.report.get("bytes", {}), **source.get("bytes", {})}
         kept = len(self.moved) if outcome == "committed" else 0
         return {
@@ -335,6 +337,7 @@ def resume(specification: dict, journal: Journal) -> dict:
     edge = Edge(specification, journal)
     edge.flows = [Flow.read(flow) for flow in journal.facts.get("flows", [])]
     edge.moved = [Flow.read(flow) for flow in journal.facts.get("moved", [])]
+    edge.report = {"packets_held": 0, **journal.facts.get("report", {})}
     if journal.finished:  # killed before it could write the result
         done = journal.state is State.DONE
         return edge._result("committed" if done else "rolled-back", {}, {}, [] if done else [journal.facts["reason"]])
