@@ -53,7 +53,7 @@ def test_two_relocations_are_strangers() -> None:
 
 def test_they_last_as_long_as_a_relocation_may_and_clocks_may_differ() -> None:
     """An hour back, a day ahead."""
-    now = datetime.datetime.now(datetime.timezone.utc)
+    now = datetime.datetime.now(datetime.UTC)
     for text in (KEYS["edge"]["certificate"], KEYS["edge"]["authority"]):
         found = certificate(text)
         assert found.not_valid_before_utc < now - datetime.timedelta(minutes=50)

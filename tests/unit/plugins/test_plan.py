@@ -55,7 +55,10 @@ def test_the_running_one_counts() -> None:
 @pytest.mark.parametrize(
     ("hosts", "sentence"),
     [
-        (fleet(host1=[container()], host2=[container()]), "the container web runs on host1 and host2 at once: stop the one"),
+        (
+            fleet(host1=[container()], host2=[container()]),
+            "the container web runs on host1 and host2 at once: stop the one",
+        ),
         (
             fleet(host1=[container("db"), container("old", "exited")], host2=[container("app")]),
             "no host of the fleet has a container named 'web' (there are: app, db)",
@@ -164,7 +167,7 @@ def test_the_plan_for_people() -> None:
 
 def test_identifiers_sort_by_time_and_never_meet() -> None:
     """They are file names and parts of certificates' names."""
-    now = datetime.datetime(2026, 11, 23, 13, 5, 9, tzinfo=datetime.timezone.utc)
+    now = datetime.datetime(2026, 11, 23, 13, 5, 9, tzinfo=datetime.UTC)
     found = {plan.new_id(now) for _ in range(200)}
     assert len(found) == 200 and all(re.fullmatch(r"20261123-130509-[0-9a-f]{6}", each) for each in found)
     assert "." not in plan.new_id()

@@ -34,7 +34,12 @@ INSPECTED: dict[str, Any] = {
     "Name": "/web",
     "State": {"Running": True, "Status": "running", "Paused": False, "Restarting": False, "Dead": False},
     "Config": {"Tty": False},
-    "HostConfig": {"NetworkMode": "default", "Privileged": False, "IpcMode": "private", "LogConfig": {"Type": "json-file"}},
+    "HostConfig": {
+        "NetworkMode": "default",
+        "Privileged": False,
+        "IpcMode": "private",
+        "LogConfig": {"Type": "json-file"},
+    },
     "Mounts": [],
     "ExecIDs": None,
     "NetworkSettings": {"Networks": {"bridge": {}}},

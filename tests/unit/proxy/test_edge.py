@@ -250,6 +250,8 @@ def test_the_edge_killed_at_every_step(scene: Maker, at: int, when: str) -> None
         it.world.assert_whole()
     elif result is not None:
         assert result["outcome"] == "committed", before
+        assert result["address_after"] == "172.20.2.2" and result["packets_held"] >= 0, "who shows it needs these"
+        assert result["downtime_ms"] > 0 and result["flows"]["kept"] == 3
     it.recover()
 
 

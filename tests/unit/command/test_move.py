@@ -1,0 +1,170 @@
+# Copyright: (c) 2026, The RELOCATE authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""`relocate move`: what it asks of the playbook, what it shows, and how it ends."""
+
+from __future__ import annotations
+
+import io
+import json
+from typing import Any
+
+import pytest
+import typer
+from rich.console import Console
+from typer.testing import CliRunner
+
+from relocate import fleet_run
+from relocate.commands import move
+from relocate.errors import Refusal
+from relocate.lab import playbook
+
+RESULT: dict[str, Any] = {
+    "container": "web",
+    "outcome": "committed",
+    "mode": "stop-and-copy",
+    "source": {"host": "host1"},
+    "destination": {"host": "host2"},
+    "address_before": "172.20.1.2",
+    "address_after": "172.20.2.2",
+    "downtime_ms": 111.1,
+    "timings_ns": {"stage": 10**10, "freeze": 10**6, "dump": 5 * 10**7, "restore": 5 * 10**7},
+    "flows": {"kept": 1, "lost": 0},
+    "packets_held": 3,
+}
+
+
+def parts(bar: Any) -> list[tuple[str, int]]:
+    """Return colour and length of each part of a bar."""
+    return [(str(span.style), span.end - span.start) for span in bar.spans]
+
+
+def test_the_bar_is_as_long_as_the_phases_took() -> None:
+    """In the order in which they pass, whatever the order of the document; the time before the pause is no part of it."""
+    bar = move.phase_bar({"restore": 30, "dump": 10, "stage": 10**9}, width=40)
+    assert parts(bar) == [("blue", 10), ("green", 30)] and bar.plain == "█" * 40
+
+
+def test_what_is_too_short_to_be_seen_is_not_shown_and_what_is_short_is() -> None:
+    """Up to a fiftieth, and above it one cell at least."""
+    assert parts(move.phase_bar({"freeze": 2, "dump": 98}, width=48)) == [("blue", 47)]
+    assert parts(move.phase_bar({"freeze": 3, "dump": 97}, width=10)) == [("cyan", 1), ("blue", 10)]
+
+
+@pytest.mark.parametrize("timings", [{}, {"stage": 5}, {"dump": 0}])
+def test_a_pause_without_phases_has_no_bar(timings: dict[str, int]) -> None:
+    """And nothing is divided by its length."""
+    assert move.phase_bar(timings).plain == "" == move.phase_words(timings).plain
+
+
+def test_every_phase_has_a_colour_of_its_own() -> None:
+    """The words tell which part of the bar is which."""
+    timings = dict.fromkeys(move.PHASES, 1_500_000)
+    bar, words = move.phase_bar(timings, width=70), move.phase_words(timings)
+    assert len({style for style, _ in parts(bar)}) == len(move.PHASES) == 7
+    assert words.plain.split() == [word for phase in move.PHASES for word in (phase, "1.5")]
+
+
+def shown(function: Any, result: dict[str, Any]) -> str:
+    """Return what is printed of a result."""
+    console = Console(file=io.StringIO(), width=120, highlight=False)
+    function(console, result)
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+def test_a_committed_move_is_shown() -> None:
+    """Where to, how long, and what was kept."""
+    text = shown(move.show, RESULT)
+    for piece in (
+        "web  host1 → host2",
+        "172.20.1.2 → 172.20.2.2",
+        "111.1 ms  (stop-and-copy)",
+        "1 kept, 0 lost; 3 packets",
+    ):
+        assert piece in text
+
+
+def test_a_plan_is_shown_as_it_is() -> None:
+    """Brackets in it are no markup."""
+    text = shown(move.show_plan, {"diff": {"after": "to [bold]host2\n"}})
+    assert text == "to [bold]host2\nNothing was touched. Without --check it is carried out.\n"
+
+
+class Run:
+    """Stands in for the playbook."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, result: dict[str, Any], refuses: str | None = None) -> None:
+        self.asked: dict[str, Any] = {}
+
+        def run(root: object, book: str, variables: dict[str, Any], **options: Any) -> None:
+            self.asked = {"book": book, **variables, **options}
+            event = "runner_on_failed" if refuses else "runner_on_ok"
+            for action in ("ansible.builtin.debug", fleet_run.RELOCATE):
+                data = {"task_action": action, "res": result if action == fleet_run.RELOCATE else {"outcome": "wrong"}}
+                options["watch"]({"event": event, "event_data": data})
+            if refuses:
+                raise Refusal(refuses)
+
+        monkeypatch.setattr(playbook, "run", run)
+
+    def invoke(self, *arguments: str) -> Any:
+        """Run the command."""
+        app = typer.Typer()
+        move.register(app)
+        app.command("other")(lambda: None)
+        return CliRunner().invoke(app, ["move", *arguments])
+
+
+def test_options_reach_the_playbook(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that were not given do not."""
+    run = Run(monkeypatch, RESULT)
+    done = run.invoke("web", "--to", "host2", "--reason", "drain", "-i", "host1,", "--check", "--mode", "stop-and-copy")
+    assert done.exit_code == 0, done.output
+    wanted: dict[str, Any] = {
+        "book": "playbooks/relocate.yml",
+        "container": "web",
+        "destination": "host2",
+        "reason": "drain",
+    }
+    wanted |= {"mode": "stop-and-copy", "inventory": "host1,", "arguments": "--check --diff", "quiet": False}
+    assert {name: run.asked[name] for name in wanted} == wanted
+    run.invoke("web", "-i", "host1,")
+    assert "destination" not in run.asked and run.asked["arguments"] == "" and run.asked["mode"] == "auto"
+
+
+def test_a_machine_gets_one_document(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without Ansible's own members, and with nothing else on the output."""
+    run = Run(monkeypatch, {**RESULT, "_ansible_no_log": False})
+    done = run.invoke("web", "-i", "host1,", "--json", "--verbose")
+    assert json.loads(done.stdout) == RESULT and done.exit_code == 0
+    assert run.asked["quiet"] and not run.asked["verbose"]
+
+
+@pytest.mark.parametrize("outcome", ["rolled-back", "in-doubt", "refused"])
+def test_a_move_that_was_not_made_is_a_failure(monkeypatch: pytest.MonkeyPatch, outcome: str) -> None:
+    """With the hosts' own sentence, or as a document; never as a success."""
+    run = Run(monkeypatch, {**RESULT, "outcome": outcome, "msg": "the disk is full"}, refuses="'Move it' failed on x")
+    done = run.invoke("web", "-i", "host1,")
+    assert isinstance(done.exception, Refusal) and str(done.exception) == "the disk is full"
+    done = run.invoke("web", "-i", "host1,", "--json")
+    assert done.exit_code == 1 and json.loads(done.stdout)["outcome"] == outcome
+
+
+def test_a_playbook_that_failed_before_there_was_anything_to_tell(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its own sentence is the answer; one that said nothing is not taken for a move."""
+    done = Run(monkeypatch, {}, refuses="host0 is unreachable").invoke("web", "-i", "host1,")
+    assert str(done.exception) == "host0 is unreachable"
+    done = Run(monkeypatch, {}).invoke("web", "-i", "host1,")
+    assert "without relocating anything" in str(done.exception)
+
+
+def test_an_inventory_that_is_not_there_is_wrong_usage(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From the option as from the environment; a list of hosts is no file."""
+    run = Run(monkeypatch, RESULT)
+    done = run.invoke("web", "-i", "/nowhere")
+    assert isinstance(done.exception, Refusal) and done.exception.status == 2
+    assert str(done.exception) == "there is no inventory /nowhere: name one with --inventory or RELOCATE_INVENTORY"
+    monkeypatch.setenv("RELOCATE_INVENTORY", "/elsewhere")
+    assert "/elsewhere" in str(run.invoke("web").exception)
+    monkeypatch.setenv("RELOCATE_INVENTORY", "host9,")
+    assert run.invoke("web").exit_code == 0 and run.asked["inventory"] == "host9,"
