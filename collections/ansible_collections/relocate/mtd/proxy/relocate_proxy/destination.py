@@ -15,7 +15,7 @@ from . import paths
 from .channel import Channel
 from .conntrack import Conntrack
 from .flows import Flow, forget_on_destination, place_on_destination
-from .gate import Gate, GateFailed
+from .gate import Gate, GateFailed, KeeperGone
 from .journal import Journal
 from .part import Part
 from .source import remove_container, set_restart_policy
@@ -206,6 +206,8 @@ class Destination(Part):
             self.gate.say("commit")
             try:
                 self.gate.expect("running", RESTORE_SECONDS)
+            except KeeperGone:  # the copy may run: the edge must not hear "failed", which would thaw the source
+                return
             except GateFailed as error:
                 raise RuntimeError(
                     f"the copy died while it was being resumed: {self._criu_words() or error}"

@@ -16,6 +16,10 @@ class GateFailed(RuntimeError):
     """The keeper gave up, and says why."""
 
 
+class KeeperGone(GateFailed):
+    """The keeper has hung up without a word. Nobody knows what it did last."""
+
+
 class Gate:
     """A connection to the keeper of a container that is being started."""
 
@@ -79,7 +83,7 @@ class Gate:
                 except TimeoutError:
                     raise TimeoutError(f"the container's start did not reach '{event}' within {seconds:g} s") from None
                 if not data:
-                    raise GateFailed("the keeper of the container's start is gone")
+                    raise KeeperGone("the keeper of the container's start is gone")
                 self._buffer += data
                 continue
             self._buffer = rest
