@@ -158,6 +158,19 @@ def test_a_committed_copy_that_does_not_run_is_said_aloud(did: list[str]) -> Non
     assert Journal.at("r1", "destination").state is State.COMMITTED
 
 
+def test_a_copy_whose_keeper_is_dead(did: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """It left its socket behind; the copy runs all the same, and Docker says so."""
+    begun("destination", State.COMMITTED, container_id="c2")
+    Path(paths.private_directory(paths.GATES), "c2.sock").touch()
+
+    def nobody(_: str) -> None:
+        did.append("copy runs")
+        raise TimeoutError
+
+    monkeypatch.setattr(destination, "open_gate", nobody)
+    assert settle("destination", COMMIT)["outcome"] == "done"
+
+
 @pytest.mark.parametrize("part", ["source", "destination"])
 @pytest.mark.parametrize("verdict", [None, "perhaps"])
 def test_the_others_do_not_decide(did: list[str], part: str, verdict: str | None) -> None:

@@ -1,0 +1,217 @@
+# Copyright: (c) 2026, The RELOCATE authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What source and destination do at the verdict, in which order, and what the program does around them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from ansible_collections.relocate.mtd.plugins.module_utils._docker import DockerError
+from relocate_proxy import __main__ as program
+from relocate_proxy import destination, freezer, part, source
+from relocate_proxy.destination import Destination
+from relocate_proxy.freezer import Freezer
+from relocate_proxy.gate import Gate, GateFailed, KeeperGone
+from relocate_proxy.journal import Journal
+from relocate_proxy.source import AlreadyMoving, Source
+from relocate_proxy.states import State
+
+from .fakes import ScriptedChannel, ScriptedListener
+
+
+class Docker:
+    """An engine that notes what it is asked."""
+
+    def __init__(self, did: list[str]) -> None:
+        self.did = did
+
+    def remove(self, name: str) -> None:
+        """Remove a container."""
+        self.did.append(f"remove {name}")
+
+    def request(self, method: str, path: str, **options: Any) -> None:
+        """Do something else."""
+        self.did.append(f"{method} {path} {options.get('body')}")
+
+
+@pytest.fixture
+def did(monkeypatch: pytest.MonkeyPatch, host: Path) -> list[str]:
+    """Return what is done, in order; journal lines among it."""
+    calls: list[str] = []
+    record = Journal.record
+
+    def recorded(self: Journal, state: State, **facts: object) -> None:
+        calls.append(f"record {state.value}")
+        record(self, state, **facts)
+
+    monkeypatch.setattr(Journal, "record", recorded)
+    monkeypatch.setattr(os, "nice", lambda _: 0)  # the tests need not hurry
+    monkeypatch.setattr(freezer, "thaw", lambda at: calls.append("thaw"))
+    monkeypatch.setattr(source, "kill_frozen", lambda at, veth: calls.append(f"kill behind {veth}"))
+    monkeypatch.setattr(Gate, "forget", staticmethod(lambda _: calls.append("forget")))
+    monkeypatch.setattr(part, "Listener", lambda *_: ScriptedListener([]))
+    return calls
+
+
+class Edge(ScriptedChannel):
+    """The edge, whose messages are noted among what is done."""
+
+    def __init__(self, did: list[str]) -> None:
+        super().__init__("edge")
+        self.did = did
+
+    def send(self, kind: str, raw: bytes = b"", **fields: Any) -> None:
+        """Note what the edge hears."""
+        self.did.append(f"say {kind}")
+
+
+def on_source(did: list[str], policy: str = "always") -> Source:
+    """Return a source whose container is frozen."""
+    made: Source = object.__new__(Source)
+    part.Part.__init__(made, {"id": "r1", "listen": "", "credentials": {}}, Journal.at("r1", "source"))
+    made.docker = Docker(did)
+    made.container = SimpleNamespace(id="c1", name="web", freezer=Freezer("/cg", 1))
+    made._lock = source.lock("c1")
+    made.veth, made.policy, made.bytes, made.data = "veth1", {"Name": policy}, {}, None
+    made.edge = Edge(did)
+    return made
+
+
+def test_a_source_that_hears_commit(did: list[str]) -> None:
+    """On the disk first; then killed while cut off, removed, wiped; the edge hears of it when all is done."""
+    on_source(did).on_finish({})
+    assert did == ["record committed", "kill behind veth1", "remove c1", "record done", "say finished"]
+    os.close(source.lock("c1"))  # free for the next move
+
+
+@pytest.mark.parametrize("policy", ["always", "no"])
+def test_a_source_that_is_given_back_runs_before_anything_else(did: list[str], policy: str) -> None:
+    """Every moment until the thaw is the clients'; the edge releases on its word."""
+    on_source(did, policy).roll_back("x")
+    given_back = (
+        [f"POST /containers/c1/update {{'RestartPolicy': {{'Name': '{policy}'}}}}"] if policy == "always" else []
+    )
+    assert did == ["thaw", "say rolled_back", *given_back, "record rolled-back"]
+
+
+def test_a_container_is_moved_once_at_a_time(did: list[str]) -> None:
+    """The kernel gives the lock back with the process."""
+    held = source.lock("c1")
+    with pytest.raises(AlreadyMoving, match="the container is being relocated already; wait for that move to end"):
+        source.lock("c1")
+    os.close(held)
+    os.close(source.lock("c1"))
+
+
+@pytest.mark.parametrize(("status", "passes"), [(404, True), (409, True), (500, False)])
+def test_a_container_that_removes_itself_is_removed(status: int, passes: bool) -> None:
+    """Docker was quicker; a real refusal is none."""
+
+    def refuse(_: str) -> None:
+        raise DockerError(status, "no")
+
+    docker: Any = SimpleNamespace(remove=refuse)
+    if passes:
+        source.remove_container(docker, "c1")
+    else:
+        with pytest.raises(DockerError):
+            source.remove_container(docker, "c1")
+
+
+def on_destination(did: list[str], answer: str | Exception = "running", state: State = State.PREPARED) -> Destination:
+    """Return a destination whose copy is restored and waits."""
+    made: Destination = object.__new__(Destination)
+    part.Part.__init__(made, {"id": "r1", "listen": "", "credentials": {}}, Journal.at("r1", "destination"))
+    made.journal.record(state)
+    did.clear()
+
+    def expect(event: str, _: float) -> dict:
+        if isinstance(answer, Exception):
+            raise answer
+        return {"event": event}
+
+    made.docker, made.edge = Docker(did), Edge(did)
+    made.gate = SimpleNamespace(say=lambda what, **_: did.append(f"gate {what}"), expect=expect)
+    made.container_id, made.address, made.placed, made._start = "c2", "172.20.2.2", [], None
+    made.work, made.document = str(made.directory), {"restart_policy": {"Name": "always"}}
+    return made
+
+
+def test_a_destination_that_hears_commit(did: list[str]) -> None:
+    """On the disk before the copy runs; said again, the copy is not run twice."""
+    made = on_destination(did)
+    made.on_commit({})
+    assert did == ["record committed", "gate commit", "say running"]
+    made.on_commit({})
+    assert did[3:] == ["say running"]
+
+
+def test_a_copy_that_died_is_told_in_crius_words(did: list[str]) -> None:
+    """The edge takes the move back on that."""
+    made = on_destination(did, GateFailed("status 1"))
+    Path(made.work, "restore.log").write_text(
+        "(00.1) fine\n(00.2) Error (criu/tcp.c:1): no such thing\n(00.3) Error: later\n"
+    )
+    with pytest.raises(
+        RuntimeError, match=r"^the copy died while it was being resumed: Error \(criu/tcp\.c:1\): no such thing$"
+    ):
+        made.on_commit({})
+
+
+def test_a_keeper_that_is_gone_is_no_proof_of_death(did: list[str]) -> None:
+    """The copy may run: saying that it failed would thaw the source, and two would run."""
+    on_destination(did, KeeperGone("gone")).on_commit({})
+    assert did == ["record committed", "gate commit"]
+
+
+def test_a_destination_at_the_end(did: list[str]) -> None:
+    """An ordinary container again, with the policy it came with."""
+    on_destination(did, state=State.COMMITTED).on_finish({})
+    assert did[0] == "forget" and "'Name': 'always'" in did[1] and did[2:] == ["record done", "say finished"]
+
+
+def test_a_destination_that_throws_its_copy_away(did: list[str]) -> None:
+    """The start is cancelled before the container is removed: removing one that starts would block."""
+    on_destination(did).roll_back("x")
+    assert did == ["gate cancel", "forget", "remove c2", "record rolled-back", "say rolled_back"]
+
+
+# -- around them --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["source", "destination"])
+@pytest.mark.parametrize(
+    ("state", "resumed"), [(State.DONE, False), (State.ROLLED_BACK, False), (State.PREPARED, True)]
+)
+def test_a_part_that_has_ended_is_not_resumed(
+    did: list[str], monkeypatch: pytest.MonkeyPatch, name: str, state: State, resumed: bool
+) -> None:
+    """Killed between its last line and its end: a second end would undo the first."""
+    Journal.at("r1", name).record(state)
+    calls: list[str] = []
+    for module in (source, destination):
+        monkeypatch.setattr(module, "resume", lambda *_: calls.append("resumed"))
+    assert program._run_part(name, {"id": "r1"}, os.open(os.devnull, os.O_WRONLY)) == 0
+    assert bool(calls) is resumed
+
+
+@pytest.mark.parametrize(("state", "status"), [(None, 1), (State.ROLLED_BACK, 1), (State.VOTED, 2)])
+def test_only_a_part_in_the_middle_is_started_again(
+    did: list[str], monkeypatch: pytest.MonkeyPatch, state: State | None, status: int
+) -> None:
+    """One that refused to begin says why, in one sentence."""
+    if state:
+        Journal.at("r1", "source").record(state)
+
+    def fail(*_: object) -> None:
+        raise LookupError("the container web is not running on this host")
+
+    monkeypatch.setattr(program, "_run_listener", fail)
+    read, write = os.pipe()
+    assert program._run_part("source", {"id": "r1"}, write) == status
+    with os.fdopen(read) as line:
+        assert line.read() == '{"error": "the container web is not running on this host"}\n'
