@@ -140,12 +140,16 @@ def test_a_download_of_the_container_survives(fleet: Fleet) -> None:
     assert server.stdout.readline() == "listening\n"
     try:
         peer = "10.88.0.2"
-        fleet.tenant("reader", "idle", "host2", f"/bin/busybox sh -c 'nc {peer} {port} > /download; echo complete; sleep 1000'")
+        fleet.tenant(
+            "reader", "idle", "host2", f"/bin/busybox sh -c 'nc {peer} {port} > /download; echo complete; sleep 1000'"
+        )
         flows = [fleet.move("reader", destination)["flows"] for destination in ("host1", "host3")]
         assert flows == [{"ingress": 0, "egress": 1, "kept": 1, "lost": 0}] * 2
         assert server.wait(120) == 0
-        time.sleep(1)
-        assert fleet.on("host3", "docker logs reader") == "complete"
+        deadline = time.monotonic() + 30
+        while fleet.on("host3", "docker logs reader") != "complete":
+            assert time.monotonic() < deadline, "the download did not come to its end"
+            time.sleep(0.5)
         digest = fleet.on("host3", "docker exec reader /bin/busybox sha256sum /download").split()[0]
         assert digest == hashlib.sha256(pattern(size)).hexdigest()
     finally:

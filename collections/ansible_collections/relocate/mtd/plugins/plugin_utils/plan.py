@@ -98,8 +98,10 @@ def make(
     :param choice: how the destination was chosen.
     """
     places = {"source": source, "destination": destination, "edge": edge}
+    now = datetime.datetime.now(datetime.timezone.utc)
     return {
-        "id": identifier or new_id(),
+        "id": identifier or new_id(now),
+        "started_at": now.isoformat(timespec="milliseconds"),
         "container": container["name"],
         "tenant": container["labels"].get("relocate.mtd/tenant"),
         **{part: {"host": host, "address": address} for part, (host, address) in places.items()},

@@ -21,6 +21,8 @@ from .freezer import freezer_of
 #: Where containerd keeps the bundle of Docker's containers (the same on 26 and 28).
 BUNDLE = "/run/docker/containerd/daemon/io.containerd.runtime.v2.task/moby/{id}"
 SYSTEM_BUNDLE = "/run/containerd/io.containerd.runtime.v2.task/moby/{id}"
+#: Where runc keeps the state of Docker's containers (the same on 26 and 28).
+RUNTIME_ROOT = "/run/docker/runtime-runc/moby"
 #: <net/tcp_states.h>
 SYN_RECEIVED, LISTEN = 3, 10
 CONNECTED = (1, 4, 5, 8, 9, 11)  # ESTABLISHED, FIN_WAIT1, FIN_WAIT2, CLOSE_WAIT, LAST_ACK, CLOSING
@@ -193,8 +195,12 @@ class Container:
             return _criu.masked_directories(self.externals(file.read()), _criu.bundle_masked(self.bundle))
 
     def descriptors(self) -> str:
-        """Return runc's ``descriptors.json``: the pipes behind the init's standard streams."""
-        return _criu.descriptors([os.readlink(f"/proc/{self.pid}/fd/{fd}") for fd in range(3)])
+        """Return runc's ``descriptors.json``: the pipes that Docker's logger reads, by the names they had at the start.
+
+        What the init has at 0 to 2 just now may be something else: a shell may have redirected it for a moment.
+        """
+        with open(f"{RUNTIME_ROOT}/{self.id}/state.json", encoding="utf-8") as file:
+            return _criu.descriptors(json.load(file)["external_descriptors"])
 
     def veth(self) -> str | None:
         """Return the host's end of the container's veth pair, which is taken down before the frozen tasks are killed."""
