@@ -76,7 +76,7 @@ class Fleet:
         self, name: str, image: str, host: str, command: str = "", port: int | None = None, inside: int | None = None
     ) -> None:
         """Instantiate a tenant, published at ``port`` (another one ``inside`` the container); removed after the test."""
-        variables = {"name": name, "image": f"{REPOSITORY}/{image}:1", "host": host, "tenant": "test"}
+        variables = {"container": name, "image": f"{REPOSITORY}/{image}:1", "host": host, "tenant": "test"}
         if command:
             variables["command"] = command
         if port:

@@ -76,7 +76,7 @@ class Demo:
         self.step("Preparing the hosts, the edge and the image repository", "playbooks/prepare.yml")
         self.step("Packing the tenants' images and pushing them to the repository", "playbooks/lab_images.yml")
         for tenant in TENANTS:
-            variables = {"name": tenant.name, "image": f"{REPOSITORY}/{tenant.name}:1", "tenant": "demo"}
+            variables = {"container": tenant.name, "image": f"{REPOSITORY}/{tenant.name}:1", "tenant": "demo"}
             if tenant.command:
                 variables["command"] = tenant.command
             if tenant.port:
