@@ -75,6 +75,7 @@ class Demo:
         lab.up(hosts=None, json_=False, verbose=self.verbose)
         self.step("Preparing the hosts, the edge and the image repository", "playbooks/prepare.yml")
         self.step("Packing the tenants' images and pushing them to the repository", "playbooks/lab_images.yml")
+        self.step("Profiling the hosts: how different are they?", "playbooks/profile.yml")
         for tenant in TENANTS:
             variables = {"container": tenant.name, "image": f"{REPOSITORY}/{tenant.name}:1", "tenant": "demo"}
             if tenant.command:
@@ -114,6 +115,7 @@ class Demo:
             f"[bold]hop {number}/{of}  {result['container']}[/bold]  {source} → [bold]{destination}[/bold]  "
             f"{result['address_before']} → [bold]{result['address_after']}[/bold]",
             f"  down {result['downtime_ms']:.0f} ms, {seen}",
+            f"  why  {result['choice']['why']}",
             Text("  ") + phase_bar(result["timings_ns"]),
             Text("  ") + phase_words(result["timings_ns"]),
         )

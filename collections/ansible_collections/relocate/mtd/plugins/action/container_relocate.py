@@ -9,15 +9,17 @@ process dies the proxies finish or roll back without it.
 
 from __future__ import annotations
 
+import dataclasses
 import json
-import random
 from typing import Any
 
 from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
 from ansible_collections.relocate.mtd.plugins.module_utils._preflight import host_refusals
-from ansible_collections.relocate.mtd.plugins.plugin_utils import credentials, plan
+from ansible_collections.relocate.mtd.plugins.plugin_utils import credentials, plan, policy, survey
+from ansible_collections.relocate.mtd.plugins.plugin_utils.heterogeneity import FactError
 from ansible_collections.relocate.mtd.plugins.plugin_utils.plan import Refused
+from ansible_collections.relocate.mtd.plugins.plugin_utils.profiles import default_directory, from_directory
 from ansible_collections.relocate.mtd.plugins.plugin_utils.remote import Remote, Unreachable
 
 MODES = ("auto", "stop-and-copy")
@@ -43,10 +45,12 @@ class ActionModule(ActionBase):
                 "edge": {"type": "str"},
                 "mode": {"type": "str", "choices": list(MODES), "default": "auto"},
                 "reason": {"type": "str", "default": "manual"},
+                "policy": {"type": "dict", "default": {}},
                 "timeout": {"type": "int", "default": 300},
             }
         )
         self._remotes: dict[str, Remote] = {}
+        self._policy_options = arguments["policy"]
         try:
             return self._relocate(arguments)
         except (Refused, Unreachable) as error:
@@ -158,26 +162,55 @@ class ActionModule(ActionBase):
 
         :raises Refused: the wanted host cannot take the container, or no host can.
         """
-        candidates = (
-            [wanted] if wanted else [host for host in hosts if host != source and not hosts[host]["host"]["cordoned"]]
-        )
-        random.SystemRandom().shuffle(candidates)
-        reasons = [f"{host} is unreachable" for host in silent]
-        for host in candidates:
-            answer = self._remote(host).module(
-                "relocate.mtd.relocation_preflight", name=host, container=container, source=hosts[source]["host"]
-            )
-            if answer.get("failed"):
-                reasons.append(f"{host}: {answer.get('msg')}")
-                continue
-            if not answer["refusals"]:
-                policy = "given" if wanted else "random"
-                return host, {"policy": policy, "candidates": 1 if wanted else len(candidates)}
-            reasons += answer["refusals"]
         if wanted:
-            raise Refused("; ".join(reasons))
-        raise Refused(
-            f"no host can take the container {container['name']}: {'; '.join(reasons) or 'it is the only host'}"
+            refusals = self._preflight(wanted, container, hosts[source])
+            if refusals:
+                raise Refused("; ".join(refusals))
+            return wanted, {"host": wanted, "policy": "given"}
+        settings, profiles, notes = self._policy(source)
+        refused: dict[str, list[str]] = {}
+        while True:
+            try:
+                choice = policy.choose_destination(
+                    survey.moving(source, container), survey.candidates(hosts, silent, refused), profiles, settings
+                )
+            except (policy.NoDestination, ValueError) as error:
+                raise Refused(str(error)) from error
+            refusals = self._preflight(choice.host, container, hosts[source])
+            if not refusals:
+                # what was not drawn says what may come next: it is for the plan, never for the ledger
+                shown = choice.plan() if self._task.check_mode else choice.record()
+                return choice.host, {**shown, "why": choice.sentence(), "notes": [*notes, *choice.notes]}
+            refused[choice.host] = refusals
+
+    def _preflight(self, host: str, container: dict[str, Any], source: dict[str, Any]) -> list[str]:
+        """Return why a host cannot take the container, by its own account."""
+        answer = self._remote(host).module(
+            "relocate.mtd.relocation_preflight", name=host, container=container, source=source["host"]
+        )
+        return [f"{host}: {answer.get('msg')}"] if answer.get("failed") else answer["refusals"]
+
+    def _policy(self, source: str) -> tuple[policy.Settings, dict[str, Any], list[str]]:
+        """Return the settings of the draw, the profiles it needs, and what the operator should know about that.
+
+        Without a profile of the source no difference can be measured, and the draw is uniform: still unpredictable.
+
+        :raises Refused: the settings are wrong.
+        """
+        try:
+            settings = policy.Settings.from_mapping(self._policy_options)
+            profiles = dict(from_directory(default_directory())) if settings.policy != "uniform" else {}
+        except FactError:
+            profiles = {}
+        except ValueError as error:
+            raise Refused(f"relocate_policy: {error}") from error
+        if settings.policy == "uniform" or source in profiles:
+            return settings, profiles, []
+        uniform = dataclasses.replace(settings, policy="uniform")
+        return (
+            uniform,
+            {},
+            [f"{source} has no profile, so the draw was uniform: run playbooks/profile.yml to draw by difference"],
         )
 
     # -- the move ---------------------------------------------------------------------------------------------------

@@ -25,8 +25,15 @@ options:
     type: str
     required: true
   destination:
-    description: The host that it goes to. Without one, it is drawn from those that can take it.
+    description: The host that it goes to. Without one, it is drawn from those that can take it, by O(policy).
     type: str
+  policy:
+    description:
+      - How the destination is drawn, as C(policy), C(mode), C(weights), C(beta), C(min_entropy_bits), C(include), C(exclude)
+        and C(headroom). The default draws by how different a host is from the source, and keeps the next hop unpredictable.
+      - Needs the profiles that C(playbooks/profile.yml) collects. Without one of the source the draw is uniform.
+    type: dict
+    default: {}
   docker_hosts:
     description: The hosts to look at, instead of the group C(docker_hosts).
     type: list
@@ -110,7 +117,9 @@ mode:
   returned: when there was a plan
   type: str
 choice:
-  description: How the destination was chosen.
+  description: >-
+    How the destination was chosen, with C(host), C(policy), and for one that was drawn C(delta), C(terms), entropies and C(why).
+    In check mode also the whole distribution, which is never recorded.
   returned: when there was a plan
   type: dict
 flows:

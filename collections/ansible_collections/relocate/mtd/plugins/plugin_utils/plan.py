@@ -125,6 +125,12 @@ def steps(plan: dict[str, Any]) -> list[str]:
         f"to           {destination['host']} ({destination['address']}), with a new address",
         f"mode         {plan['mode']}",
     ]
+    choice = plan["choice"]
+    if choice.get("why"):
+        lines.append(f"why          {choice['why']}")
+    for host, share in (choice.get("distribution") or {}).items():
+        lines.append(f"drawn from   {host} {share:.3f}")
+    lines += [f"note         {note}" for note in choice.get("notes") or []]
     for service in plan["services"]:
         place = f"{service['virtual_address']}:{service['virtual_port']}/{service['protocol']}"
         lines.append(
