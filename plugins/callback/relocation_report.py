@@ -47,7 +47,16 @@ PHASES = (
     ("release", "release"),
 )
 #: Kept out of the ledger: what only Ansible needs, and the diff, which repeats the rest.
-NOT_RECORDED = ("diff", "changed", "failed", "invocation", "dump_seconds", "_ansible_no_log", "ansible_facts", "exception")
+NOT_RECORDED = (
+    "diff",
+    "changed",
+    "failed",
+    "invocation",
+    "dump_seconds",
+    "_ansible_no_log",
+    "ansible_facts",
+    "exception",
+)
 
 
 def ledger_path(option: str) -> Path | None:

@@ -115,7 +115,7 @@ class Demo:
             f"[bold]hop {number}/{of}  {result['container']}[/bold]  {source} → [bold]{destination}[/bold]  "
             f"{result['address_before']} → [bold]{result['address_after']}[/bold]",
             f"  down {result['downtime_ms']:.0f} ms, {seen}",
-            f"  why  {result['choice']['why']}",
+            f"  why  {result['choice'].get('why', 'the destination was given')}",
             Text("  ") + phase_bar(result["timings_ns"]),
             Text("  ") + phase_words(result["timings_ns"]),
         )

@@ -59,7 +59,7 @@ def show(console: Console, result: dict[str, Any]) -> None:
     source, destination = result["source"]["host"], result["destination"]["host"]
     table.add_row("container", f"[bold]{result['container']}[/bold]  {source} → [bold]{destination}[/bold]")
     table.add_row("address", f"{result['address_before']} → [bold]{result['address_after']}[/bold]")
-    if result["choice"].get("why"):
+    if result.get("choice", {}).get("why"):
         table.add_row("why", result["choice"]["why"])
     table.add_row("down", f"[bold]{result['downtime_ms']:.1f} ms[/bold]  ({result['mode']})")
     table.add_row("", phase_bar(result["timings_ns"]))

@@ -140,10 +140,8 @@ class Daemon:
 
     def restart(self) -> None:
         """Restart dockerd through the host's service manager; return once it answers."""
-        if os.path.isdir("/run/systemd/system"):
-            argv = ["systemctl", "restart", "docker"]
-        else:
-            argv = ["service", "docker", "restart"]
+        systemd = os.path.isdir("/run/systemd/system")
+        argv = ["systemctl", "restart", "docker"] if systemd else ["service", "docker", "restart"]
         self._commands.run(argv, what="restarting Docker", label="restart")
         self._wait(self._answers, "dockerd did not come back after its restart")
 

@@ -141,7 +141,9 @@ def destination_refusals(
     """
     found = host_refusals(name, host)
     if host.get("cordoned"):
-        found.append(f"{name} is cordoned and takes no containers: remove /var/lib/relocate/cordoned there to lift that")
+        found.append(
+            f"{name} is cordoned and takes no containers: remove /var/lib/relocate/cordoned there to lift that"
+        )
     for other in containers:
         if other["name"] == container["name"]:
             found.append(

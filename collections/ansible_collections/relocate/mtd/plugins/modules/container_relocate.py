@@ -118,8 +118,8 @@ mode:
   type: str
 choice:
   description: >-
-    How the destination was chosen, with C(host), C(policy), and for one that was drawn C(delta), C(terms), entropies and C(why).
-    In check mode also the whole distribution, which is never recorded.
+    How the destination was chosen, with C(host), C(policy), and for one that was drawn C(delta), C(terms), entropies and
+    C(why). In check mode also the whole distribution, which is never recorded.
   returned: when there was a plan
   type: dict
 flows:

@@ -13,8 +13,8 @@ version_added: "0.1.0"
 author:
   - The RELOCATE authors (@relocate)
 description:
-  - Reads the journals of all hosts. A relocation that the edge committed is completed; any other is rolled back, and its container
-    runs on at its source. A relocation with a living process is left to it.
+  - Reads the journals of all hosts. A relocation that the edge committed is completed; any other is rolled back, and its
+    container runs on at its source. A relocation with a living process is left to it.
   - A relocation whose edge does not answer stays as it is, frozen at the source and gated at the destination - the edge alone
     knows the verdict.
   - The task runs on the controller (C(hosts=localhost)).

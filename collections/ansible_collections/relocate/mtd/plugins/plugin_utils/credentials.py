@@ -70,7 +70,8 @@ def make(relocation: str) -> dict[str, dict[str, str]]:
             certificate(_name(f"{part}.{relocation}"), key)
             .add_extension(x509.SubjectAlternativeName([x509.DNSName(f"{part}.{relocation}")]), critical=False)
             .add_extension(
-                x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False
+                x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]),
+                critical=False,
             )
             .add_extension(signer, critical=False)
             .sign(authority_key, hashes.SHA256())
