@@ -7,12 +7,13 @@ from __future__ import annotations
 import json
 import os
 import stat
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from relocate_proxy.journal import Journal, unfinished
+from relocate_proxy.journal import KEPT_SECONDS, Journal, prune, unfinished
 from relocate_proxy.states import State
 
 ID = "20261123-120000-abcdef"
@@ -133,3 +134,12 @@ def test_what_has_no_end_is_found_and_what_has_one_is_not(tmp_path: Path) -> Non
         ("r3", "destination", State.PREPARED),
     ]
     assert found[1][2].facts == {"container_id": "c3"}
+
+
+def test_old_journals_go_unless_somebody_has_to_settle_them(tmp_path: Path) -> None:
+    for relocation, state in (("ended", State.DONE), ("doubtful", State.VOTED)):
+        Journal.at(relocation, "source", str(tmp_path)).record(state)
+        (tmp_path / f"{relocation}.source.log").write_text("words\n")
+    assert prune(str(tmp_path)) == 0, "nothing is old yet"
+    assert prune(str(tmp_path), now=time.time() + KEPT_SECONDS + 60) == 2
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["doubtful.source.jsonl", "doubtful.source.log"]

@@ -20,7 +20,7 @@ import time
 import traceback
 
 from . import paths
-from .journal import DIRECTORY, Journal
+from .journal import DIRECTORY, Journal, prune
 from .recovery import hold_part, recover, release_part
 
 PARTS = ("source", "destination", "edge")
@@ -111,6 +111,7 @@ def _guard(part: str, specification: dict, ready: int) -> None:
             break
         time.sleep(0.2)
     release_part(specification["id"], part, lock)
+    prune()
 
 
 def _recover(order: dict) -> int:

@@ -15,6 +15,7 @@ import time
 from .states import FINAL, State
 
 DIRECTORY = "/var/lib/relocate/journal"
+KEPT_SECONDS = 30 * 86400  # how long the journal and the log of a relocation that has ended are kept
 
 
 class Journal:
@@ -111,3 +112,23 @@ def unfinished(directory: str = DIRECTORY) -> list[tuple[str, str, Journal]]:
         if journal.state is not None and not journal.finished:
             found.append((relocation, part, journal))
     return found
+
+
+def prune(directory: str = DIRECTORY, now: float | None = None) -> int:
+    """Remove journals and logs of relocations that ended more than ``KEPT_SECONDS`` ago; return how many files went.
+
+    A journal without an end stays, however old: somebody has to settle it.
+    """
+    limit = (time.time() if now is None else now) - KEPT_SECONDS
+    removed = 0
+    for name in os.listdir(directory) if os.path.isdir(directory) else []:
+        relocation, _, rest = name.partition(".")
+        part, _, ending = rest.partition(".")
+        path = os.path.join(directory, name)
+        if ending not in ("jsonl", "log") or os.stat(path).st_mtime > limit:
+            continue
+        journal = Journal.at(relocation, part, directory)
+        if journal.state is None or journal.finished:
+            os.unlink(path)
+            removed += 1
+    return removed
