@@ -58,7 +58,8 @@ class Destination(Part):
         self.document = document = message["document"]
         self._need_image(document["image"])
         self.container_id = self.docker.create(document["name"], document["create"])
-        self.journal.record(State.STAGING, container_id=self.container_id, container=document["name"])
+        facts = {"container": document["name"], "restart_policy": document["restart_policy"]}
+        self.journal.record(State.STAGING, container_id=self.container_id, **facts)
         self._write_restore_options(document["masked"])
         self.say("created", container_id=self.container_id)
 
@@ -219,10 +220,7 @@ class Destination(Part):
         """The source is gone: the container is Docker's again, with the restart policy it came with."""
         if self._start is not None:
             self._start.join(STOP_SECONDS)
-        Gate.forget(self.container_id)
-        policy = self.document["restart_policy"]
-        if policy.get("Name") not in ("", "no"):
-            set_restart_policy(self.docker, self.container_id, policy)
+        adopt(self.docker, self.container_id, self.document["restart_policy"])
         timings = {"restore": self.span("received", "prepared"), "resume": self.span("prepared", "running")}
         self.close(State.DONE)
         self.say("finished", timings_ns=timings)
@@ -246,6 +244,13 @@ class Destination(Part):
                 self.say("rolled_back")
             except OSError:
                 pass
+
+
+def adopt(docker: Engine, container_id: str, policy: dict) -> None:
+    """Make the container Docker's own again: no marker, and the restart policy that it came with."""
+    Gate.forget(container_id)
+    if policy.get("Name") not in ("", "no", None):
+        set_restart_policy(docker, container_id, policy)
 
 
 def discard(docker: Engine, container_id: str) -> None:
@@ -314,7 +319,7 @@ class _Waiting(Part):
 
     def on_finish(self, _: dict) -> None:
         """The source is gone."""
-        Gate.forget(self.container_id)
+        adopt(self.docker, self.container_id, self.journal.facts.get("restart_policy", {}))
         self.close(State.DONE)
         self.say("finished", timings_ns={})
 

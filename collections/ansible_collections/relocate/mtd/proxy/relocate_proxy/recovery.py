@@ -123,7 +123,6 @@ def _start_if_stopped(docker: Engine, facts: dict[str, Any]) -> None:
 
 def _destination(journal: Journal, commit: bool) -> None:
     from . import destination
-    from .gate import Gate
     from .part import wipe
 
     container_id = journal.facts.get("container_id", "")
@@ -137,7 +136,7 @@ def _destination(journal: Journal, commit: bool) -> None:
         found = docker.container(container_id)
         if found is None or not found["State"]["Running"]:
             raise DockerError(0, "the copy was committed and is not running: its source must not be removed")
-        Gate.forget(container_id)
+        destination.adopt(docker, container_id, journal.facts.get("restart_policy", {}))
     else:
         destination.cancel_gate(container_id, "the relocation was rolled back")
         destination.discard(docker, container_id)
