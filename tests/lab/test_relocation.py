@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-from conftest import BIN, ROOT, VIRTUAL, Fleet
+from conftest import BIN, REPOSITORY, ROOT, VIRTUAL, Fleet
 
 from relocate.demo.watching import Client
 
@@ -225,3 +225,25 @@ def test_nothing_is_left_behind(fleet: Fleet) -> None:
         )
         == ""
     )
+
+
+def test_it_is_an_ordinary_container_afterwards(fleet: Fleet) -> None:
+    """Docker manages what it did not start: every everyday command works, and a restart starts anew."""
+    fleet.tenants.append("plain")
+    fleet.on("host1", f"docker run -d --name plain --restart unless-stopped {REPOSITORY}/idle:1")
+    fleet.move("plain", "host3")
+    state = "docker inspect -f '{{.State.Status}} {{.State.Pid}} {{.HostConfig.RestartPolicy.Name}}' plain"
+    status, pid, policy = fleet.on("host3", state).split()
+    assert (status, policy) == ("running", "unless-stopped")
+    assert fleet.on("host3", "docker exec plain /bin/busybox echo inside") == "inside"
+    assert "sleep" in fleet.on("host3", "docker top plain")
+    assert fleet.on("host3", "docker stats --no-stream --format '{{.Name}}' plain") == "plain"
+    fleet.on(
+        "host3", "docker pause plain && docker unpause plain && docker update --memory 64m --memory-swap 64m plain"
+    )
+    fleet.on("host3", "docker restart -t 1 plain")
+    again = fleet.on("host3", state).split()
+    assert again[0] == "running"
+    assert again[1] != pid
+    assert fleet.move("plain", "host2")["outcome"] == "committed", "and it can be moved again"
+    fleet.on("host2", "docker stop -t 1 plain && docker start plain && docker kill plain")
