@@ -104,7 +104,7 @@ class Container:
         self.docker = docker
         inspect = docker.container(name)
         if inspect is None or not inspect["State"]["Running"]:
-            raise LookupError(f"the container {name} is not running on this host")
+            raise LookupError(f"the container {name} is not running here any more: it was moved or stopped meanwhile")
         self.inspect: dict = inspect
         self.id: str = self.inspect["Id"]
         self.name: str = self.inspect["Name"].lstrip("/")
