@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from relocate import playbook
 from relocate.errors import Refusal
-from relocate.lab import playbook
 from relocate.lab.paths import project_root
 
 RELOCATE, RECOVER = "relocate.mtd.container_relocate", "relocate.mtd.relocations_recover"

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
+from relocate import playbook
 from relocate.errors import Refusal
-from relocate.lab import playbook, status
+from relocate.lab import status
 from relocate.lab.lock import exclusively
 from relocate.lab.paths import Lab, project_root
 

@@ -14,12 +14,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from relocate import playbook
 from relocate.commands import lab
 from relocate.commands.move import phase_bar, phase_words
 from relocate.demo.watching import Client
 from relocate.errors import Refusal
 from relocate.fleet_run import DEFAULT_INVENTORY, recover, relocate
-from relocate.lab import playbook
 from relocate.lab.paths import Lab, project_root
 
 REPOSITORY = "10.77.0.10:5000"

@@ -13,10 +13,10 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from relocate import playbook
 from relocate.errors import Refusal
 from relocate.fleet.report import Question, Report, answer, place_of
 from relocate.fleet_run import inventory_path
-from relocate.lab import playbook
 from relocate.lab.paths import project_root
 
 #: Hosts whose differences fit a terminal, and lines of the other tables.

@@ -15,8 +15,9 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from relocate import playbook
 from relocate.errors import Refusal
-from relocate.lab import playbook, status
+from relocate.lab import status
 from relocate.lab.lock import exclusively
 from relocate.lab.paths import Lab, project_root
 

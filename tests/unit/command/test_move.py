@@ -13,10 +13,9 @@ import typer
 from rich.console import Console
 from typer.testing import CliRunner
 
-from relocate import fleet_run
+from relocate import fleet_run, playbook
 from relocate.commands import move
 from relocate.errors import Refusal
-from relocate.lab import playbook
 
 RESULT: dict[str, Any] = {
     "container": "web",
