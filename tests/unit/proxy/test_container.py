@@ -147,7 +147,7 @@ def test_a_bundle_is_found_with_either_containerd(tmp_path: Path, monkeypatch: p
 def test_what_does_not_run_is_not_carried(inspect: dict | None) -> None:
     """There is none of that name, or it has stopped."""
     docker = SimpleNamespace(container=lambda _: inspect)
-    with pytest.raises(LookupError, match="the container web is not running on this host"):
+    with pytest.raises(LookupError, match="the container web is not running here any more"):
         Container(docker, "web")
 
 
