@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
@@ -60,10 +59,8 @@ def test_processes_are_killed_and_those_that_stay_are_named(root: Path) -> None:
     listing = root / "memory/lab/host1/payload/cgroup.procs"
     with subprocess.Popen(["sleep", "60"]) as sleeper:
         listing.write_text(f"{sleeper.pid}\n")
-        started = time.monotonic()
         # a real listing empties itself; this one does not, so that the process counts as still there
         assert cgroups.end("lab/host1", timeout=0.2, root=str(root)) == {sleeper.pid}
-        assert time.monotonic() - started < 5
         assert sleeper.wait(timeout=5) == -9
     listing.write_text("")
     assert cgroups.end("lab/host1", timeout=0.2, root=str(root)) == set()
