@@ -1,0 +1,1 @@
+"""The scheduler: one clock for each container, and what it takes to act on it for years."""
