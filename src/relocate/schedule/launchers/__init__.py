@@ -1,0 +1,41 @@
+"""Ways to have a relocation carried out: on this machine, on an execution node, by AWX, or not at all."""
+
+from __future__ import annotations
+
+from relocate.schedule.launchers.base import OUTCOMES, Launcher, LaunchError, Move
+from relocate.schedule.launchers.settings import (
+    AwxSettings,
+    LauncherSettings,
+    NullSettings,
+    RunnerSettings,
+    StreamSettings,
+)
+
+__all__ = ["OUTCOMES", "LaunchError", "Launcher", "LauncherSettings", "Move", "make"]
+
+
+def make(
+    settings: RunnerSettings | StreamSettings | AwxSettings | NullSettings, inventory: str | None = None
+) -> Launcher:
+    """Return the launcher that ``settings`` describe, for the fleet of ``inventory`` (AWX has an inventory of its own).
+
+    Raises Refusal for an inventory or a token that is not there.
+    """
+    # A launcher's libraries are loaded when it is used: the null launcher needs neither Ansible nor an HTTP client.
+    match settings:
+        case RunnerSettings():
+            from relocate.schedule.launchers.runner import RunnerLauncher
+
+            return RunnerLauncher(settings, inventory)
+        case StreamSettings():
+            from relocate.schedule.launchers.stream import StreamLauncher
+
+            return StreamLauncher(settings, inventory)
+        case AwxSettings():
+            from relocate.schedule.launchers.awx import AwxLauncher
+
+            return AwxLauncher(settings)
+        case NullSettings():
+            from relocate.schedule.launchers.null import NullLauncher
+
+            return NullLauncher(settings)
