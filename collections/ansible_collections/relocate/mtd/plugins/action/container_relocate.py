@@ -16,7 +16,7 @@ from typing import Any
 from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
 from ansible_collections.relocate.mtd.plugins.module_utils._preflight import host_refusals
-from ansible_collections.relocate.mtd.plugins.plugin_utils import credentials, plan, policy, survey
+from ansible_collections.relocate.mtd.plugins.plugin_utils import alert, credentials, plan, policy, survey
 from ansible_collections.relocate.mtd.plugins.plugin_utils.heterogeneity import FactError
 from ansible_collections.relocate.mtd.plugins.plugin_utils.plan import Refused
 from ansible_collections.relocate.mtd.plugins.plugin_utils.profiles import default_directory, from_directory
@@ -45,17 +45,24 @@ class ActionModule(ActionBase):
                 "edge": {"type": "str"},
                 "mode": {"type": "str", "choices": list(MODES), "default": "auto"},
                 "reason": {"type": "str", "default": "manual"},
+                "identifier": {"type": "str"},
+                "alert": {"type": "dict", "options": alert.OPTIONS},
                 "policy": {"type": "dict", "default": {}},
                 "timeout": {"type": "int", "default": 300},
             }
         )
         self._remotes: dict[str, Remote] = {}
         self._policy_options = arguments["policy"]
+        return alert.annotate(self._attempt(arguments), arguments["alert"] or {})
+
+    def _attempt(self, arguments: dict[str, Any]) -> dict[str, Any]:
         try:
             return self._relocate(arguments)
         except (Refused, Unreachable) as error:
             sentence = error.message if isinstance(error, Unreachable) else str(error)
             refusal = {"outcome": "refused", "container": arguments["container"], "reason": arguments["reason"]}
+            if arguments["identifier"]:
+                refusal["id"] = arguments["identifier"]
             return {"failed": True, "changed": False, "rolled_back": False, "msg": sentence, **refusal}
         finally:
             for remote in self._remotes.values():
@@ -118,6 +125,7 @@ class ActionModule(ActionBase):
             (edges[0], self._address(edges[0])),
             services,
             reason=arguments["reason"],
+            identifier=arguments["identifier"],
             mode="stop-and-copy",
             choice=choice,
         )

@@ -70,6 +70,7 @@ def _container(engine: Engine, short: Dict[str, Any]) -> Optional[Dict[str, Any]
         "name": inspected["Name"].lstrip("/"),
         "id": inspected["Id"],
         "state": inspected["State"]["Status"],
+        "started_at": inspected["State"].get("StartedAt"),
         "image": inspected["Config"]["Image"],
         "image_id": inspected["Image"],
         "image_layers": (image.get("RootFS") or {}).get("Layers") or [],

@@ -52,6 +52,28 @@ options:
     description: Why it is moved, for the ledger.
     type: str
     default: manual
+  identifier:
+    description:
+      - The relocation's id, for whoever has to find out later what became of it. One is made up where none is given.
+      - Letters, digits and hyphens; never the same twice.
+    type: str
+  alert:
+    description: The alert of a clock that asks for this move. It is copied into the result.
+    type: dict
+    suboptions:
+      at:
+        description: When it was, as in ISO 8601 with the offset from UTC.
+        type: str
+        required: true
+      stay_ms:
+        description: The stay that it ended, in milliseconds, as measured.
+        type: float
+      drawn_ms:
+        description: The same as the clock drew it.
+        type: float
+      clamp:
+        description: What changed the stay after it was drawn, such as a maintenance window.
+        type: str
   timeout:
     description: After how many seconds without a result the move is reported as being in doubt. It goes on without us.
     type: int
@@ -137,6 +159,14 @@ timings_ns:
 downtime_ms:
   description: From the first held packet to the release.
   returned: when a move was tried
+  type: float
+alerted_at:
+  description: When the clock's alert was. C(stay_ms), C(drawn_ms) and C(clamp) are those of O(alert).
+  returned: with O(alert)
+  type: str
+exposure_latency_ms:
+  description: From the alert to the freeze, by the clocks of the controller and of the edge.
+  returned: with O(alert), when the container was frozen
   type: float
 rolled_back:
   description: Whether the move was begun and taken back.

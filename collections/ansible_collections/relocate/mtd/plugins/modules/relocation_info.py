@@ -47,8 +47,8 @@ relocation_info:
       type: dict
     containers:
       description: >-
-        Every container with C(name), C(id), C(state), C(image), C(image_id), C(labels), C(address), C(ports), C(network),
-        C(memory_bytes) and C(refusals), the sentences that keep it here.
+        Every container with C(name), C(id), C(state), C(started_at) (here), C(image), C(image_id), C(labels), C(address),
+        C(ports), C(network), C(memory_bytes) and C(refusals), the sentences that keep it here.
       type: list
       elements: dict
     used_ports:
