@@ -27,14 +27,17 @@ def inventory_path(given: str | None, root: Path) -> str:
 
 
 @dataclass
-class _Catcher:
-    """Catches the result of one action from ansible-runner's events."""
+class Catcher:
+    """Catches the result of one action from ansible-runner's events, and notes whether it has begun."""
 
     action: str
+    begun: bool = False
     result: dict[str, Any] = field(default_factory=dict)
 
     def __call__(self, event: dict[str, Any]) -> None:
         data = event.get("event_data") or {}
+        if event["event"] == "playbook_on_task_start" and data.get("task_action") == self.action:
+            self.begun = True
         if event["event"] in ("runner_on_ok", "runner_on_failed") and data.get("task_action") == self.action:
             self.result = dict(data.get("res") or {})
 
@@ -59,7 +62,7 @@ def relocate(
     variables: dict[str, Any] = {"container": container, "mode": mode, "reason": reason}
     if destination:
         variables["destination"] = destination
-    caught = _Catcher(RELOCATE)
+    caught = Catcher(RELOCATE)
     try:
         playbook.run(
             root,
@@ -87,7 +90,7 @@ def recover(
     Raises Refusal when the playbook failed, also when something could not be settled.
     """
     root = project_root()
-    caught = _Catcher(RECOVER)
+    caught = Catcher(RECOVER)
     playbook.run(
         root,
         "playbooks/recover.yml",

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
+import shutil
 import signal
 import sys
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -113,18 +115,27 @@ def complaint(output: str) -> str:
 
 
 @contextmanager
-def _cancelling() -> Iterator[threading.Event]:
-    """Turn SIGINT and SIGTERM into an event for the time of a run; ansible-runner asks for it and ends Ansible."""
+def _cancelling() -> Iterator[Callable[[], bool]]:
+    """Turn SIGINT and SIGTERM into an answer for the time of a run; ansible-runner asks for it and ends Ansible."""
     wanted = threading.Event()
     if threading.current_thread() is not threading.main_thread():
-        yield wanted
+        yield wanted.is_set
         return
     before = {number: signal.signal(number, lambda *_: wanted.set()) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield wanted
+        yield wanted.is_set
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def write_variables(private: Path, variables: dict[str, Any]) -> None:
+    """Leave extra variables where ansible-runner finds them: given as an argument, they would stand in ``ps`` for all."""
+    directory = private / "env"
+    directory.mkdir(mode=0o700)
+    fd = os.open(directory / "extravars", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(fd, "w", encoding="utf-8") as stream:
+        json.dump(variables, stream)
 
 
 def run(
@@ -137,12 +148,15 @@ def run(
     quiet: bool = False,
     arguments: str = "",
     watch: Callable[[dict[str, Any]], None] | None = None,
+    cancelled: Callable[[], bool] | None = None,
+    output: Path | None = None,
 ) -> None:
     """Run ``playbook`` (relative to ``root``) with extra variables; show its tasks as they come.
 
     ``verbose`` shows Ansible's own output instead, ``quiet`` nothing. ``arguments`` are added to ansible-playbook's command
-    line; ``watch`` sees every event. Raises Refusal with the first failed task's own words, KeyboardInterrupt if the run was
-    interrupted.
+    line; ``watch`` sees every event. ``cancelled`` is asked a few times a second whether the run is to be killed; without it,
+    in the main thread, SIGINT and SIGTERM decide. The output of a run that fails is copied to ``output``. Raises Refusal with
+    the first failed task's own words, KeyboardInterrupt if the run was interrupted.
     """
     console = Console(stderr=True)
     failed: list[str] = []
@@ -165,13 +179,17 @@ def run(
         return False  # nothing is kept on disk
 
     # A directory for each run: a used one would hand the variables and the environment of its first run to the next.
-    with tempfile.TemporaryDirectory(prefix="relocate-") as private, shown, _cancelling() as cancelled:
+    with (
+        tempfile.TemporaryDirectory(prefix="relocate-") as private,
+        shown,
+        _cancelling() if cancelled is None else nullcontext(cancelled) as wanted,
+    ):
+        write_variables(Path(private), variables)
         result = ansible_runner.interface.run(
             private_data_dir=private,
             project_dir=str(root),
             playbook=str(root / playbook),
             inventory=inventory,
-            extravars=variables,
             cmdline=arguments or None,
             envvars={
                 "ANSIBLE_CONFIG": str(root / "ansible.cfg"),
@@ -184,11 +202,14 @@ def run(
             # the default of 5 makes an interrupted run linger
             settings={"pexpect_timeout": 0.25, "suppress_ansible_output": not verbose},
             event_handler=handle,
-            cancel_callback=cancelled.is_set,
+            cancel_callback=wanted,  # without one, ansible-runner takes the signals' handlers for good
             quiet=not verbose,
         )
-        if cancelled.is_set():
+        if result.status != "successful" and output is not None:
+            shutil.copyfile(Path(result.config.artifact_dir) / "stdout", output)
+        if result.status == "canceled" or (cancelled is None and wanted()):
             raise KeyboardInterrupt
         if result.status != "successful":
-            said = failed[0] if failed else complaint(result.stdout.read())
+            with result.stdout as stream:
+                said = failed[0] if failed else complaint(stream.read())
             raise Refusal(said or f"{playbook} ended with status {result.status} and said nothing")
