@@ -19,7 +19,7 @@ import sys
 import time
 import traceback
 
-from . import paths
+from . import faults, paths
 from .journal import DIRECTORY, Journal, prune
 from .recovery import hold_part, recover, release_part
 
@@ -81,6 +81,8 @@ def _run_part(part: str, specification: dict, ready: int) -> int:
     except OSError:
         pass
     try:
+        if journal.state is None:
+            faults.arm(part)
         if part == "edge":
             _run_edge(specification, journal, ready)
         else:

@@ -12,6 +12,7 @@ import json
 import os
 import time
 
+from . import faults
 from .states import FINAL, State
 
 DIRECTORY = "/var/lib/relocate/journal"
@@ -21,11 +22,13 @@ KEPT_SECONDS = 30 * 86400  # how long the journal and the log of a relocation th
 class Journal:
     """Append-only record of a part's states and of the facts its rollback or completion needs.
 
-    ``facts`` is the union of everything recorded so far: what a restarted part or ``recover`` reads.
+    ``facts`` is the union of everything recorded so far: what a restarted part or ``recover`` reads. ``times`` has for each
+    state when it was first entered (ns since the epoch).
     """
 
     def __init__(self, path: str) -> None:
         self.path = path
+        self.part = os.path.basename(path).removesuffix(".jsonl").rpartition(".")[2]
         self.state: State | None = None
         self.facts: dict = {}
         self.times: dict[str, int] = {}
@@ -56,7 +59,7 @@ class Journal:
 
     def _absorb(self, entry: dict) -> None:
         self.state = State(entry.pop("state"))
-        self.times[self.state.value] = entry.pop("at_ns")
+        self.times.setdefault(self.state.value, entry.pop("at_ns"))
         self.facts.update(entry)
 
     def record(self, state: State, **facts: object) -> None:
@@ -64,6 +67,7 @@ class Journal:
 
         :raises OSError: when the disk refuses; the caller must then not take the step.
         """
+        faults.strike(self.part, state, "before")
         if self._fd < 0:
             directory = os.path.dirname(self.path)
             os.makedirs(directory, mode=0o700, exist_ok=True)
@@ -79,6 +83,7 @@ class Journal:
             raise
         self._length += len(line)
         self._absorb(entry)
+        faults.strike(self.part, state, "after")
 
     def _write(self, line: bytes) -> None:
         view = memoryview(line)
