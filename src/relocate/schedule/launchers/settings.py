@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_val
 
 
 def default_runs() -> Path:
-    """Return where the output of failed runs is kept: ``runs`` in the state directory systemd gave, else under $XDG_STATE_HOME."""
+    """Return where failed runs' output is kept: ``runs`` in the state directory that systemd gave, else in the user's."""
     given = os.environ.get("STATE_DIRECTORY")
     base = Path(given) if given else Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state") / "relocate"
     return base / "runs"
