@@ -2,7 +2,7 @@
 
 Run as a program, inside the network namespace that stands for the outside world::
 
-    python client.py counter|redis ADDRESS PORT [MILLISECONDS]
+    python client.py counter|redis ADDRESS PORT [MILLISECONDS [PATIENCE_SECONDS]]
 
 Prints JSON lines: ``{"connected": …}`` first, ``{"at": …, "pause_ms": …}`` for every answer that took longer than 20 ms, and at
 the end (SIGTERM, or a failure) ``{"requests": …, "longest_ms": …, "error": null | "…"}``. Standard library only.
@@ -60,12 +60,15 @@ def say(**document: object) -> None:
     print(json.dumps(document), flush=True)
 
 
-def run(kind: str, address: str, port: int, interval: float) -> int:
-    """Ask until told to stop. Return the exit status: 0 when nothing was lost."""
+def run(kind: str, address: str, port: int, interval: float, patience: float = PATIENCE) -> int:
+    """Ask until told to stop. Return the exit status: 0 when nothing was lost.
+
+    ``interval``: seconds from an answer to the next question; ``patience``: seconds an answer may take.
+    """
     ask = QUESTIONS[kind]
     requests, longest, last, error = 0, 0.0, None, None
     try:
-        connection = socket.create_connection((address, port), PATIENCE)
+        connection = socket.create_connection((address, port), patience)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         say(connected=f"{address}:{port}", local_port=connection.getsockname()[1])
         answers = connection.makefile("rb")
@@ -99,7 +102,8 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the one who started us ends us
     kind, address, port = sys.argv[1], sys.argv[2], int(sys.argv[3])
     milliseconds = float(sys.argv[4]) if len(sys.argv) > 4 else 2.0
-    sys.exit(run(kind, address, port, milliseconds / 1000))
+    patience = float(sys.argv[5]) if len(sys.argv) > 5 else PATIENCE
+    sys.exit(run(kind, address, port, milliseconds / 1000, patience))
 
 
 if __name__ == "__main__":

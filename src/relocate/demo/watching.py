@@ -27,19 +27,25 @@ class Pause:
 
 @dataclass
 class Client:
-    """A client process in a network namespace. It lives until :meth:`stop`, or until something is lost."""
+    """A client process in a network namespace. It lives until :meth:`stop`, or until something is lost.
+
+    ``interval_ms``: from an answer to the next question; ``patience``: seconds it waits for an answer.
+    """
 
     kind: str
     address: str
     port: int
     namespace: str
+    interval_ms: float = 2.0
+    patience: float = 60.0
     pauses: list[Pause] = field(default_factory=list)
     summary: dict[str, Any] = field(default_factory=dict)
 
     def start(self) -> Client:
         """Start and return when the connection stands. Raises Refusal when it cannot be made."""
         command = ["ip", "netns", "exec", self.namespace, sys.executable, str(CLIENT), self.kind, self.address]
-        self._process = subprocess.Popen([*command, str(self.port)], stdout=subprocess.PIPE, text=True)
+        command += [str(self.port), str(self.interval_ms), str(self.patience)]
+        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         self._connected = threading.Event()
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
