@@ -15,6 +15,7 @@ from typing import Any
 
 from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
+from ansible_collections.relocate.mtd.plugins.module_utils._modes import ASKABLE, STOP_AND_COPY, mode_refusals
 from ansible_collections.relocate.mtd.plugins.module_utils._preflight import host_refusals
 from ansible_collections.relocate.mtd.plugins.plugin_utils import alert, credentials, plan, policy, survey
 from ansible_collections.relocate.mtd.plugins.plugin_utils.heterogeneity import FactError
@@ -22,7 +23,6 @@ from ansible_collections.relocate.mtd.plugins.plugin_utils.plan import Refused
 from ansible_collections.relocate.mtd.plugins.plugin_utils.profiles import default_directory, from_directory
 from ansible_collections.relocate.mtd.plugins.plugin_utils.remote import Remote, Unreachable
 
-MODES = ("auto", "stop-and-copy")
 WAIT_SLICE = 30  # seconds one module call waits for the result
 
 
@@ -43,7 +43,7 @@ class ActionModule(ActionBase):
                 "destination": {"type": "str"},
                 "docker_hosts": {"type": "list", "elements": "str"},
                 "edge": {"type": "str"},
-                "mode": {"type": "str", "choices": list(MODES), "default": "auto"},
+                "mode": {"type": "str", "choices": list(ASKABLE), "default": "auto"},
                 "reason": {"type": "str", "default": "manual"},
                 "identifier": {"type": "str"},
                 "alert": {"type": "dict", "options": alert.OPTIONS},
@@ -118,6 +118,10 @@ class ActionModule(ActionBase):
             raise Refused("; ".join(refusals))
         services = self._services(edges[0], container, source)
         destination, choice = self._destination(wanted, source, container, hosts, silent)
+        mode = STOP_AND_COPY if arguments["mode"] == "auto" else arguments["mode"]
+        refusals = self._mode_refusals(mode, container, hosts[source]["host"], source, destination)
+        if refusals:
+            raise Refused("; ".join(refusals))
         document = plan.make(
             container,
             (source, self._address(source)),
@@ -126,10 +130,18 @@ class ActionModule(ActionBase):
             services,
             reason=arguments["reason"],
             identifier=arguments["identifier"],
-            mode="stop-and-copy",
+            mode=mode,
             choice=choice,
         )
         return self._carry_out(document, arguments["timeout"])
+
+    def _mode_refusals(
+        self, mode: str, container: dict[str, Any], source_host: dict[str, Any], source: str, destination: str
+    ) -> list[str]:
+        """Return why the mode cannot be had between these hosts."""
+        if mode == STOP_AND_COPY:
+            return []
+        return mode_refusals(mode, container, source, source_host, destination, self._info(destination)["host"])
 
     def _survey(self, docker_hosts: list[str]) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
         """Return the hosts' descriptions, and of those that do not answer the reason."""
@@ -252,6 +264,7 @@ class ActionModule(ActionBase):
         places = {}
         for part in ("destination", "source"):
             specification = {"listen": document[part]["address"], "container": document["container"]}
+            specification |= {"mode": document["mode"], "memory_bytes": document["memory_bytes"]}
             port = self._start(document, part, {**specification, "credentials": keys[part]})
             places[part] = [document[part]["address"], port]
         self._start(document, "edge", {"plan": document, "credentials": keys["edge"], **places})

@@ -12,7 +12,7 @@ import os
 import platform
 from typing import Any, Callable, Dict, List, Optional
 
-from ansible_collections.relocate.mtd.plugins.module_utils import _preflight, _sockets
+from ansible_collections.relocate.mtd.plugins.module_utils import _preflight, _sockets, _speed
 from ansible_collections.relocate.mtd.plugins.module_utils._criu import freezer, version_tuple
 from ansible_collections.relocate.mtd.plugins.module_utils._docker import DockerError, Engine, address, publications
 
@@ -22,6 +22,7 @@ JOURNALS = "/var/lib/relocate/journal"
 #: A host with this file takes no new containers: drained by hand or by the scheduler.
 CORDON = "/var/lib/relocate/cordoned"
 FINAL = ("done", "rolled-back")
+CAP_SYS_RESOURCE = 24  # <linux/capability.h>
 
 
 def _text(path: str) -> str:
@@ -45,6 +46,30 @@ def _cpu_flags() -> str:
         if line.startswith(("flags", "Features")):
             return line.partition(":")[2].strip()
     return ""
+
+
+def _may_exceed_resources() -> bool:
+    """Return whether CAP_SYS_RESOURCE is ours, in the kernel's own eyes: in a user namespace it does not count."""
+    everyone = _text("/proc/self/uid_map").split() == ["0", "0", "4294967295"]
+    for line in _text("/proc/self/status").splitlines():
+        if line.startswith("CapEff:"):
+            return everyone and bool(int(line.split()[1], 16) & 1 << CAP_SYS_RESOURCE)
+    return False
+
+
+def modes(run: Callable[..., str], criu: Optional[str]) -> Dict[str, Any]:
+    """Return what the modes of a relocation depend on: see :mod:`_modes`."""
+
+    def feature(name: str) -> bool:
+        return bool(criu and run(criu, "check", "--feature", name))
+
+    size = _text("/proc/sys/fs/pipe-max-size").strip()
+    return {
+        "pipe_max_size": int(size) if size else None,
+        "resource_capability": _may_exceed_resources(),
+        "userfaultfd": feature("uffd-noncoop"),
+        "dirty_tracking": feature("mem_dirty_track"),
+    }
 
 
 def _process_memory(pid: int) -> int:
@@ -137,6 +162,13 @@ def _starting() -> List[str]:
     return os.listdir(directory) if os.path.isdir(directory) else []
 
 
+def _memory_speed() -> Dict[str, float]:
+    try:
+        return _speed.memory_speed()
+    except OSError:  # a host without room for a few MiB: it is refused for that, not for its speed
+        return {}
+
+
 def describe(run: Callable[..., str], find: Callable[[str], Optional[str]]) -> Dict[str, Any]:
     """Return the whole description.
 
@@ -152,8 +184,10 @@ def describe(run: Callable[..., str], find: Callable[[str], Optional[str]]) -> D
         "proxy": os.path.exists(PROXY),
         "shim": os.path.exists(SHIM),
         "memory_available_bytes": _memory_available(),
+        "memory_speed": _memory_speed(),
         "cpu_flags": _cpu_flags(),
         "cordoned": os.path.exists(CORDON),
+        **modes(run, criu),
     }
     engine = Engine()
     containers = _docker(engine, host, _starting())

@@ -44,9 +44,14 @@ options:
   mode:
     description:
       - V(stop-and-copy) freezes the container, carries all of its memory and resumes it.
+      - V(post-copy) resumes it as soon as what it needs to run is there, and carries the rest of its memory while it runs. The
+        pause hardly grows with the memory, but until the last page is over the container depends on both hosts - if the source
+        is lost in that time, so is the container. A container with the label C(relocate.mtd/post-copy=never) is refused.
+      - V(pre-copy) carries memory before the pause, and in it what was written since. It needs a kernel that tracks written
+        memory (C(criu check --feature mem_dirty_track)).
       - V(auto) chooses the mode with the shortest predicted pause.
     type: str
-    choices: [auto, stop-and-copy]
+    choices: [auto, stop-and-copy, post-copy, pre-copy]
     default: auto
   reason:
     description: Why it is moved, for the ledger.
@@ -138,6 +143,12 @@ mode:
   description: How the memory was carried.
   returned: when there was a plan
   type: str
+source_needed_ms:
+  description: >-
+    How long the container still needed its source after it was released at the destination, in milliseconds; 0 unless the mode
+    is V(post-copy).
+  returned: when a move was tried
+  type: float
 choice:
   description: >-
     How the destination was chosen, with C(host), C(policy), and for one that was drawn C(delta), C(terms), entropies and

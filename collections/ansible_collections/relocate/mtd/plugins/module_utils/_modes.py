@@ -1,0 +1,94 @@
+# -*- coding: utf-8 -*-
+# Copyright: (c) 2026, The RELOCATE authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The ways memory can travel, and why a container or a pair of hosts does not allow one of them.
+
+============== ============================================================================================================
+stop-and-copy  everything in the freeze: the safest, and as long as the memory is large
+post-copy      only what is needed to run, in the freeze; the rest follows while the copy runs. The freeze hardly grows with the
+               memory, but until the last page is over the copy needs the source: if that is lost, so is the copy
+pre-copy       most of it before the freeze, while the container runs; in the freeze what changed since. Needs a kernel that
+               tells which pages were written
+============== ============================================================================================================
+
+Pure functions, evaluated on the controller before anything is touched. Standard library only, Python 3.9.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Dict, List, Mapping
+
+STOP_AND_COPY, POST_COPY, PRE_COPY = "stop-and-copy", "post-copy", "pre-copy"
+#: Every mode, and what an operator may ask for.
+MODES = (STOP_AND_COPY, POST_COPY, PRE_COPY)
+ASKABLE = ("auto", *MODES)
+
+#: A container with this label and value never depends on two hosts at once.
+POST_COPY_LABEL, NEVER = "relocate.mtd/post-copy", "never"
+
+#: CRIU serves pages out of pipes of this many bytes (MAX_XFER_LEN in criu/uffd.c).
+PIPE_BYTES = 4 << 20
+
+
+def mode_refusals(
+    mode: str,
+    container: Mapping[str, Any],
+    source: str,
+    source_host: Mapping[str, Any],
+    destination: str,
+    destination_host: Mapping[str, Any],
+) -> List[str]:
+    """Return why a container cannot be moved in a mode from one host to another; nothing if it can.
+
+    :param mode: one of :data:`MODES`.
+    :param container: as C(relocation_info) describes it.
+    :param source, destination: the hosts' names; :param source_host, destination_host: the C(host) of their C(relocation_info).
+    """
+    if mode == POST_COPY:
+        found = _label_refusals(container)
+        found += _pipe_refusals(source, source_host)
+        for name, host in ((source, source_host), (destination, destination_host)):
+            found += _userfault_refusals(name, host)
+        return found
+    if mode == PRE_COPY:
+        return _dirty_tracking_refusals(source, source_host)
+    return []
+
+
+def _label_refusals(container: Mapping[str, Any]) -> List[str]:
+    labels: Dict[str, str] = container.get("labels") or {}
+    if labels.get(POST_COPY_LABEL) == NEVER:
+        return [
+            f"the container {container['name']} is labelled {POST_COPY_LABEL}={NEVER}, so that its memory is never on two "
+            "hosts at once: use another mode"
+        ]
+    return []
+
+
+def _pipe_refusals(name: str, host: Mapping[str, Any]) -> List[str]:
+    size = host.get("pipe_max_size")
+    if size is None or size >= PIPE_BYTES or host.get("resource_capability"):
+        return []
+    return [
+        f"{name} cannot serve memory after the move: its fs.pipe-max-size is {size} and it lacks CAP_SYS_RESOURCE; "
+        f"run prepare.yml, or sysctl -w fs.pipe-max-size={PIPE_BYTES} (in a system container: on the machine that runs it)"
+    ]
+
+
+def _userfault_refusals(name: str, host: Mapping[str, Any]) -> List[str]:
+    if host.get("userfaultfd") is False:
+        return [
+            f"the kernel of {name} cannot fetch memory on demand (criu check --feature uffd-noncoop fails): use a kernel with "
+            "CONFIG_USERFAULTFD, and let root use it, or use another mode"
+        ]
+    return []
+
+
+def _dirty_tracking_refusals(name: str, host: Mapping[str, Any]) -> List[str]:
+    if host.get("dirty_tracking"):
+        return []
+    return [
+        f"the kernel of {name} does not tell which memory was written (criu check --feature mem_dirty_track fails), which "
+        "pre-copy needs: boot a kernel with CONFIG_MEM_SOFT_DIRTY, or use another mode"
+    ]

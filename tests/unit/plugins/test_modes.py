@@ -1,0 +1,90 @@
+# Copyright: (c) 2026, The RELOCATE authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which modes a container and two hosts allow, and the sentence that says why not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from ansible_collections.relocate.mtd.plugins.module_utils import _host, _modes
+
+ABLE: dict[str, Any] = {
+    "pipe_max_size": 1 << 20,
+    "resource_capability": True,
+    "userfaultfd": True,
+    "dirty_tracking": True,
+}
+
+
+def refusals(mode: str, labels: dict[str, str] | None = None, **places: dict[str, Any]) -> list[str]:
+    """Ask about a move from host1 to host2, each able to do everything but what is given for it."""
+    container = {"name": "web", "labels": labels or {}}
+    source, destination = ({**ABLE, **places.get(part, {})} for part in ("source", "destination"))
+    return _modes.mode_refusals(mode, container, "host1", source, "host2", destination)
+
+
+@pytest.mark.parametrize("mode", _modes.MODES)
+def test_able_hosts_and_an_ordinary_container_allow_every_mode(mode: str) -> None:
+    assert refusals(mode, {"relocate.mtd/tenant": "red", "relocate.mtd/post-copy": "yes"}) == []
+
+
+def test_a_label_forbids_post_copy_and_nothing_else() -> None:
+    never = {"relocate.mtd/post-copy": "never"}
+    assert refusals("post-copy", never) == [
+        "the container web is labelled relocate.mtd/post-copy=never, so that its memory is never on two hosts at once: "
+        "use another mode"
+    ]
+    assert refusals("stop-and-copy", never) == refusals("pre-copy", never) == []
+
+
+@pytest.mark.parametrize(
+    "source,refused",
+    [
+        ({"pipe_max_size": 1 << 20, "resource_capability": False}, True),
+        ({"pipe_max_size": (4 << 20) - 1, "resource_capability": False}, True),
+        ({"pipe_max_size": 4 << 20, "resource_capability": False}, False),
+        ({"pipe_max_size": 1 << 20, "resource_capability": True}, False),
+    ],
+)
+def test_small_pipes_matter_to_a_source_without_the_capability(source: dict[str, Any], refused: bool) -> None:
+    found = refusals("post-copy", source=source)
+    assert bool(found) == refused
+    if found:
+        assert (
+            f"host1 cannot serve memory after the move: its fs.pipe-max-size is {source['pipe_max_size']}" in found[0]
+        )
+        assert "sysctl -w fs.pipe-max-size=4194304" in found[0]
+    assert refusals("post-copy", destination=source) == []
+    assert refusals("stop-and-copy", source=source) == []
+
+
+@pytest.mark.parametrize("part,name", [("source", "host1"), ("destination", "host2")])
+def test_both_hosts_need_userfaultfd(part: str, name: str) -> None:
+    (found,) = refusals("post-copy", **{part: {"userfaultfd": False}})
+    assert found.startswith(f"the kernel of {name} cannot fetch memory on demand")
+    assert refusals("pre-copy", **{part: {"userfaultfd": False}}) == []
+
+
+def test_pre_copy_needs_a_source_that_tracks_what_is_written() -> None:
+    (found,) = refusals("pre-copy", source={"dirty_tracking": False})
+    assert (
+        found.startswith("the kernel of host1 does not tell which memory was written")
+        and "CONFIG_MEM_SOFT_DIRTY" in found
+    )
+    assert refusals("pre-copy", destination={"dirty_tracking": False}) == []
+
+
+def test_a_host_tells_what_the_modes_depend_on() -> None:
+    asked: list[tuple[str, ...]] = []
+
+    def run(*argv: str) -> str:
+        asked.append(argv)
+        return "uffd-noncoop is supported\n" if argv[-1] == "uffd-noncoop" else ""
+
+    found = _host.modes(run, "/usr/sbin/criu")
+    assert found["userfaultfd"] is True and found["dirty_tracking"] is False
+    with open("/proc/sys/fs/pipe-max-size", encoding="ascii") as file:
+        assert found["pipe_max_size"] == int(file.read())
+    assert asked == [("/usr/sbin/criu", "check", "--feature", each) for each in ("uffd-noncoop", "mem_dirty_track")]
+    assert _host.modes(run, None)["userfaultfd"] is False
