@@ -1,0 +1,243 @@
+"""What the configuration says, section by section. Times are in seconds, rates per second, entropies in bits."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from ansible_collections.relocate.mtd.plugins.plugin_utils import policy
+from ansible_collections.relocate.mtd.plugins.plugin_utils.clocks import Clock, ClockError, make_clock
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from relocate.schedule.calendar import Blackout, Calendar, Window
+from relocate.schedule.launchers.settings import LauncherSettings, RunnerSettings
+
+#: What a fleet's clock is when nothing is said: four hops an hour on average, and never more than an hour at one place.
+DEFAULT_CLOCK: dict[str, Any] = {"kind": "truncated-poisson", "rate": 1 / 900, "ceiling": 3600.0}
+CLOCK_KEYS = ("kind", "rate", "ceiling", "low", "lambda", "threshold", "tick", "period", "shape")
+
+
+def state_directory() -> Path:
+    """Return where the scheduler keeps its state: what systemd gave it, else ``relocate`` under $XDG_STATE_HOME."""
+    if given := os.environ.get("STATE_DIRECTORY"):
+        return Path(given.partition(":")[0])
+    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "relocate"
+
+
+def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Return clock settings of one level over those of the level above: naming a kind begins anew."""
+    return dict(over) if "kind" in over else {**base, **over}
+
+
+def clock_of(settings: Mapping[str, Any]) -> Clock:
+    """Return the clock. Raises ClockError, also for one whose stays are all 0: it would fire without end."""
+    clock = make_clock(settings)
+    if clock.mean == 0:
+        raise ClockError("clock.threshold makes every stay 0, so the container would never stop moving: raise it.")
+    return clock
+
+
+class Section(BaseModel):
+    """What all sections have in common: no unknown key, no change after loading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Store(Section):
+    """Where the state is kept."""
+
+    url: str = Field("", description="SQLAlchemy's URL; SQLite in the state directory if empty")
+    keep_days: float = Field(400, gt=0, description="days after which a firing is forgotten by the store")
+
+    @field_validator("url")
+    @classmethod
+    def _known(cls, url: str) -> str:
+        if url and url.partition(":")[0] not in ("sqlite", "postgresql", "postgresql+psycopg"):
+            raise ValueError(f"the store {url.partition(':')[0]!r} is unknown: use sqlite:///FILE or postgresql://…")
+        return url.replace("postgresql://", "postgresql+psycopg://", 1)
+
+    @property
+    def address(self) -> str:
+        """The URL, the default filled in."""
+        return self.url or f"sqlite:///{state_directory() / 'schedule.sqlite'}"
+
+
+class Group(Section):
+    """What differs for the containers of a group."""
+
+    clock: dict[str, Any] = Field(default_factory=dict)
+
+
+class Labels(Section):
+    """Which labels of containers count."""
+
+    clock: bool = Field(
+        True, description="honour relocate.mtd/clock-KEY; switch off where tenants write their own labels"
+    )
+    group: str = Field("relocate.mtd/tenant", description="the label whose value names the group")
+
+
+class BackOff(Section):
+    """After a failed move, a container is left alone: the first time this long, then twice as long, and so on."""
+
+    first: float = Field(30.0, ge=0)
+    most: float = Field(3600.0, ge=0)
+
+
+class Breaker(Section):
+    """After so many failures in a row on one host, none of its containers is moved for a while; then one is tried."""
+
+    failures: int = Field(3, ge=1)
+    cool_down: float = Field(300.0, gt=0)
+    most: float = Field(3600.0, gt=0)
+
+
+class Limits(Section):
+    """What the clocks may not exceed."""
+
+    in_flight: int = Field(2, ge=1, le=1000)
+    in_flight_per_host: int = Field(1, ge=1)
+    in_flight_per_edge: int = Field(2, ge=1)
+    hops_per_hour: float | None = Field(None, gt=0, description="of one container")
+    min_stay: float = Field(0.0, ge=0)
+    overlap: Literal["skip", "queue", "coalesce"] = "coalesce"
+    timezone: str = "UTC"
+    windows: list[Window] = Field(default_factory=list)
+    blackouts: list[Blackout] = Field(default_factory=list)
+    backoff: BackOff = BackOff()
+    breaker: Breaker = Breaker()
+
+    @model_validator(mode="after")
+    def _calendar_is_possible(self) -> Limits:
+        self.calendar()
+        return self
+
+    def calendar(self) -> Calendar:
+        """Return when moves may be made."""
+        return Calendar(self.timezone, self.windows, self.blackouts)
+
+
+class Lease(Section):
+    """One scheduler at a time: how often it says that it lives, and when another takes over."""
+
+    ttl: float = Field(6.0, ge=1.0, le=600)
+    beat: float = Field(1.5, gt=0)
+
+    @model_validator(mode="after")
+    def _beats_in_time(self) -> Lease:
+        if self.beat * 2 > self.ttl:
+            raise ValueError(f"beat is {self.beat:g} and ttl {self.ttl:g}: one missed beat would end the lease")
+        return self
+
+
+class Metrics(Section):
+    """Where Prometheus reads."""
+
+    listen: str | None = Field(None, description="HOST:PORT; none without it")
+
+    @field_validator("listen")
+    @classmethod
+    def _host_and_port(cls, listen: str | None) -> str | None:
+        host, _, port = (listen or "x:1").rpartition(":")
+        if not host or not port.isdigit() or not 0 < int(port) < 65536:
+            raise ValueError(f"listen is {listen!r}: give HOST:PORT, such as 127.0.0.1:9469")
+        return listen
+
+
+class Log(Section):
+    """How the log is written."""
+
+    format: Literal["text", "json"] = "text"
+    level: Literal["debug", "info", "warning", "error"] = "info"
+
+
+class Alerts(Section):
+    """Whom to tell when a host's breaker opens."""
+
+    webhook: str | None = Field(None, pattern=r"^https?://", description="gets the alert as a JSON document by POST")
+    command: list[str] = Field(default_factory=list, description="gets the same document on its standard input")
+    timeout: float = Field(10.0, gt=0)
+
+
+class Discovery(Section):
+    """How often the hosts are asked which tenants they have."""
+
+    every: float = Field(60.0, gt=0)
+
+
+class Configuration(Section):
+    """The whole file."""
+
+    fleet: str = Field("default", pattern=r"^[\w.-]{1,64}$", description="the lease's name: one scheduler for each")
+    inventory: str | None = None
+    store: Store = Store()
+    clock: dict[str, Any] = Field(default_factory=lambda: dict(DEFAULT_CLOCK))
+    groups: dict[str, Group] = Field(default_factory=dict)
+    labels: Labels = Labels()
+    destination: dict[str, Any] = Field(default_factory=dict)
+    mode: str = "auto"
+    variables: dict[str, Any] = Field(default_factory=dict, description="further variables for relocate.yml")
+    limits: Limits = Limits()
+    discovery: Discovery = Discovery()
+    launcher: LauncherSettings = RunnerSettings()
+    lease: Lease = Lease()
+    alerts: Alerts = Alerts()
+    metrics: Metrics = Metrics()
+    log: Log = Log()
+    stop_timeout: float = Field(300.0, ge=0, description="how long SIGTERM waits for what is in flight")
+
+    @field_validator("clock")
+    @classmethod
+    def _fleet_clock(cls, clock: dict[str, Any]) -> dict[str, Any]:
+        # Like a group over the fleet, a file's clock refines the default one until it names a kind.
+        complete = merged(DEFAULT_CLOCK, clock)
+        clock_of(complete)
+        return complete
+
+    @field_validator("destination")
+    @classmethod
+    def _destination(cls, destination: dict[str, Any]) -> dict[str, Any]:
+        policy.Settings.from_mapping(destination)
+        return destination
+
+    @model_validator(mode="after")
+    def _group_clocks(self) -> Configuration:
+        for name, group in self.groups.items():
+            try:
+                clock_of(merged(self.clock, group.clock))
+            except ClockError as error:
+                raise ValueError(f"groups.{name}: {error}") from None
+        return self
+
+    def clock_for(self, labels: Mapping[str, str]) -> tuple[Clock, str | None]:
+        """Return the clock of a container with these labels, and what is wrong with the labels (None: nothing).
+
+        The label's settings stand over the group's, those over the fleet's. Labels that make no clock are passed over: they are
+        written by whoever starts containers, and must not stop the service.
+        """
+        group = self.groups.get(labels.get(self.labels.group, ""))
+        settings = merged(self.clock, group.clock) if group else self.clock
+        wanted = _from_labels(labels) if self.labels.clock else {}
+        if not wanted:
+            return clock_of(settings), None
+        try:
+            return clock_of(merged(settings, wanted)), None
+        except ClockError as error:
+            return clock_of(settings), f"its labels are passed over: {error}"
+
+
+def _from_labels(labels: Mapping[str, str]) -> dict[str, Any]:
+    """Return the clock settings in ``relocate.mtd/clock-KEY`` labels; what is no number stays text, for the clock to refuse."""
+    found: dict[str, Any] = {}
+    prefix = "relocate.mtd/clock-"
+    for label, text in labels.items():
+        if not label.startswith(prefix):
+            continue
+        key = label.removeprefix(prefix)
+        try:
+            found[key] = text if key == "kind" else float(text)
+        except ValueError:
+            found[key] = text
+    return found
