@@ -47,6 +47,7 @@ def relocate(
     *,
     destination: str | None = None,
     mode: str = "auto",
+    downtime_limit_ms: float | None = None,
     reason: str = "manual",
     inventory: str | None = None,
     check: bool = False,
@@ -62,6 +63,8 @@ def relocate(
     variables: dict[str, Any] = {"container": container, "mode": mode, "reason": reason}
     if destination:
         variables["destination"] = destination
+    if downtime_limit_ms is not None:
+        variables["relocate_downtime_limit_ms"] = downtime_limit_ms
     caught = Catcher(RELOCATE)
     try:
         playbook.run(

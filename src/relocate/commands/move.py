@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import json
+import math
 from typing import Annotated, Any
 
 import typer
@@ -25,6 +26,8 @@ class Mode(enum.StrEnum):
 
     AUTO = "auto"
     STOP_AND_COPY = "stop-and-copy"
+    POST_COPY = "post-copy"
+    PRE_COPY = "pre-copy"
 
 
 def register(app: typer.Typer) -> None:
@@ -53,6 +56,16 @@ def phase_words(timings_ns: dict[str, int]) -> Text:
     return words
 
 
+def how(result: dict[str, Any]) -> str:
+    """Return the mode of a committed relocation, and what was expected of it."""
+    words = [result["mode"]]
+    if result.get("predicted_downtime_ms") is not None:
+        words.append(f"{result['predicted_downtime_ms']:.0f} ms were predicted")
+    if result.get("source_needed_ms"):
+        words.append(f"the source was needed for {result['source_needed_ms']:.0f} ms more")
+    return ", ".join(words)
+
+
 def show(console: Console, result: dict[str, Any]) -> None:
     """Print a committed relocation."""
     table = Table.grid(padding=(0, 2))
@@ -61,7 +74,7 @@ def show(console: Console, result: dict[str, Any]) -> None:
     table.add_row("address", f"{result['address_before']} → [bold]{result['address_after']}[/bold]")
     if result.get("choice", {}).get("why"):
         table.add_row("why", result["choice"]["why"])
-    table.add_row("down", f"[bold]{result['downtime_ms']:.1f} ms[/bold]  ({result['mode']})")
+    table.add_row("down", f"[bold]{result['downtime_ms']:.1f} ms[/bold]  ({how(result)})")
     table.add_row("", phase_bar(result["timings_ns"]))
     table.add_row("", phase_words(result["timings_ns"]))
     flows = result["flows"]
@@ -81,7 +94,11 @@ def move(
         str | None,
         typer.Option("--to", "-t", metavar="HOST", help="Destination; drawn from the eligible hosts without it."),
     ] = None,
-    mode: Annotated[Mode, typer.Option(help="How the memory is carried.")] = Mode.AUTO,
+    mode: Annotated[Mode, typer.Option(help="How the memory is carried; auto: as the pause is shortest.")] = Mode.AUTO,
+    downtime_limit: Annotated[
+        float | None,
+        typer.Option("--downtime-limit", metavar="MS", help="Refuse a longer pause; 300 ms, or the inventory's limit."),
+    ] = None,
     reason: Annotated[str, typer.Option(help="Why, for the ledger.")] = "manual",
     inventory: Annotated[
         str | None, typer.Option("--inventory", "-i", help="Inventory; RELOCATE_INVENTORY or the lab's without it.")
@@ -91,10 +108,15 @@ def move(
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show Ansible's own output.")] = False,
 ) -> None:
     """Move a container to another host, live."""
+    if downtime_limit is not None and not (math.isfinite(downtime_limit) and downtime_limit > 0):
+        raise Refusal(
+            f"--downtime-limit is {downtime_limit:g}: it has to be a number of milliseconds above 0", status=2
+        )
     result = relocate(
         container,
         destination=to,
         mode=mode.value,
+        downtime_limit_ms=downtime_limit,
         reason=reason,
         inventory=inventory,
         check=check,

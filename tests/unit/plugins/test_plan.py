@@ -112,6 +112,19 @@ def test_an_edge_that_leads_elsewhere(change: dict[str, Any], sentence: str) -> 
     assert str(refused.value) == sentence
 
 
+DECISION: dict[str, Any] = {
+    "mode": "stop-and-copy",
+    "mode_asked": "auto",
+    "mode_why": "the shortest pause",
+    "predictions": {"stop-and-copy": 180.4, "post-copy": 190.0},
+    "predicted_downtime_ms": 180.4,
+    "predicted_from": "from the last 12 moves in this mode",
+    "downtime_limit_ms": 300.0,
+    "cost": {"fixed_ms": 100.0},
+    "modes_unavailable": {"pre-copy": "the kernel of host1 does not tell"},
+}
+
+
 def made(**other: Any) -> dict[str, Any]:
     """Return a plan."""
     services = plan.container_services(container(), [service()], "10.77.0.11")
@@ -122,7 +135,7 @@ def made(**other: Any) -> dict[str, Any]:
         ("host0", "10.77.0.10"),
         services,
         reason="manual",
-        mode="stop-and-copy",
+        decision=DECISION,
         choice={"policy": "given", "candidates": 1},
         identifier="r1",
     )
@@ -141,7 +154,7 @@ def test_the_document() -> None:
         "destination": {"host": "host2", "address": "10.77.0.12"},
         "edge": {"host": "host0", "address": "10.77.0.10"},
         "reason": "manual",
-        "mode": "stop-and-copy",
+        **DECISION,
         "image": "r:5000/web:1",
         "address_before": "172.20.1.2",
         "memory_bytes": 100 << 20,
@@ -163,7 +176,9 @@ def test_the_plan_for_people() -> None:
         "container    web (image r:5000/web:1, 100 MiB resident)",
         "from         host1 (10.77.0.11), address 172.20.1.2",
         "to           host2 (10.77.0.12), with a new address",
-        "mode         stop-and-copy",
+        "mode         stop-and-copy: the shortest pause",
+        "downtime     180 ms predicted, from the last 12 moves in this mode; at most 300 ms allowed; post-copy 190 ms",
+        "no           pre-copy: the kernel of host1 does not tell",
         "service      10.88.0.100:80/tcp -> 10.77.0.12:8080, held at host0",
     ]
 

@@ -11,13 +11,27 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from pathlib import Path
 from typing import Any
 
 from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
-from ansible_collections.relocate.mtd.plugins.module_utils._modes import ASKABLE, STOP_AND_COPY, mode_refusals
+from ansible_collections.relocate.mtd.plugins.module_utils._downtime import (
+    DEFAULT_LIMIT_MS,
+    limit_problem,
+    over_budget,
+)
+from ansible_collections.relocate.mtd.plugins.module_utils._modes import ASKABLE, MODES, mode_refusals
 from ansible_collections.relocate.mtd.plugins.module_utils._preflight import host_refusals
-from ansible_collections.relocate.mtd.plugins.plugin_utils import alert, credentials, plan, policy, survey
+from ansible_collections.relocate.mtd.plugins.plugin_utils import (
+    alert,
+    credentials,
+    ledger,
+    plan,
+    policy,
+    prediction,
+    survey,
+)
 from ansible_collections.relocate.mtd.plugins.plugin_utils.heterogeneity import FactError
 from ansible_collections.relocate.mtd.plugins.plugin_utils.plan import Refused
 from ansible_collections.relocate.mtd.plugins.plugin_utils.profiles import default_directory, from_directory
@@ -44,6 +58,8 @@ class ActionModule(ActionBase):
                 "docker_hosts": {"type": "list", "elements": "str"},
                 "edge": {"type": "str"},
                 "mode": {"type": "str", "choices": list(ASKABLE), "default": "auto"},
+                "downtime_limit_ms": {"type": "float", "default": DEFAULT_LIMIT_MS},
+                "ledger": {"type": "path"},
                 "reason": {"type": "str", "default": "manual"},
                 "identifier": {"type": "str"},
                 "alert": {"type": "dict", "options": alert.OPTIONS},
@@ -93,6 +109,9 @@ class ActionModule(ActionBase):
         return remote.get("relocate_fabric_address") or remote.get("ansible_host") or host
 
     def _relocate(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        problem = limit_problem(arguments["downtime_limit_ms"])
+        if problem:
+            raise Refused(problem)
         docker_hosts = arguments["docker_hosts"] or self._group("docker_hosts")
         edges = [arguments["edge"]] if arguments["edge"] else self._group("edge")
         wanted = arguments["destination"]
@@ -118,10 +137,7 @@ class ActionModule(ActionBase):
             raise Refused("; ".join(refusals))
         services = self._services(edges[0], container, source)
         destination, choice = self._destination(wanted, source, container, hosts, silent)
-        mode = STOP_AND_COPY if arguments["mode"] == "auto" else arguments["mode"]
-        refusals = self._mode_refusals(mode, container, hosts[source]["host"], source, destination)
-        if refusals:
-            raise Refused("; ".join(refusals))
+        decision = self._decide(arguments, container, source, destination, hosts)
         document = plan.make(
             container,
             (source, self._address(source)),
@@ -130,18 +146,43 @@ class ActionModule(ActionBase):
             services,
             reason=arguments["reason"],
             identifier=arguments["identifier"],
-            mode=mode,
+            decision=decision,
             choice=choice,
         )
+        problem = over_budget(name, document["mode"], document["predictions"], document["downtime_limit_ms"])
+        if problem:
+            return self._over_budget(document, problem)
         return self._carry_out(document, arguments["timeout"])
 
-    def _mode_refusals(
-        self, mode: str, container: dict[str, Any], source_host: dict[str, Any], source: str, destination: str
-    ) -> list[str]:
-        """Return why the mode cannot be had between these hosts."""
-        if mode == STOP_AND_COPY:
-            return []
-        return mode_refusals(mode, container, source, source_host, destination, self._info(destination)["host"])
+    def _decide(
+        self,
+        arguments: dict[str, Any],
+        container: dict[str, Any],
+        source: str,
+        destination: str,
+        hosts: dict[str, dict[str, Any]],
+    ) -> dict[str, Any]:
+        """Return the mode of the move with its predicted downtime.
+
+        :raises Refused: the mode that is asked for cannot be had between these hosts.
+        """
+        here, there = hosts[source]["host"], hosts[destination]["host"]
+        refused = {mode: mode_refusals(mode, container, source, here, destination, there) for mode in MODES}
+        asked = arguments["mode"]
+        if refused.get(asked):
+            raise Refused("; ".join(refused[asked]))
+        fleet = {(host, self._address(host)) for host in hosts}
+        path = Path(arguments["ledger"]) if arguments["ledger"] else ledger.default_path()
+        predictions = prediction.predict(
+            container["memory_bytes"],
+            [mode for mode in MODES if not refused[mode]],
+            (source, here),
+            (destination, there),
+            ledger.committed_between(ledger.latest(path), fleet),
+        )
+        decision = prediction.decide(asked, predictions, arguments["downtime_limit_ms"])
+        unavailable = {mode: "; ".join(reasons) for mode, reasons in refused.items() if reasons}
+        return {**decision, "modes_unavailable": unavailable}
 
     def _survey(self, docker_hosts: list[str]) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
         """Return the hosts' descriptions, and of those that do not answer the reason."""
@@ -235,12 +276,18 @@ class ActionModule(ActionBase):
 
     # -- the move ---------------------------------------------------------------------------------------------------
 
+    @staticmethod
+    def _diff(document: dict[str, Any]) -> dict[str, str]:
+        lines = "\n".join(plan.steps(document)) + "\n"
+        return {"before": "", "after": lines, "after_header": f"relocation {document['id']}"}
+
+    def _over_budget(self, document: dict[str, Any], problem: str) -> dict[str, Any]:
+        """Return the refusal of a move that would take too long: with its plan, which says what it would have been."""
+        refusal = {"outcome": "refused", "rolled_back": False, "changed": False, "failed": True, "msg": problem}
+        return {**document, **refusal, "commands": [], "diff": self._diff(document)}
+
     def _carry_out(self, document: dict[str, Any], timeout: int) -> dict[str, Any]:
-        diff = {
-            "before": "",
-            "after": "\n".join(plan.steps(document)) + "\n",
-            "after_header": f"relocation {document['id']}",
-        }
+        diff = self._diff(document)
         if self._task.check_mode:
             return {**document, "changed": True, "outcome": "planned", "rolled_back": False, "diff": diff}
         result = self._run_parts(document, timeout)
@@ -254,6 +301,8 @@ class ActionModule(ActionBase):
     def _sentence(result: dict[str, Any]) -> str:
         why = "; ".join(result.get("problems") or ["no reason was given"])
         name, source = result["container"], result["source"]["host"]
+        if result["outcome"] == "refused":
+            return why
         if result["outcome"] == "rolled-back":
             return f"the move of {name} was rolled back and it runs on at {source}: {why}"
         return f"the move of {name} ({result['id']}) did not come to an end: {why}; run recover.yml to settle it"

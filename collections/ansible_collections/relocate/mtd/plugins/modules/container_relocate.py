@@ -49,10 +49,25 @@ options:
         is lost in that time, so is the container. A container with the label C(relocate.mtd/post-copy=never) is refused.
       - V(pre-copy) carries memory before the pause, and in it what was written since. It needs a kernel that tracks written
         memory (C(criu check --feature mem_dirty_track)).
-      - V(auto) chooses the mode with the shortest predicted pause.
+      - V(auto) chooses the mode with the shortest predicted pause among those that the hosts, CRIU and the container's labels
+        allow. It stays with stop-and-copy unless another mode is shorter by more than 15 ms.
     type: str
     choices: [auto, stop-and-copy, post-copy, pre-copy]
     default: auto
+  downtime_limit_ms:
+    description:
+      - For how many milliseconds the container may be away, from the first held packet to the release.
+      - A move that is predicted to last longer is refused before anything is frozen. It is predicted when it is planned, from
+        the O(ledger) and the memory speeds of the hosts, and again when everything is staged, with the measured speed of the
+        channel from source to destination.
+      - A cutover that has lasted for twice as long without being ready to commit is rolled back.
+    type: float
+    default: 300
+  ledger:
+    description:
+      - The ledger whose earlier moves between these hosts teach the prediction.
+      - E(RELOCATE_LEDGER) without it, else C($XDG_STATE_HOME/relocate/ledger.jsonl). It need not exist.
+    type: path
   reason:
     description: Why it is moved, for the ledger.
     type: str
@@ -112,6 +127,12 @@ EXAMPLES = r"""
   relocate.mtd.container_relocate:
     container: counter
     destination: host3
+
+- name: Move a large one in whichever way keeps it away for the shortest time, and not at all if that is over 150 ms
+  relocate.mtd.container_relocate:
+    container: database
+    mode: auto
+    downtime_limit_ms: 150
 """
 
 RETURN = r"""
@@ -143,6 +164,43 @@ mode:
   description: How the memory was carried.
   returned: when there was a plan
   type: str
+mode_asked:
+  description: The mode that was asked for.
+  returned: when there was a plan
+  type: str
+mode_why:
+  description: Why it is this mode.
+  returned: when there was a plan
+  type: str
+modes_unavailable:
+  description: The modes that could not be had, each with its reason.
+  returned: when there was a plan
+  type: dict
+predictions:
+  description: The predicted downtime of each available mode in milliseconds, when the move was planned.
+  returned: when there was a plan
+  type: dict
+predicted_downtime_ms:
+  description: The last prediction for the chosen mode - when everything was staged, or when it was planned.
+  returned: when there was a plan
+  type: float
+predicted_from:
+  description: What the prediction rests on.
+  returned: when there was a plan
+  type: str
+downtime_limit_ms:
+  description: The limit that applied.
+  returned: when there was a plan
+  type: float
+cost:
+  description: The coefficients of the prediction, in milliseconds, for each connection and each MiB.
+  returned: when there was a plan
+  type: dict
+measured:
+  description: >-
+    What was measured when everything was staged (C(memory_bytes), C(link_ms_per_mib), C(connections)).
+  returned: when it came so far
+  type: dict
 source_needed_ms:
   description: >-
     How long the container still needed its source after it was released at the destination, in milliseconds; 0 unless the mode
@@ -164,9 +222,24 @@ bytes:
   returned: when a move was tried
   type: dict
 timings_ns:
-  description: How long each phase took, in nanoseconds.
+  description: >-
+    How long each phase took, in nanoseconds (C(stage), C(hold), C(freeze), C(dump), C(rewrite), C(transfer), C(restore),
+    C(commit), C(release), C(cleanup)), and C(frozen_total), C(held_total).
   returned: when a move was tried
   type: dict
+frozen_at:
+  description: When the source stood still, by the edge's clock (UTC).
+  returned: when it was frozen
+  type: str
+source_needed_ms:
+  description: For how long after the release the copy still needed the source; 0 but in post-copy.
+  returned: when a move was carried out
+  type: float
+commands:
+  description: What ran on the hosts, as lists of arguments; calls of the Docker API by their method and path.
+  returned: when a move was tried
+  type: list
+  elements: list
 downtime_ms:
   description: From the first held packet to the release.
   returned: when a move was tried

@@ -41,11 +41,10 @@ relocation_info:
   contains:
     host:
       description: >-
-        Versions (C(kernel), C(architecture), C(docker_version), C(criu_version)), C(criu_features), what is installed (C(pycriu), C(proxy),
-        C(runtime)), capacity (C(memory_available_bytes), C(disk_available_bytes)), C(memory_speed) (ms per MiB into and out of
-        tmpfs, measured), C(cpu_flags), Docker's C(networks),
-        C(cordoned), and what the modes depend on (C(pipe_max_size), C(resource_capability), C(userfaultfd),
-        C(dirty_tracking)).
+        Versions (C(kernel), C(architecture), C(docker_version), C(criu_version)), what is installed (C(pycriu), C(proxy),
+        C(runtime)), capacity (C(memory_available_bytes), C(disk_available_bytes)), C(memory_speed) (milliseconds for each
+        MiB into and out of tmpfs, as just measured), C(cpu_flags), Docker's C(networks), C(cordoned), and what the modes
+        depend on (C(pipe_max_size), C(resource_capability), C(userfaultfd), C(dirty_tracking)).
       type: dict
     containers:
       description: >-

@@ -87,7 +87,7 @@ def make(
     services: list[dict[str, Any]],
     *,
     reason: str,
-    mode: str,
+    decision: dict[str, Any],
     choice: dict[str, Any],
     identifier: str | None = None,
 ) -> dict[str, Any]:
@@ -95,6 +95,7 @@ def make(
 
     :param source, destination, edge: each a host's name in the inventory and its address on the fleet's network.
     :param services: what :func:`container_services` returned.
+    :param decision: the mode and its predicted downtime (:func:`prediction.decide`).
     :param choice: how the destination was chosen.
     """
     places = {"source": source, "destination": destination, "edge": edge}
@@ -106,7 +107,7 @@ def make(
         "tenant": container["labels"].get("relocate.mtd/tenant"),
         **{part: {"host": host, "address": address} for part, (host, address) in places.items()},
         "reason": reason,
-        "mode": mode,
+        **decision,
         "image": container["image"],
         "address_before": container["address"],
         "memory_bytes": container["memory_bytes"],
@@ -116,6 +117,13 @@ def make(
     }
 
 
+def _downtime(plan: dict[str, Any]) -> str:
+    others = [f"{mode} {ms:.0f} ms" for mode, ms in plan["predictions"].items() if mode != plan["mode"]]
+    beside = f"; {', '.join(others)}" if others else ""
+    predicted = f"{plan['predicted_downtime_ms']:.0f} ms predicted, {plan['predicted_from']}"
+    return f"{predicted}; at most {plan['downtime_limit_ms']:g} ms allowed{beside}"
+
+
 def steps(plan: dict[str, Any]) -> list[str]:
     """Return the plan as lines for people: what C(--check --diff) prints."""
     source, destination = plan["source"], plan["destination"]
@@ -123,8 +131,10 @@ def steps(plan: dict[str, Any]) -> list[str]:
         f"container    {plan['container']} (image {plan['image']}, {plan['memory_bytes'] / 2**20:.0f} MiB resident)",
         f"from         {source['host']} ({source['address']}), address {plan['address_before']}",
         f"to           {destination['host']} ({destination['address']}), with a new address",
-        f"mode         {plan['mode']}",
+        f"mode         {plan['mode']}: {plan['mode_why']}",
+        f"downtime     {_downtime(plan)}",
     ]
+    lines += [f"no           {mode}: {reason}" for mode, reason in plan["modes_unavailable"].items()]
     choice = plan["choice"]
     if choice.get("why"):
         lines.append(f"why          {choice['why']}")

@@ -1,0 +1,70 @@
+# -*- coding: utf-8 -*-
+# Copyright: (c) 2026, The RELOCATE authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How long a relocation will stop a container: the one formula, and what is over the budget.
+
+The controller evaluates it when it plans, with what earlier relocations and the hosts' own speeds say; the edge evaluates it
+again when everything is staged, with the link as it was just measured. Pure functions. Standard library only, Python 3.9.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Mapping, NamedTuple, Optional
+
+MIB = 1 << 20
+DEFAULT_LIMIT_MS = 300.0
+#: A cutover that lasts longer than this many times its limit is taken back.
+OVERRUN = 2.0
+
+
+class Cost(NamedTuple):
+    """What one mode costs between the first held packet and the release. Times in milliseconds, sizes in MiB."""
+
+    fixed_ms: float  # an empty container
+    flow_ms: float  # each connection
+    scan_ms: float  # each MiB of memory that is only looked at
+    share: float  # of memory that is carried in the freeze: 1 in stop-and-copy, 0 in post-copy
+    dump_ms: float  # each MiB carried: written by CRIU at the source
+    link_ms: float  # each MiB carried: over the channel from source to destination
+    restore_ms: float  # each MiB carried: read back by CRIU at the destination
+    overlapped: bool  # it is sent while it is being dumped: the slower of the two counts
+    factor: float = 1.0  # by which all but the fixed part was off in earlier relocations
+
+
+def downtime_ms(cost: Cost, memory_bytes: float, flows: int = 0) -> float:
+    """Return how long a container is expected to be away.
+
+    :param memory_bytes: resident memory of its tasks. :param flows: its connections.
+    """
+    memory = memory_bytes / MIB
+    carried = memory * cost.share
+    dump, link = carried * cost.dump_ms, carried * cost.link_ms
+    copy = max(dump, link) if cost.overlapped else dump + link
+    proportional = flows * cost.flow_ms + memory * cost.scan_ms + copy + carried * cost.restore_ms
+    return cost.fixed_ms + cost.factor * proportional
+
+
+def limit_problem(limit_ms: float) -> Optional[str]:
+    """Return why this is no limit for a downtime, or None if it is one."""
+    if math.isfinite(limit_ms) and limit_ms > 0:
+        return None
+    return f"downtime_limit_ms is {limit_ms:g}: it has to be a number of milliseconds above 0"
+
+
+def over_budget(container: str, mode: str, predictions: Mapping[str, float], limit_ms: float) -> Optional[str]:
+    """Return why a move is not to be made, or None if it is within its limit.
+
+    :param mode: the one it would be made in. :param predictions: mode → milliseconds, of all that are available.
+    """
+    predicted = predictions[mode]
+    if predicted <= limit_ms:
+        return None
+    fitting = {name: value for name, value in predictions.items() if value <= limit_ms}
+    other = min(fitting, key=lambda name: fitting[name]) if fitting else None
+    remedy = f"use mode {other} ({fitting[other]:.0f} ms), or " if other else ""
+    return (
+        f"moving {container} by {mode} is predicted to stop it for {predicted:.0f} ms and downtime_limit_ms is "
+        f"{limit_ms:g}: {remedy}raise downtime_limit_ms"
+    )

@@ -1,0 +1,58 @@
+# Copyright (c) 2026 The RELOCATE authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The ledger of past relocations: where it is, and its latest entries."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Container
+from pathlib import Path
+from typing import Any
+
+#: Bytes at the end of the file that are read: some thousand relocations.
+TAIL = 4 << 20
+
+
+def default_path() -> Path:
+    """Return C(RELOCATE_LEDGER), else the ledger below C($XDG_STATE_HOME) (C(~/.local/state))."""
+    if named := os.environ.get("RELOCATE_LEDGER"):
+        return Path(named)
+    state = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
+    return Path(state) / "relocate" / "ledger.jsonl"
+
+
+def latest(path: Path, tail: int = TAIL) -> list[dict[str, Any]]:
+    """Return the latest entries, oldest first. No file, no entries; a line that is no JSON object is skipped."""
+    try:
+        with path.open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - tail))
+            lines = file.read().splitlines()
+    except OSError:
+        return []
+    if size > tail:
+        lines = lines[1:]  # the first is a part of one
+    found = []
+    for line in lines:
+        try:
+            entry = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(entry, dict):
+            found.append(entry)
+    return found
+
+
+def committed_between(entries: list[dict[str, Any]], hosts: Container[tuple[str, str]]) -> list[dict[str, Any]]:
+    """Return the relocations that were carried out between these hosts.
+
+    :param hosts: pairs of name and address. Another fleet may use the same names.
+    """
+    return [entry for entry in entries if entry.get("outcome") == "committed" and _within(entry, hosts)]
+
+
+def _within(entry: dict[str, Any], hosts: Container[tuple[str, str]]) -> bool:
+    places = [entry.get(part) for part in ("source", "destination")]
+    return all(isinstance(place, dict) and (place.get("host"), place.get("address")) in hosts for place in places)

@@ -1,0 +1,217 @@
+# Copyright (c) 2026 The RELOCATE authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How long each mode would stop a container, and which mode is taken.
+
+The formula is in C(module_utils/_downtime.py). Its coefficients come, in this order, from
+
+1. the ledger: the latest relocations of the same fleet in that mode, by a robust straight line (Theil and Sen) of the
+   downtime over the formula's own proportional part. It corrects a factor and the fixed part;
+2. the hosts: the time for a MiB into and out of tmpfs, which every host measures when it is looked at;
+3. C(DEFAULTS): what C(tests/bench/bench_cutover.py) measured.
+
+Pure functions; nothing here asks a host or reads a file.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import itertools
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ansible_collections.relocate.mtd.plugins.module_utils._downtime import Cost, downtime_ms
+from ansible_collections.relocate.mtd.plugins.module_utils._modes import MODES, POST_COPY, PRE_COPY, STOP_AND_COPY
+
+#: What a mode costs where nothing is known: medians of C(make bench) on a machine of 2 cores.
+DEFAULTS = {
+    STOP_AND_COPY: Cost(110.0, 0.05, 0.0, 1.0, 0.6, 0.9, 1.2, overlapped=False),
+    POST_COPY: Cost(110.0, 0.05, 0.07, 0.0, 0.6, 0.9, 1.2, overlapped=False),
+    PRE_COPY: Cost(120.0, 0.05, 0.07, 0.1, 0.6, 0.9, 1.2, overlapped=False),
+}
+#: CRIU's dump is one copy into tmpfs; its restore reads the copy and faults every page in twice, in two processes.
+DUMP_PER_WRITE, RESTORE_PER_READ = 1.1, 1.6
+
+#: Of each mode, this many relocations count, if they are younger than this and at least that many.
+LATEST, OLDEST, FEWEST = 40, datetime.timedelta(days=7), 3
+#: A factor is fitted to relocations whose proportional parts differ by as many ms; nearer ones only show noise.
+SPREAD_MS = 20.0
+FACTORS = (0.1, 10.0)  # beyond, something else than speed is wrong
+
+#: `auto` keeps stop-and-copy unless another mode is shorter by more than this: it needs the source no longer.
+PREFERENCE_MS = 15.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Prediction:
+    """One mode's. :ivar relocations: how many of the ledger's it rests on; 0 if on the hosts' speeds and the defaults."""
+
+    mode: str
+    cost: Cost
+    ms: float
+    relocations: int
+
+
+def with_speeds(cost: Cost, source: Mapping[str, Any], destination: Mapping[str, Any], link_ms: float | None) -> Cost:
+    """Return a cost with the speeds of two hosts.
+
+    :param source: and ``destination``: ``host`` of C(relocation_info); :param link_ms: each MiB, if it is known.
+    """
+    write = (source.get("memory_speed") or {}).get("write_ms_per_mib")
+    read = (destination.get("memory_speed") or {}).get("read_ms_per_mib")
+    return cost._replace(
+        dump_ms=write * DUMP_PER_WRITE if write else cost.dump_ms,
+        restore_ms=read * RESTORE_PER_READ if read else cost.restore_ms,
+        link_ms=link_ms or cost.link_ms,
+    )
+
+
+def link_between(entries: Sequence[Mapping[str, Any]], source: str, destination: str) -> float | None:
+    """Return the milliseconds a MiB took between two hosts (either way), else between any two; None if nobody knows.
+
+    :param entries: committed relocations of the fleet; each has measured its link before its freeze.
+    """
+    found = [(_places(entry), link) for entry in entries if (link := _measured(entry, "link_ms_per_mib"))]
+    here = [link for places, link in found if places == {source, destination}]
+    chosen = (here or [link for _, link in found])[-LATEST:]
+    return statistics.median(chosen) if chosen else None
+
+
+def _places(entry: Mapping[str, Any]) -> set[str]:
+    return {entry["source"]["host"], entry["destination"]["host"]}
+
+
+def _measured(entry: Mapping[str, Any], name: str) -> float | None:
+    value = (entry.get("measured") or {}).get(name)
+    return float(value) if isinstance(value, int | float) and value > 0 else None
+
+
+def _sample(entry: Mapping[str, Any], base: Cost) -> tuple[float, float] | None:
+    """Return an entry's proportional part by the formula and its real downtime, both in ms; None if it does not say."""
+    memory = _measured(entry, "memory_bytes") or entry.get("memory_bytes")
+    down = entry.get("downtime_ms")
+    if not isinstance(memory, int | float) or not isinstance(down, int | float) or not down > 0:
+        return None
+    try:
+        cost = Cost(**entry["cost"])
+    except (KeyError, TypeError):  # written before costs were recorded
+        cost = base
+    flows = sum((entry.get("flows") or {}).get(direction, 0) for direction in ("ingress", "egress"))
+    return downtime_ms(cost._replace(fixed_ms=0.0, factor=1.0), memory, flows), float(down)
+
+
+def slope(points: Sequence[tuple[float, float]], apart: float) -> float | None:
+    """Return the median slope of all pairs of points that are ``apart`` (Theil and Sen); None if there are too few."""
+    slopes = [(b[1] - a[1]) / (b[0] - a[0]) for a, b in itertools.combinations(points, 2) if abs(b[0] - a[0]) >= apart]
+    return statistics.median(slopes) if len(slopes) >= FEWEST else None
+
+
+def learned(cost: Cost, entries: Sequence[Mapping[str, Any]], now: datetime.datetime) -> tuple[Cost, int]:
+    """Return a cost corrected by earlier relocations in its mode, and how many there were.
+
+    :param entries: committed relocations of the fleet in this mode, oldest first.
+    """
+    recent = [entry for entry in entries if _age(entry, now) <= OLDEST][-LATEST:]
+    points = [point for entry in recent if (point := _sample(entry, cost))]
+    if len(points) < FEWEST:
+        return cost, 0
+    found = slope(points, SPREAD_MS)
+    factor = cost.factor if found is None else min(max(found, FACTORS[0]), FACTORS[1])
+    fixed = statistics.median(down - factor * part for part, down in points)
+    return cost._replace(fixed_ms=max(fixed, 0.0), factor=factor), len(points)
+
+
+def _age(entry: Mapping[str, Any], now: datetime.datetime) -> datetime.timedelta:
+    try:
+        return now - datetime.datetime.fromisoformat(str(entry.get("at") or entry.get("started_at")))
+    except (ValueError, TypeError):
+        return OLDEST * 2
+
+
+def predict(
+    memory_bytes: int,
+    modes: Sequence[str],
+    source: tuple[str, Mapping[str, Any]],
+    destination: tuple[str, Mapping[str, Any]],
+    entries: Sequence[Mapping[str, Any]],
+    now: datetime.datetime | None = None,
+) -> dict[str, Prediction]:
+    """Return the prediction of each mode.
+
+    A mode that this fleet has not tried yet gets what the others have taught: they stop and start the same things.
+
+    :param modes: those that are available. :param source: and ``destination``: name, and ``host`` of C(relocation_info).
+    :param entries: committed relocations of this fleet, oldest first.
+    """
+    now = now or datetime.datetime.now(datetime.timezone.utc)
+    link = link_between(entries, source[0], destination[0])
+    costs, counts = {}, {}
+    for mode in MODES:
+        base = with_speeds(DEFAULTS[mode], source[1], destination[1], link)
+        own = [entry for entry in entries if entry.get("mode") == mode]
+        costs[mode], counts[mode] = learned(base, own, now)
+    taught = [mode for mode in MODES if counts[mode]]
+    found = {}
+    for mode in modes:
+        cost = costs[mode]
+        if taught and not counts[mode]:
+            ratio = statistics.median(costs[each].fixed_ms / DEFAULTS[each].fixed_ms for each in taught)
+            factor = statistics.median(costs[each].factor for each in taught)
+            cost = cost._replace(fixed_ms=cost.fixed_ms * ratio, factor=factor)
+        cost = _rounded(cost)
+        found[mode] = Prediction(mode, cost, round(downtime_ms(cost, memory_bytes), 1), counts[mode])
+    return found
+
+
+def _rounded(cost: Cost) -> Cost:
+    numbers = {name: round(value, 4) for name, value in cost._asdict().items() if name != "overlapped"}
+    return cost._replace(**numbers)
+
+
+def choose(predictions: Mapping[str, Prediction], limit_ms: float) -> tuple[str, str]:
+    """Return the mode that C(auto) takes, and why in one clause.
+
+    :param predictions: of all available modes; stop-and-copy is always one.
+    """
+    best = min(predictions.values(), key=lambda each: (each.ms, MODES.index(each.mode)))
+    plain = predictions[STOP_AND_COPY]
+    if best.mode == STOP_AND_COPY:
+        return STOP_AND_COPY, "the shortest pause" if len(predictions) > 1 else "the only mode available"
+    if plain.ms - best.ms <= PREFERENCE_MS and (plain.ms <= limit_ms or best.ms > limit_ms):
+        return (
+            STOP_AND_COPY,
+            f"{best.mode} would be shorter by {plain.ms - best.ms:.0f} ms only, and need the source longer",
+        )
+    return best.mode, f"the shortest pause; stop-and-copy would last {plain.ms:.0f} ms"
+
+
+def decide(
+    asked: str,
+    predictions: Mapping[str, Prediction],
+    limit_ms: float,
+) -> dict[str, Any]:
+    """Return what the plan says of its mode.
+
+    :param asked: C(auto) or one of the predicted modes. :param predictions: of all available modes.
+    """
+    mode, why = choose(predictions, limit_ms) if asked == "auto" else (asked, "asked for")
+    chosen = predictions[mode]
+    return {
+        "mode": mode,
+        "mode_asked": asked,
+        "mode_why": why,
+        "predictions": {name: each.ms for name, each in predictions.items()},
+        "predicted_downtime_ms": chosen.ms,
+        "predicted_from": basis(chosen),
+        "downtime_limit_ms": limit_ms,
+        "cost": chosen.cost._asdict(),
+    }
+
+
+def basis(prediction: Prediction) -> str:
+    """Return what a prediction rests on, in words."""
+    if prediction.relocations:
+        return f"from the last {prediction.relocations} moves in this mode"
+    return "from the hosts' memory speeds; no move in this mode is known yet"
