@@ -102,7 +102,7 @@ def scene(monkeypatch: pytest.MonkeyPatch, host: Path) -> Maker:
         for module in (edge, gateway):
             monkeypatch.setattr(module, "Gateway", lambda *_: FakeGateway(world, made.steps))
             monkeypatch.setattr(module, "forget_relocation", forget)
-        monkeypatch.setattr(edge, "Peers", lambda *_, needed=True: FakePeers(world, made.steps, needed))
+        monkeypatch.setattr(edge, "Peers", lambda *_, needed=True, seconds=1.0: FakePeers(world, made.steps, needed))
         return made
 
     return make
@@ -223,8 +223,8 @@ def _fail(scene: Maker, at: int, when: str, error: Exception) -> None:
         assert it.state in AFTER_COMMIT
         assert it.world.copies["source"] in ("frozen", "killed")
         assert it.world.copies["destination"] in ("prepared", "running")
-        if at <= CLEAN.index("expect destination running"):
-            assert result["outcome"] == "in-doubt"
+        silent = isinstance(error, TimeoutError) and at == CLEAN.index("expect destination running")
+        assert result["outcome"] == ("in-doubt" if silent else "committed"), "what can be repeated was repeated"
     else:
         assert result["outcome"] == "rolled-back" and result["rolled_back"] and result["flows"]["lost"] == 0
         assert str(error) in result["problems"][0]
@@ -300,15 +300,47 @@ def test_a_part_that_breaks_while_it_is_rolled_back(scene: Maker, part: str, how
     it.recover()
 
 
-def test_a_source_that_does_not_answer_the_rollback_is_told_of(scene: Maker) -> None:
-    """It has voted and died: frozen until recovery, and the result says so."""
+def test_a_source_that_is_killed_after_its_vote_is_thawed_by_its_next_process(scene: Maker) -> None:
+    """The edge finds it again and repeats the verdict: nobody has to be called."""
     it = scene(fault=("source", State.VOTED, "dies"))
     result = it.run()
+    assert result is not None and result["outcome"] == "rolled-back" and len(result["problems"]) == 1
+    assert it.world.copies["source"] == "running"
+
+
+def test_a_source_that_does_not_come_back_is_told_of(scene: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its guardian is dead, too: frozen until recovery, and the result says so. The packets are not held for it."""
+    it = scene(fault=("source", State.VOTED, "dies"))
+
+    def gone(_: FakePeers, part: str) -> None:
+        raise ChannelLost(f"the {part}'s proxy does not come back")
+
+    monkeypatch.setattr(FakePeers, "reconnect", gone)
+    result = it.run()
     assert result is not None and result["outcome"] == "rolled-back"
-    assert result["problems"][1:] == ["the source is gone"]
-    assert it.world.copies["source"] == "frozen"
+    assert result["problems"][1:] == ["the source's proxy does not come back"]
+    assert it.world.copies["source"] == "frozen" and it.world.held is None
     it.recover()
     assert it.world.copies["source"] == "running"
+
+
+def test_a_verdict_that_is_taken_back_is_taken_back_on_the_disk_first(scene: Maker) -> None:
+    """Killed in the middle of it, the next process must not find `committed` and let the copy run beside the source."""
+    it = scene(fault=("destination", State.COMMITTED, "fails"))
+    tell = FakePeers.tell
+
+    def kill(peers: FakePeers, part: str, kind: str, **fields: Any) -> None:
+        tell(peers, part, kind, **fields)
+        if (part, kind) == ("source", "roll_back"):
+            raise Killed
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(FakePeers, "tell", kill)
+        assert it.run() is None
+    assert it.state is State.ROUTING and it.world.copies["source"] == "running"
+    result = it.resume()
+    assert result is not None and result["outcome"] == "rolled-back"
+    it.world.assert_whole()
 
 
 def test_the_copy_that_died_is_no_truth(scene: Maker) -> None:

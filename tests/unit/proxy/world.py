@@ -277,8 +277,18 @@ class FakePeers:
                 continue
             self.channels[part] = object()
 
+    def reconnect(self, part: str) -> None:
+        """Find the part again, if its guardian had a reason to start it."""
+        if self.world.states[part] in FINAL:
+            raise ChannelLost(f"the {part}'s proxy does not come back")
+        self.world.lost.discard(part)
+        self.world.mail = [(sender, item) for sender, item in self.world.mail if sender != part]
+        self.channels[part] = object()
+
     def tell(self, part: str, kind: str, **fields: Any) -> None:
         """Send."""
+        if part not in self.channels:
+            raise ChannelLost(f"the {part} is gone")
         if part in self.world.lost:
             raise ChannelLost(f"the {part} is gone")
         self.steps.take(f"tell {part} {kind}", lambda: self.world.hear(part, kind, fields))

@@ -7,92 +7,24 @@ Read :meth:`Edge.stage`, :meth:`Edge.cutover` and :meth:`Edge.finish` from top t
 
 from __future__ import annotations
 
-import queue
-import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
-from .channel import Channel, ChannelLost
+from .channel import ChannelLost
 from .conntrack import Conntrack
-from .flows import EGRESS, Flow, UntrackedFlow, datagram_flows, on_edge, place_on_edge
+from .flows import EGRESS, Flow, UntrackedFlow, datagram_flows, give_back_on_edge, on_edge, place_on_edge
 from .gateway import Gateway, forget_relocation
 from .journal import Journal
+from .peers import CONNECT_SECONDS, PartFailed, Peers
 from .states import State
 
-CONNECT_SECONDS = 10.0
 STAGE_SECONDS = 300.0  # an image pull and a first copy of the writable layer
 SETTLE_SECONDS = 2.0
 FREEZE_SECONDS = 10.0
 CUTOVER_SECONDS = 30.0
 FINISH_SECONDS = 30.0
-
-
-class PartFailed(RuntimeError):
-    """Another part said that it cannot go on, and why."""
-
-
-class Peers:
-    """The channels to source and destination, read by one thread each into one mailbox."""
-
-    def __init__(
-        self, relocation: str, credentials: dict, addresses: dict[str, tuple[str, int]], needed: bool = True
-    ) -> None:
-        """Connect to the parts. :raises OSError: when one does not answer and is ``needed``."""
-        self._mail: queue.Queue[tuple[str, dict | Exception]] = queue.Queue()
-        self._kept: list[tuple[str, dict]] = []
-        self._lost: dict[str, Exception] = {}
-        self.channels: dict[str, Channel] = {}
-        for part, address in addresses.items():
-            try:
-                channel = Channel.connect(tuple(address), part, relocation, credentials, CONNECT_SECONDS)  # type: ignore[arg-type]
-            except OSError:
-                if needed:
-                    raise
-                continue
-            self.channels[part] = channel
-            threading.Thread(target=self._read, args=(part, channel), daemon=True).start()
-
-    def _read(self, part: str, channel: Channel) -> None:
-        while True:
-            try:
-                self._mail.put((part, channel.receive()))
-            except (OSError, ValueError) as error:
-                self._mail.put((part, error))
-                return
-
-    def tell(self, part: str, kind: str, **fields: Any) -> None:
-        """Send one message to one part."""
-        self.channels[part].send(kind, **fields)
-
-    def expect(self, part: str, kind: str, seconds: float) -> dict:
-        """Return the next message of that kind from that part.
-
-        :raises PartFailed: when any part reports a failure; :raises ChannelLost: when this part is gone;
-        :raises TimeoutError: when it stays silent.
-        """
-        deadline = time.monotonic() + seconds
-        while True:
-            for position, (sender, message) in enumerate(self._kept):
-                if sender == part and message["kind"] == kind:
-                    del self._kept[position]
-                    return message
-            if part in self._lost:
-                raise ChannelLost(f"the {part}'s proxy is gone: {self._lost[part]}")
-            try:
-                sender, item = self._mail.get(timeout=max(0.0, deadline - time.monotonic()))
-            except queue.Empty:
-                raise TimeoutError(f"the {part} did not report '{kind}' within {seconds:g} s") from None
-            if isinstance(item, Exception):
-                self._lost[sender] = item
-            elif item["kind"] == "failed":
-                raise PartFailed(f"{sender}: {item['reason']}")
-            else:
-                self._kept.append((sender, item))
-
-    def close(self) -> None:
-        """Close both channels."""
-        for channel in self.channels.values():
-            channel.close()
+ATTEMPTS = 3
 
 
 class Edge:
@@ -125,9 +57,8 @@ class Edge:
             self.stage()
             self.cutover()
         except Exception as error:
-            if self.journal.state is State.COMMITTED:
-                return self._after_commit(error)
-            return self.roll_back(error)
+            if self.journal.state is not State.COMMITTED:
+                return self.roll_back(error)
         return self.finish()
 
     def _mark(self, name: str) -> None:
@@ -159,7 +90,7 @@ class Edge:
         self.armed = on_edge([Flow.read(flow) for flow in armed["flows"]], list(self.conntrack.entries()))
 
     def cutover(self) -> None:
-        """From the first held packet to the commit point and the release. Every millisecond here is a client's."""
+        """From the first held packet to the commit point. Every millisecond here is a client's."""
         peers, gateway = self.peers, self.gateway
         assert peers is not None and gateway is not None
         self.journal.record(State.HOLDING, armed=[flow.document() for flow in self.armed])
@@ -193,11 +124,6 @@ class Edge:
         peers.expect("destination", "prepared", CUTOVER_SECONDS + self.plan["dump_seconds"])
         self._mark("prepared")
         self.journal.record(State.COMMITTED, moved=[flow.document() for flow in self.moved], report=self.report)
-        # ---- can't fail from this point: it can only be repeated ----
-        self._mark("committed")
-        peers.tell("destination", "commit")
-        self.report["packets_held"] = gateway.release()
-        self._mark("released")
 
     def _all_held(self, flows: list[Flow]) -> None:
         """See that every connection the container opened was held before the freeze.
@@ -211,74 +137,134 @@ class Edge:
                 raise UntrackedFlow(f"the container opened the connection {flow} in the last moment: try again")
 
     def finish(self) -> dict:
-        """The destination runs; take the source away, then every trace."""
-        peers, gateway = self.peers, self.gateway
-        assert peers is not None and gateway is not None
-        try:
-            running = peers.expect("destination", "running", FINISH_SECONDS)
-        except Exception as error:
-            return self._after_commit(error)
+        """Let the destination run, take the source away, then every trace. Can't fail from here: it can only be repeated."""
+        gateway = self.gateway
+        assert gateway is not None
+        self._mark("committed")
+        problems: list[str] = []
+        source: dict = {}
+        destination: dict = {}
+        if self.journal.state is not State.RELEASED:  # else it runs: only the cleaning is left
+            try:
+                self._release(problems)
+            except PartFailed as error:
+                return self._take_back(error)
+            except Exception as error:  # it is silent or gone for good: nobody may decide
+                return self._result("in-doubt", {}, {}, [str(error), *problems])
         self._mark("running")
-        problems = []
-        source, destination = {}, {"report": running}
-        try:
-            self.journal.record(State.RELEASED)
-            peers.tell("source", "finish")
-            source = peers.expect("source", "finished", FINISH_SECONDS)
-            gateway.reopen()
-            peers.tell("destination", "finish")
-            destination = peers.expect("destination", "finished", FINISH_SECONDS)
-            gateway.persist()
-            self.journal.record(State.DONE)
-        except Exception as error:  # the move itself is done; `recover` can repeat the cleaning
-            problems.append(str(error) or type(error).__name__)
+        # The move itself is done. Whatever fails here keeps nothing else from being done; `recover` can repeat it.
+        self._attempt(problems, lambda: self.journal.record(State.RELEASED))
+        if self._attempt(problems, lambda: source.update(self._insist("source", "finish", "finished"))):
+            self._attempt(problems, gateway.reopen)
+        self._attempt(problems, lambda: destination.update(self._insist("destination", "finish", "finished")))
+        self._attempt(problems, gateway.persist)
+        if not problems:
+            self._attempt(problems, lambda: self.journal.record(State.DONE))
         self._mark("end")
         return self._result("committed", source, destination, problems)
 
-    def _after_commit(self, error: Exception) -> dict:
+    def _release(self, problems: list[str]) -> None:
+        """Let the copy run and the packets go to it, and return when it runs.
+
+        :raises PartFailed: the destination says that nothing of the copy is left; :raises OSError: it says nothing.
+        """
+        peers, gateway = self.peers, self.gateway
+        assert peers is not None and gateway is not None
+        told = self._attempt([], lambda: peers.tell("destination", "commit"))
+        released = self._attempt([], lambda: self.report.update(packets_held=gateway.release()))
+        self._mark("released")
+        self._insist("destination", "commit", "running", told)
+        if not released:
+            self._attempt(problems, gateway.release)
+
+    @staticmethod
+    def _attempt(problems: list[str], step: Callable[[], object]) -> bool:
+        """Take a step without which the next ones are to be taken all the same; return whether it succeeded."""
+        try:
+            step()
+        except Exception as error:
+            problems.append(str(error) or type(error).__name__)
+            return False
+        return True
+
+    def _insist(self, part: str, kind: str, answer: str, told: bool = False, **fields: Any) -> dict:
+        """Have a part do what the verdict demands of it, and return its answer; a part that was killed is told again.
+
+        :param told: it has heard it already, and only its answer is missing.
+        :raises PartFailed: it says time and again that it cannot; of a commit it says so once, and means it.
+        :raises OSError: it is gone, or silent.
+        """
+        peers = self.peers
+        assert peers is not None
+        problem: Exception = ChannelLost(f"the {part}'s proxy is gone")
+        for _ in range(ATTEMPTS):
+            try:
+                if not told:
+                    peers.tell(part, kind, **fields)
+                told = True
+                while True:
+                    try:
+                        return peers.expect(part, answer, FINISH_SECONDS)
+                    except PartFailed as error:
+                        if error.part == part:
+                            raise
+                        continue  # another part's older complaint
+            except TimeoutError:
+                raise
+            except Exception as error:
+                if kind == "commit" and isinstance(error, PartFailed):
+                    raise
+                problem, told = error, False
+                if isinstance(error, ChannelLost):
+                    peers.reconnect(part)
+        raise problem
+
+    def _take_back(self, error: PartFailed) -> dict:
         """The copy died while its tasks were being resumed, and the source still stands frozen: it is all there is.
 
-        Only when the destination itself says that nothing of the copy is left; if it is silent nobody may decide.
+        Only the destination itself can say so. The verdict is changed on the disk before the source may run: whoever reads
+        this journal after a crash must not let the copy run as well.
         """
-        if isinstance(error, PartFailed) and str(error).startswith("destination:"):
-            return self.roll_back(error)
-        return self._result("in-doubt", {}, {}, [str(error)])
+        try:
+            self.journal.record(State.ROUTING, taken_back=str(error))
+        except Exception as problem:
+            return self._result("in-doubt", {}, {}, [str(error), str(problem)])
+        return self.roll_back(error)
 
     def roll_back(self, error: Exception) -> dict:
-        """Give everything back to the source: first its packets and its life, then tidy up."""
+        """Give everything back to the source: first its packets and its life, then tidy up.
+
+        The order counts. Entries come first, and the old place is reopened before the source may speak: an answer of it that
+        is dropped would come again only after a retransmission timeout. The held packets need not wait for the thaw, the
+        source's kernel takes them for the frozen process. A step that fails keeps none of the others from being taken.
+        """
         self._mark("failed")
         reason = str(error) or type(error).__name__
-        gateway = self.gateway
-        for flow in self.routed:
-            place_on_edge(self.conntrack, flow)
         problems: list[str] = []
-        source: dict = {}
+        gateway, peers = self.gateway, self.peers
+        told: dict[str, bool] = {}
+        if self.routed:
+            self._attempt(problems, lambda: give_back_on_edge(self.conntrack, self.routed))
+        if gateway is not None:
+            self._attempt(problems, gateway.reopen)
+        if peers is not None:
+            told["source"] = self._attempt([], lambda: peers.tell("source", "roll_back", reason=reason))
         if gateway is not None:
             if self.routed or "routed" in self.marks:
-                gateway.route(self.plan["source"]["address"])
-            gateway.reopen()
-            problems += self._ask("source", "roll_back", "rolled_back", source)
-            gateway.release()
+                self._attempt(problems, lambda: gateway.route(self.plan["source"]["address"]))
+            self._attempt(problems, gateway.release)
         self._mark("released")
-        problems += self._ask("destination", "roll_back", "rolled_back", {}, reason=reason)
-        self._mark("end")
-        self.journal.record(State.ROLLED_BACK, reason=reason)
-        return self._result("rolled-back", source, {}, [reason, *problems])
-
-    def _ask(self, part: str, kind: str, answer: str, into: dict, **fields: Any) -> list[str]:
-        """Tell a part something during a rollback and wait for its answer; return what went wrong."""
-        if self.peers is None or part not in self.peers.channels:
-            return []
-        try:
-            self.peers.tell(part, kind, **fields)
-            while True:
+        answers: dict[str, dict] = {}
+        if peers is not None:
+            told["destination"] = self._attempt([], lambda: peers.tell("destination", "roll_back", reason=reason))
+            for part, heard in told.items():
                 try:
-                    into.update(self.peers.expect(part, answer, FINISH_SECONDS))
-                    return []
-                except PartFailed:
-                    continue  # an older complaint of the same failure
-        except (OSError, TimeoutError) as error:
-            return [str(error)]
+                    answers[part] = self._insist(part, "roll_back", "rolled_back", heard, reason=reason)
+                except Exception as problem:
+                    problems.append(str(problem))
+        self._mark("end")
+        self._attempt(problems, lambda: self.journal.record(State.ROLLED_BACK, reason=reason))
+        return self._result("rolled-back", answers.get("source", {}), {}, [reason, *problems])
 
     # -- the result -------------------------------------------------------------------------------------------------
 
@@ -351,12 +337,12 @@ def resume(specification: dict, journal: Journal) -> dict:
     )
     edge._mark("begin")
     # Before the vote they have rolled back by themselves and are gone: the packets must flow again all the same.
-    edge.peers = Peers(edge.id, specification["credentials"], addresses, needed=committed)
+    seconds = CONNECT_SECONDS + plan["dump_seconds"]  # a source in the middle of its dump answers after it
+    edge.peers = Peers(edge.id, specification["credentials"], addresses, needed=False, seconds=seconds)
     if committed:
         for moved in edge.moved:
             place_on_edge(edge.conntrack, moved)
         edge.gateway.route(plan["destination"]["address"])
-        edge.peers.tell("destination", "commit")
         return edge.finish()
     if journal.state is State.ROUTING:
         edge.marks["routed"] = edge.marks["begin"]

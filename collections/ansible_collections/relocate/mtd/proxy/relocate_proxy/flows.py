@@ -189,6 +189,27 @@ def place_on_edge(table: Conntrack, flow: Flow) -> None:
         table.insert(flow.protocol, flow.host, flow.remote, source_nat=flow.virtual)
 
 
+def give_back_on_edge(table: Conntrack, flows: Iterable[Flow], missing: bool = True) -> None:
+    """Point the edge's entries of ``flows`` back at the source, if they do not lead there.
+
+    :param missing: place those as well that have no entry any more; long after the failure, a connection without an entry is
+        one that has ended meanwhile.
+    """
+    known = {(entry.protocol, entry.source, entry.destination): entry for entry in table.entries()}
+    translated = {(entry.protocol, entry.reply_source, entry.reply_destination): entry for entry in known.values()}
+    for flow in flows:
+        if flow.virtual is None:
+            continue
+        if flow.direction == INGRESS:
+            entry = known.get((flow.protocol, flow.remote, flow.virtual))
+            right = entry is not None and entry.reply_source == flow.host
+        else:
+            entry = translated.get((flow.protocol, flow.remote, flow.virtual))
+            right = entry is not None and entry.source == flow.host
+        if not right and (entry is not None or missing):
+            place_on_edge(table, flow)
+
+
 def forget_on_destination(table: Conntrack, moved: Flow) -> None:
     """Take a placed entry away again, after a rollback."""
     if moved.direction == INGRESS:
