@@ -1,0 +1,72 @@
+"""What the store keeps, as values."""
+
+from __future__ import annotations
+
+import datetime
+import secrets
+from dataclasses import dataclass
+from typing import Any
+
+
+def new_id(at: float) -> str:
+    """Return a firing's id, which becomes the relocation's: when it was asked for (UTC), and randomness for its likes."""
+    return f"{datetime.datetime.fromtimestamp(at, datetime.UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(6)}"
+
+
+def iso(at: float | None) -> str | None:
+    """Return epoch seconds as ISO 8601 in UTC, to the millisecond."""
+    return None if at is None else datetime.datetime.fromtimestamp(at, datetime.UTC).isoformat(timespec="milliseconds")
+
+
+@dataclass
+class Firing:
+    """An alert and what became of it. Moments are epoch seconds; ``state`` is waiting, launched or ended.
+
+    ``outcome`` is one of a relocation's, or ``skipped`` for an alert that a limit or a pause swallowed, or ``unknown``.
+    """
+
+    id: str
+    container: str
+    source: str
+    reason: str
+    state: str
+    alerted_at: float
+    stay_ms: float | None = None
+    drawn_ms: float | None = None
+    clamp: str = "none"
+    clock: str | None = None
+    token: int = 0
+    launched_at: float | None = None
+    ended_at: float | None = None
+    destination: str | None = None
+    outcome: str | None = None
+    exposure_latency_ms: float | None = None
+    downtime_ms: float | None = None
+    msg: str | None = None
+
+    def document(self) -> dict[str, Any]:
+        """Return it for people's programs: times in ISO 8601."""
+        shown = {name: value for name, value in vars(self).items() if name not in ("token", "clock")}
+        return {**shown, **{name: iso(shown[name]) for name in ("alerted_at", "launched_at", "ended_at")}}
+
+
+@dataclass(frozen=True)
+class Tenant:
+    """A container with a clock, as last seen: on which host and edge, running since when (epoch seconds)."""
+
+    container: str
+    host: str
+    since: float
+    labels: dict[str, str]
+    edge: str = ""
+
+
+@dataclass(frozen=True)
+class Pause:
+    """What an operator has paused."""
+
+    scope: str
+    name: str
+    drain: bool
+    since: float
+    why: str | None

@@ -1,0 +1,192 @@
+"""The fleet's clocks: which container is due, and nothing else. Due times live here, in memory, and nowhere besides.
+
+Moments are seconds on whatever scale the caller uses, as long as it never jumps. Every due time follows from the one before,
+not from when a move ended, so that a slow fleet does not slow its clocks.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+from ansible_collections.relocate.mtd.plugins.plugin_utils._clock_beyond import stays_beyond
+from ansible_collections.relocate.mtd.plugins.plugin_utils.clocks import SYSTEM_ENTROPY, Clock, Entropy
+
+from relocate.schedule.calendar import Calendar
+
+#: How often a due time that falls into a closed time is drawn again before any moment of an opening is taken.
+REDRAWS = 64
+#: Width of the spread over an opening, in seconds, when the redraws found none.
+SPREAD = 60.0
+CLAMPS = ("none", "min-stay", "window", "overdue", "outage")
+
+
+class Entry(NamedTuple):
+    """A container that gets a clock. ``since`` is the moment of its last alert or of its start, whichever is later."""
+
+    name: str
+    clock: Clock
+    since: float
+
+
+@dataclass(frozen=True)
+class Alert:
+    """A clock has run out.
+
+    ``due`` is when, ``since`` the alert before it; ``drawn`` is the stay as the law gave it and ``clamp`` what changed it.
+    """
+
+    name: str
+    due: float
+    since: float
+    drawn: float
+    clamp: str
+
+
+@dataclass(slots=True)
+class _Hand:
+    """A running clock. What is still to come is kept out of its representation, so that no log can hold it."""
+
+    clock: Clock
+    since: float
+    due: float = field(repr=False)
+    drawn: float = field(repr=False)
+    clamp: str = field(repr=False)
+    serial: int
+
+
+class Timetable:
+    """All clocks of a fleet in one heap. Not safe for threads: one loop owns it.
+
+    ``epoch_offset`` is what has to be added to a moment to get seconds since the epoch, which the calendar needs.
+    """
+
+    def __init__(
+        self,
+        source: Entropy = SYSTEM_ENTROPY,
+        *,
+        min_stay: float = 0.0,
+        calendar: Calendar | None = None,
+        epoch_offset: float = 0.0,
+    ) -> None:
+        self._source = source
+        self._hands: dict[str, _Hand] = {}
+        self._heap: list[tuple[float, int, str]] = []
+        self._serial = itertools.count()
+        self._offset = epoch_offset
+        self.limit(min_stay, calendar)
+
+    def limit(self, min_stay: float, calendar: Calendar | None) -> None:
+        """Set what clamps due times that are drawn from now on."""
+        self._min_stay = min_stay
+        self._calendar = None if calendar is None or calendar.always_open else calendar
+
+    def __len__(self) -> int:
+        return len(self._hands)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._hands
+
+    def names(self) -> set[str]:
+        """Return the containers that have a clock."""
+        return set(self._hands)
+
+    def clock(self, name: str) -> Clock:
+        """Return a container's clock."""
+        return self._hands[name].clock
+
+    def enter(self, entries: Iterable[Entry], now: float, alive: float | None = None) -> None:
+        """Start clocks, or start them anew, each as one that has run since ``entry.since``.
+
+        ``alive`` is the last moment at which a scheduler surely watched over them: a due time between it and ``now`` was
+        missed and is due at once, as an outage. Without it nobody watched until ``now``. Draws are made for all containers
+        with the same clock in one step.
+        """
+        groups: dict[Clock, list[Entry]] = {}
+        for entry in entries:
+            groups.setdefault(entry.clock, []).append(entry)
+        watched = now if alive is None else min(alive, now)
+        for clock, members in groups.items():
+            since = np.array([entry.since for entry in members])
+            elapsed = np.maximum(watched - since, 0.0)
+            drawn = stays_beyond(clock, self._source, elapsed)
+            overdue = drawn <= elapsed
+            for entry, stay, late in zip(members, drawn.tolist(), overdue.tolist(), strict=True):
+                due, clamp = entry.since + stay, "none"
+                if late and watched > entry.since:
+                    due, clamp = now, "overdue"
+                elif due < now:
+                    due, clamp = now, "outage"
+                self._set(entry.name, clock, entry.since, due, stay, clamp)
+        if len(self._heap) > 2 * len(self._hands) + 64:
+            self._heap = [(hand.due, hand.serial, name) for name, hand in self._hands.items()]
+        heapq.heapify(self._heap)
+
+    def leave(self, names: Iterable[str]) -> None:
+        """Stop clocks; a name without one is passed over. Their places in the heap are dropped when they come up."""
+        for name in names:
+            self._hands.pop(name, None)
+
+    def next_due(self) -> float | None:
+        """Return the earliest due time, for the loop's timer and nothing else; None if there is none."""
+        while self._heap and self._stale(self._heap[0]):
+            heapq.heappop(self._heap)
+        return self._heap[0][0] if self._heap else None
+
+    def due(self, now: float) -> list[Alert]:
+        """Return the alerts up to ``now`` in their order, and draw the next due time of each clock from the last one."""
+        alerts: list[Alert] = []
+        while (first := self.next_due()) is not None and first <= now:
+            _, _, name = heapq.heappop(self._heap)
+            hand = self._hands[name]
+            alerts.append(Alert(name, hand.due, hand.since, hand.drawn, hand.clamp))
+            stay = float(hand.clock.stays(self._source, 1)[0])
+            self._push(name, hand.clock, hand.due, hand.due + stay, stay, "none")
+        return alerts
+
+    def first(self) -> Alert | None:
+        """Take the alert that would come next, before it is due, and draw that clock anew: for a single round by hand."""
+        due = self.next_due()
+        if due is None or due == float("inf"):
+            return None
+        return self.due(due)[0]
+
+    def _stale(self, item: tuple[float, int, str]) -> bool:
+        hand = self._hands.get(item[2])
+        return hand is None or hand.serial != item[1]
+
+    def _set(self, name: str, clock: Clock, since: float, due: float, drawn: float, clamp: str) -> None:
+        """Put a clamped due time behind the others; the heap's order is the caller's to restore."""
+        due, clamp = self._clamped(clock, since, due, clamp)
+        serial = next(self._serial)
+        self._hands[name] = _Hand(clock, since, due, drawn, clamp, serial)
+        self._heap.append((due, serial, name))
+
+    def _push(self, name: str, clock: Clock, since: float, due: float, drawn: float, clamp: str) -> None:
+        self._set(name, clock, since, due, drawn, clamp)
+        item = self._heap.pop()
+        heapq.heappush(self._heap, item)
+
+    def _clamped(self, clock: Clock, since: float, due: float, clamp: str) -> tuple[float, str]:
+        """Return a due time after the minimum stay and in an open time, and what changed it."""
+        if due < since + self._min_stay:
+            due, clamp = since + self._min_stay, "min-stay"
+        if self._calendar is None or due == float("inf") or self._calendar.is_open(due + self._offset):
+            return due, clamp
+        # An opening's first moment would be known to everybody who knows the calendar: draw again from there.
+        for _ in range(REDRAWS):
+            opening = self._calendar.next_open(due + self._offset)
+            if opening is None:
+                return float("inf"), "window"
+            due = opening - self._offset + float(clock.stays(self._source, 1)[0])
+            if due == float("inf") or self._calendar.is_open(due + self._offset):
+                return due, "window"
+        opening = self._calendar.next_open(due + self._offset)
+        if opening is None:
+            return float("inf"), "window"
+        spread = opening + SPREAD * float(self._source.random(1)[0])
+        return (spread if self._calendar.is_open(spread) else opening) - self._offset, "window"
