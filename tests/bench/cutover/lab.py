@@ -1,0 +1,145 @@
+"""The lab the bench runs on: brought up and prepared by the project's own playbooks, entered by shells that stay open."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from relocate import playbook
+from relocate.commands import lab as lab_command
+from relocate.errors import Refusal
+from relocate.fleet_run import DEFAULT_INVENTORY
+from relocate.lab import status
+from relocate.lab.paths import Lab, project_root
+
+from .shell import CommandFailed, Shell
+
+REPOSITORY = "10.77.0.10:5000"
+VIRTUAL = "10.88.0.100"
+EDGE = "host0"
+TABLE = "ip relocate"
+
+
+class BenchLab:
+    """A running lab. Hosts are given by name; ``host1`` and ``host2`` are the two that everything is measured between."""
+
+    hosts = ("host1", "host2")
+
+    def __init__(self) -> None:
+        """Bring the lab up and prepare it. Raises Refusal when that fails."""
+        self.root: Path = project_root()
+        self.lab = Lab.from_environment()
+        self.inventory = str(self.root / DEFAULT_INVENTORY)
+        self.was_up = status.read(self.lab).up
+        lab_command.up(hosts=None, json_=False, verbose=False)
+        self.play("prepare.yml")
+        self.play("lab_images.yml")
+        self.document = json.loads(self.lab.document.read_text())
+        self.addresses = {
+            host["name"]: host["interfaces"][0]["address"].split("/")[0] for host in self.document["hosts"]
+        }
+        self._shells: list[Shell] = []
+        self.edge = self.shell(EDGE)
+        self.on = {host: self.shell(host) for host in self.hosts}
+
+    def play(self, book: str, **variables: object) -> None:
+        """Run one of the project's playbooks. Raises Refusal when it fails."""
+        playbook.run(self.root, f"playbooks/{book}", dict(variables), inventory=self.inventory)
+
+    def shell(self, host: str) -> Shell:
+        """Open one more shell on a host."""
+        argv = ["ssh", "-F", "none", *lab_command.ssh_options(self.document), f"root@{self.addresses[host]}", "exec sh"]
+        opened = Shell(host, argv)
+        opened("export LC_ALL=C")
+        self._shells.append(opened)
+        return opened
+
+    def first_process(self, host: str) -> int:
+        """Return the id, on this machine, of a host's first process: its files are below ``/proc/ID/root``."""
+        return status.first_process(self.lab.namespace, self.lab.state / "hosts", host)
+
+    def close(self) -> None:
+        """Close the shells, and take the lab down unless it was up before."""
+        for shell in self._shells:
+            shell.close()
+        if not self.was_up:
+            lab_command.down(purge=False, json_=False, verbose=False)
+
+    # -- what a person would do by hand at the edge while a container is carried over ---------------------------------
+
+    def publish(self, name: str, port: int, host: str) -> None:
+        """Send the virtual address's ``port`` to ``host``, and forget the connections that went elsewhere."""
+        key = f"tcp . {VIRTUAL} . {port}"
+        self.edge(
+            f"nft 'delete element {TABLE} services {{ {key} }}' 2>/dev/null\n"
+            f"nft 'add element {TABLE} services {{ {key} comment \"{name}\" : {self.addresses[host]} . {port} }}' && "
+            f"{{ conntrack -D -p tcp --orig-dst {VIRTUAL} --dport {port} >/dev/null 2>&1; true; }}"
+        )
+
+    def withdraw(self, port: int) -> None:
+        """Take a service away again, if it is there."""
+        self.edge(f"nft 'delete element {TABLE} services {{ tcp . {VIRTUAL} . {port} }}'", check=False)
+
+    def shut(self, port: int) -> None:
+        """Drop what clients send to ``port``, and what its server sends to them from either host.
+
+        The new one answers what the image holds as soon as it runs; while the edge still knows the old connection, that
+        answer would leave from another port, and the client's reset would end the connection.
+        """
+        self.edge(f"nft 'add element {TABLE} shut {{ {self._places(port)} }}'")
+
+    def reopen(self, port: int, check: bool = True) -> None:
+        """Let packets through again."""
+        self.edge(f"nft 'delete element {TABLE} shut {{ {self._places(port)} }}'", check)
+
+    def _places(self, port: int) -> str:
+        addresses = [VIRTUAL, *(self.addresses[host] for host in self.hosts)]
+        return ", ".join(f"tcp . {address} . {port}" for address in addresses)
+
+
+@contextmanager
+def running(name: str, ledger: Path) -> Iterator[BenchLab]:
+    """The lab of that name, ready; taken down at the end unless it was up. Relocations are noted in ``ledger``.
+
+    Raises Refusal without root.
+    """
+    if os.geteuid() != 0:
+        raise Refusal("the bench needs root, for the lab's namespaces and control groups: run it with sudo")
+    os.environ["RELOCATE_LAB_NAME"] = name
+    os.environ["RELOCATE_LEDGER"] = str(ledger)
+    lab = BenchLab()
+    try:
+        yield lab
+    finally:
+        lab.close()
+
+
+class Carrier:
+    """Copies a directory from one host to another over their own network: tar through an open TCP connection.
+
+    Nothing that a person would use (scp, rsync, a registry) is quicker, so no pipeline looks slow for how it copies.
+    """
+
+    def __init__(self, lab: BenchLab, source: str, destination: str, directory: str, to: str, port: int = 9300) -> None:
+        self._from, self._to = lab.on[source], lab.on[destination]
+        self._address, self._directory, self._port = lab.addresses[destination], directory, port
+        self._done = f"/run/bench-carrier-{port}"
+        self._to(
+            f"rm -f {self._done}; mkdir -p {to}\n"
+            f"( nc -l {port} </dev/null | tar -x -C {to}; echo $? >{self._done} ) >/dev/null 2>&1 &"
+        )
+        deadline = time.monotonic() + 10
+        while f":{port} " not in self._to("ss -ltnH"):
+            if time.monotonic() > deadline:
+                raise CommandFailed(f"nobody listens on port {port} of {destination}")
+
+    def run(self) -> None:
+        """Copy. Returns when the last byte is written at the destination."""
+        self._from(f"tar -c -C {self._directory} . | nc -N {self._address} {self._port}")
+        status = self._to(f"while [ ! -s {self._done} ]; do sleep 0.001; done; cat {self._done}")
+        if status != "0":
+            raise CommandFailed(f"unpacking at the destination ended with {status}")
