@@ -14,6 +14,7 @@ from ansible_collections.relocate.mtd.plugins.module_utils._docker import Docker
 from relocate_proxy import __main__ as program
 from relocate_proxy import destination, freezer, part, source
 from relocate_proxy.destination import Destination
+from relocate_proxy.dump import Freeze
 from relocate_proxy.freezer import Freezer
 from relocate_proxy.gate import Gate, GateFailed, KeeperGone
 from relocate_proxy.journal import Journal
@@ -77,7 +78,7 @@ def on_source(did: list[str], policy: str = "always") -> Source:
     made.container = SimpleNamespace(id="c1", name="web", freezer=Freezer("/cg", 1))
     made._lock = source.lock("c1")
     made.veth, made.policy, made.bytes, made.data = "veth1", {"Name": policy}, {}, None
-    made.edge = Edge(did)
+    made.edge, made.freeze = Edge(did), Freeze()
     return made
 
 

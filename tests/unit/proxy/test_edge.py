@@ -8,7 +8,9 @@ point the move is rolled back; after it, it is completed, or left in doubt for r
 
 from __future__ import annotations
 
+import datetime
 import os
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,9 +53,9 @@ class Scene:
         """What is on the edge's disk."""
         return self.journal().state
 
-    def run(self) -> dict | None:
+    def run(self, specification: dict[str, Any] = SPECIFICATION) -> dict | None:
         """Run the edge; None when it was killed."""
-        part = Edge(SPECIFICATION, self.journal())
+        part = Edge(specification, self.journal())
         try:
             result = part.run()
         except Killed:
@@ -118,7 +120,11 @@ def test_a_move_that_nothing_disturbs(scene: Maker) -> None:
     assert result["bytes"] == {"writable_layer": 1000, "volumes": 0, "memory": 8}
     assert (result["address_before"], result["address_after"]) == ("172.20.1.2", "172.20.2.2")
     assert result["packets_held"] == 7 and result["id"] == "r1" and result["container"] == "counter"
-    assert {"freeze", "restore", "stage", "held_total", "release", "cleanup"} <= set(result["timings_ns"])
+    assert set(result["timings_ns"]) >= {
+        "stage", "hold", "freeze", "restore", "commit", "release", "cleanup", "frozen_total", "held_total",
+    }  # fmt: skip
+    assert datetime.datetime.fromisoformat(result["frozen_at"]).utcoffset() == datetime.timedelta(0)
+    assert result["commands"] == [["criu", "dump"], ["POST", "/containers/create"]] and result["source_needed_ms"] == 0
     assert result["downtime_ms"] == round(result["timings_ns"]["held_total"] / 1e6, 3)
     assert [name.split()[1] for name in it.steps.names if name.startswith("record")] == [
         "staging", "holding", "routing", "committed", "released", "done",
@@ -141,7 +147,9 @@ def test_a_connection_opened_in_the_last_moment_takes_the_move_back(
 ) -> None:
     """Its answers were not held: what the frozen kernel acknowledged is in no image."""
     it = scene()
-    monkeypatch.setattr(it.world, "source_arm", lambda _: it.world.say("source", "armed", flows=[]))
+    monkeypatch.setattr(
+        it.world, "source_arm", lambda _: it.world.say("source", "armed", flows=[], memory_bytes=1, link_ms_per_mib=1.0)
+    )
     result = it.run()
     assert result is not None and result["outcome"] == "rolled-back"
     assert (
@@ -160,6 +168,68 @@ def test_a_connection_that_passes_elsewhere_is_refused_before_anything_is_held(s
     assert "does not pass through the edge and would be cut" in result["problems"][0]
     assert "hold" not in it.steps.names and "record holding" not in it.steps.names
     assert it.world.copies["source"] == "running"
+
+
+def limited(limit_ms: float) -> dict[str, Any]:
+    """Return a specification whose plan has a limit."""
+    return {**SPECIFICATION, "plan": {**PLAN, "downtime_limit_ms": limit_ms}}
+
+
+def test_what_was_measured_while_staging_is_predicted_with(scene: Maker) -> None:
+    """8 MiB at 1 + 0.5 + 1 ms, two connections at 0.5 ms, and 100 ms: the link's speed is the measured one."""
+    result = scene().run()
+    assert result is not None and result["predicted_downtime_ms"] == 121.0
+    assert result["measured"] == {"memory_bytes": 8 << 20, "link_ms_per_mib": 0.5, "connections": 2}
+    assert result["cost"]["link_ms"] == 0.5
+
+
+def test_a_move_over_the_limit_is_refused_with_nothing_held(scene: Maker) -> None:
+    """It was within it when it was planned. The sentence says what was predicted, the limit, and what fits."""
+    it = scene()
+    result = it.run(limited(120.5))
+    assert result is not None and (result["outcome"], result["rolled_back"]) == ("refused", False)
+    assert result["problems"] == [
+        "moving counter by stop-and-copy is predicted to stop it for 121 ms and downtime_limit_ms is 120.5: "
+        "use mode post-copy (90 ms), or raise downtime_limit_ms"
+    ]
+    assert not {"hold", "raise barrier", "record holding", "tell source freeze"} & set(it.steps.names)
+    assert it.state is State.ROLLED_BACK and it.world.copies == {"source": "running", "destination": "removed"}
+    assert "frozen_at" not in result and result["downtime_ms"] == 0.0
+    it.recover()
+
+
+@pytest.mark.parametrize("silent", ["frozen", "dumped", "placed", "prepared"])
+def test_a_cutover_that_lasts_too_long_is_taken_back(scene: Maker, silent: str) -> None:
+    """Whoever it is that does not answer in time: a minute would have been given, the limit is of 121 ms."""
+    it = scene()
+    say = it.world.say
+
+    def not_in_time(part: str, kind: str, **fields: Any) -> None:
+        if kind != silent:
+            say(part, kind, **fields)
+
+    it.world.say = not_in_time  # type: ignore[method-assign]
+    result = it.run(limited(121.0))
+    assert result is not None and result["outcome"] == "rolled-back"
+    assert "the cutover was not over after 242 ms, 2 times downtime_limit_ms" in result["problems"][0]
+    assert f"had not reported '{silent}'" in result["problems"][0]
+    assert it.world.copies["source"] == "running"
+    it.world.assert_whole()
+    it.recover()
+
+
+def test_a_verdict_is_not_taken_back_for_being_late(scene: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The copy is ready in the last moment; that it is resumed later than the deadline changes nothing."""
+    it = scene()
+    resume, clock = it.world.run_copy, time.monotonic
+
+    def late() -> None:
+        monkeypatch.setattr(time, "monotonic", lambda: clock() + 3600.0)
+        resume()
+
+    monkeypatch.setattr(it.world, "run_copy", late)
+    result = it.run(limited(121.0))
+    assert result is not None and result["outcome"] == "committed"
 
 
 class PaperlessJournal(StepJournal):

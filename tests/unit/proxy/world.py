@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from ansible_collections.relocate.mtd.plugins.module_utils._downtime import Cost
 from relocate_proxy.channel import ChannelLost
 from relocate_proxy.conntrack import Endpoint, Entry
 from relocate_proxy.edge import PartFailed
@@ -45,6 +46,10 @@ PLAN = {
         for protocol, port in (("tcp", 7000), ("udp", 53))
     ],
     "dump_seconds": 10,
+    "mode": "stop-and-copy",
+    "predictions": {"stop-and-copy": 120.0, "post-copy": 90.0},
+    "downtime_limit_ms": 60_000.0,
+    "cost": Cost(100.0, 0.5, 0.0, 1.0, 1.0, 1.0, 1.0, overlapped=False)._asdict(),
 }
 
 
@@ -150,7 +155,8 @@ class World:
 
     def source_arm(self, _: dict) -> None:
         self.enter("source", State.STAGED)
-        self.say("source", "armed", flows=[flow.document() for flow in (IN, OUT)])
+        flows = [flow.document() for flow in (IN, OUT)]
+        self.say("source", "armed", flows=flows, memory_bytes=8 << 20, link_ms_per_mib=0.5)
 
     def source_settle(self, _: dict) -> None:
         self.say("source", "settled")
@@ -183,11 +189,12 @@ class World:
         self.enter("source", State.COMMITTED)
         self.kill_source()
         self.enter("source", State.DONE)
-        self.say("source", "finished", timings_ns={"freeze": 1}, bytes={"memory": 8})
+        self.say("source", "finished", timings_ns={"freeze": 1}, bytes={"memory": 8}, commands=[["criu", "dump"]])
 
     def destination_finish(self, _: dict) -> None:
         self.enter("destination", State.DONE)
-        self.say("destination", "finished", timings_ns={"restore": 2})
+        create = ["POST", "/containers/create"]
+        self.say("destination", "finished", timings_ns={"restore": 2}, commands=[create])
 
     def source_roll_back(self, _: dict) -> None:
         self.undo("source")

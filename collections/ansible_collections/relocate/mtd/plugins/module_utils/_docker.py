@@ -56,6 +56,8 @@ class Engine:
     def __init__(self, path: str = SOCKET) -> None:
         """Speak to the daemon at ``path``; nothing is sent yet."""
         self._path = path
+        #: What was asked of it that changes something: method, path and query. Bodies may hold secrets and are left out.
+        self.changes: list[list[str]] = []
 
     def request(
         self,
@@ -70,6 +72,8 @@ class Engine:
 
     def _exchange(self, method: str, path: str, query: dict[str, Any] | None, body: Any, timeout: float) -> bytes:
         target = path + ("?" + urlencode(query) if query else "")
+        if method != "GET":
+            self.changes.append([method, target])
         connection = _UnixConnection(self._path, timeout)
         try:
             headers = {"Content-Type": "application/json"} if body is not None else {}

@@ -37,6 +37,7 @@ class Destination(Part):
     def __init__(self, specification: dict, journal: Journal) -> None:
         self.docker = Engine()
         super().__init__(specification, journal)
+        self.docker.changes = self.commands
         self.images = paths.private_directory(f"{self.directory}/images")
         self.work = paths.private_directory(f"{self.directory}/work")
         self.conntrack = Conntrack()
@@ -89,7 +90,9 @@ class Destination(Part):
 
     def _docker_start(self) -> None:
         try:
-            Engine().request("POST", f"/containers/{self.container_id}/start", timeout=START_SECONDS)
+            engine = Engine()
+            engine.changes = self.commands
+            engine.request("POST", f"/containers/{self.container_id}/start", timeout=START_SECONDS)
         except (DockerError, OSError) as error:
             self._start_error = str(error)
 
@@ -223,7 +226,7 @@ class Destination(Part):
         adopt(self.docker, self.container_id, self.document["restart_policy"])
         timings = {"restore": self.span("received", "prepared"), "resume": self.span("prepared", "running")}
         self.close(State.DONE)
-        self.say("finished", timings_ns=timings)
+        self.say("finished", timings_ns=timings, commands=self.commands)
 
     def roll_back(self, reason: str) -> None:
         """Cancel the gated start and remove the container and every trace of it."""
@@ -241,7 +244,7 @@ class Destination(Part):
         self.close(State.ROLLED_BACK, reason=reason)
         if self.edge is not None:
             try:
-                self.say("rolled_back")
+                self.say("rolled_back", commands=self.commands)
             except OSError:
                 pass
 

@@ -7,10 +7,13 @@ Read :meth:`Edge.stage`, :meth:`Edge.cutover` and :meth:`Edge.finish` from top t
 
 from __future__ import annotations
 
+import datetime
 import time
 from collections.abc import Callable
 from typing import Any
 
+from . import budget
+from .budget import Deadline, OverBudget
 from .channel import ChannelLost
 from .conntrack import Conntrack
 from .flows import EGRESS, Flow, UntrackedFlow, datagram_flows, give_back_on_edge, on_edge, place_on_edge
@@ -86,8 +89,10 @@ class Edge:
         self.report["bytes"] = {"writable_layer": copied["bytes"], "volumes": 0}
         peers.tell("source", "arm", address=gated["address"])
         armed = peers.expect("source", "armed", STAGE_SECONDS)
-        # refuses while all still runs
+        # both refuse while all still runs
         self.armed = on_edge([Flow.read(flow) for flow in armed["flows"]], list(self.conntrack.entries()))
+        self.report |= budget.predict(plan, armed, len(self.armed))
+        budget.refuse_over(plan, self.report["predicted_downtime_ms"])
 
     def cutover(self) -> None:
         """From the first held packet to the commit point. Every millisecond here is a client's."""
@@ -98,11 +103,16 @@ class Edge:
         peers.tell("source", "settle")
         peers.expect("source", "settled", SETTLE_SECONDS)
         self._mark("hold")
+        deadline = Deadline(self.plan["downtime_limit_ms"])
         gateway.hold(self.armed)
+        self._mark("held")
         peers.tell("source", "freeze")
-        peers.expect("source", "frozen", FREEZE_SECONDS)
+        deadline.expect(peers, "source", "frozen", FREEZE_SECONDS)
+        self._mark("frozen")
+        now = datetime.datetime.now(datetime.timezone.utc)
+        self.report["frozen_at"] = now.isoformat(timespec="milliseconds")
         gateway.shut(self.armed)
-        dumped = peers.expect("source", "dumped", FREEZE_SECONDS + self.plan["dump_seconds"])
+        dumped = deadline.expect(peers, "source", "dumped", FREEZE_SECONDS + self.plan["dump_seconds"])
         self._mark("dumped")
         # The image is on its way to the destination while we place entries on both sides.
         entries = list(self.conntrack.entries())
@@ -114,14 +124,14 @@ class Edge:
         self.flows = flows
         self.journal.record(State.ROUTING, flows=[flow.document() for flow in flows])
         peers.tell("destination", "place", flows=[flow.document() for flow in flows])
-        placed = peers.expect("destination", "placed", CUTOVER_SECONDS)
+        placed = deadline.expect(peers, "destination", "placed", CUTOVER_SECONDS)
         self.moved = [Flow.read(flow) for flow in placed["flows"]]
         for flow, moved in zip(flows, self.moved):
             self.routed.append(flow)
             place_on_edge(self.conntrack, moved)
         gateway.route(self.plan["destination"]["address"])
         self._mark("routed")
-        peers.expect("destination", "prepared", CUTOVER_SECONDS + self.plan["dump_seconds"])
+        deadline.expect(peers, "destination", "prepared", CUTOVER_SECONDS + self.plan["dump_seconds"])
         self._mark("prepared")
         self.journal.record(State.COMMITTED, moved=[flow.document() for flow in self.moved], report=self.report)
 
@@ -260,11 +270,14 @@ class Edge:
             for part, heard in told.items():
                 try:
                     answers[part] = self._insist(part, "roll_back", "rolled_back", heard, reason=reason)
+                    if part == "source":
+                        self._mark("thawed")
                 except Exception as problem:
                     problems.append(str(problem))
         self._mark("end")
         self._attempt(problems, lambda: self.journal.record(State.ROLLED_BACK, reason=reason))
-        return self._result("rolled-back", answers.get("source", {}), {}, [reason, *problems])
+        outcome = "refused" if isinstance(error, OverBudget) else "rolled-back"
+        return self._result(outcome, answers.get("source", {}), answers.get("destination", {}), [reason, *problems])
 
     # -- the result -------------------------------------------------------------------------------------------------
 
@@ -276,6 +289,8 @@ class Edge:
     def _result(self, outcome: str, source: dict, destination: dict, problems: list[str]) -> dict:
         timings = {
             "stage": self._span("begin", "hold" if "hold" in self.marks else "end"),
+            "hold": self._span("hold", "held"),
+            "frozen_total": self._span("frozen", "thawed" if "thawed" in self.marks else "running"),
             "transfer_restore": self._span("dumped", "prepared"),
             "commit": self._span("prepared", "committed"),
             "release": self._span("committed", "released"),
@@ -301,6 +316,8 @@ class Edge:
             },
             "timings_ns": {name: value for name, value in timings.items() if value is not None},
             "downtime_ms": round(held / 1e6, 3) if held is not None else 0.0,
+            "source_needed_ms": 0.0,
+            "commands": [*source.get("commands", []), *destination.get("commands", [])],
             "rolled_back": outcome == "rolled-back",
             "outcome": outcome,
             "problems": problems,

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from . import paths
+from . import paths, tmpfs
 from .channel import Channel, ChannelLost, Listener
 from .journal import Journal
 from .states import AFTER_COMMIT, IN_DOUBT, State
@@ -32,6 +32,7 @@ class Part:
         self.edge: Channel | None = None
         self.times: dict[str, int] = {}
         self.finished = False
+        self.commands: list[list[str]] = []  # what ran here, for the result
 
     def handler(self, kind: str) -> Callable[[dict], None]:
         """Return the method for a message. :raises ValueError: there is none."""
@@ -44,6 +45,10 @@ class Part:
     def bound(self) -> bool:
         """Whether this part has given its word, or heard the verdict: it must not roll back by itself any more."""
         return self.journal.state in IN_DOUBT | AFTER_COMMIT
+
+    def renounce(self) -> bool:
+        """Give up the right to vote, to be able to roll back alone; False when the word is given already."""
+        return not self.bound
 
     def serve(self) -> None:
         """Obey the edge until this part is finished. Without the edge: roll back before the vote, wait after it.
@@ -59,7 +64,7 @@ class Part:
             except (OSError, ValueError) as error:  # ChannelLost, TimeoutError among them
                 if self.finished:
                     break
-                if not self.bound:
+                if self.renounce():
                     self.roll_back(f"the edge's proxy is gone: {error}")
                     break
                 if isinstance(error, TimeoutError):
@@ -114,7 +119,11 @@ class Part:
 
 
 def wipe(directory: str) -> None:
-    """Overwrite and remove everything below a session's directory (tmpfs: overwriting reaches the only copy)."""
+    """Overwrite and remove everything below a session's directory (tmpfs: overwriting reaches the only copy).
+
+    What is mounted there is let go first: it may be a running container's.
+    """
+    tmpfs.unmount_below(directory)
     for folder, _, names in os.walk(directory):
         for name in names:
             path = os.path.join(folder, name)

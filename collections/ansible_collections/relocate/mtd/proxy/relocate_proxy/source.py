@@ -17,11 +17,12 @@ from . import freezer, layer, paths, sockets
 from .channel import Channel
 from .conntrack import Conntrack
 from .container import Container, creation_document, published_ports
+from .dump import Freeze
 from .flows import on_source
 from .journal import Journal
 from .part import Part, wipe
 from .states import State
-from .transfer import LayerSender, send_images
+from .transfer import LayerSender, measure_link, send_images
 
 SETTLE_SECONDS = 0.05  # how long new connections may keep the container from freezing
 CONNECT_SECONDS = 10.0
@@ -58,6 +59,7 @@ class Source(Part):
         self.container = Container(self.docker, specification["container"])
         self._lock = lock(self.container.id)
         super().__init__(specification, journal)
+        self.docker.changes = self.commands
         self.images = paths.private_directory(f"{self.directory}/images")
         self.work = paths.private_directory(f"{self.directory}/work")
         self.conntrack = Conntrack()
@@ -65,6 +67,7 @@ class Source(Part):
         self.new_address = ""
         self.command: list[str] = []
         self.data: Channel | None = None
+        self.freeze = Freeze()
         self.files: LayerSender | None = None
         self.veth = self.container.veth()
         self.bytes: dict[str, int] = {}
@@ -135,8 +138,11 @@ class Source(Part):
             file.write(self.container.descriptors())
         self._forbid_restart()
         self.record(State.STAGED)
+        assert self.data is not None
+        link = measure_link(self.data)
         flows = on_source(self.container.connections(), self.conntrack.entries(), self.address)
-        self.say("armed", flows=[flow.document() for flow in flows], memory_bytes=self.container.memory_bytes())
+        memory = self.container.memory_bytes()
+        self.say("armed", flows=[flow.document() for flow in flows], memory_bytes=memory, link_ms_per_mib=link)
 
     def _forbid_restart(self) -> None:
         """A restart policy would start a fresh process here when the frozen one is killed."""
@@ -153,22 +159,33 @@ class Source(Part):
     # -- the freeze -------------------------------------------------------------------------------------------------
 
     def on_freeze(self, _: dict) -> None:
-        """Freeze, dump, rewrite, tell the edge the flows, send. After the vote this part no longer decides alone."""
+        """Freeze. What follows runs beside this loop, which must hear the edge when it calls the move off."""
         self.record(State.FREEZING)
         self.clock("begin")
         freezer.freeze(self.container.freezer)
         self.say("frozen")
         self.clock("frozen")
+        self.freeze.begin(self._carry, self._failed)
+
+    def _failed(self, error: Exception) -> None:
+        try:
+            self.say("failed", reason=str(error) or type(error).__name__)
+        except OSError:  # the edge is gone, too: the other thread has noticed
+            pass
+
+    def _carry(self) -> None:
+        """Dump, rewrite, tell the edge the flows, send. After the vote this part no longer decides alone."""
         changes: list = []
         files = threading.Thread(target=self._send_files, args=(changes,))
         files.start()  # the data channel is free until the image is complete
         entries: list = []
         table = threading.Thread(target=lambda: entries.extend(self.conntrack.entries()))
         table.start()
-        dumped = subprocess.run(self.command, capture_output=True, text=True, check=False)
+        self.commands.append(self.command)
+        status, words = self.freeze.dump(self.command)
         self.clock("dumped")
-        if dumped.returncode:
-            raise RuntimeError(f"CRIU could not dump the container: {self._criu_words(dumped.stderr)}")
+        if status:
+            raise RuntimeError(f"CRIU could not dump the container: {self._criu_words(words)}")
         connections = sockets.rewrite(self.images, self.address, self.new_address)
         self.clock("rewritten")
         table.join()
@@ -179,9 +196,14 @@ class Source(Part):
             raise changes[0]
         assert self.data is not None
         self.bytes["memory"] = send_images(self.data, self.images)
-        self.record(State.VOTED)
+        with self.freeze.deciding():
+            self.record(State.VOTED)
         self.data.send("end")
         self.clock("sent")
+
+    def renounce(self) -> bool:
+        """Give up the right to vote; False when the vote is given, or just being written."""
+        return self.freeze.renounce(lambda: self.bound)
 
     def _send_files(self, outcome: list) -> None:
         try:
@@ -207,25 +229,30 @@ class Source(Part):
         self.record(State.COMMITTED)
         kill_frozen(self.container.freezer, self.veth)
         remove_container(self.docker, self.container.id)
-        timings = {
+        timings = self._timings()
+        self.close(State.DONE)
+        self.say("finished", timings_ns=timings, bytes=self.bytes, commands=self.commands)
+
+    def _timings(self) -> dict[str, int | None]:
+        return {
             "freeze": self.span("begin", "frozen"),
             "dump": self.span("frozen", "dumped"),
             "rewrite": self.span("dumped", "rewritten"),
             "transfer": self.span("rewritten", "sent"),
         }
-        self.close(State.DONE)
-        self.say("finished", timings_ns=timings, bytes=self.bytes)
 
     def roll_back(self, reason: str) -> None:
         """Let the container run on; then give it its restart policy back."""
+        self.freeze.call_off()
+        if self.data is not None:
+            self.data.close()  # a thread that waits for room in it goes on
         freezer.thaw(self.container.freezer)
         if self.edge is not None:
             try:
-                self.say("rolled_back")
+                self.say("rolled_back", timings_ns=self._timings(), commands=self.commands)
             except OSError:
                 pass
-        if self.data is not None:
-            self.data.close()
+        self.freeze.ended()
         undo(self.docker, self.container.id, self.policy)
         self.close(State.ROLLED_BACK, reason=reason)
 
