@@ -38,6 +38,7 @@ from ansible.plugins.callback import CallbackBase
 ACTION = "relocate.mtd.container_relocate"
 #: Phases in the order in which they pass, and what they are called for people.
 PHASES = (
+    ("hold", "hold"),
     ("freeze", "freeze"),
     ("dump", "dump"),
     ("rewrite", "rewrite"),
@@ -85,13 +86,24 @@ def append(path: Path, document: dict[str, Any]) -> None:
         os.close(fd)
 
 
+def predicted(result: dict[str, Any]) -> list[str]:
+    """Return a line on what was expected of a relocation that was carried out, if anything was."""
+    if "predicted_downtime_ms" not in result:
+        return []
+    words = f"{result['mode']}, {result['predicted_downtime_ms']:.0f} ms predicted"
+    if result.get("source_needed_ms"):
+        words += f"; the source was needed for {result['source_needed_ms']:.0f} ms more"
+    return [words]
+
+
 def lines(result: dict[str, Any]) -> list[str]:
     """Return a result as lines for people."""
     if "source" not in result:
         return [f"refused: {result.get('msg')}"]
     source, destination = result["source"]["host"], result["destination"]["host"]
     if result["outcome"] == "planned":
-        return [f"{result['container']}: {source} -> {destination} (planned, nothing was touched)"]
+        mode = "".join(f", {line}" for line in predicted(result))
+        return [f"{result['container']}: {source} -> {destination}{mode} (planned, nothing was touched)"]
     if result["outcome"] != "committed":
         return [f"{result['container']}: {source} -> {destination} {result['outcome']}: {result.get('msg')}"]
     timings = result["timings_ns"]
@@ -100,6 +112,7 @@ def lines(result: dict[str, Any]) -> list[str]:
     return [
         f"{result['container']}: {source} -> {destination}   {result['address_before']} -> {result['address_after']}",
         f"down {result['downtime_ms']:.1f} ms   ({phases} ms)",
+        *predicted(result),
         f"{flows['kept']} connection{'' if flows['kept'] == 1 else 's'} kept, {result['packets_held']} packets held, "
         f"{sum(result['bytes'].values()) / 2**20:.1f} MiB carried",
     ]

@@ -16,8 +16,8 @@ from relocate.errors import Refusal
 from relocate.fleet_run import relocate
 
 #: Phases of the pause in the order in which they pass.
-PHASES = ("freeze", "dump", "rewrite", "transfer", "restore", "commit", "release")
-COLOURS = ("cyan", "blue", "magenta", "yellow", "green", "bright_white", "bright_cyan")
+PHASES = ("hold", "freeze", "dump", "rewrite", "transfer", "restore", "commit", "release")
+COLOURS = ("red", "cyan", "blue", "magenta", "yellow", "green", "bright_white", "bright_cyan")
 BAR_WIDTH = 48
 
 

@@ -26,6 +26,8 @@ RESULT: dict[str, Any] = {
     "address_before": "172.20.1.2",
     "address_after": "172.20.2.2",
     "downtime_ms": 111.1,
+    "predicted_downtime_ms": 120.4,
+    "source_needed_ms": 0.0,
     "timings_ns": {"stage": 10**10, "freeze": 10**6, "dump": 5 * 10**7, "restore": 5 * 10**7},
     "flows": {"kept": 1, "lost": 0},
     "packets_held": 3,
@@ -59,7 +61,7 @@ def test_every_phase_has_a_colour_of_its_own() -> None:
     """The words tell which part of the bar is which."""
     timings = dict.fromkeys(move.PHASES, 1_500_000)
     bar, words = move.phase_bar(timings, width=70), move.phase_words(timings)
-    assert len({style for style, _ in parts(bar)}) == len(move.PHASES) == 7
+    assert len({style for style, _ in parts(bar)}) == len(move.PHASES) == 8
     assert words.plain.split() == [word for phase in move.PHASES for word in (phase, "1.5")]
 
 
@@ -77,10 +79,17 @@ def test_a_committed_move_is_shown() -> None:
     for piece in (
         "web  host1 → host2",
         "172.20.1.2 → 172.20.2.2",
-        "111.1 ms  (stop-and-copy)",
+        "111.1 ms  (stop-and-copy, 120 ms were predicted)",
         "1 kept, 0 lost; 3 packets",
     ):
         assert piece in text
+
+
+def test_what_post_copy_asked_of_the_source_is_shown() -> None:
+    """For so long the container depended on both hosts. A result of before predictions has none."""
+    text = shown(move.show, {**RESULT, "mode": "post-copy", "source_needed_ms": 902.2})
+    assert "(post-copy, 120 ms were predicted, the source was needed for 902 ms more)" in text
+    assert move.how({"mode": "stop-and-copy"}) == "stop-and-copy"
 
 
 def test_a_plan_is_shown_as_it_is() -> None:
@@ -128,7 +137,25 @@ def test_options_reach_the_playbook(monkeypatch: pytest.MonkeyPatch) -> None:
     wanted |= {"mode": "stop-and-copy", "inventory": "host1,", "arguments": "--check --diff", "quiet": False}
     assert {name: run.asked[name] for name in wanted} == wanted
     run.invoke("web", "-i", "host1,")
+    assert "relocate_downtime_limit_ms" not in run.asked, "else the inventory's own would not count"
     assert "destination" not in run.asked and run.asked["arguments"] == "" and run.asked["mode"] == "auto"
+
+
+def test_the_limit_reaches_the_playbook(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a number."""
+    run = Run(monkeypatch, RESULT)
+    assert run.invoke("web", "-i", "host1,", "--downtime-limit", "150.5", "--mode", "post-copy").exit_code == 0
+    assert (run.asked["relocate_downtime_limit_ms"], run.asked["mode"]) == (150.5, "post-copy")
+
+
+@pytest.mark.parametrize("limit", ["0", "-3", "nan", "inf"])
+def test_a_limit_that_is_none_is_wrong_usage(monkeypatch: pytest.MonkeyPatch, limit: str) -> None:
+    """One sentence, and no playbook is run."""
+    run = Run(monkeypatch, RESULT)
+    done = run.invoke("web", "-i", "host1,", "--downtime-limit", limit)
+    assert isinstance(done.exception, Refusal) and done.exception.status == 2
+    assert str(done.exception) == f"--downtime-limit is {limit}: it has to be a number of milliseconds above 0"
+    assert not run.asked
 
 
 def test_a_machine_gets_one_document(monkeypatch: pytest.MonkeyPatch) -> None:

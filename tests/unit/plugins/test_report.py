@@ -24,6 +24,9 @@ RESULT: dict[str, Any] = {
     "failed": False,
     "source": {"host": "host1", "address": "10.77.0.11"},
     "destination": {"host": "host2", "address": "10.77.0.12"},
+    "mode": "post-copy",
+    "predicted_downtime_ms": 140.2,
+    "source_needed_ms": 812.3,
     "address_before": "172.20.1.2",
     "address_after": "172.20.2.2",
     "downtime_ms": 123.456,
@@ -54,16 +57,26 @@ def test_a_move_that_was_made() -> None:
     assert report.lines(RESULT) == [
         "web: host1 -> host2   172.20.1.2 -> 172.20.2.2",
         "down 123.5 ms   (freeze 0.5  dump 43.0  restore 52.0  release 1.0 ms)",
+        "post-copy, 140 ms predicted; the source was needed for 812 ms more",
         "2 connections kept, 7 packets held, 9.0 MiB carried",
     ]
     one = report.lines({**RESULT, "flows": {"kept": 1, "lost": 0}})
-    assert one[2].startswith("1 connection kept,")
+    assert one[3].startswith("1 connection kept,")
+    plain = report.lines({**RESULT, "mode": "stop-and-copy", "source_needed_ms": 0.0})
+    assert plain[2] == "stop-and-copy, 140 ms predicted"
 
 
 @pytest.mark.parametrize(
     ("change", "line"),
     [
-        ({"outcome": "planned"}, "web: host1 -> host2 (planned, nothing was touched)"),
+        (
+            {"outcome": "planned", "source_needed_ms": 0.0},
+            "web: host1 -> host2, post-copy, 140 ms predicted (planned, nothing was touched)",
+        ),
+        (
+            {"outcome": "refused", "msg": "moving web is predicted to stop it for 900 ms"},
+            "web: host1 -> host2 refused: moving web is predicted to stop it for 900 ms",
+        ),
         (
             {"outcome": "rolled-back", "msg": "the move of web was rolled back and it runs on at host1: disk full"},
             "web: host1 -> host2 rolled-back: the move of web was rolled back and it runs on at host1: disk full",
