@@ -25,6 +25,7 @@ from relocate.lab.paths import Lab, project_root
 REPOSITORY = "10.77.0.10:5000"
 VIRTUAL = "10.88.0.100"
 SETTLE_SECONDS = 120.0
+PATIENCE_MS = 60_000.0  # it is to show how long a pause is on this machine, not to refuse one
 CALM_SECONDS = 0.6  # between two hops, so that each pause can be told from the next
 
 
@@ -96,7 +97,14 @@ class Demo:
         """Move one tenant and show what happened."""
         began = time.time()
         quiet = not self.verbose and not self.console.is_terminal  # a log needs no line for each task of a hop
-        result = relocate(name, reason="demo", inventory=self.inventory, verbose=self.verbose, quiet=quiet)
+        result = relocate(
+            name,
+            downtime_limit_ms=PATIENCE_MS,
+            reason="demo",
+            inventory=self.inventory,
+            verbose=self.verbose,
+            quiet=quiet,
+        )
         if result["outcome"] != "committed":
             raise Refusal(str(result.get("msg") or f"the move of {name} ended as {result['outcome']}"))
         time.sleep(CALM_SECONDS)  # the answer to the held request comes after the result
