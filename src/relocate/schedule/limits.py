@@ -179,14 +179,25 @@ class Limits:
 
         ``destination`` is the host that the result names, if it got so far: a failure counts against both ends.
         """
+        asked = self._landed(container)
+        return [] if asked is None else self._learn(asked, outcome, destination, now)
+
+    def withdrawn(self, container: str) -> None:
+        """A move that was counted as started was not launched after all."""
+        asked = self._landed(container)
+        if asked is not None:
+            self._hops[container].pop()
+            if breaker := self._breakers.get(asked.host):
+                breaker.trying = False
+
+    def _landed(self, container: str) -> Asked | None:
         asked = self._in_flight.pop(container, None)
-        if asked is None:
-            return []
-        for counter, key in ((self._hosts, asked.host), (self._edges, asked.edge)):
-            counter[key] -= 1
-            if not counter[key]:
-                del counter[key]
-        return self._learn(asked, outcome, destination, now)
+        if asked is not None:
+            for counter, key in ((self._hosts, asked.host), (self._edges, asked.edge)):
+                counter[key] -= 1
+                if not counter[key]:
+                    del counter[key]
+        return asked
 
     def _learn(self, asked: Asked, outcome: str, destination: str | None, now: float) -> list[Opened]:
         if outcome == "committed":

@@ -114,7 +114,10 @@ class Store:
             connection.execute(change, [{"key": each.id, "moment": each.launched_at} for each in firings])
 
     def end(self, firings: Sequence[Firing]) -> None:
-        """Write how firings ended. A firing that has an end keeps it; no lease is needed to tell the truth."""
+        """Write how firings ended, and where their containers are now.
+
+        A firing that has an end keeps it; no lease is needed to tell the truth.
+        """
         if not firings:
             return
         known = ("ended_at", "destination", "outcome", "exposure_latency_ms", "downtime_ms", "msg", "clamp")
@@ -124,8 +127,18 @@ class Store:
             .values(state="ended", **{name: sa.bindparam(f"new_{name}") for name in known})
         )
         rows = [{"key": each.id, **{f"new_{name}": getattr(each, name) for name in known}} for each in firings]
+        moved = [each for each in firings if each.outcome == "committed" and each.destination]
+        place = tables.tenant.c
+        arrival = (
+            sa.update(tables.tenant)
+            .where(place.fleet == self.fleet, place.container == sa.bindparam("key"))
+            .values(host=sa.bindparam("place"), since=sa.bindparam("moment"))
+        )
         with self.writing() as connection:
             connection.execute(change, rows)
+            if moved:
+                arrivals = [{"key": e.container, "place": e.destination, "moment": e.ended_at} for e in moved]
+                connection.execute(arrival, arrivals)
 
     def unfinished(self) -> list[Firing]:
         """Return the firings without an end, oldest first."""
@@ -153,16 +166,17 @@ class Store:
         with self.reading() as connection:
             return [Firing(**row._mapping) for row in reversed(connection.execute(rows).all())]
 
-    def last_alerts(self) -> dict[str, float]:
-        """Return when each container's clock last ran out."""
+    def last_alerts(self) -> dict[str, tuple[float, float | None]]:
+        """Return when each container's clock last ran out, and when the last of its moves ended (None: none has)."""
         table = tables.firing
+        alerted = sa.func.max(table.c.alerted_at).label("alerted")
         rows = (
-            sa.select(table.c.container, sa.func.max(table.c.alerted_at).label("last"))
+            sa.select(table.c.container, alerted, sa.func.max(table.c.ended_at).label("ended"))
             .where(table.c.fleet == self.fleet, table.c.reason == "clock")
             .group_by(table.c.container)
         )
         with self.reading() as connection:
-            return {row.container: row.last for row in connection.execute(rows)}
+            return {row.container: (row.alerted, row.ended) for row in connection.execute(rows)}
 
     def prune(self, before: float) -> int:
         """Forget the firings that ended before a moment; return how many."""

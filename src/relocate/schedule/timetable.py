@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -22,7 +23,9 @@ from relocate.schedule.calendar import Calendar
 REDRAWS = 64
 #: Width of the spread over an opening, in seconds, when the redraws found none.
 SPREAD = 60.0
-CLAMPS = ("none", "min-stay", "window", "overdue", "outage")
+#: What can have changed a stay: nothing; a limit; the container had outstayed its clock's longest stay when it was found; no
+#: scheduler was there when it was due; it was found amid its stay, or its clock was changed amid it.
+CLAMPS = ("none", "min-stay", "window", "overdue", "outage", "joined")
 
 
 class Entry(NamedTuple):
@@ -37,7 +40,8 @@ class Entry(NamedTuple):
 class Alert:
     """A clock has run out.
 
-    ``due`` is when, ``since`` the alert before it; ``drawn`` is the stay as the law gave it and ``clamp`` what changed it.
+    ``due`` is when, ``since`` the alert before it; ``drawn`` is the stay as the law gave it (NaN where the clock was started
+    amid the stay) and ``clamp``, one of :data:`CLAMPS`, what changed it.
     """
 
     name: str
@@ -117,8 +121,10 @@ class Timetable:
             overdue = drawn <= elapsed
             for entry, stay, late in zip(members, drawn.tolist(), overdue.tolist(), strict=True):
                 due, clamp = entry.since + stay, "none"
+                if alive is None and now > entry.since:
+                    clamp, stay = "joined", math.nan
                 if late and watched > entry.since:
-                    due, clamp = now, "overdue"
+                    due, clamp, stay = now, "overdue", math.nan
                 elif due < now:
                     due, clamp = now, "outage"
                 self._set(entry.name, clock, entry.since, due, stay, clamp)

@@ -1,0 +1,143 @@
+"""Which tenants the fleet has, asked of its hosts. A host that does not answer keeps its tenants."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from relocate import playbook
+from relocate.fleet_run import inventory_path
+from relocate.lab.paths import project_root
+from relocate.schedule.records import Tenant
+
+ENABLED = "relocate.mtd/enabled"
+INFO, SESSION = "relocate.mtd.relocation_info", "relocate.mtd.relocation_session"
+#: How many surveys in a row must miss a tenant before it is believed to be gone: one that is just moving is on no host.
+MISSES = 2
+
+
+@dataclass
+class Survey:
+    """One look at the fleet.
+
+    ``silent`` gives for each host that told nothing the reason; ``results`` the relocations' results that lay at the edge, by
+    their ids; ``unfinished`` the ids of relocations whose journal has no end.
+    """
+
+    tenants: dict[str, Tenant] = field(default_factory=dict)
+    answered: set[str] = field(default_factory=set)
+    silent: dict[str, str] = field(default_factory=dict)
+    edge: str = ""
+    results: dict[str, dict[str, Any]] = field(default_factory=dict)
+    unfinished: set[str] = field(default_factory=set)
+
+
+Surveyor = Callable[[Collection[str]], Survey]
+
+
+def _epoch(text: Any, now: float) -> float:
+    """Return when a container was started; now where Docker does not say, and never later, whatever its host's clock says."""
+    try:
+        return min(datetime.fromisoformat(str(text)).timestamp(), now)
+    except ValueError:
+        return now
+
+
+class Listener:
+    """Makes a survey of the events of ``playbooks/tenants.yml``."""
+
+    def __init__(self, now: float) -> None:
+        self.survey = Survey()
+        self._now = now
+
+    def __call__(self, event: dict[str, Any]) -> None:
+        """Take in one of ansible-runner's events."""
+        data = event.get("event_data") or {}
+        host, result = str(data.get("host", "")), data.get("res") or {}
+        kind, action = event.get("event"), data.get("task_action")
+        if kind == "runner_on_unreachable" or (kind == "runner_on_failed" and action == INFO):
+            self.survey.silent[host] = str(result.get("msg") or "it did not answer")
+        elif kind == "runner_on_ok" and action == INFO:
+            self._host(host, result.get("relocation_info") or {})
+        elif kind in ("runner_on_ok", "runner_item_on_ok") and action == SESSION:
+            document = result.get("result")
+            if isinstance(document, dict) and document.get("id"):
+                self.survey.results[str(document["id"])] = document
+        elif kind == "runner_on_ok" and "relocate_edge" in (result.get("ansible_facts") or {}):
+            self.survey.edge = str(result["ansible_facts"]["relocate_edge"])
+
+    def _host(self, host: str, info: Mapping[str, Any]) -> None:
+        facts = info.get("host") or {}
+        if not facts.get("docker_version"):
+            self.survey.silent[host] = str(facts.get("docker_problem") or "its Docker daemon does not answer")
+            return
+        self.survey.answered.add(host)
+        self.survey.unfinished |= {str(each["relocation"]) for each in info.get("unfinished") or []}
+        for container in info.get("containers") or []:
+            labels = {str(key): str(value) for key, value in (container.get("labels") or {}).items()}
+            if labels.get(ENABLED) != "true" or container.get("state") != "running":
+                continue
+            since = _epoch(container.get("started_at"), self._now)
+            self.survey.tenants[container["name"]] = Tenant(container["name"], host, since, labels)
+
+
+def survey(inventory: str | None, now: float, relocations: Collection[str] = ()) -> Survey:
+    """Ask all hosts, and the edge for the results of ``relocations``.
+
+    Raises Refusal when the playbook could not be run, or when no host answered.
+    """
+    root = project_root()
+    listener = Listener(now)
+    variables = {"relocations": sorted(relocations)} if relocations else {}
+    try:
+        playbook.run(
+            root,
+            "playbooks/tenants.yml",
+            variables,
+            inventory=inventory_path(inventory, root),
+            quiet=True,
+            watch=listener,
+        )
+    except playbook.Refusal:
+        if not listener.survey.answered:
+            raise
+    return listener.survey
+
+
+class Fleet:
+    """The tenants as they are known: what the latest survey saw, and what it could not see."""
+
+    def __init__(self) -> None:
+        self.tenants: dict[str, Tenant] = {}
+        self.edge = ""
+        self._missed: dict[str, int] = {}
+
+    def learn(self, seen: Survey, moving: Collection[str]) -> tuple[list[Tenant], list[str]]:
+        """Take in a survey; return the tenants that are new or changed, and the names of those that are gone.
+
+        A tenant is gone when surveys to which all hosts answered missed it twice in a row and it is not moving.
+        """
+        self.edge = seen.edge or self.edge
+        changed = []
+        for name, tenant in seen.tenants.items():
+            tenant = Tenant(tenant.container, tenant.host, tenant.since, tenant.labels, self.edge)
+            self._missed.pop(name, None)
+            if name not in moving and tenant != self.tenants.get(name):
+                self.tenants[name] = tenant
+                changed.append(tenant)
+        gone = []
+        for name in [name for name in self.tenants if name not in seen.tenants and name not in moving]:
+            if seen.silent:
+                continue
+            self._missed[name] = self._missed.get(name, 0) + 1
+            if self._missed[name] >= MISSES:
+                del self.tenants[name], self._missed[name]
+                gone.append(name)
+        return changed, gone
+
+    def arrived(self, name: str, host: str, since: float) -> None:
+        """A tenant has been moved."""
+        if tenant := self.tenants.get(name):
+            self.tenants[name] = Tenant(name, host, since, tenant.labels, tenant.edge)

@@ -1,0 +1,68 @@
+"""What became of moves whose end nobody recorded: after a crash of the scheduler, or when a launcher was left in doubt.
+
+Nothing is launched twice. Each source of truth is asked in turn: the ledger, the result that lies at the edge, recovery's
+verdict from the journals, and at last the place where the container runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from relocate.schedule.discovery import Survey
+from relocate.schedule.records import Firing
+
+#: How long after a launch without any trace it is believed that none will come: Ansible needs seconds to reach the hosts.
+GRACE = 45.0
+#: The same for a container that no host has any more.
+GONE = 600.0
+ENDED = ("committed", "rolled-back", "refused", "failed")
+VERDICTS = {"commit": "committed", "roll-back": "rolled-back"}
+
+
+def settled_outcomes(settled: Iterable[Any]) -> dict[str, str]:
+    """Return recovery's verdicts as outcomes, by relocation."""
+    found = {}
+    for each in settled:
+        if isinstance(each, Mapping) and (outcome := VERDICTS.get(str(each.get("verdict")))):
+            found[str(each.get("relocation"))] = outcome
+    return found
+
+
+def resolve(
+    firing: Firing,
+    *,
+    entry: Mapping[str, Any] | None,
+    seen: Survey,
+    settled: Mapping[str, str],
+    in_progress: Iterable[str],
+    now: float,
+) -> dict[str, Any] | None:
+    """Return the result of a firing without an end, or None while it cannot be known yet.
+
+    :param entry: its line in the ledger; ``settled`` and ``in_progress``: what recovery said.
+    """
+    for document in (entry, seen.results.get(firing.id)):
+        if document is not None and document.get("outcome") in ENDED:
+            return dict(document)
+    place = seen.tenants.get(firing.container)
+    known: dict[str, Any] = {"id": firing.id, "container": firing.container}
+    if place is not None and place.host != firing.source:
+        known["destination"] = {"host": place.host}
+    if outcome := settled.get(firing.id):
+        return {**known, "outcome": outcome, "msg": "settled by recovery from the hosts' journals"}
+    age = now - (firing.launched_at or firing.alerted_at)
+    if firing.id in seen.unfinished or firing.id in set(in_progress):
+        return None
+    if place is None:
+        gone = age > GONE and not seen.silent
+        return {**known, "outcome": "failed", "msg": "the container is on no host any more"} if gone else None
+    if place.host != firing.source:
+        return {**known, "outcome": "committed", "msg": "found at its destination; its figures were lost with the run"}
+    if age < GRACE or seen.silent:
+        return None
+    return {
+        **known,
+        "outcome": "failed",
+        "msg": "no trace of it on any host: it was interrupted before anything was touched",
+    }
