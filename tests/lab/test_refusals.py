@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from conftest import BIN, REPOSITORY, ROOT, VIRTUAL, Fleet
+from conftest import BIN, NO_LIMIT, REPOSITORY, ROOT, VIRTUAL, Fleet
 
 pytestmark = pytest.mark.lab
 
@@ -147,7 +147,7 @@ def test_a_cordoned_destination(ground: Fleet) -> None:
 
 def test_two_moves_of_one_container_at_once(ground: Fleet) -> None:
     """One goes; the other is told that it is under way, or, if it came a moment later, that the container has gone."""
-    command = [str(BIN / "relocate"), "move", "walker", "--json"]
+    command = [str(BIN / "relocate"), "move", "walker", "--downtime-limit", NO_LIMIT, "--json"]
     first, second = (
         subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)
     )
@@ -194,7 +194,7 @@ def test_check_mode_shows_the_plan_and_touches_nothing(ground: Fleet) -> None:
         "inventories/lab",
         "playbooks/relocate.yml",
         "-e",
-        "container=walker",
+        f"container=walker relocate_downtime_limit_ms={NO_LIMIT}",
         "--check",
         "--diff",
     )

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-from conftest import BIN, REPOSITORY, ROOT, VIRTUAL, Fleet
+from conftest import BIN, NO_LIMIT, REPOSITORY, ROOT, VIRTUAL, Fleet
 
 from relocate.demo.watching import Client
 
@@ -179,7 +179,7 @@ def test_the_hosts_finish_without_their_controller(fleet: Fleet) -> None:
     fleet.tenant("walker", "counter", "host1", "7100 8", 7100)
     with watching(fleet, "counter", 7100):
         controller = subprocess.Popen(
-            [str(BIN / "relocate"), "move", "walker", "--to", "host2", "--json"],
+            [str(BIN / "relocate"), "move", "walker", "--to", "host2", "--downtime-limit", NO_LIMIT, "--json"],
             cwd=ROOT,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
