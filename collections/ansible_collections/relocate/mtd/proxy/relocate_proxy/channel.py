@@ -134,6 +134,10 @@ class Channel:
             except (OSError, ValueError) as error:
                 raise ChannelLost(f"the channel to the {self.peer} was closed") from error
 
+    def detach(self) -> ssl.SSLSocket:
+        """Give the connection to somebody who speaks another language on it. Nothing may be waiting in it."""
+        return self._tls
+
     def close(self) -> None:
         """Close without ceremony; a thread that waits in :meth:`receive` gets :class:`ChannelLost`."""
         try:

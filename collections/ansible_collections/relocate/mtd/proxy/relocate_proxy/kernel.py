@@ -18,6 +18,7 @@ from typing import TypeVar
 CLONE_NEWNET = 0x40000000
 CLONE_PARENT = 0x8000
 SYS_CLONE3 = 435
+SYS_PIDFD_GETFD = 438
 SIOCGIFFLAGS, SIOCSIFFLAGS, IFF_UP = 0x8913, 0x8914, 0x1
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -92,6 +93,15 @@ def stand_in(pid: int, seconds: float = 0.15) -> None:
         _libc.usleep(int(seconds * 1e6))
         _libc._exit(1)
     _checked(child, f"clone3 with pid {pid}")
+
+
+def pidfd_getfd(process: int, fd: int) -> int:
+    """Return a duplicate of another process's descriptor. :raises OSError: one of the two is gone, or we may not trace it.
+
+    :param process: a descriptor from ``os.pidfd_open``.
+    """
+    found = _libc.syscall(ctypes.c_long(SYS_PIDFD_GETFD), ctypes.c_int(process), ctypes.c_int(fd), ctypes.c_uint(0))
+    return _checked(found, "pidfd_getfd")
 
 
 def die_quietly_on(*signals: int) -> None:
