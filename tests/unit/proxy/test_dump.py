@@ -9,6 +9,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from relocate_proxy import paths
 from relocate_proxy.dump import CalledOff, Dump, Freeze
 
 #: Writes until it cannot, says why, and takes its leave: what CRIU does when its image has no room.
@@ -25,6 +26,12 @@ except OSError as error:
     print(errno.errorcode[error.errno], file=sys.stderr)
     sys.exit(3)
 """
+
+
+@pytest.fixture(autouse=True)
+def no_shim(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is preloaded into CRIU is not installed here, and the loader would complain of that."""
+    monkeypatch.setattr(paths, "RESTORE_SHIM", "")
 
 
 def writer(directory: Path) -> list[str]:
