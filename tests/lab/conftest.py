@@ -17,6 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
 REPOSITORY = "10.77.0.10:5000"
 VIRTUAL = "10.88.0.100"
+NO_LIMIT = "600000"  # milliseconds: how fast the machine of a test is, is no matter of the test
 
 
 @dataclass
@@ -58,8 +59,8 @@ class Fleet:
         extra = json.dumps(variables)
         return self.run("ansible-playbook", "-i", "inventories/lab", f"playbooks/{book}", "-e", extra, check=check)
 
-    def on(self, host: str, script: str, check: bool = True) -> str:
-        """Run a shell script on a host, over the same SSH that Ansible uses; return what it printed."""
+    def on(self, host: str, script: str, check: bool = True, data: str | None = None) -> str:
+        """Run a shell script on a host, over the same SSH that Ansible uses, with ``data`` to read; return what it printed."""
         known = self.variables(host)
         command = ["ssh", "-q", "-i", known["ansible_ssh_private_key_file"], "-o", "BatchMode=yes"]
         command += ["-o", f"ProxyCommand=ip netns exec {known['relocate_lab_namespace']} nc %h %p"]
@@ -67,7 +68,12 @@ class Fleet:
         command += ["-o", f"ControlPath={known['ansible_control_path_dir']}/tests-%h"]
         command += ["-o", f"UserKnownHostsFile={Path(known['ansible_ssh_private_key_file']).with_name('known_hosts')}"]
         done = subprocess.run(
-            [*command, f"root@{known['ansible_host']}", script], capture_output=True, text=True, check=False
+            [*command, f"root@{known['ansible_host']}", script],
+            input=data,
+            stdin=None if data is not None else subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
         )
         assert not check or done.returncode == 0, f"{host}: {script}: {done.stdout}{done.stderr}"
         return done.stdout.strip()
@@ -119,8 +125,9 @@ class Fleet:
         return [host for host in self.docker_hosts if self.on(host, listing)]
 
     def move(self, name: str, to: str | None = None, check: bool = True) -> dict[str, Any]:
-        """Move a container with the command; return the result document."""
-        done = self.run("relocate", "move", name, *(["--to", to] if to else []), "--json", check=False)
+        """Move a container with the command, however long that takes here; return the result document."""
+        options = ["--to", to] if to else []
+        done = self.run("relocate", "move", name, *options, "--downtime-limit", NO_LIMIT, "--json", check=False)
         assert done.stdout, f"relocate move printed nothing: {done.stderr}"
         result: dict[str, Any] = json.loads(done.stdout)
         assert not check or result["outcome"] == "committed", result.get("msg")

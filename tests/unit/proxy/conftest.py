@@ -27,13 +27,12 @@ with pytest.MonkeyPatch.context() as patch:
 @pytest.fixture
 def host(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Return a directory that stands for the host's /run/relocate and journals. Its path is short: sockets lie in it."""
-    from relocate_proxy import journal, paths, source
+    from relocate_proxy import journal, paths
 
     with tempfile.TemporaryDirectory(prefix="mtd-") as name:
         directory = Path(name)
         for attribute, below in (("RUN", ""), ("EXPECTED", "expected"), ("GATES", "gates"), ("SESSIONS", "sessions")):
             monkeypatch.setattr(paths, attribute, str(directory / below).rstrip("/"))
-        monkeypatch.setattr(source, "LOCKS", str(directory / "locks"))
         for function in (journal.Journal.at.__func__, journal.unfinished):
             monkeypatch.setattr(function, "__defaults__", (str(directory / "journal"),))
         yield directory

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from ansible_collections.relocate.mtd.plugins.module_utils._docker import DockerError
 from relocate_proxy import __main__ as program
-from relocate_proxy import destination, freezer, part, source
+from relocate_proxy import destination, freezer, part, paths, source
 from relocate_proxy.destination import Destination
 from relocate_proxy.dump import Freeze
 from relocate_proxy.freezer import Freezer
@@ -70,13 +70,21 @@ class Edge(ScriptedChannel):
         self.did.append(f"say {kind}")
 
 
+def bundle() -> str:
+    """Return the OCI bundle of a container on this host."""
+    place = Path(paths.RUN) / "bundle"
+    place.mkdir(exist_ok=True)
+    (place / "config.json").touch()
+    return str(place)
+
+
 def on_source(did: list[str], policy: str = "always") -> Source:
     """Return a source whose container is frozen."""
     made: Source = object.__new__(Source)
     part.Part.__init__(made, {"id": "r1", "listen": "", "credentials": {}}, Journal.at("r1", "source"))
     made.docker = Docker(did)
     made.container = SimpleNamespace(id="c1", name="web", freezer=Freezer("/cg", 1))
-    made._lock = source.lock("c1")
+    made._lock = source.lock(bundle())
     made.veth, made.policy, made.bytes, made.data = "veth1", {"Name": policy}, {}, None
     made.edge, made.freeze = Edge(did), Freeze()
     return made
@@ -86,7 +94,7 @@ def test_a_source_that_hears_commit(did: list[str]) -> None:
     """On the disk first; then killed while cut off, removed, wiped; the edge hears of it when all is done."""
     on_source(did).on_finish({})
     assert did == ["record committed", "kill behind veth1", "remove c1", "record done", "say finished"]
-    os.close(source.lock("c1"))  # free for the next move
+    os.close(source.lock(bundle()))  # free for the next move
 
 
 @pytest.mark.parametrize("policy", ["always", "no"])
@@ -101,11 +109,11 @@ def test_a_source_that_is_given_back_runs_before_anything_else(did: list[str], p
 
 def test_a_container_is_moved_once_at_a_time(did: list[str]) -> None:
     """The kernel gives the lock back with the process."""
-    held = source.lock("c1")
+    held = source.lock(bundle())
     with pytest.raises(AlreadyMoving, match="the container is being relocated already; wait for that move to end"):
-        source.lock("c1")
+        source.lock(bundle())
     os.close(held)
-    os.close(source.lock("c1"))
+    os.close(source.lock(bundle()))
 
 
 @pytest.mark.parametrize(("status", "passes"), [(404, True), (409, True), (500, False)])
@@ -163,10 +171,13 @@ def test_a_copy_that_died_is_told_in_crius_words(did: list[str]) -> None:
         made.on_commit({})
 
 
-def test_a_keeper_that_is_gone_is_no_proof_of_death(did: list[str]) -> None:
-    """The copy may run: saying that it failed would thaw the source, and two would run."""
-    on_destination(did, KeeperGone("gone")).on_commit({})
-    assert did == ["record committed", "gate commit"]
+@pytest.mark.parametrize(("status", "said"), [("running", ["say running"]), ("exited", [])])
+def test_a_keeper_that_is_gone_is_no_proof_of_death(did: list[str], status: str, said: list[str]) -> None:
+    """The copy may have run: saying that it failed would thaw the source, and two would run. Docker knows whether it runs."""
+    made = on_destination(did, KeeperGone("gone"))
+    made.docker.container = lambda _: {"State": {"Running": status == "running", "Status": status}}
+    made.on_commit({})
+    assert did == ["record committed", "gate commit", *said]
 
 
 def test_a_destination_at_the_end(did: list[str]) -> None:

@@ -21,6 +21,7 @@ import traceback
 
 from . import faults, paths
 from .journal import DIRECTORY, Journal, prune
+from .part import wipe
 from .recovery import hold_part, recover, release_part
 
 PARTS = ("source", "destination", "edge")
@@ -96,7 +97,8 @@ def _run_part(part: str, specification: dict, ready: int) -> int:
 
 def _guard(part: str, specification: dict, ready: int) -> None:
     """Run the part as a child; when the child is killed in the middle, run it again on the same port."""
-    lock = hold_part(specification["id"], part)  # its child has it too: `recover` leaves a living part alone
+    relocation = specification["id"]
+    lock = hold_part(relocation, part)  # its child has it too: `recover` leaves a living part alone
     for _ in range(RESTARTS + 1):
         announced, announce = os.pipe()
         pid = os.fork()
@@ -111,8 +113,12 @@ def _guard(part: str, specification: dict, ready: int) -> None:
         _, status = os.waitpid(pid, 0)
         if os.WIFEXITED(status) and os.WEXITSTATUS(status) in (0, 1):
             break
+        if Journal.at(relocation, part).state is None:  # killed before it began: whoever started it has heard so
+            break
         time.sleep(0.2)
-    release_part(specification["id"], part, lock)
+    if Journal.at(relocation, part).state is None:
+        wipe(paths.session(relocation))
+    release_part(relocation, part, lock)
     prune()
 
 

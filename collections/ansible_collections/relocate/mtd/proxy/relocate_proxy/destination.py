@@ -17,7 +17,7 @@ from .conntrack import Conntrack
 from .flows import Flow, forget_on_destination, place_on_destination
 from .gate import Gate, GateFailed, KeeperGone
 from .journal import Journal
-from .part import Part
+from .part import Part, wipe
 from .source import remove_container, set_restart_policy
 from .states import State
 from .transfer import Receiver
@@ -50,7 +50,8 @@ class Destination(Part):
         self._start_error = ""
         self.root = ""
         self._log_stored, self._mounted = threading.Event(), threading.Event()
-        self.journal.record(State.STAGING)
+        self._given_up = False
+        self.journal.record(State.STAGING, container=specification["container"])
 
     # -- before anything is frozen ----------------------------------------------------------------------------------
 
@@ -58,9 +59,10 @@ class Destination(Part):
         """Pull the image if it is missing, and create the container."""
         self.document = document = message["document"]
         self._need_image(document["image"])
-        self.container_id = self.docker.create(document["name"], document["create"])
+        self.container_id = self.docker.create(provisional_name(document["name"], self.id), document["create"])
         facts = {"container": document["name"], "restart_policy": document["restart_policy"]}
         self.journal.record(State.STAGING, container_id=self.container_id, **facts)
+        self.docker.request("POST", f"/containers/{self.container_id}/rename", {"name": document["name"]})
         self._write_restore_options(document["masked"])
         self.say("created", container_id=self.container_id)
 
@@ -160,7 +162,7 @@ class Destination(Part):
             self.clock("received")
             self._restore(receiver.words)
         except Exception as error:
-            if not self.finished:
+            if not self._given_up:
                 try:
                     self.say("failed", reason=str(error) or type(error).__name__)
                 except OSError:
@@ -207,11 +209,13 @@ class Destination(Part):
         assert self.gate is not None
         if self.journal.state is State.PREPARED:
             self.journal.record(State.COMMITTED)
-            self.gate.say("commit")
+        if "running" not in self.times:
             try:
+                self.gate.say("commit")
                 self.gate.expect("running", RESTORE_SECONDS)
-            except KeeperGone:  # the copy may run: the edge must not hear "failed", which would thaw the source
-                return
+            except (KeeperGone, OSError):  # the copy may run: the edge must not hear "failed", which would thaw the source
+                if not runs(self.docker, self.container_id):
+                    return
             except GateFailed as error:
                 raise RuntimeError(
                     f"the copy died while it was being resumed: {self._criu_words() or error}"
@@ -223,14 +227,15 @@ class Destination(Part):
         """The source is gone: the container is Docker's again, with the restart policy it came with."""
         if self._start is not None:
             self._start.join(STOP_SECONDS)
-        adopt(self.docker, self.container_id, self.document["restart_policy"])
+        if not self.journal.finished:
+            adopt(self.docker, self.container_id, self.document["restart_policy"])
         timings = {"restore": self.span("received", "prepared"), "resume": self.span("prepared", "running")}
         self.close(State.DONE)
         self.say("finished", timings_ns=timings, commands=self.commands)
 
     def roll_back(self, reason: str) -> None:
         """Cancel the gated start and remove the container and every trace of it."""
-        self.finished = True
+        self._given_up = True
         if self.gate is not None:
             try:
                 self.gate.say("cancel", reason=reason)
@@ -240,7 +245,7 @@ class Destination(Part):
                 self._start.join(STOP_SECONDS)  # `rm` of a container that is being started would block
         for flow in self.placed:
             forget_on_destination(self.conntrack, flow)
-        discard(self.docker, self.container_id)
+        discard(self.docker, self.container_id or provisional_name(self.specification["container"], self.id))
         self.close(State.ROLLED_BACK, reason=reason)
         if self.edge is not None:
             try:
@@ -256,11 +261,29 @@ def adopt(docker: Engine, container_id: str, policy: dict) -> None:
         set_restart_policy(docker, container_id, policy)
 
 
-def discard(docker: Engine, container_id: str) -> None:
-    """Remove a container that never ran."""
-    if container_id:
-        Gate.forget(container_id)
-        remove_container(docker, container_id)
+def provisional_name(container: str, relocation: str) -> str:
+    """Return the name that a container is made under: it can be found, and is surely ours, before its id is on the disk."""
+    return f"{container}.{relocation}"
+
+
+def discard(docker: Engine, container: str) -> None:
+    """Remove a container that never ran, by its id or its provisional name; one that was never made is fine."""
+    Gate.forget(container)
+    remove_container(docker, container)
+
+
+def runs(docker: Engine, container_id: str) -> bool:
+    """Return whether a copy runs, by Docker's word. Docker gives none while the start is going on."""
+    deadline = time.monotonic() + STOP_SECONDS
+    while time.monotonic() < deadline:
+        try:
+            found = docker.container(container_id)
+        except DockerError:
+            continue
+        if found is None or found["State"]["Running"] or found["State"]["Status"] != "created":
+            return bool(found and found["State"]["Running"])
+        time.sleep(0.05)
+    return False
 
 
 def resume(specification: dict, journal: Journal) -> None:
@@ -270,7 +293,8 @@ def resume(specification: dict, journal: Journal) -> None:
         _Waiting(specification, journal).serve()
         return
     cancel_gate(container_id, "the destination's proxy was killed")
-    discard(Engine(), container_id)
+    discard(Engine(), container_id or provisional_name(specification["container"], specification["id"]))
+    wipe(paths.session(specification["id"]))
     journal.record(State.ROLLED_BACK, reason="the destination's proxy was killed before the copy was complete")
 
 
@@ -315,14 +339,20 @@ class _Waiting(Part):
 
     def on_commit(self, _: dict) -> None:
         """The copy may run, if it does not yet."""
-        self.journal.record(State.COMMITTED)
+        if self.journal.state is State.PREPARED:
+            self.journal.record(State.COMMITTED)
         if os.path.exists(paths.gate(self.container_id)):
-            open_gate(self.container_id)
-        self.say("running", address=self.journal.facts.get("address", ""))
+            try:
+                open_gate(self.container_id)
+            except (KeeperGone, OSError):  # what it did last, Docker knows
+                pass
+        if runs(self.docker, self.container_id):  # else nobody may decide: see Destination.on_commit
+            self.say("running", address=self.journal.facts.get("address", ""))
 
     def on_finish(self, _: dict) -> None:
         """The source is gone."""
-        adopt(self.docker, self.container_id, self.journal.facts.get("restart_policy", {}))
+        if not self.journal.finished:
+            adopt(self.docker, self.container_id, self.journal.facts.get("restart_policy", {}))
         self.close(State.DONE)
         self.say("finished", timings_ns={})
 

@@ -112,9 +112,10 @@ class Part:
         raise NotImplementedError
 
     def close(self, state: State, **facts: object) -> None:
-        """Wipe the session and write the final state. A memory image is a secret: overwritten, then removed."""
+        """Wipe the session and write the final state, once. A memory image is a secret: overwritten, then removed."""
         wipe(self.directory)
-        self.journal.record(state, **facts)
+        if not self.journal.finished:
+            self.journal.record(state, **facts)
         self.finished = True
 
 

@@ -78,7 +78,7 @@ def recover(order: dict) -> dict:
 
 def _edge(journal: Journal, commit: bool) -> None:
     from .conntrack import Conntrack
-    from .flows import Flow, place_on_edge
+    from .flows import Flow, give_back_on_edge, place_on_edge
     from .gateway import Gateway, forget_relocation
 
     plan = journal.facts["plan"]
@@ -89,8 +89,11 @@ def _edge(journal: Journal, commit: bool) -> None:
     gateway = Gateway(plan["container"], plan["services"], plan["source"]["address"], plan["destination"]["address"])
     gateway.route(plan["destination" if commit else "source"]["address"])
     table = Conntrack()
-    for flow in moved if commit else flows:
-        place_on_edge(table, flow)
+    if commit:
+        for flow in moved:
+            place_on_edge(table, flow)
+    else:
+        give_back_on_edge(table, flows, missing=False)
     gateway.persist()
     gateway.close()
     journal.record(State.DONE if commit else State.ROLLED_BACK, reason="recovered")
@@ -99,6 +102,7 @@ def _edge(journal: Journal, commit: bool) -> None:
 def _source(journal: Journal, commit: bool) -> None:
     from . import freezer, source
     from .part import wipe
+    from .strays import end_strays
 
     facts = journal.facts
     at = freezer.Freezer(*facts["freezer"])
@@ -107,6 +111,7 @@ def _source(journal: Journal, commit: bool) -> None:
         source.kill_frozen(at, facts.get("veth"))
         source.remove_container(docker, facts["container_id"])
     else:
+        end_strays(paths.session(_relocation(journal)))
         freezer.thaw(at)
         source.undo(docker, facts["container_id"], facts["restart_policy"])
         _start_if_stopped(docker, facts)
@@ -139,7 +144,8 @@ def _destination(journal: Journal, commit: bool) -> None:
         destination.adopt(docker, container_id, journal.facts.get("restart_policy", {}))
     else:
         destination.cancel_gate(container_id, "the relocation was rolled back")
-        destination.discard(docker, container_id)
+        name = destination.provisional_name(journal.facts.get("container", ""), _relocation(journal))
+        destination.discard(docker, container_id or name)
     wipe(paths.session(_relocation(journal)))
     journal.record(State.DONE if commit else State.ROLLED_BACK, reason="recovered")
 

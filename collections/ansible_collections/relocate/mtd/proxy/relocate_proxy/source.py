@@ -16,18 +16,18 @@ from ansible_collections.relocate.mtd.plugins.module_utils._docker import Docker
 from . import freezer, layer, paths, sockets
 from .channel import Channel
 from .conntrack import Conntrack
-from .container import Container, creation_document, published_ports
+from .container import Container, bundle_of, creation_document, published_ports
 from .dump import Freeze
 from .flows import on_source
 from .journal import Journal
 from .part import Part, wipe
 from .states import State
+from .strays import end_strays
 from .transfer import LayerSender, measure_link, send_images
 
 SETTLE_SECONDS = 0.05  # how long new connections may keep the container from freezing
 CONNECT_SECONDS = 10.0
 GONE_SECONDS = 10.0
-LOCKS = f"{paths.RUN}/locks"
 NO_RESTART = {"Name": "no", "MaximumRetryCount": 0}
 
 
@@ -35,12 +35,12 @@ class AlreadyMoving(RuntimeError):
     """Another relocation has the container."""
 
 
-def lock(container_id: str) -> int:
-    """Take the container for one relocation; the kernel gives it back when the process ends.
+def lock(bundle: str) -> int:
+    """Take the container of an OCI bundle for one relocation; the kernel gives it back when the process ends, however it ends.
 
     :raises AlreadyMoving: another relocation has it.
     """
-    fd = os.open(f"{paths.private_directory(LOCKS)}/{container_id}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    fd = os.open(f"{bundle}/config.json", os.O_RDONLY | os.O_CLOEXEC)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
@@ -57,7 +57,7 @@ class Source(Part):
     def __init__(self, specification: dict, journal: Journal) -> None:
         self.docker = Engine()
         self.container = Container(self.docker, specification["container"])
-        self._lock = lock(self.container.id)
+        self._lock = lock(bundle_of(self.container.id))
         super().__init__(specification, journal)
         self.docker.changes = self.commands
         self.images = paths.private_directory(f"{self.directory}/images")
@@ -78,7 +78,6 @@ class Source(Part):
     def close(self, state: State, **facts: object) -> None:
         """End, and give the container back to whoever wants to move it next."""
         super().close(state, **facts)
-        os.unlink(f"{LOCKS}/{self.container.id}")
         os.close(self._lock)
 
     def record(self, state: State, **facts: object) -> None:
@@ -226,9 +225,10 @@ class Source(Part):
 
     def on_finish(self, _: dict) -> None:
         """Commit, as the source hears it: the destination runs. Kill what is frozen here and remove the container."""
-        self.record(State.COMMITTED)
-        kill_frozen(self.container.freezer, self.veth)
-        remove_container(self.docker, self.container.id)
+        if not self.journal.finished:
+            self.record(State.COMMITTED)
+            kill_frozen(self.container.freezer, self.veth)
+            remove_container(self.docker, self.container.id)
         timings = self._timings()
         self.close(State.DONE)
         self.say("finished", timings_ns=timings, bytes=self.bytes, commands=self.commands)
@@ -301,6 +301,7 @@ def resume(specification: dict, journal: Journal) -> None:
         waiting = _Waiting(specification, journal, docker, at)
         waiting.serve()
         return
+    end_strays(paths.session(specification["id"]))
     freezer.thaw(at)
     undo(docker, facts["container_id"], facts["restart_policy"])
     wipe(paths.session(specification["id"]))
@@ -318,9 +319,10 @@ class _Waiting(Part):
 
     def on_finish(self, _: dict) -> None:
         """The destination runs."""
-        self.journal.record(State.COMMITTED)
-        kill_frozen(self.at, self.journal.facts.get("veth"))
-        remove_container(self.docker, self.journal.facts["container_id"])
+        if not self.journal.finished:
+            self.journal.record(State.COMMITTED)
+            kill_frozen(self.at, self.journal.facts.get("veth"))
+            remove_container(self.docker, self.journal.facts["container_id"])
         self.close(State.DONE)
         self.say("finished", timings_ns={}, bytes={})
 

@@ -1,0 +1,207 @@
+"""Relocations without Ansible between: a test gives the three parts their orders itself, and can have many moves in a minute.
+
+The plan is the one that ``relocate move --check`` makes. What is started, and how it is settled afterwards, is what the
+collection's actions do (``container_relocate``, ``relocations_recover``), over the same SSH.
+"""
+
+from __future__ import annotations
+
+import json
+import select
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+from ansible_collections.relocate.mtd.plugins.plugin_utils import credentials, plan
+from conftest import NO_LIMIT, VIRTUAL, Fleet
+
+PROXY = "PYTHONPATH=/usr/local/lib/relocate LC_ALL=C.UTF-8 python3 -m relocate_proxy"
+FAULTS = "/run/relocate/faults.json"
+EDGE = "host0"
+RESULT_SECONDS = 60.0
+QUIET_SECONDS = 120.0  # a part that has voted waits 45 s for its edge
+
+# Asks without end over one connection; for every line on its standard input it says how things are.
+HEART = """
+import json, select, socket, sys, threading, time
+kind, address, port = sys.argv[1], sys.argv[2], int(sys.argv[3])
+state = {"last": 0, "longest_ms": 0.0, "error": None}
+
+def beat():
+    if kind == "udp":
+        connection = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        connection.connect((address, port))
+    else:
+        connection = socket.create_connection((address, port), 20)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    connection.settimeout(120)
+    try:
+        while True:
+            begin = time.monotonic()
+            connection.sendall(b"x\\n")
+            answer = connection.recv(64)
+            if not answer.endswith(b"\\n") or int(answer) != state["last"] + 1:
+                raise ValueError(f"after {state['last']} came {answer!r}")
+            state["last"] += 1
+            state["longest_ms"] = max(state["longest_ms"], round((time.monotonic() - begin) * 1000, 1))
+            time.sleep(0.002)
+    except (OSError, ValueError) as error:
+        state["error"] = f"{type(error).__name__}: {error}"
+
+threading.Thread(target=beat, daemon=True).start()
+for line in sys.stdin:
+    print(json.dumps(state), flush=True)
+    state["longest_ms"] = 0.0
+"""
+
+
+class Heart:
+    """One connection to a counter, over which a number is asked for every 2 ms; each must be one more than the last."""
+
+    def __init__(self, fleet: Fleet, port: int, kind: str = "tcp") -> None:
+        command = ["ip", "netns", "exec", fleet.client_namespace, sys.executable, "-c", HEART, kind, VIRTUAL, str(port)]
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.assert_beats()
+
+    def look(self) -> dict[str, Any]:
+        """Return the ``last`` number, the ``longest_ms`` since the last look, and what went wrong (``error``)."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write("\n")
+        self._process.stdin.flush()
+        assert select.select([self._process.stdout], [], [], 10)[0], "the client does not answer"
+        seen: dict[str, Any] = json.loads(self._process.stdout.readline())
+        assert seen["error"] is None, seen["error"]
+        return seen
+
+    def assert_beats(self, seconds: float = 15.0) -> dict[str, Any]:
+        """See that answers come over the connection now; return what was seen of it until now."""
+        first = self.look()
+        deadline = time.monotonic() + seconds
+        while self.look()["last"] < first["last"] + 3:
+            assert time.monotonic() < deadline, f"no answer comes any more after {first['last']}"
+            time.sleep(0.02)
+        return first
+
+    def end(self) -> None:
+        """Close the connection."""
+        self._process.kill()
+        self._process.wait()
+
+
+@dataclass
+class Direct:
+    """Moves of one container between two hosts."""
+
+    fleet: Fleet
+    container: str
+    document: dict[str, Any]
+    hosts: tuple[str, str]
+    mode: str = "stop-and-copy"
+    ids: list[str] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, fleet: Fleet, container: str, here: str, there: str) -> Direct:
+        """Look at a container that runs ``here``."""
+        done = fleet.run(
+            "relocate", "move", container, "--to", there, "--check", "--downtime-limit", NO_LIMIT, "--json"
+        )
+        return cls(fleet, container, json.loads(done.stdout), (here, there))
+
+    def start(self, source: str, destination: str) -> str:
+        """Start a relocation as the action does; return its id. A part that does not begin is none of our business."""
+        identifier = plan.new_id()
+        self.ids.append(identifier)
+        addresses = {host: self.fleet.variables(host)["ansible_host"] for host in (source, destination)}
+        places = {
+            "source": {"host": source, "address": addresses[source]},
+            "destination": {"host": destination, "address": addresses[destination]},
+        }
+        document = {**self.document, **places, "id": identifier, "mode": self.mode}
+        keys = credentials.make(identifier)
+        listening: dict[str, Any] = {}
+        for part in ("destination", "source"):
+            own = {"listen": places[part]["address"], "container": self.container, "mode": self.mode}
+            answer = self._part(places[part]["host"], part, {"id": identifier, "credentials": keys[part], **own})
+            if "error" in answer:
+                return identifier
+            listening[part] = [places[part]["address"], answer["port"]]
+        own = {"plan": document, "mode": self.mode, **listening}
+        self._part(EDGE, "edge", {"id": identifier, "credentials": keys["edge"], **own})
+        return identifier
+
+    def _part(self, host: str, part: str, order: dict[str, Any]) -> dict[str, Any]:
+        said = self.fleet.on(host, f"{PROXY} {part}", check=False, data=json.dumps(order))
+        return json.loads(said or '{"error": "nothing was said"}')
+
+    def result(self, identifier: str, seconds: float = RESULT_SECONDS) -> dict[str, Any] | None:
+        """Return what the edge reports, as soon as it does; None when it has no process any more."""
+        path = f"/run/relocate/results/{identifier}.json"
+        script = (
+            f"for i in $(seq {int(seconds * 20)}); do [ -e {path} ] && cat {path} && rm {path} && exit; "
+            f"pgrep -f '[r]elocate_proxy edge' >/dev/null || [ -e {path} ] || exit 0; sleep 0.05; done"
+        )
+        said = self.fleet.on(EDGE, script, check=False)
+        return json.loads(said) if said else None
+
+    def move(self, source: str, destination: str) -> dict[str, Any] | None:
+        """Move it, and wait for the result."""
+        return self.result(self.start(source, destination))
+
+    def order(self, host: str, **fault: Any) -> None:
+        """Leave a rehearsal order on a host."""
+        self.fleet.on(host, f"umask 077; mkdir -p /run/relocate; cat >{FAULTS}", data=json.dumps(fault))
+
+    def ordered(self, host: str) -> bool:
+        """Say whether the host's order is still there; take it back."""
+        return self.fleet.on(host, f"rm {FAULTS} 2>/dev/null && echo left", check=False) == "left"
+
+    def wait_until_quiet(self) -> None:
+        """Return when no part has a process any more."""
+        deadline = time.monotonic() + QUIET_SECONDS
+        for host in (EDGE, *self.hosts):
+            while self.fleet.on(host, "pgrep -f '[r]elocate_proxy (edge|source|destination)'", check=False):
+                assert time.monotonic() < deadline, f"a part on {host} does not end"
+                time.sleep(0.1)
+
+    def recover(self, identifier: str, source: str, destination: str) -> dict[str, str]:
+        """Settle what is left of a relocation, in the action's order; return how each part's journal ended."""
+        verdict = None
+        ended = {}
+        for part, host in (("edge", EDGE), ("destination", destination), ("source", source)):
+            order = {"relocation": identifier, "part": part, "verdict": verdict}
+            said = json.loads(self.fleet.on(host, f"{PROXY} recover", check=False, data=json.dumps(order)))
+            assert "error" not in said, f"{part}: {said}"
+            verdict = said["verdict"] if part == "edge" else verdict
+            ended[part] = said["outcome"]
+        return ended
+
+    def running(self) -> list[str]:
+        """Return the hosts where a copy executes: it is there, and nothing holds its tasks."""
+        script = (
+            f"pid=$(docker inspect -f '{{{{.State.Pid}}}}' {self.container} 2>/dev/null) && [ $pid != 0 ] && "
+            "group=$(sed -n 's/.*:freezer://p' /proc/$pid/cgroup) && "
+            'if [ -n "$group" ]; then cat /sys/fs/cgroup/freezer$group/freezer.state; '
+            "else grep -q 'frozen 0' /sys/fs/cgroup$(sed -n 's/^0:://p' /proc/$pid/cgroup)/cgroup.events && echo THAWED; fi"
+        )
+        return [host for host in self.hosts if self.fleet.on(host, script, check=False) == "THAWED"]
+
+    def leftovers(self) -> str:
+        """Return what relocations have left on the hosts that no container needs; nothing after a good end."""
+        found = []
+        for host in (EDGE, *self.hosts):
+            script = (
+                "find /run/relocate -mindepth 2 ! -path '*/empty*' ! -name '*.pem'; ls /run/relocate/faults.json 2>/dev/null; "
+                "pgrep -fa '[r]elocate_proxy|[c]riu '; "
+                f"docker ps -a --format '{{{{.Names}}}} {{{{.State}}}}' 2>/dev/null | grep -v '^{self.container} running$'; "
+                "nft list table ip relocate 2>/dev/null | sed -n '/ held {/,/}/p;/ barrier {/,/}/p;/ shut {/,/}/p' | grep elements"
+            )
+            found += [f"{host}: {line}" for line in self.fleet.on(host, script, check=False).splitlines()]
+        return "\n".join(found)
+
+    def words(self, identifier: str) -> str:
+        """Return what the parts of a relocation logged, for a test that fails."""
+        script = f"cd /var/lib/relocate/journal && tail -n 40 {identifier}.* 2>/dev/null"
+        return "\n".join(f"== {host}\n{self.fleet.on(host, script, check=False)}" for host in (EDGE, *self.hosts))

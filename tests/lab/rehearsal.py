@@ -1,0 +1,94 @@
+"""Every failure of every part, on real hosts: which there are, how one is made to happen, and what must be true afterwards."""
+
+from __future__ import annotations
+
+import ast
+import itertools
+import sys
+from dataclasses import dataclass
+
+from conftest import ROOT
+from direct import EDGE, Direct, Heart
+
+PROXY = ROOT / "collections/ansible_collections/relocate/mtd/proxy"
+sys.path.insert(0, str(PROXY))
+
+from relocate_proxy.faults import MOMENTS  # noqa: E402
+from relocate_proxy.states import State  # noqa: E402
+
+PARTS = ("source", "destination", "edge")
+
+
+def journaled(part: str) -> list[State]:
+    """Return the states that a part writes into its journal, in the protocol's order, read from the program itself."""
+    tree = ast.parse((PROXY / f"relocate_proxy/{part}.py").read_text(encoding="utf-8"))
+    named = {
+        node.attr
+        for call in ast.walk(tree)
+        if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and call.args
+        if call.func.attr in ("record", "close")
+        for node in ast.walk(call.args[0])
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "State"
+    }
+    return [state for state in State if state.name in named]
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One part fails at one line of its journal."""
+
+    part: str
+    state: State
+    moment: str
+    do: str
+
+    def __str__(self) -> str:
+        return f"{self.part}-{self.state.value}-{self.moment}-{self.do}"
+
+    @property
+    def trigger(self) -> Fault | None:
+        """What must fail elsewhere for this line to be reached at all: nothing is rolled back without a reason."""
+        if self.state is not State.ROLLED_BACK:
+            return None
+        if self.part == "destination":
+            return Fault("source", State.VOTED, "before", "fail")
+        return Fault("destination", State.RESTORING, "after", "fail")
+
+
+def every_fault(*deeds: str) -> list[Fault]:
+    """Return the whole matrix."""
+    places = [(part, state) for part in PARTS for state in journaled(part)]
+    return [Fault(*place, moment, do) for place, moment, do in itertools.product(places, MOMENTS, deeds)]
+
+
+def rehearse(direct: Direct, heart: Heart, fault: Fault) -> str:
+    """Let a move fail in this way and see that the fleet is whole again; return which way it ended.
+
+    One copy runs, the connection's numbers go on, and nothing is left. ``relocate recover`` may be needed where a guardian is
+    dead or both ends of a channel are; it is never needed for clients to be served when one process has failed.
+    """
+    (here,) = direct.running()
+    there = next(host for host in direct.hosts if host != here)
+    hosts = {"source": here, "destination": there, "edge": EDGE}
+    orders = [each for each in (fault.trigger, fault) if each]
+    for each in orders:
+        direct.order(hosts[each.part], part=each.part, state=each.state.value, moment=each.moment, do=each.do)
+    identifier = direct.start(here, there)
+    result = direct.result(identifier)
+    alone = fault.do != "kill-guardian"
+    if alone:  # its guardian, or the others, mend it without anybody
+        heart.assert_beats()
+    direct.wait_until_quiet()
+    left = [str(each) for each in orders if direct.ordered(hosts[each.part])]
+    assert not left, f"{left} was never reached:\n{direct.words(identifier)}"
+    if alone:
+        assert len(direct.running()) == 1, direct.words(identifier)
+    ended = direct.recover(identifier, here, there)
+    running = direct.running()
+    assert len(running) == 1, f"{running}, {ended}:\n{direct.words(identifier)}"
+    committed = ended["edge"] == "done"
+    assert running == [there if committed else here], ended
+    assert result is None or result["rolled_back"] is not committed or result["outcome"] == "in-doubt", result
+    heart.assert_beats()
+    assert not direct.leftovers(), f"left by {fault}: {direct.leftovers()}"
+    return "committed" if committed else "rolled-back"
