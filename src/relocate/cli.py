@@ -21,7 +21,7 @@ app = typer.Typer(
 )
 
 # Each module has ``register(app)``. The order is that of ``relocate --help``.
-COMMANDS = ("demo", "lab", "move", "recover", "fleet", "simulate", "plan")
+COMMANDS = ("demo", "lab", "move", "recover", "fleet", "simulate", "plan", "schedule", "status", "history", "pause")
 
 
 def _print_version(wanted: bool) -> None:

@@ -1,4 +1,4 @@
-"""What takes the scheduler seconds and must not hold up its clocks: recovering, and asking the hosts. One thread, one at a time."""
+"""What takes seconds and must not hold up the clocks: recovering, and asking the hosts. One thread, one at a time."""
 
 from __future__ import annotations
 

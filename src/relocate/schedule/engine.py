@@ -173,11 +173,6 @@ class Engine:
         self._backlog += self._drains(now)
         self.act(now)
 
-    def ask(self, firings: Iterable[Firing], now: float) -> None:
-        """Act on firings that no clock asked for. Raises what :meth:`tick` raises."""
-        self._backlog += firings
-        self.act(now)
-
     def act(self, now: float) -> None:
         """Decide on what waited and on what is new; write it down; launch."""
         self._act_on_waiting(now)
@@ -229,6 +224,20 @@ class Engine:
         for firing in firings:
             firing.state, firing.outcome, firing.msg = "waiting", None, None
             firing.launched_at = firing.ended_at = None
+
+    def once(self, now: float) -> None:
+        """Act on the clocks that have run out already, or else on the one that would come first. Raises what tick raises."""
+        overdue = self.timetable.due(now)
+        if overdue:
+            self._backlog += [self._alerted(alert, now) for alert in overdue]
+        elif (first := self.timetable.first()) is not None:
+            self._backlog.append(self.by_hand(self.fleet.tenants[first.name], "once", now))
+        self.act(now)
+
+    def shift(self, seconds: float) -> None:
+        """The time of day was set: clocks run on as if it had not been."""
+        self.timetable.shift(seconds)
+        self._noticed = {name: moment + seconds for name, moment in self._noticed.items()}
 
     def _alerted(self, alert: Alert, now: float) -> Firing:
         tenant = self.fleet.tenants[alert.name]
@@ -319,7 +328,8 @@ class Engine:
             found.append(self.by_hand(tenant, "drain", now))
         return found
 
-    def by_hand(self, tenant: Tenant, reason: str, now: float) -> Firing:
+    @staticmethod
+    def by_hand(tenant: Tenant, reason: str, now: float) -> Firing:
         """Return a firing that no clock asked for."""
         return Firing(new_id(now), tenant.container, tenant.host, reason, "waiting", now)
 

@@ -109,6 +109,10 @@ class Lease:
         connection.execute(change.values(token=self.token, beat=0, holder=self.holder, alive_at=now))
         return True
 
+    def lapse(self) -> None:
+        """Hold it no longer, whatever the store says."""
+        self._until = float("-inf")
+
     def release(self) -> None:
         """Give the lease back, so that another can take it at once. Raises SQLAlchemyError."""
         self._until = float("-inf")

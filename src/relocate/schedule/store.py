@@ -178,6 +178,28 @@ class Store:
         with self.reading() as connection:
             return {row.container: (row.alerted, row.ended) for row in connection.execute(rows)}
 
+    def totals(self) -> dict[str, dict[str, int]]:
+        """Return how often each outcome occurred, by container."""
+        table = tables.firing
+        rows = (
+            sa.select(table.c.container, table.c.outcome, sa.func.count().label("number"))
+            .where(table.c.fleet == self.fleet, table.c.outcome.is_not(None))
+            .group_by(table.c.container, table.c.outcome)
+        )
+        found: dict[str, dict[str, int]] = {}
+        with self.reading() as connection:
+            for row in connection.execute(rows):
+                found.setdefault(row.container, {})[row.outcome] = row.number
+        return found
+
+    def holder(self) -> tuple[str, float] | None:
+        """Return who has the lease ("" if it was given back) and its last sign of life; None if nobody ever had it."""
+        table = tables.lease
+        with self.reading() as connection:
+            columns = sa.select(table.c.holder, table.c.alive_at)
+            row = connection.execute(columns.where(table.c.fleet == self.fleet)).first()
+        return None if row is None else (row.holder, row.alive_at)
+
     def prune(self, before: float) -> int:
         """Forget the firings that ended before a moment; return how many."""
         condition = (tables.firing.c.fleet == self.fleet) & (tables.firing.c.ended_at < before)

@@ -137,6 +137,14 @@ class Timetable:
         for name in names:
             self._hands.pop(name, None)
 
+    def shift(self, seconds: float) -> None:
+        """The scale of moments has been set forward by ``seconds`` (back if negative): no clock runs out earlier or later."""
+        for hand in self._hands.values():
+            hand.since += seconds
+            hand.due += seconds
+        self._heap = [(hand.due, hand.serial, name) for name, hand in self._hands.items()]
+        heapq.heapify(self._heap)
+
     def next_due(self) -> float | None:
         """Return the earliest due time, for the loop's timer and nothing else; None if there is none."""
         while self._heap and self._stale(self._heap[0]):

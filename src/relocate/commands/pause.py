@@ -1,0 +1,84 @@
+"""``relocate pause`` and ``relocate resume``: the whole fleet, a host (cordon, drain), or a container."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated
+
+import typer
+
+from relocate import playbook
+from relocate.commands.schedule import ConfigOption, InventoryOption, configured
+from relocate.errors import Refusal
+from relocate.fleet_run import inventory_path
+from relocate.lab.paths import project_root
+from relocate.schedule.records import Pause
+from relocate.schedule.settings import Configuration
+from relocate.schedule.store import Store
+
+HostOption = Annotated[
+    str | None, typer.Option("--host", metavar="HOST", help="A host: nothing is moved from it or to it.")
+]
+ContainerOption = Annotated[str | None, typer.Option("--container", metavar="NAME", help="One container.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add both to the command."""
+    app.command("pause")(pause)
+    app.command("resume")(resume)
+
+
+def _scope(host: str | None, container: str | None) -> tuple[str, str]:
+    if host is not None and container is not None:
+        raise Refusal("--host and --container exclude each other: give the command twice", 2)
+    if host is not None:
+        return "host", host
+    return ("container", container) if container is not None else ("all", "")
+
+
+def _words(scope: str, name: str) -> str:
+    return "everything" if scope == "all" else f"{scope} {name}"
+
+
+def _cordon(configuration: Configuration, host: str, cordoned: bool) -> None:
+    """Set or remove the host's own mark, which relocations that no scheduler asked for keep to as well."""
+    root = project_root()
+    inventory = inventory_path(configuration.inventory, root)
+    playbook.run(root, "playbooks/cordon.yml", {"host": host, "cordoned": cordoned}, inventory=inventory, quiet=True)
+
+
+def pause(
+    host: HostOption = None,
+    container: ContainerOption = None,
+    drain: Annotated[bool, typer.Option("--drain", help="With --host: move its tenants away first.")] = False,
+    why: Annotated[str | None, typer.Option("--why", help="A word for whoever looks at the status.")] = None,
+    config: ConfigOption = None,
+    inventory: InventoryOption = None,
+) -> None:
+    """Have the scheduler leave alone: everything, a host, or a container. What is under way ends. Clocks go on meanwhile."""
+    scope, name = _scope(host, container)
+    if drain and scope != "host":
+        raise Refusal("--drain needs --host", 2)
+    configuration = configured(config, inventory)
+    store = Store.open(configuration.store.address, configuration.fleet)
+    if scope == "host":
+        _cordon(configuration, name, True)
+    changed = store.set_pause(Pause(scope, name, drain, time.time(), why))
+    doing = "paused, and its tenants are moved away" if drain else "paused"
+    typer.echo(f"{_words(scope, name)} {'is now' if changed else 'was already'} {doing}")
+
+
+def resume(
+    host: HostOption = None,
+    container: ContainerOption = None,
+    config: ConfigOption = None,
+    inventory: InventoryOption = None,
+) -> None:
+    """Take a pause back. What came due meanwhile is not made up for: the clocks have been drawn again since."""
+    scope, name = _scope(host, container)
+    configuration = configured(config, inventory)
+    store = Store.open(configuration.store.address, configuration.fleet)
+    if scope == "host":
+        _cordon(configuration, name, False)
+    resumed = store.clear_pause(scope, name)
+    typer.echo(f"{_words(scope, name)} {'goes on' if resumed else 'was not paused'}")

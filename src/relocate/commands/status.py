@@ -1,0 +1,33 @@
+"""``relocate status``: what the scheduler watches over, and how it is. Never what comes next."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from relocate.commands.schedule import ConfigOption, configured
+from relocate.schedule import views
+
+
+def register(app: typer.Typer) -> None:
+    """Add ``relocate status`` to the command."""
+    app.command("status")(status)
+
+
+def status(
+    config: ConfigOption = None,
+    json_: Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")] = False,
+) -> None:
+    """Show the tenants, where they are and since when; what is paused; whether the scheduler runs."""
+    configuration = configured(config)
+    store = views.open_store(configuration)
+    document = views.status(store, configuration)
+    if json_:
+        typer.echo(json.dumps(document, indent=2))
+        return
+    console = Console(highlight=False)
+    for part in views.status_tables(document):
+        console.print(part)
