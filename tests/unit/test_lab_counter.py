@@ -95,3 +95,36 @@ def test_wrong_arguments_are_refused_by_name(program: Path, arguments: list[str]
     done = subprocess.run([program, *arguments], capture_output=True, text=True, timeout=10, check=False)
     assert done.returncode == 2
     assert "must be a whole number" in done.stderr
+
+
+def datagrams(family: socket.AddressFamily, address: str, port: int) -> list[int]:
+    """Ask five times from one socket."""
+    with socket.socket(family, socket.SOCK_DGRAM) as asking:
+        asking.settimeout(5)
+        asking.connect((address, port))
+        answers = []
+        for _ in range(5):
+            asking.send(b"x\n")
+            answers.append(int(asking.recv(64)))
+        return answers
+
+
+def test_datagrams_are_counted_by_where_they_come_from(port: int) -> None:
+    assert datagrams(socket.AF_INET, "127.0.0.1", port) == [1, 2, 3, 4, 5]
+    assert datagrams(socket.AF_INET, "127.0.0.1", port) == [1, 2, 3, 4, 5], "another port is another peer"
+
+
+def test_one_socket_for_both_families(program: Path) -> None:
+    """IPv4 clients come to it as mapped addresses."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        free: int = probe.getsockname()[1]
+    with subprocess.Popen([program, "-6", str(free), "0"], stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout
+        assert server.stdout.readline() == f"listening on {free} with 0 MB\n"
+        with socket.create_connection(("127.0.0.1", free)) as connection:
+            connection.sendall(b"\n\n")
+            assert numbers(connection, 2) == [1, 2]
+            assert server.stdout.readline().startswith("accepted ::ffff:127.0.0.1:")
+        assert datagrams(socket.AF_INET, "127.0.0.1", free) == [1, 2, 3, 4, 5]
+        server.terminate()

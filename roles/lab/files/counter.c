@@ -4,10 +4,11 @@
  * GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
  * SPDX-License-Identifier: GPL-3.0-or-later
  *
- * usage: counter [PORT [MEGABYTES]]     (7000 and 8)
+ * usage: counter [-6] [PORT [MEGABYTES]]     (7000 and 8; with -6 both families on one socket, as many servers do it)
  *
  * Every line that a client sends is answered with the next number of that client's own connection: 1, 2, 3, … A client that
- * sees a gap or a repetition knows that something was lost or done twice. The server holds MEGABYTES of touched memory and
+ * sees a gap or a repetition knows that something was lost or done twice. The same port answers datagrams: each with the next
+ * number of the address and port it came from. The server holds MEGABYTES of touched memory and
  * stamps one page of it with every answer, so that there is something to carry and something that changes.
  */
 #define _GNU_SOURCE
@@ -23,7 +24,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { CONNECTIONS = 4096, PAGE = 4096 };
+enum { CONNECTIONS = 4096, PEERS = 256, PAGE = 4096, STREAM = 0, DATAGRAM = 1, FIRST = 2 };
 
 struct connection {
     unsigned long owed;   /* lines received */
@@ -31,9 +32,17 @@ struct connection {
     unsigned offset;      /* bytes sent of the next answer */
 };
 
-static struct pollfd polls[CONNECTIONS + 1]; /* the first one listens */
-static struct connection connections[CONNECTIONS + 1];
-static unsigned used = 1;
+struct peer {             /* of datagrams */
+    struct sockaddr_storage address;
+    socklen_t size;
+    unsigned long sent;
+};
+
+static struct pollfd polls[FIRST + CONNECTIONS]; /* the first one listens, the second one takes datagrams */
+static struct connection connections[FIRST + CONNECTIONS];
+static unsigned used = FIRST;
+static struct peer peers[PEERS];
+static unsigned known; /* peers seen; the oldest is forgotten for a new one */
 static unsigned long *memory;
 static size_t pages;
 
@@ -73,31 +82,68 @@ static void fill(size_t megabytes)
     }
 }
 
-static int listening(unsigned short port)
+static int bound(int family, int kind, unsigned short port)
 {
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), on = 1;
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = INADDR_ANY};
+    int fd = socket(family, kind | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), on = 1, off = 0;
+    struct sockaddr_in four = {.sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = INADDR_ANY};
+    struct sockaddr_in6 six = {.sin6_family = AF_INET6, .sin6_port = htons(port), .sin6_addr = IN6ADDR_ANY_INIT};
+    struct sockaddr *address = family == AF_INET ? (struct sockaddr *)&four : (struct sockaddr *)&six;
     if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) ||
-        bind(fd, (struct sockaddr *)&address, sizeof address) || listen(fd, 512))
+        (family == AF_INET6 && setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof off)) ||
+        bind(fd, address, family == AF_INET ? sizeof four : sizeof six) || (kind == SOCK_STREAM && listen(fd, 512)))
         die("counter: listen");
     return fd;
 }
 
 static void accept_one(void)
 {
-    struct sockaddr_in peer;
+    struct sockaddr_storage peer;
     socklen_t size = sizeof peer;
-    int fd = accept4(polls[0].fd, (struct sockaddr *)&peer, &size, SOCK_CLOEXEC | SOCK_NONBLOCK);
+    int fd = accept4(polls[STREAM].fd, (struct sockaddr *)&peer, &size, SOCK_CLOEXEC | SOCK_NONBLOCK);
     if (fd < 0)
         return;
-    if (used > CONNECTIONS) {
+    if (used >= FIRST + CONNECTIONS) {
         close(fd);
         return;
     }
     polls[used] = (struct pollfd){.fd = fd, .events = POLLIN};
     connections[used++] = (struct connection){0};
-    char text[INET_ADDRSTRLEN];
-    printf("accepted %s:%u, %u open\n", inet_ntop(AF_INET, &peer.sin_addr, text, sizeof text), ntohs(peer.sin_port), used - 1);
+    char text[INET6_ADDRSTRLEN];
+    const struct sockaddr_in *four = (struct sockaddr_in *)&peer;
+    const struct sockaddr_in6 *six = (struct sockaddr_in6 *)&peer;
+    const void *address = peer.ss_family == AF_INET ? (const void *)&four->sin_addr : (const void *)&six->sin6_addr;
+    unsigned port = ntohs(peer.ss_family == AF_INET ? four->sin_port : six->sin6_port);
+    printf("accepted %s:%u, %u open\n", inet_ntop(peer.ss_family, address, text, sizeof text), port, used - FIRST);
+}
+
+static void stamp(unsigned long number)
+{
+    if (pages)
+        memory[number % pages * (PAGE / sizeof *memory)] = number;
+}
+
+static struct peer *peer_at(const struct sockaddr_storage *address, socklen_t size)
+{
+    for (unsigned i = 0; i < PEERS && i < known; i++)
+        if (peers[i].size == size && !memcmp(&peers[i].address, address, size))
+            return &peers[i];
+    struct peer *new = &peers[known++ % PEERS];
+    *new = (struct peer){.address = *address, .size = size};
+    return new;
+}
+
+static void answer_datagrams(void)
+{
+    char buffer[65536];
+    struct sockaddr_storage from = {0};
+    socklen_t size = sizeof from;
+    while (recvfrom(polls[DATAGRAM].fd, buffer, sizeof buffer, 0, (struct sockaddr *)&from, &size) >= 0) {
+        struct peer *peer = peer_at(&from, size);
+        int length = snprintf(buffer, sizeof buffer, "%lu\n", ++peer->sent);
+        sendto(polls[DATAGRAM].fd, buffer, length, 0, (struct sockaddr *)&from, size);
+        stamp(peer->sent);
+        size = sizeof from;
+    }
 }
 
 /* Returns 0 when the connection is over. */
@@ -130,8 +176,7 @@ static int answer(unsigned i)
         if (c->offset == (unsigned)length) {
             c->offset = 0;
             c->sent++;
-            if (pages)
-                memory[c->sent % pages * (PAGE / sizeof *memory)] = c->sent;
+            stamp(c->sent);
         }
     }
     polls[i].events = POLLIN | (c->sent < c->owed ? POLLOUT : 0);
@@ -148,20 +193,26 @@ static void drop(unsigned i)
 
 int main(int argc, char **argv)
 {
+    int family = argc > 1 && !strcmp(argv[1], "-6") ? AF_INET6 : AF_INET;
+    if (family == AF_INET6)
+        argc--, argv++;
     unsigned short port = argc > 1 ? number(argv[1], "PORT", 65535) : 7000;
     fill(argc > 2 ? number(argv[2], "MEGABYTES", 65536) : 8);
     setvbuf(stdout, NULL, _IOLBF, 0);
     signal(SIGTERM, _exit); /* as process 1 of a container, the default would be to ignore it */
     signal(SIGINT, _exit);
-    polls[0] = (struct pollfd){.fd = listening(port), .events = POLLIN};
+    polls[STREAM] = (struct pollfd){.fd = bound(family, SOCK_STREAM, port), .events = POLLIN};
+    polls[DATAGRAM] = (struct pollfd){.fd = bound(family, SOCK_DGRAM, port), .events = POLLIN};
     printf("listening on %u with %zu MB\n", port, pages * PAGE >> 20);
     for (;;) {
         if (poll(polls, used, -1) < 0 && errno != EINTR)
             die("counter: poll");
-        if (polls[0].revents)
+        if (polls[STREAM].revents)
             accept_one();
+        if (polls[DATAGRAM].revents)
+            answer_datagrams();
         /* backwards: drop() puts the last one, already seen to, in the place of the one that goes */
-        for (unsigned i = used; --i > 0;)
+        for (unsigned i = used; --i >= FIRST;)
             if (polls[i].revents && (!receive(i) || !answer(i)))
                 drop(i);
     }
