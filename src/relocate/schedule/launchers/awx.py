@@ -214,7 +214,9 @@ class AwxLauncher:
             if not data.get("ignore_errors") and (said := (data.get("res") or {}).get("msg")):
                 return f"job {job}: {said}"
         if ended["status"] == "successful":
-            return f"job {job} ended well without having relocated anything: is the template's playbook playbooks/awx.yml?"
+            return (
+                f"job {job} ended well without having relocated anything: is the template's playbook playbooks/awx.yml?"
+            )
         said = ended.get("job_explanation") or ended.get("result_traceback")
         return f"job {job} ended as {ended['status']}: {said or 'it gave no reason'}"
 

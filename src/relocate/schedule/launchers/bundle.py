@@ -1,0 +1,67 @@
+"""What an execution node is sent: the project's playbooks with all they use, and the inventory as it stands at this moment."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from relocate.errors import Refusal
+from relocate.playbook import write_variables
+
+#: Parts of the project that playbooks use. The callback stays here: the ledger is written where the scheduler is.
+PARTS = ("ansible.cfg", "playbooks", "roles", "collections")
+LEFT_BEHIND = shutil.ignore_patterns("__pycache__", "*.pyc", ".*", "tests", "changelogs", "molecule")
+
+
+def render_inventory(root: Path, inventory: str) -> str:
+    """Return the inventory as YAML with all its variables, as Ansible reads it here.
+
+    Dynamic inventories and the facts behind them are on this machine, not on the node. Raises Refusal with Ansible's own words.
+    """
+    command = [
+        str(Path(sys.executable).with_name("ansible-inventory")),
+        "-i",
+        inventory,
+        "--list",
+        "--yaml",
+        "--export",
+    ]
+    environment = {**os.environ, "ANSIBLE_CONFIG": str(root / "ansible.cfg"), "LC_ALL": "C.UTF-8"}
+    ended = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, check=False)
+    if ended.returncode != 0:
+        said = ended.stderr.strip().splitlines()
+        raise Refusal(f"the inventory {inventory} cannot be read: {said[-1] if said else 'no reason given'}")
+    return ended.stdout
+
+
+def pack(directory: Path, root: Path, inventory: str, variables: dict[str, Any], verbosity: int) -> None:
+    """Fill ``directory``, which is empty, as ansible-runner's private data directory for a run elsewhere."""
+    project = directory / "project"
+    project.mkdir()
+    for part in PARTS:
+        source = root / part
+        if source.is_dir():
+            shutil.copytree(source, project / part, ignore=LEFT_BEHIND)
+        else:
+            shutil.copy2(source, project / part)
+    hosts = directory / "inventory"
+    hosts.mkdir(mode=0o700)
+    _write(hosts / "hosts.yml", render_inventory(root, inventory))
+    write_variables(directory, variables)
+    # ansible-runner switches host-key checking off unless told; ansible.cfg is found in the working directory, project/
+    _write(directory / "env" / "envvars", json.dumps({"ANSIBLE_HOST_KEY_CHECKING": "True"}))
+    # the default of 5 makes every run end up to 5 s late
+    _write(directory / "env" / "settings", json.dumps({"pexpect_timeout": 0.25}))
+    if verbosity:
+        _write(directory / "env" / "cmdline", "-" + "v" * verbosity)
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a file that only we can read."""
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as stream:
+        stream.write(text)
