@@ -83,7 +83,7 @@ def test_a_flow_of_each_direction_moves_and_comes_back_on_the_edge(table: Conntr
         moved = flows.Flow(flow.direction, "tcp", flow.local, flow.remote, Endpoint("10.77.0.12", 50000), flow.virtual)
         for where in (flow, moved, moved, flow, flow):
             flows.place_on_edge(table, where)
-            assert flows.on_edge([where], list(table.entries())) == [where]
+            assert flows.on_edge([where], table) == [where]
     assert len(list(table.entries())) == 2
 
 

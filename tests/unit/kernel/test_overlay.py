@@ -83,7 +83,7 @@ def carry(source: Overlay, writer: Writer, before: layer.Snapshot) -> layer.Snap
         entry = describe(upper, path, links)
         full = writer.make(entry)
         if full:
-            Path(full).write_bytes(b"".join(contents(upper, entry)))
+            Path(full).write_bytes(b"".join(data for _, data in contents(upper, entry)))
             writer.finish(full, entry)
     writer.settle()
     return now

@@ -56,6 +56,33 @@ def test_masked_directories_are_those_a_restore_must_replace() -> None:
     assert _criu.masked_directories(_criu.mount_externals(MOUNTINFO, MASKED), MASKED) == ["/proc/acpi"]
 
 
+def test_the_containers_own_file_systems_in_memory() -> None:
+    """Whole, and mounted once by the container itself: a hidden file that is a piece of /dev does not count."""
+    externals = _criu.mount_externals(MOUNTINFO, MASKED)
+    found = _criu.memory_mounts(MOUNTINFO, externals)
+    assert [(mount.point, mount.source) for mount in found] == [
+        ("/dev", "tmpfs"),
+        ("/sys/fs/cgroup", "tmpfs"),
+        ("/dev/shm", "shm"),
+    ]
+    assert _criu.memory_externals(found)[2] == "mnt[/dev/shm]:/dev/shm"
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        "230 220 0:60 / /shm rw - tmpfs shm rw",  # the same once more, elsewhere
+        "230 220 0:60 /part /shm rw - tmpfs shm rw",  # a piece of it
+        "230 220 0:62 / /dev/shm rw - tmpfs shm rw",  # another on top of it
+    ],
+)
+def test_a_file_system_in_memory_that_is_not_simple_is_left_to_criu(more: str) -> None:
+    """It knows what belongs together."""
+    mountinfo = f"{MOUNTINFO}\n{more}"
+    found = _criu.memory_mounts(mountinfo, _criu.mount_externals(mountinfo, MASKED))
+    assert [mount.point for mount in found] == ["/dev", "/sys/fs/cgroup"]
+
+
 def test_mountinfo_escapes_are_undone() -> None:
     """A blank in a path is \\040 there."""
     assert _criu.parse_mountinfo(MOUNTINFO)[9].root == "/srv/my data"

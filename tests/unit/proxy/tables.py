@@ -23,7 +23,8 @@ class FakeTable:
         """Yield all."""
         yield from list(self.held)
 
-    def _find(self, protocol: str, source: Endpoint, destination: Endpoint) -> Entry | None:
+    def find(self, protocol: str, source: Endpoint, destination: Endpoint) -> Entry | None:
+        """Return what has this tuple, in either direction."""
         for entry in self.held:
             tuples = ((entry.source, entry.destination), (entry.reply_source, entry.reply_destination))
             if entry.protocol == protocol and (source, destination) in tuples:
@@ -33,7 +34,7 @@ class FakeTable:
     def delete(self, protocol: str, source: Endpoint, destination: Endpoint) -> bool:
         """Forget what has this tuple."""
         self.calls.append(f"delete {protocol} {source} > {destination}")
-        found = self._find(protocol, source, destination)
+        found = self.find(protocol, source, destination)
         if found:
             self.held.remove(found)
         return found is not None
@@ -51,7 +52,7 @@ class FakeTable:
         self.calls.append(f"insert {protocol} {source} > {destination} snat {source_nat} dnat {destination_nat}")
         self.held = [entry for entry in self.held if (entry.source, entry.destination) != (source, destination)]
         entry = Entry(protocol, source, destination, destination_nat or destination, source_nat or source)
-        if self._find(protocol, entry.reply_source, entry.reply_destination):
+        if self.find(protocol, entry.reply_source, entry.reply_destination):
             raise OSError(errno.EEXIST, "File exists")
         self.held.append(entry)
 

@@ -38,9 +38,9 @@ EGRESS_SEEN = Flow(EGRESS, "tcp", CALL, CALLED, Endpoint(OLD, 45000), AWAY)
 def test_connections_of_both_directions_are_found_in_both_tables() -> None:
     """The source's table tells the host's port, the edge's what the peer sees."""
     connections = [Connection("tcp", HERE, THERE), Connection("tcp", CALL, CALLED)]
-    found = flows.on_source(connections, SOURCE_TABLE, "172.20.1.2")
+    found = flows.on_source(connections, FakeTable(*SOURCE_TABLE), "172.20.1.2")
     assert found == [INGRESS_FLOW, EGRESS_FLOW]
-    assert flows.on_edge(found, EDGE_TABLE) == [INGRESS_SEEN, EGRESS_SEEN]
+    assert flows.on_edge(found, FakeTable(*EDGE_TABLE)) == [INGRESS_SEEN, EGRESS_SEEN]
 
 
 @pytest.mark.parametrize("remote", ["127.0.0.1", "127.8.9.1", "172.20.1.2", "::1"])
@@ -48,7 +48,7 @@ def test_what_stays_inside_needs_nobody(remote: str) -> None:
     """Both ends move together."""
     inner = Connection("tcp", HERE, Endpoint(remote, 9))
     assert flows.is_inner(inner, "172.20.1.2")
-    assert flows.on_source([inner], [], "172.20.1.2") == []
+    assert flows.on_source([inner], FakeTable(), "172.20.1.2") == []
     assert not flows.is_inner(Connection("tcp", HERE, THERE), "172.20.1.2")
 
 
@@ -57,7 +57,7 @@ def test_a_neighbour_on_the_bridge_would_be_cut() -> None:
     neighbour = Endpoint("172.20.1.3", 5432)
     table = [Entry("tcp", CALL, neighbour, neighbour, CALL)]
     with pytest.raises(UntrackedFlow) as refused:
-        flows.on_source([Connection("tcp", CALL, neighbour)], table, "172.20.1.2")
+        flows.on_source([Connection("tcp", CALL, neighbour)], FakeTable(*table), "172.20.1.2")
     assert str(refused.value) == (
         "the connection tcp 172.20.1.2:51000 - 172.20.1.3:5432 does not pass through the edge and would be cut: close it, "
         "or let it go through the virtual address"
@@ -69,10 +69,10 @@ def test_a_connection_that_no_table_has_would_be_cut() -> None:
     with pytest.raises(
         UntrackedFlow, match=r"^the connection udp 172\.20\.1\.2:7000 - 10\.88\.0\.2:40000 does not pass"
     ):
-        flows.on_source([Connection("udp", HERE, THERE)], SOURCE_TABLE, "172.20.1.2")
+        flows.on_source([Connection("udp", HERE, THERE)], FakeTable(*SOURCE_TABLE), "172.20.1.2")
     for flow, arrow in ((INGRESS_FLOW, "172.20.1.2:7000 <- 10.88.0.2:40000"), (EGRESS_FLOW, "-> 10.88.0.2:80")):
         with pytest.raises(UntrackedFlow) as refused:
-            flows.on_edge([flow], [])
+            flows.on_edge([flow], FakeTable())
         assert str(refused.value).endswith(
             f"{arrow} does not pass through the edge and would be cut: close it, or let it go through the virtual address"
         )
@@ -91,7 +91,7 @@ def test_udp_conversations_are_read_from_the_edge() -> None:
         Entry("udp", client, virtual, Endpoint(OLD, 7001), client),
         Entry("tcp", client, virtual, place, client),
     ]
-    assert flows.datagram_flows(table, OLD, services, "172.20.1.2") == [
+    assert flows.datagram_flows(FakeTable(*table), OLD, services, "172.20.1.2") == [
         Flow(INGRESS, "udp", Endpoint("172.20.1.2", 53), client, place, virtual)
     ]
 
@@ -159,7 +159,7 @@ def test_the_edges_entry_goes_there_and_back_and_there_again(flow: Flow) -> None
     for where in (moved, moved, flow, flow, moved):
         flows.place_on_edge(table, where)
         assert len(table.held) == 2
-        assert flows.on_edge([where], table.held) == [where]
+        assert flows.on_edge([where], table) == [where]
 
 
 def test_a_flow_that_the_edge_has_not_seen_cannot_be_placed_there() -> None:

@@ -8,6 +8,8 @@ import json
 import os
 import signal
 import socket
+import subprocess
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -158,12 +160,30 @@ class Scene:
         monkeypatch.setattr(os, "kill", lambda pid, number: self.did.append(f"kill {pid} {number}"))
         monkeypatch.setattr(kernel, "stand_in", lambda pid: self.did.append(f"stand-in {pid}"))
         monkeypatch.setattr(kernel, "in_network", lambda path, work: self.did.append(f"{work.__name__} {path}"))
+        waitpid = os.waitpid
+
+        def reap(pid: int, options: int) -> tuple[int, int]:
+            if pid != 4711:
+                return waitpid(pid, options)
+            self.did.append(f"reap {pid}")
+            return pid, 0
+
+        monkeypatch.setattr(os, "waitpid", reap)
+        monkeypatch.setattr(keeper, "leave_cgroups", lambda pid: self.did.append(f"{pid} leaves the cgroups"))
+        monkeypatch.setattr(keeper, "subprocess", SimpleNamespace(Popen=self.run, run=subprocess.run))
         monkeypatch.setattr(Keeper, "_namespace_path", lambda _: "/run/docker/netns/x")
         self.bundle = bundle
-        self.keeper = Keeper(Runtime(["create", "--bundle", str(bundle), "--pid-file", str(bundle / "pid"), ID]), [])
+        self.keeper = Keeper(
+            Runtime(["create", "--bundle", str(bundle), "--pid-file", str(bundle / "pid"), ID]), [0, 1, 2]
+        )
         self.ends = {name: socket.socketpair() for name in ("starter", "proxy", "criu")}
         self.starter, self.proxy, self.criu = (ours for ours, _ in self.ends.values())
         self.criu.settimeout(5)
+
+    def run(self, command: list[str], env: dict[str, str], **_: Any) -> SimpleNamespace:
+        """Note what would be run. It does not end."""
+        self.did.append(f"run {' '.join(command)} with {env['RELOCATE_PID']} in {env['HOME']}")
+        return SimpleNamespace(wait=threading.Event().wait)
 
     def do(self, who: str, **message: Any) -> None:
         """Let somebody say something to the keeper."""
@@ -187,10 +207,25 @@ class Scene:
 
     def prepared(self) -> None:
         """Bring it to where the restored copy waits."""
+        self.restoring()
+        self.asks("p")
+
+    def asks(self, what: str) -> None:
+        """Let criu ask for the images ("i") or for the verdict ("p")."""
+        self.criu.sendall(what.encode())
+        self.keeper._accept_criu(SimpleNamespace(accept=lambda: (self.ends["criu"][1], None)))
+
+    def primed(self) -> None:
+        """Bring it to where criu waits for the images."""
         self.gated()
-        self.keeper.state = "restoring"
-        self.keeper.criu = self.ends["criu"][1]
-        self.keeper._tell("prepared", pid=4711)
+        self.do("proxy", do="prime", images="/i", work="/w", home="/h", options=["--lazy-pages"])
+        self.asks("i")
+
+    def restoring(self) -> None:
+        """Bring it to where criu is at work."""
+        self.primed()
+        self.do("proxy", do="restore")
+        assert self.criu.recv(10) == b"o"
 
 
 @pytest.fixture
@@ -272,16 +307,57 @@ def test_a_cancel_of_a_restored_copy_silences_it_first(scene: Scene) -> None:
     assert scene.heard("starter") == [{"status": 1}]
 
 
-def test_a_cancel_while_criu_is_at_work_is_its_verdict(scene: Scene) -> None:
-    """It cannot be stopped in the middle: it is told when it asks."""
+def test_the_restore_is_started_before_there_is_an_image(scene: Scene) -> None:
+    """Into empty cgroups, under the placeholder's pid; the placeholder stays until the gate opens."""
+    scene.primed()
+    command = scene.did[2]
+    assert scene.did[1] == "4711 leaves the cgroups" and "restore --detach" in command and "--lazy-pages" in command
+    assert "--image-path /i --work-path /w" in command and command.endswith("with 4711 in /h") and len(scene.did) == 3
+    assert scene.heard("proxy")[-1] == {"event": "primed", "pid": 4711}
+    scene.do("proxy", do="restore")
+    assert scene.did[3:] == [f"kill 4711 {signal.SIGKILL!s}", "reap 4711"] and scene.criu.recv(10) == b"o"
+
+
+def test_a_gate_opens_only_for_a_restore_that_waits(scene: Scene) -> None:
+    """The placeholder must not go before."""
     scene.gated()
-    scene.keeper.state = "restoring"
+    scene.do("proxy", do="restore")
+    assert scene.keeper.holder_alive and scene.keeper.state == "gated"
+
+
+def test_a_cancel_before_the_image_ends_criu_and_then_the_placeholder(scene: Scene) -> None:
+    """Nothing has been made yet: no links need to go down, and no stand-in is needed, for the placeholder is there."""
+    scene.primed()
     scene.do("proxy", do="cancel", reason="x")
-    assert not scene.keeper.finished
-    scene.criu.sendall(b"p")
-    listener = SimpleNamespace(accept=lambda: (scene.ends["criu"][1], None))
-    scene.keeper._accept_criu(listener)
-    assert scene.criu.recv(10) == b"x" and "links_down /run/docker/netns/x" in scene.did
+    assert scene.criu.recv(10) == b"x" and not scene.keeper.finished
+    scene.keeper.runc_status = 1
+    scene.keeper._restored(None)
+    assert scene.did[-1].startswith("kill 4711") and scene.heard("proxy")[-1] == {"event": "cancelled", "status": 1}
+    assert scene.heard("starter") == [{"status": 1}] and not any(done.startswith("links_down") for done in scene.did)
+
+
+def test_a_runc_that_fails_before_the_image_ends_the_placeholder(scene: Scene) -> None:
+    """docker start fails, with its words in the log."""
+    scene.gated()
+    scene.do("proxy", do="prime", images="/i", work="/w", home="/h")
+    scene.keeper.runc_status = 1
+    scene.keeper._restored(None)
+    assert scene.did[-1].startswith("kill 4711") and scene.heard("proxy")[-1] == {"event": "failed", "status": 1}
+
+
+@pytest.mark.parametrize(("begun", "asks"), [("priming", "i"), ("restoring", "p")])
+def test_a_cancel_while_criu_is_at_work_is_its_answer(scene: Scene, begun: str, asks: str) -> None:
+    """It cannot be stopped in the middle: it is told when it asks."""
+    if begun == "restoring":
+        scene.restoring()
+    else:
+        scene.gated()
+        scene.do("proxy", do="prime", images="/i", work="/w", home="/h")
+    scene.do("proxy", do="cancel", reason="x")
+    assert not scene.keeper.finished and scene.keeper.state == begun
+    scene.asks(asks)
+    assert scene.criu.recv(10) == b"x"
+    assert ("links_down /run/docker/netns/x" in scene.did) == (asks == "p")
     assert "running" not in [event["event"] for event in scene.heard("proxy")]
 
 
@@ -295,8 +371,7 @@ def test_a_commit_after_a_cancel_is_too_late(scene: Scene) -> None:
 
 def test_a_restore_that_fails_leaves_no_shim_waiting(scene: Scene) -> None:
     """Nothing runs under the pid it was told."""
-    scene.gated()
-    scene.keeper.state = "restoring"
+    scene.restoring()
     scene.keeper.runc_status = 1
     scene.keeper._restored(None)
     assert scene.did[-1] == "stand-in 4711"

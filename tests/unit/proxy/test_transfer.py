@@ -4,14 +4,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 from relocate_proxy import transfer
 from relocate_proxy.layer import LayerProblem
-from relocate_proxy.transfer import LayerSender, Receiver, send_images
+from relocate_proxy.transfer import ImageSender, LayerSender, Receiver
 
 from .fakes import ScriptedChannel
 
@@ -136,10 +138,84 @@ def test_images_arrive_whole_and_private(ends: Ends, tmp_path: Path) -> None:
     contents = {"core-1.img": b"c", "empty.img": b"", "pages-1.img": os.urandom(transfer.CHUNK * 2 + 1)}
     for name, data in contents.items():
         (sent / name).write_bytes(data)
-    assert send_images(ends.line, str(sent)) == transfer.CHUNK * 2 + 2
+    images = ImageSender(ends.line, str(sent))
+    images.send_rest()
+    assert images.bytes == transfer.CHUNK * 2 + 2
     ends.carry()
     assert {path.name: path.read_bytes() for path in ends.images.iterdir()} == contents
     assert all(path.stat().st_mode & 0o777 == 0o600 for path in ends.images.iterdir())
+
+
+def test_pages_go_while_they_are_written(ends: Ends, tmp_path: Path) -> None:
+    """What has grown is sent before the dump has ended; the rest follows, and nothing goes twice."""
+    sent = tmp_path / "dumped"
+    sent.mkdir()
+    (sent / "core-1.img").write_bytes(b"not finished")
+    pages = (sent / "pages-1.img").open("wb", buffering=0)
+    images = ImageSender(ends.line, str(sent))
+
+    class Dumped:
+        """A dump that writes a piece each time somebody looks whether it has ended."""
+
+        pieces: ClassVar[list[bytes]] = [b"one", b"", b"two"]
+
+        def wait(self, _: float) -> bool:
+            if not self.pieces:
+                return True
+            pages.write(self.pieces.pop(0))
+            return False
+
+    images.send_pages(Dumped())
+    assert [message.get("raw", b"") for message in ends.line.sent] == [b"one", b"two"]
+    pages.write(b"three")
+    pages.close()
+    (sent / "core-1.img").write_bytes(b"finished")
+    images.send_rest()
+    ends.carry()
+    assert (ends.images / "pages-1.img").read_bytes() == b"onetwothree"
+    assert (ends.images / "core-1.img").read_bytes() == b"finished" and images.bytes == 11 + 8
+
+
+def test_a_file_system_in_memory_is_a_tree_of_its_own(ends: Ends, tmp_path: Path) -> None:
+    """Its files are sent again though their times say that they have not changed: they may have been written through memory."""
+    here, there = tmp_path / "shm", tmp_path / "there"
+    here.mkdir()
+    there.mkdir()
+    (here / "segment").write_bytes(b"before")
+    (here / "empty").touch()
+    (ends.upper / "segment").write_bytes(b"the layer's")
+    sender = LayerSender(ends.line, str(ends.upper), None, {"/dev/shm": str(here)})
+    ends.receiver.mounted(str(ends.root), {"/dev/shm": str(there)})
+    sender.send_changes()
+    ends.carry()
+    assert (there / "segment").read_bytes() == b"before" and (ends.root / "segment").read_bytes() == b"the layer's"
+    (here / "segment").write_bytes(b"after!")
+    for tree in sender._trees:  # long ago, and with the times of now
+        tree.before = dataclasses.replace(transfer.layer.scan(tree.directory), taken_ns=2**62)
+    sender.send_changes()
+    again = [message["entry"]["path"] for message in ends.line.sent if message["kind"] == "entry"]
+    ends.carry()
+    assert again == ["segment"] and (there / "segment").read_bytes() == b"after!"
+
+
+def test_holes_do_not_travel(ends: Ends) -> None:
+    """A file with a hole in the middle and one at the end arrives as long as it was."""
+    with (ends.upper / "sparse").open("wb") as file:
+        file.write(b"begin")
+        file.seek(8 << 20)
+        file.write(b"end")
+        file.truncate(16 << 20)
+    assert ends.sender.send_changes() < 1 << 20
+    ends.carry()
+    assert (ends.root / "sparse").read_bytes() == (ends.upper / "sparse").read_bytes()
+    assert (ends.root / "sparse").stat().st_blocks < 4096
+
+
+def test_an_entry_for_a_place_that_is_not_there_is_refused(ends: Ends) -> None:
+    """The source is another machine."""
+    ends.line.script = [{"kind": "remove", "path": "x", "tree": "/etc"}]
+    with pytest.raises(ValueError, match="the source sent files before the destination was ready for them"):
+        ends.receiver.receive()
 
 
 @pytest.mark.parametrize("name", ["../x", "a/b", ".hidden", "/etc/passwd"])

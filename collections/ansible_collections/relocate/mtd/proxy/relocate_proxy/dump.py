@@ -11,10 +11,13 @@ that Python starts with ``restore_signals=False``, for Python ignores it itself.
 from __future__ import annotations
 
 import contextlib
+import os
 import resource
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
+
+from . import paths
 
 #: CRIU notices at its next write, and then takes its code out of the tasks again.
 BREAK_OFF_SECONDS = 10.0
@@ -32,6 +35,7 @@ class Dump:
             stderr=subprocess.PIPE,
             text=True,
             restore_signals=False,
+            env={**os.environ, "LD_PRELOAD": paths.RESTORE_SHIM},
         )
 
     def wait(self) -> tuple[int, str]:

@@ -90,7 +90,7 @@ class Edge:
         peers.tell("source", "arm", address=gated["address"])
         armed = peers.expect("source", "armed", STAGE_SECONDS)
         # both refuse while all still runs
-        self.armed = on_edge([Flow.read(flow) for flow in armed["flows"]], list(self.conntrack.entries()))
+        self.armed = on_edge([Flow.read(flow) for flow in armed["flows"]], self.conntrack)
         self.report |= budget.predict(plan, armed, len(self.armed))
         budget.refuse_over(plan, self.report["predicted_downtime_ms"])
 
@@ -115,11 +115,10 @@ class Edge:
         dumped = deadline.expect(peers, "source", "dumped", FREEZE_SECONDS + self.plan["dump_seconds"])
         self._mark("dumped")
         # The image is on its way to the destination while we place entries on both sides.
-        entries = list(self.conntrack.entries())
-        flows = on_edge([Flow.read(flow) for flow in dumped["flows"]], entries)
+        flows = on_edge([Flow.read(flow) for flow in dumped["flows"]], self.conntrack)
         self._all_held(flows)
         flows += datagram_flows(
-            entries, self.plan["source"]["address"], self.plan["services"], self.report["address_before"]
+            self.conntrack, self.plan["source"]["address"], self.plan["services"], self.report["address_before"]
         )
         self.flows = flows
         self.journal.record(State.ROUTING, flows=[flow.document() for flow in flows])

@@ -18,10 +18,10 @@ from __future__ import annotations
 
 import errno
 import random
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 
-from .conntrack import Conntrack, Endpoint, Entry
+from .conntrack import Conntrack, Endpoint
 
 INGRESS, EGRESS, INNER = "ingress", "egress", "inner"
 PORT_ATTEMPTS = 64
@@ -86,26 +86,21 @@ def is_inner(connection: Connection, own_address: str) -> bool:
     return remote == own_address or remote.startswith("127.") or remote == "::1"
 
 
-def on_source(connections: Iterable[Connection], entries: Iterable[Entry], own_address: str) -> list[Flow]:
+def on_source(connections: Iterable[Connection], table: Conntrack, own_address: str) -> list[Flow]:
     """Match the container's connections with the source host's table.
 
     :raises UntrackedFlow: for one that the host does not translate, such as to a neighbour on the same bridge.
     """
-    ingress, egress = {}, {}
-    for entry in entries:
-        if entry.reply_source.address == own_address:
-            ingress[entry.protocol, entry.reply_source, entry.source] = entry.destination
-        if entry.source.address == own_address:
-            egress[entry.protocol, entry.source, entry.destination] = entry.reply_destination
     flows = []
     for connection in connections:
         if is_inner(connection, own_address):
             continue
         key = (connection.protocol, connection.local, connection.remote)
-        if key in ingress:
-            flows.append(Flow(INGRESS, *key, host=ingress[key]))
-        elif key in egress and egress[key].address != own_address:
-            flows.append(Flow(EGRESS, *key, host=egress[key]))
+        entry = table.find(*key)
+        if entry and (entry.reply_source, entry.source) == key[1:]:
+            flows.append(Flow(INGRESS, *key, host=entry.destination))
+        elif entry and (entry.source, entry.destination) == key[1:] and entry.reply_destination.address != own_address:
+            flows.append(Flow(EGRESS, *key, host=entry.reply_destination))
         else:
             raise UntrackedFlow(
                 f"the connection {connection.protocol} {connection.local} - {connection.remote} does not pass through the "
@@ -114,19 +109,19 @@ def on_source(connections: Iterable[Connection], entries: Iterable[Entry], own_a
     return flows
 
 
-def on_edge(flows: Iterable[Flow], entries: Collection[Entry]) -> list[Flow]:
+def on_edge(flows: Iterable[Flow], table: Conntrack) -> list[Flow]:
     """Complete the flows with what the peer sees, read from the edge's table.
 
     :raises UntrackedFlow: for one that does not pass through the edge.
     """
-    by_reply = {(entry.protocol, entry.reply_source, entry.source): entry.destination for entry in entries}
-    by_original = {(entry.protocol, entry.source, entry.destination): entry.reply_destination for entry in entries}
     complete = []
     for flow in flows:
-        if flow.direction == INGRESS:
-            virtual = by_reply.get((flow.protocol, flow.host, flow.remote))
-        else:
-            virtual = by_original.get((flow.protocol, flow.host, flow.remote))
+        virtual = None
+        entry = table.find(flow.protocol, flow.host, flow.remote)
+        if entry and flow.direction == INGRESS and (entry.reply_source, entry.source) == (flow.host, flow.remote):
+            virtual = entry.destination
+        elif entry and flow.direction == EGRESS and (entry.source, entry.destination) == (flow.host, flow.remote):
+            virtual = entry.reply_destination
         if virtual is None:
             raise UntrackedFlow(
                 f"the connection {flow} does not pass through the edge and would be cut: close it, or let it go through "
@@ -136,9 +131,11 @@ def on_edge(flows: Iterable[Flow], entries: Collection[Entry]) -> list[Flow]:
     return complete
 
 
-def datagram_flows(entries: Iterable[Entry], host: str, services: Iterable[dict], own_address: str) -> list[Flow]:
+def datagram_flows(table: Conntrack, host: str, services: Iterable[dict], own_address: str) -> list[Flow]:
     """Return the edge's UDP conversations with the services: their sockets are not connected, so no image names them."""
     ports = {service["host_port"]: service["container_port"] for service in services if service["protocol"] == "udp"}
+    if not ports:
+        return []  # and the table need not be walked
     return [
         Flow(
             INGRESS,
@@ -148,7 +145,7 @@ def datagram_flows(entries: Iterable[Entry], host: str, services: Iterable[dict]
             entry.reply_source,
             entry.destination,
         )
-        for entry in entries
+        for entry in table.entries()
         if entry.protocol == "udp" and entry.reply_source.address == host and entry.reply_source.port in ports
     ]
 
@@ -195,16 +192,13 @@ def give_back_on_edge(table: Conntrack, flows: Iterable[Flow], missing: bool = T
     :param missing: place those as well that have no entry any more; long after the failure, a connection without an entry is
         one that has ended meanwhile.
     """
-    known = {(entry.protocol, entry.source, entry.destination): entry for entry in table.entries()}
-    translated = {(entry.protocol, entry.reply_source, entry.reply_destination): entry for entry in known.values()}
     for flow in flows:
         if flow.virtual is None:
             continue
+        entry = table.find(flow.protocol, flow.remote, flow.virtual)
         if flow.direction == INGRESS:
-            entry = known.get((flow.protocol, flow.remote, flow.virtual))
             right = entry is not None and entry.reply_source == flow.host
         else:
-            entry = translated.get((flow.protocol, flow.remote, flow.virtual))
             right = entry is not None and entry.source == flow.host
         if not right and (entry is not None or missing):
             place_on_edge(table, flow)

@@ -5,8 +5,10 @@
 dockerd asks the runtime to *create* and later to *start* a container. The containerd shim records one pid at create and never
 looks again. So on create we report a placeholder, the holder H: a sleeping process in a new network namespace and in the
 container's cgroups. dockerd plugs veth, address, routes and port mapping into its namespace. On start we wait at a gate: all
-of dockerd's 200-260 ms are spent before anything is frozen. When the gate opens we kill H and restore the container *under
-H's pid* (``restore_shim.c``). When all is restored, the copy waits, stopped, for the verdict: commit or cancel.
+of dockerd's 200-260 ms are spent before anything is frozen. Then ``runc restore`` is started, still before the freeze: it does
+all that needs no image, and its criu waits where it would open the first one. When the gate opens we kill H, and the container
+is restored *under H's pid* (``restore_shim.c``). When all is restored, the copy waits, stopped, for the verdict: commit or
+cancel.
 
 Who calls whom::
 
@@ -14,8 +16,8 @@ Who calls whom::
     dockerd -> shim -> relocate-runtime start  -----(gate socket)--> keeper
     the destination's proxy  -----------------------(gate socket)--> keeper -> runc restore -> criu (verdict socket) -> keeper
 
-Messages are JSON lines. To the keeper: ``{"do": "start" | "attach" | "print" | "restore" | "commit" | "cancel"}``; from it:
-``{"event": "gated" | "prepared" | "running" | "failed" | "cancelled", ...}``.
+Messages are JSON lines. To the keeper: ``{"do": "start" | "attach" | "prime" | "print" | "restore" | "commit" | "cancel"}``;
+from it: ``{"event": "gated" | "primed" | "prepared" | "running" | "failed" | "cancelled", ...}``.
 """
 
 from __future__ import annotations
@@ -59,14 +61,36 @@ class Runtime:
         return None
 
 
+def _hierarchies() -> list[str]:
+    """Return the directories of the cgroup hierarchies that containers use: the one of version 2, or those of version 1."""
+    if os.path.exists(f"{CGROUPS}/cgroup.controllers"):
+        return [CGROUPS]
+    found = [entry.path for entry in os.scandir(CGROUPS) if entry.is_dir() and not entry.is_symlink()]
+    return [
+        path
+        for path in found
+        if os.path.exists(f"{path}/cgroup.procs") and os.path.basename(path) not in ("systemd", "unified")
+    ]
+
+
 def _own_cgroup(hierarchy: str) -> str:
-    """Return our own path in a version 1 hierarchy ("" when we are not in it)."""
-    with open("/proc/self/cgroup", encoding="ascii") as lines:
+    """Return the path of our own cgroup in a hierarchy. :raises LookupError: we are not in it."""
+    wanted = set() if hierarchy == CGROUPS else set(os.path.basename(hierarchy).split(","))
+    with open("/proc/self/cgroup", encoding="utf-8") as lines:
         for line in lines:
             _, controllers, path = line.rstrip("\n").split(":", 2)
-            if hierarchy in controllers.split(",") or (not hierarchy and not controllers):
+            if set(controllers.split(",")) - {""} == wanted:
                 return path
-    return ""
+    raise LookupError(f"this process is in no cgroup of {hierarchy}")
+
+
+def _enter(directory: str, pid: int) -> None:
+    """Put a process (0: ourselves) into a cgroup."""
+    fd = os.open(f"{directory}/cgroup.procs", os.O_WRONLY)
+    try:
+        os.write(fd, str(pid).encode())
+    finally:
+        os.close(fd)
 
 
 def _fill_cpuset(directory: str) -> None:
@@ -91,25 +115,24 @@ def join_cgroups(path: str) -> None:
     """
     if ":" in path:
         return
-    if os.path.exists(f"{CGROUPS}/cgroup.controllers"):
-        hierarchies = [CGROUPS]
-    else:
-        hierarchies = [entry.path for entry in os.scandir(CGROUPS) if entry.is_dir() and not entry.is_symlink()]
-    for hierarchy in hierarchies:
-        if not os.path.exists(f"{hierarchy}/cgroup.procs") or os.path.basename(hierarchy) in ("systemd", "unified"):
-            continue
+    for hierarchy in _hierarchies():
         directory = hierarchy + path
         try:
             os.makedirs(directory, exist_ok=True)
             if os.path.exists(f"{directory}/cpuset.cpus") and hierarchy != CGROUPS:
                 _fill_cpuset(directory)
-            fd = os.open(f"{directory}/cgroup.procs", os.O_WRONLY)
-            try:
-                os.write(fd, b"0")
-            finally:
-                os.close(fd)
+            _enter(directory, 0)
         except OSError as error:  # a controller the host does not let us use is one the container does not use either
             print(f"cgroup {directory}: {error}", file=sys.stderr, flush=True)
+
+
+def leave_cgroups(pid: int) -> None:
+    """Take H out of the container's cgroups, into ours: runc restores into empty ones only (an error from runc 1.2 on)."""
+    for hierarchy in _hierarchies():
+        try:
+            _enter(hierarchy + _own_cgroup(hierarchy), pid)
+        except (OSError, LookupError) as error:
+            print(f"placeholder in {hierarchy}: {error}", file=sys.stderr, flush=True)
 
 
 def start_holder(cgroups_path: str) -> int:
@@ -219,7 +242,7 @@ class Keeper:
                 key.data(key.fileobj)
             if self.proxies:  # whoever attends decides; a large writable layer takes its time
                 deadline = time.monotonic() + GATE_SECONDS
-            elif self.state in ("created", "gated") and time.monotonic() > deadline:
+            elif self.state in ("created", "gated", "primed") and time.monotonic() > deadline:
                 self._cancel(f"nobody attended the gate for {GATE_SECONDS:g} s")
         self._leave()
 
@@ -284,14 +307,12 @@ class Keeper:
                 return entry.path
         raise OSError("Docker did not plug a network into the container; is its network mode 'none'?")
 
-    def _do_restore(self, _: socket.socket, message: dict) -> None:
-        """Open the gate: H makes room for the restored init. Everything slow has happened before."""
+    def _do_prime(self, _: socket.socket, message: dict) -> None:
+        """Start ``runc restore``. Its criu stops where it would open the first image: see :meth:`_accept_criu`."""
         if self.state != "gated":
             return
-        self.state = "restoring"
-        os.kill(self.holder, signal.SIGKILL)
-        os.waitpid(self.holder, 0)
-        self.holder_alive = False
+        self.state = "priming"
+        leave_cgroups(self.holder)
         environment = {
             "HOME": message["home"],
             "PATH": os.environ["PATH"],
@@ -323,11 +344,22 @@ class Keeper:
 
         threading.Thread(target=wait, daemon=True).start()
 
+    def _do_restore(self, _: socket.socket, __: dict) -> None:
+        """Open the gate: all images are here, and H makes room for the restored init. Everything slow has happened before."""
+        if self.state == "primed" and self.criu:
+            os.kill(self.holder, signal.SIGKILL)
+            os.waitpid(self.holder, 0)
+            self.holder_alive = False
+            self.state = "restoring"
+            self.criu.sendall(b"o")
+
     def _accept_criu(self, listener: socket.socket) -> None:
+        """criu waits: for the images ('i'), or for the verdict ('p')."""
         client, _ = listener.accept()
-        if client.recv(1) == b"p":
+        waits_at = {b"i": "primed", b"p": "prepared"}.get(client.recv(1))
+        if waits_at:
             self.criu = client
-            self._tell("prepared", pid=self.holder)
+            self._tell(waits_at, pid=self.holder)
             if self._unwanted:
                 self._cancel(self._unwanted)
 
@@ -348,16 +380,15 @@ class Keeper:
 
     def _cancel(self, reason: str) -> None:
         if self.state in ("created", "gated"):
-            # H stays a zombie until we leave: then the shim, our reaper, sees the pid it waits for end
-            os.kill(self.holder, signal.SIGKILL)
+            self._end_pid()
             self._tell("cancelled", reason=reason)
             self._answer_start(1)
             self.finished = True
-        elif self.state == "restoring":
-            self._unwanted = reason  # criu is at work: it is told when it asks
-        elif self.state == "prepared" and self.criu:
-            # The restored sockets are live: their FIN or RST must not get out.
-            kernel.in_network(self.network, kernel.links_down)
+        elif self.state in ("priming", "restoring"):
+            self._unwanted = reason  # runc or criu is at work: it is told when it asks
+        elif self.state in ("primed", "prepared") and self.criu:
+            if self.state == "prepared":  # The restored sockets are live: their FIN or RST must not get out.
+                kernel.in_network(self.network, kernel.links_down)
             self.criu.sendall(b"x")
             self.state = "cancelling"
 
@@ -368,13 +399,20 @@ class Keeper:
             self._answer_start(0)
         else:
             cancelled = self.state == "cancelling"
-            try:
-                kernel.stand_in(self.holder)
-            except OSError:
-                pass  # the restored init had that pid and has ended: the shim has seen it
+            self._end_pid()
             self._tell("cancelled" if cancelled else "failed", status=self.runc_status)
             self._answer_start(1)
         self.finished = True
+
+    def _end_pid(self) -> None:
+        """Let the shim see the pid end that we have told it."""
+        if self.holder_alive:
+            os.kill(self.holder, signal.SIGKILL)  # a zombie until we leave; then its reaper is the shim
+            return
+        try:
+            kernel.stand_in(self.holder)
+        except OSError:
+            pass  # the restored init had that pid and has ended: the shim has seen it
 
     def _answer_start(self, status: int) -> None:
         if self.starter:

@@ -1,15 +1,18 @@
 # Copyright (c) 2026 The RELOCATE authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The writable layer of a container, carried from one overlay to another.
+"""The files of a container, carried from one host to another: its writable layer, and its file systems in memory.
 
 Read on the source from the overlay's upper directory (what the container changed, nothing else), written on the destination
 through the *mounted* view, so that overlayfs itself makes whiteouts and opaque directories in its own way: writing into the
 upper directory of a mounted overlay is undefined. Copied once while the container runs; in the freeze only what changed
 since is sent. A change is seen by inode, size and change time, which no program can set.
+
+A tmpfs is read and written where it is mounted. What is mounted inside it is only a place to mount something on.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import shutil
@@ -75,6 +78,7 @@ class Snapshot:
 def scan(upper: str) -> Snapshot:
     """Return the state of every entry below ``upper``. 0.7 ms for a small layer, 20 ms for 500 files."""
     snapshot = Snapshot(taken_ns=time.time_ns())
+    device = os.lstat(upper).st_dev
     pending = [""]
     while pending:
         directory = pending.pop()
@@ -82,19 +86,28 @@ def scan(upper: str) -> Snapshot:
             for entry in entries:
                 path = os.path.join(directory, entry.name)
                 status = entry.stat(follow_symlinks=False)
+                if status.st_dev != device:
+                    snapshot.stamps[path] = Stamp(stat.S_IFMT(status.st_mode), 0, 0, 0)
+                    continue
                 snapshot.stamps[path] = Stamp(status.st_mode, status.st_ino, status.st_size, status.st_ctime_ns)
                 if stat.S_ISDIR(status.st_mode):
                     pending.append(path)
     return snapshot
 
 
-def changes(before: Snapshot, now: Snapshot) -> tuple[list[str], list[str]]:
-    """Return the paths to send again (parents first) and those to remove (children first)."""
+def changes(before: Snapshot, now: Snapshot, mapped: bool = False) -> tuple[list[str], list[str]]:
+    """Return the paths to send again (parents first) and those to remove (children first).
+
+    :param mapped: files may be written through mappings without a change of their time, as in a tmpfs: all with contents
+        are sent again.
+    """
     doubtful = before.taken_ns - CLOCK_GRAIN_NS
     dirty = [
         path
         for path, stamp in now.stamps.items()
-        if before.stamps.get(path) != stamp or (stamp.changed_ns >= doubtful and not stat.S_ISDIR(stamp.kind))
+        if before.stamps.get(path) != stamp
+        or (stamp.changed_ns >= doubtful and not stat.S_ISDIR(stamp.kind))
+        or (mapped and stamp.size and stat.S_ISREG(stamp.kind))
     ]
     gone = [path for path in before.stamps if path not in now.stamps]
     return sorted(dirty), sorted(gone, reverse=True)
@@ -118,6 +131,9 @@ def describe(upper: str, path: str, links: dict[tuple[int, int], str]) -> dict:
     full = os.path.join(upper, path)
     status = os.lstat(full)
     entry: dict = {"path": path, "mode": status.st_mode, "uid": status.st_uid, "gid": status.st_gid}
+    if status.st_dev != os.lstat(upper).st_dev:  # something is mounted here: what lies below it nobody sees
+        mode = stat.S_IFDIR | 0o755 if stat.S_ISDIR(status.st_mode) else stat.S_IFREG | 0o644
+        return {**entry, "mode": mode, "uid": 0, "gid": 0, "mtime_ns": status.st_mtime_ns, "xattrs": {}}
     if stat.S_ISCHR(status.st_mode) and status.st_rdev == 0:
         return {"path": path, "whiteout": True}
     entry["mtime_ns"] = status.st_mtime_ns
@@ -139,23 +155,33 @@ def describe(upper: str, path: str, links: dict[tuple[int, int], str]) -> dict:
     return entry
 
 
-def contents(upper: str, entry: dict) -> Iterator[bytes]:
-    """Yield the bytes of a described regular file; exactly ``size`` of them, padded if it shrank meanwhile.
+def contents(upper: str, entry: dict) -> Iterator[tuple[int, bytes]]:
+    """Yield the bytes of a described regular file, each piece with its offset, without the holes and nothing beyond ``size``.
 
     (A file that changes while it is read is sent again in the freeze.)
     """
-    left = entry.get("size", 0)
-    if not left:
+    size, offset = entry.get("size", 0), 0
+    if not size:
         return
-    with open(os.path.join(upper, entry["path"]), "rb") as file:
-        while left:
-            data = file.read(min(left, CHUNK)) or b"\0" * min(left, CHUNK)
-            left -= len(data)
-            yield data
+    with open(os.path.join(upper, entry["path"]), "rb", buffering=0) as file:
+        while offset < size:
+            try:
+                offset = os.lseek(file.fileno(), offset, os.SEEK_DATA)
+                end = min(os.lseek(file.fileno(), offset, os.SEEK_HOLE), size)
+            except OSError as error:
+                if error.errno != errno.ENXIO:  # that is: only a hole is left, or it shrank
+                    raise
+                return
+            while offset < end:
+                data = os.pread(file.fileno(), min(end - offset, CHUNK), offset)
+                if not data:
+                    return
+                yield offset, data
+                offset += len(data)
 
 
 class Writer:
-    """Makes entries in the mounted root file system of a container that has not run yet."""
+    """Makes entries in a mounted file system, the root or a tmpfs, of a container that has not run yet."""
 
     def __init__(self, root: str) -> None:
         self.root = root

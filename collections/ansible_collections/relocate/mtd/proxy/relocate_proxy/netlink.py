@@ -79,15 +79,22 @@ class NetfilterSocket:
         """Send one or more packed messages without waiting for an answer."""
         self._socket.send(messages)
 
-    def request(self, message: int, payload: bytes, flags: int = 0, family: int = 0, resource: int = 0) -> None:
-        """Send one message and wait for its acknowledgement. :raises OSError: with the kernel's error number."""
+    def request(
+        self, message: int, payload: bytes, flags: int = 0, family: int = 0, resource: int = 0
+    ) -> memoryview | None:
+        """Send one message and wait for its acknowledgement; return the payload (after ``nfgenmsg``) of what came before it.
+
+        :raises OSError: with the kernel's error number.
+        """
         self.send(self.pack(message, payload, NLM_F_REQUEST | NLM_F_ACK | flags, family, resource))
-        wanted = self._sequence
+        wanted, answer = self._sequence, None
         while True:
-            for _, sequence, body in self.receive():
-                if sequence == wanted:
-                    return
-                del body
+            for kind, sequence, body in self.receive():
+                if sequence != wanted:
+                    continue
+                if kind == NLMSG_ERROR:  # number zero: the acknowledgement
+                    return answer
+                answer = body[_GENMSG.size :]
 
     def dump(self, message: int, payload: bytes = b"", family: int = 0) -> Iterator[memoryview]:
         """Yield the payload (after ``nfgenmsg``) of every object of a dump."""

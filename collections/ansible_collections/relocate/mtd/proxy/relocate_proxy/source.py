@@ -23,7 +23,7 @@ from .journal import Journal
 from .part import Part, wipe
 from .states import State
 from .strays import end_strays
-from .transfer import LayerSender, measure_link, send_images
+from .transfer import ImageSender, LayerSender, measure_link
 
 SETTLE_SECONDS = 0.05  # how long new connections may keep the container from freezing
 CONNECT_SECONDS = 10.0
@@ -110,6 +110,7 @@ class Source(Part):
             "restart_policy": self.policy,
             "auto_remove": inspect["HostConfig"]["AutoRemove"],
             "masked": self.container.masked_directories(),
+            "memory": self.container.memory_file_systems(),
             "ports": published_ports(inspect),
         }
         self.say("described", document=document, address=self.address)
@@ -120,7 +121,7 @@ class Source(Part):
         credentials = self.specification["credentials"]
         self.data = Channel.connect((host, port), "destination", self.id, credentials, CONNECT_SECONDS)
         upper = layer.upper_directory(self.container.root)
-        self.files = LayerSender(self.data, upper, self.container.log_path)
+        self.files = LayerSender(self.data, upper, self.container.log_path, self.container.memory_directories())
         self.files.send_log()
         self.data.send("end")
         self.data.receive()
@@ -133,13 +134,14 @@ class Source(Part):
         """Prepare everything that the freeze needs; show the connections as they are now, so that the edge can refuse."""
         self.new_address = message["address"]
         self.command = self.container.dump_command(self.images, self.work)
-        with open(f"{self.images}/descriptors.json", "w", encoding="ascii") as file:
-            file.write(self.container.descriptors())
+        assert self.data is not None
+        self.data.send("image", raw=self.container.descriptors().encode(), name="descriptors.json")
+        self.data.send("end")
+        self.data.receive()  # the restore over there waits for the rest of the image
         self._forbid_restart()
         self.record(State.STAGED)
-        assert self.data is not None
         link = measure_link(self.data)
-        flows = on_source(self.container.connections(), self.conntrack.entries(), self.address)
+        flows = on_source(self.container.connections(), self.conntrack, self.address)
         memory = self.container.memory_bytes()
         self.say("armed", flows=[flow.document() for flow in flows], memory_bytes=memory, link_ms_per_mib=link)
 
@@ -174,27 +176,28 @@ class Source(Part):
 
     def _carry(self) -> None:
         """Dump, rewrite, tell the edge the flows, send. After the vote this part no longer decides alone."""
-        changes: list = []
-        files = threading.Thread(target=self._send_files, args=(changes,))
-        files.start()  # the data channel is free until the image is complete
-        entries: list = []
-        table = threading.Thread(target=lambda: entries.extend(self.conntrack.entries()))
-        table.start()
+        assert self.data is not None
+        images, dumped = ImageSender(self.data, self.images), threading.Event()
+        problems: list[Exception] = []
+        sending = threading.Thread(target=self._send_meanwhile, args=(images, dumped, problems))
+        sending.start()
         self.commands.append(self.command)
-        status, words = self.freeze.dump(self.command)
+        try:
+            status, words = self.freeze.dump(self.command)
+        finally:
+            dumped.set()
         self.clock("dumped")
         if status:
             raise RuntimeError(f"CRIU could not dump the container: {self._criu_words(words)}")
         connections = sockets.rewrite(self.images, self.address, self.new_address)
         self.clock("rewritten")
-        table.join()
-        flows = on_source(connections, entries, self.address)
+        flows = on_source(connections, self.conntrack, self.address)
         self.say("dumped", flows=[flow.document() for flow in flows])
-        files.join()
-        if changes and isinstance(changes[0], Exception):
-            raise changes[0]
-        assert self.data is not None
-        self.bytes["memory"] = send_images(self.data, self.images)
+        sending.join()
+        if problems:
+            raise problems[0]
+        images.send_rest()
+        self.bytes["memory"] = images.bytes
         with self.freeze.deciding():
             self.record(State.VOTED)
         self.data.send("end")
@@ -204,13 +207,15 @@ class Source(Part):
         """Give up the right to vote; False when the vote is given, or just being written."""
         return self.freeze.renounce(lambda: self.bound)
 
-    def _send_files(self, outcome: list) -> None:
+    def _send_meanwhile(self, images: ImageSender, dumped: threading.Event, problems: list[Exception]) -> None:
+        """Send what changed in the files; then the pages, while CRIU writes them."""
         try:
             assert self.files is not None
-            outcome.append(self.files.send_changes())
+            self.files.send_changes()
             self.files.send_last_words()
+            images.send_pages(dumped)
         except Exception as error:
-            outcome.append(error)
+            problems.append(error)
 
     def _criu_words(self, stderr: str) -> str:
         """Return CRIU's first error line: later ones are consequences."""

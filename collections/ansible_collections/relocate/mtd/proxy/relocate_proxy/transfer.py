@@ -1,18 +1,23 @@
 # Copyright (c) 2026 The RELOCATE authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What travels from source to destination on the data channel: the writable layer, the log, the memory image.
+"""What travels from source to destination on the data channel: the container's files, the log, the memory image.
 
-Three phases, each closed by ``end``: the log so far, before Docker's logger opens the file; the writable layer, once it is
-mounted; in the freeze what changed since, and the memory image. Messages (each with its raw bytes): ``log`` (append to
-Docker's log file), ``entry`` (make this), ``data`` (more of the entry's contents), ``remove``, ``words`` (what the container
-said last, for Docker's logger), ``image`` (one CRIU image file, in pieces).
+Four phases, each closed by ``end``: the log so far, before Docker's logger opens the file; the files, once the container's
+file systems are mounted; what the restore needs to get ready; in the freeze what changed since, and the memory image.
+Messages (each with its raw bytes): ``log`` (append to Docker's log file), ``entry`` (make this), ``data`` (contents of the
+entry, from offset ``at``), ``remove``, ``words`` (what the container said last, for Docker's logger), ``image`` (one CRIU
+image file, in pieces), ``probe`` (nothing: it is answered, and timed). ``tree`` says which file system an entry is in: the
+writable layer if it is empty, else the tmpfs that the container has there.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
+import threading
+import time
 from collections.abc import Iterator
 from typing import BinaryIO
 
@@ -21,6 +26,9 @@ from .channel import Channel
 
 CHUNK = 1 << 20
 WORDS = 64  # lines per message
+PAGES_SECONDS = 0.0005  # how often to look for new pages: CRIU writes a MiB in about that time
+PROBES = (1 << 16, 1 << 18, 1 << 20, 4 << 20, 4 << 20)  # bytes
+PROBE_SECONDS = 0.1
 
 
 def write_all(fd: int, data: bytes | memoryview) -> None:
@@ -30,38 +38,56 @@ def write_all(fd: int, data: bytes | memoryview) -> None:
         view = view[os.write(fd, view) :]
 
 
-class LayerSender:
-    """The source's half of carrying the writable layer and the log: a first copy, then the delta in the freeze."""
+class _Tree:
+    """One file system of the container, and what of it has been sent."""
 
-    def __init__(self, channel: Channel, upper: str, log_path: str | None) -> None:
-        self.channel = channel
-        self.upper = upper
-        self.log_path = log_path
+    def __init__(self, name: str, directory: str) -> None:
+        self.name = name
+        self.directory = directory
         self.before = layer.Snapshot()
+
+
+class LayerSender:
+    """The source's half of carrying the files and the log: a first copy, then the delta in the freeze.
+
+    :param upper: the writable layer's directory.
+    :param memory: directories of the container's file systems in memory, by mount point.
+    """
+
+    def __init__(
+        self, channel: Channel, upper: str, log_path: str | None, memory: dict[str, str] | None = None
+    ) -> None:
+        self.channel = channel
+        self._trees = [_Tree("", upper), *(_Tree(point, path) for point, path in (memory or {}).items())]
+        self.log_path = log_path
         self._log: BinaryIO | None = None
         self.bytes = 0
 
     def send_changes(self) -> int:
         """Send everything that changed since the last call (all of it at the first); return the bytes of contents."""
         sent_before = self.bytes
-        now = layer.scan(self.upper)
-        dirty, gone = layer.changes(self.before, now)
+        for tree in self._trees:
+            self._send_tree(tree)
+        return self.bytes - sent_before
+
+    def _send_tree(self, tree: _Tree) -> None:
+        now = layer.scan(tree.directory)
+        dirty, gone = layer.changes(tree.before, now, mapped=bool(tree.name))
         for path in gone:
-            self.channel.send("remove", path=path)
+            self.channel.send("remove", path=path, tree=tree.name)
         links: dict[tuple[int, int], str] = {}
         for path in dirty:
             try:
-                self._send_entry(path, links)
+                self._send_entry(tree, path, links)
             except FileNotFoundError:  # removed since the scan: the next one says so
                 now.stamps.pop(path, None)
-        self.before = now
-        return self.bytes - sent_before
+        tree.before = now
 
-    def _send_entry(self, path: str, links: dict[tuple[int, int], str]) -> None:
-        entry = layer.describe(self.upper, path, links)
-        self.channel.send("entry", entry=entry)
-        for data in layer.contents(self.upper, entry):
-            self.channel.send("data", raw=data)
+    def _send_entry(self, tree: _Tree, path: str, links: dict[tuple[int, int], str]) -> None:
+        entry = layer.describe(tree.directory, path, links)
+        self.channel.send("entry", entry=entry, tree=tree.name)
+        for offset, data in layer.contents(tree.directory, entry):
+            self.channel.send("data", raw=data, at=offset)
             self.bytes += len(data)
 
     def _log_since(self) -> Iterator[bytes]:
@@ -110,17 +136,72 @@ class LayerSender:
             self.channel.send("words", words=words)
 
 
-def send_images(channel: Channel, directory: str) -> int:
-    """Send every file of a memory image; return the bytes."""
-    total = 0
-    for name in sorted(os.listdir(directory)):
-        with open(os.path.join(directory, name), "rb") as file:
-            first = True
-            while (data := file.read(CHUNK)) or first:
-                channel.send("image", raw=data, name=name)
-                total += len(data)
-                first = False
-    return total
+def measure_link(channel: Channel) -> float:
+    """Return the milliseconds that a MiB takes to the destination, acknowledged: the best of some probes.
+
+    They grow until one takes long enough to be measured, so that neither a slow link waits nor a fast one is underrated.
+    The destination must be receiving. :raises ChannelLost: when it is gone.
+    """
+    data = bytes(PROBES[-1])
+    best = math.inf
+    for size in PROBES:
+        begin = time.monotonic()
+        channel.send("probe", raw=data[:size])
+        channel.receive()
+        took = time.monotonic() - begin
+        best = min(best, took * 1e3 * (1 << 20) / size)
+        if took > PROBE_SECONDS:
+            break
+    return round(best, 4)
+
+
+class ImageSender:
+    """Sends the files of a memory image. Those with the pages only grow, and can go while CRIU still writes them."""
+
+    def __init__(self, channel: Channel, directory: str) -> None:
+        self.channel = channel
+        self.directory = directory
+        self.bytes = 0
+        self._sent: dict[str, int] = {}
+
+    def _send(self, name: str) -> None:
+        """Send what is new in a file; of an empty one, that it is there."""
+        with open(os.path.join(self.directory, name), "rb", buffering=0) as file:
+            offset = self._sent.get(name, 0)
+            while (data := os.pread(file.fileno(), CHUNK, offset)) or name not in self._sent:
+                self.channel.send("image", raw=data, name=name)
+                offset += len(data)
+                self.bytes += len(data)
+                self._sent[name] = offset
+
+    def send_pages(self, dumped: threading.Event) -> None:
+        """Send pages as they come, until the dump has ended."""
+        while not dumped.wait(PAGES_SECONDS):
+            for name in os.listdir(self.directory):
+                if name.startswith("pages-"):
+                    self._send(name)
+
+    def send_rest(self) -> None:
+        """Send all that is not sent yet, when the image is complete."""
+        for name in sorted(os.listdir(self.directory)):
+            self._send(name)
+
+
+class _Filling:
+    """A file whose contents are on their way."""
+
+    def __init__(self, writer: layer.Writer, full: str, entry: dict) -> None:
+        self._writer, self._full, self._entry = writer, full, entry
+        self._fd = os.open(full, os.O_WRONLY | os.O_NOFOLLOW)
+
+    def write(self, data: bytes | memoryview, offset: int) -> None:
+        os.lseek(self._fd, offset, os.SEEK_SET)
+        write_all(self._fd, data)
+
+    def end(self) -> None:
+        os.ftruncate(self._fd, self._entry.get("size", 0))  # it may end with a hole, or be shorter than it was
+        os.close(self._fd)
+        self._writer.finish(self._full, self._entry)
 
 
 class Receiver:
@@ -128,61 +209,58 @@ class Receiver:
 
     def __init__(self, channel: Channel, log_path: str, images: str) -> None:
         self.channel = channel
-        self._writer: layer.Writer | None = None
+        self._writers: dict[str, layer.Writer] = {}
         self.log_path = log_path
         self.images = images
         self._open: dict[str, int] = {}
         self.words: list[list[str]] = []  # stream and text, in order
 
-    def mounted(self, root: str) -> None:
-        """The container's root file system is mounted at ``root``: entries can be made."""
-        self._writer = layer.Writer(root)
+    def mounted(self, root: str, memory: dict[str, str] | None = None) -> None:
+        """The container's file systems are mounted, the root at ``root``: entries can be made."""
+        self._writers = {tree: layer.Writer(path) for tree, path in {"": root, **(memory or {})}.items()}
 
-    @property
-    def writer(self) -> layer.Writer:
-        """What makes the entries. :raises ValueError: the source sent one too early."""
-        if self._writer is None:
-            raise ValueError("the source sent files before the destination was ready for them")
-        return self._writer
+    def _writer(self, message: dict) -> layer.Writer:
+        """Return what makes a message's entry. :raises ValueError: the source sent one too early, or for another place."""
+        try:
+            return self._writers[message.get("tree", "")]
+        except KeyError:
+            raise ValueError("the source sent files before the destination was ready for them") from None
 
     def receive(self) -> dict:
         """Apply messages until the phase ends; return its ``end`` message.
 
         :raises ChannelLost: when the source is gone; :raises OSError: when this host cannot store what comes.
         """
-        filling: tuple[str, int, dict] | None = None
+        filling: _Filling | None = None
         while True:
             message = self.channel.receive()
             kind = message["kind"]
             if filling and kind != "data":
-                self._fill_end(filling)
+                filling.end()
                 filling = None
             if kind == "entry":
-                full = self.writer.make(message["entry"])
-                if full:
-                    filling = (full, os.open(full, os.O_WRONLY | os.O_NOFOLLOW), message["entry"])
+                writer = self._writer(message)
+                full = writer.make(message["entry"])
+                filling = _Filling(writer, full, message["entry"]) if full else None
             elif kind == "data" and filling:
-                write_all(filling[1], message["raw"])
+                filling.write(message["raw"], message["at"])
             elif kind == "remove":
-                self.writer.remove(message["path"])
+                self._writer(message).remove(message["path"])
             elif kind == "log":
                 self._append_log(message["raw"], message["rotated"])
             elif kind == "words":
                 self.words += message["words"]
             elif kind == "image":
                 self._append_image(message["name"], message.get("raw", b""))
+            elif kind == "probe":
+                self.channel.send("probed")
             elif kind == "end":
-                if self._writer:
-                    self._writer.settle()
+                for writer in self._writers.values():
+                    writer.settle()
                 for fd in self._open.values():
                     os.close(fd)
                 self._open.clear()
                 return message
-
-    def _fill_end(self, filling: tuple[str, int, dict]) -> None:
-        full, fd, entry = filling
-        os.close(fd)
-        self.writer.finish(full, entry)
 
     def _append_log(self, data: bytes, rotated: str) -> None:
         """Docker's logger opens the file later, and continues it."""
