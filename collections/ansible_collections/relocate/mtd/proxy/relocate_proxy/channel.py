@@ -26,6 +26,8 @@ HEADER = struct.Struct("!IQ")  # length of the JSON message, length of the raw b
 MAX_MESSAGE = 64 << 20
 SMALL = 16384  # below, one record holds head and bytes; above, copying them together costs more than a record
 RECORDS = 1 << 18  # bytes per call into OpenSSL: short enough not to keep a reader waiting
+#: A part that only waits would never notice that the network to its peer is gone. Seconds, tries, milliseconds: see tcp(7).
+KEEP_ALIVE = ((socket.TCP_KEEPIDLE, 5), (socket.TCP_KEEPINTVL, 5), (socket.TCP_KEEPCNT, 2), (socket.TCP_USER_TIMEOUT, 20_000))
 
 
 class ChannelLost(ConnectionError):
@@ -62,6 +64,9 @@ class Channel:
 
     def __init__(self, tls: ssl.SSLSocket) -> None:
         tls.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        tls.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for option, value in KEEP_ALIVE:
+            tls.setsockopt(socket.IPPROTO_TCP, option, value)
         tls.setblocking(False)
         self._tls = tls
         self._openssl = threading.Lock()
