@@ -27,7 +27,12 @@ MAX_MESSAGE = 64 << 20
 SMALL = 16384  # below, one record holds head and bytes; above, copying them together costs more than a record
 RECORDS = 1 << 18  # bytes per call into OpenSSL: short enough not to keep a reader waiting
 #: A part that only waits would never notice that the network to its peer is gone. Seconds, tries, milliseconds: see tcp(7).
-KEEP_ALIVE = ((socket.TCP_KEEPIDLE, 5), (socket.TCP_KEEPINTVL, 5), (socket.TCP_KEEPCNT, 2), (socket.TCP_USER_TIMEOUT, 20_000))
+KEEP_ALIVE = (
+    (socket.TCP_KEEPIDLE, 5),
+    (socket.TCP_KEEPINTVL, 5),
+    (socket.TCP_KEEPCNT, 2),
+    (socket.TCP_USER_TIMEOUT, 20_000),
+)
 
 
 class ChannelLost(ConnectionError):
