@@ -12,7 +12,7 @@ from typing import Any
 from .channel import Channel, ChannelLost
 
 CONNECT_SECONDS = 10.0
-AGAIN_SECONDS = 5.0  # a guardian starts a part again within a second, on a busy machine within some
+AGAIN_SECONDS = 3.0  # a guardian starts a part again within a second
 
 
 class PartFailed(RuntimeError):

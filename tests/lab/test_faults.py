@@ -1,0 +1,219 @@
+"""Failures on real hosts: whatever fails, wherever, one copy runs and clients lose nothing.
+
+The whole matrix (every state of every part, before and after its fsync, killed and failing) takes a quarter of an hour: it is
+``tests/soak/test_every_fault.py``. Here each state of each part fails once, in one of these ways.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from conftest import Fleet
+from direct import Direct, Heart
+from rehearsal import PARTS, Fault, State, every_fault, journaled, rehearse
+
+pytestmark = pytest.mark.lab
+
+NAME, PORT = "walker", 7100
+HERE, THERE = "host1", "host2"
+
+
+def some_faults() -> list[Fault]:
+    """Return one failure for each state of each part; neighbours fail in different ways.
+
+    A part that fails before it has begun leaves the other one waiting for 45 s: that is for the soak.
+    """
+    ways = itertools.cycle([("after", "kill"), ("before", "fail"), ("before", "kill"), ("after", "fail")])
+    places = [(part, state) for part in PARTS for state in journaled(part)]
+    listening = ("source", "destination")
+    return [
+        Fault(part, state, *next(ways))
+        for part, state in places
+        if not (part in listening and state is State.STAGING) and state is not State.DRAINING
+    ]
+
+
+@pytest.fixture(scope="module")
+def direct(prepared: Fleet) -> Iterator[Direct]:
+    """Return a counter that can be moved quickly, on one of two hosts with different versions of Docker."""
+    prepared.tenant(NAME, "counter", HERE, f"{PORT} 8", PORT)
+    try:
+        yield Direct.of(prepared, NAME, HERE, THERE)
+    finally:
+        prepared.remove_tenants()
+
+
+@pytest.fixture(scope="module")
+def module_heart(direct: Direct) -> Iterator[Heart]:
+    """Return one connection that must outlive every failure of this file."""
+    heart = Heart(direct.fleet, PORT)
+    yield heart
+    heart.end()
+
+
+@pytest.fixture
+def heart(module_heart: Heart) -> Heart:
+    """Return the connection, after a look that it still beats."""
+    module_heart.assert_beats()
+    return module_heart
+
+
+def test_no_state_was_forgotten() -> None:
+    """A state that is added to the protocol is injected into as well."""
+    places = {(fault.part, fault.state) for fault in every_fault("kill", "fail")}
+    assert {state for _, state in places} == set(State)
+    assert {part for part, _ in places} == set(PARTS)
+    chosen = {fault.state for fault in some_faults()}
+    assert chosen == set(State) - {State.DRAINING}
+
+
+@pytest.mark.parametrize("fault", some_faults(), ids=str)
+def test_one_copy_runs_whatever_fails(direct: Direct, heart: Heart, fault: Fault) -> None:
+    """Rolled back before the commit, completed after it."""
+    ended = rehearse(direct, heart, fault)
+    decided = fault.part == "edge" and fault.state is State.COMMITTED and fault.moment == "after"
+    late = {State.COMMITTED, State.RELEASED, State.DONE} - ({State.COMMITTED} if fault.part != "source" else set())
+    if decided or fault.state in late:
+        assert ended == "committed"
+    elif fault.state not in (State.COMMITTED, State.DRAINING):
+        assert ended == "rolled-back"
+
+
+def test_what_nobody_is_left_to_mend_is_settled_by_recover(direct: Direct, heart: Heart) -> None:
+    """The source and its guardian are killed in the freeze: frozen, until somebody says ``relocate recover``."""
+    (here,) = direct.running()
+    there = next(host for host in direct.hosts if host != here)
+    direct.order(here, part="source", state="freezing", moment="after", do="kill-guardian")
+    direct.move(here, there)
+    direct.wait_until_quiet()
+    assert not direct.ordered(here)
+    said = direct.fleet.run("relocate", "recover", "--json").stdout
+    assert '"rolled-back"' in said
+    assert direct.running() == [here]
+    heart.assert_beats()
+    assert not direct.leftovers()
+
+
+@contextmanager
+def instead_of_criu(fleet: Fleet, host: str, script: str) -> Iterator[None]:
+    """Have something else called where the host's software says ``criu``; the real one is ``$real``."""
+    wrapper = f"#!/bin/sh\nreal=/run/criu-real\n{script}\n"
+    setup = (
+        "set -e; at=$(command -v criu); cp $at /run/criu-real; cat >/run/criu-instead; chmod 755 /run/criu-instead; "
+        "mount --bind /run/criu-instead $at"
+    )
+    fleet.on(host, setup, data=wrapper)
+    try:
+        yield
+    finally:
+        fleet.on(host, "umount $(command -v criu); rm -f /run/criu-real /run/criu-instead")
+
+
+def expect_rolled_back(direct: Direct, heart: Heart, source: str, destination: str) -> dict[str, Any]:
+    """Move it, and see that the move was taken back as if it had never been tried."""
+    result = direct.move(source, destination)
+    heart.assert_beats()
+    assert result is not None
+    assert result["outcome"] == "rolled-back", result
+    direct.wait_until_quiet()
+    assert direct.running() == [source]
+    assert not direct.leftovers()
+    return result
+
+
+@pytest.mark.parametrize(("side", "action"), [("source", "dump"), ("destination", "restore")])
+def test_criu_fails_in_the_middle(direct: Direct, heart: Heart, side: str, action: str) -> None:
+    """CRIU's own fault injection: a dump that fails with its code in the tasks, a restore with the tree half made."""
+    (here,) = direct.running()
+    there = next(host for host in direct.hosts if host != here)
+    number = {"dump": 1, "restore": 2}[action]  # FI_DUMP_EARLY, FI_RESTORE_ROOT_ONLY of criu/include/fault-injection.h
+    script = f'case " $* " in *" {action} "*|*swrk*) export CRIU_FAULT={number};; esac\nexec $real "$@"'
+    with instead_of_criu(direct.fleet, here if side == "source" else there, script):
+        result = expect_rolled_back(direct, heart, here, there)
+    assert "CRIU could not" in result["problems"][0]
+
+
+def test_the_source_is_killed_while_criu_dumps(direct: Direct, heart: Heart) -> None:
+    """CRIU outlives it, inside the tasks, and would freeze them again after the thaw."""
+    (here,) = direct.running()
+    there = next(host for host in direct.hosts if host != here)
+    with instead_of_criu(direct.fleet, here, 'case " $* " in *" dump "*) sleep 0.3;; esac\nexec $real "$@"'):
+        direct.fleet.on(
+            here,
+            "(for i in $(seq 2000); do pid=$(pgrep -f '/criu-instead dump|/criu dump|criu dump') && break; sleep 0.01; done; "
+            "kill -9 $(ps -o ppid= -p $(echo $pid | cut -d' ' -f1))) >/dev/null 2>&1 </dev/null &",
+        )
+        result = direct.move(here, there)
+        heart.assert_beats()
+        direct.wait_until_quiet()
+    assert result is not None
+    assert result["outcome"] == "rolled-back"
+    assert direct.running() == [here]
+    assert not direct.leftovers()
+
+
+def cut(fleet: Fleet, host: str, others: list[str]) -> Callable[[], object]:
+    """Cut a host off from others, in its own namespace; return what heals it."""
+    places = ", ".join(fleet.variables(other)["ansible_host"] for other in others)
+    rules = "".join(
+        f"add chain inet partition {hook} {{ type filter hook {hook} priority -400; }}\n"
+        f"add rule inet partition {hook} ip {end} {{ {places} }} drop\n"
+        for hook, end in (("input", "saddr"), ("output", "daddr"))
+    )
+    fleet.on(host, "nft -f -", data=f"add table inet partition\n{rules}")
+    return lambda: fleet.on(host, "nft delete table inet partition")
+
+
+@pytest.mark.parametrize("with_edge", [False, True], ids=["from-the-source", "from-the-edge-as-well"])
+def test_the_destination_is_cut_off_in_the_freeze(direct: Direct, heart: Heart, with_edge: bool) -> None:
+    """The image never arrives: the source runs on; what the destination has made is gone when it is back."""
+    (here,) = direct.running()
+    there = next(host for host in direct.hosts if host != here)
+    others = [here, "host0"] if with_edge else [here]
+    direct.order(here, part="source", state="freezing", moment="before", do="hang", seconds=1)
+    identifier = direct.start(here, there)
+    deadline = time.monotonic() + 30
+    while "armed" not in direct.fleet.on(
+        "host0", f"cat /var/lib/relocate/journal/{identifier}.edge.jsonl", check=False
+    ):
+        assert time.monotonic() < deadline
+    heal = cut(direct.fleet, there, others)
+    try:
+        result = direct.result(identifier)
+        heart.assert_beats()
+    finally:
+        heal()
+    assert result is not None
+    assert result["outcome"] == "rolled-back", result
+    direct.wait_until_quiet()
+    assert direct.running() == [here]
+    assert not direct.leftovers()
+
+
+def test_the_destination_has_no_room_for_the_image(direct: Direct, heart: Heart) -> None:
+    """Noticed after the freeze: the reason is the destination's, and nothing is left there."""
+    (here,) = direct.running()
+    there = next(host for host in direct.hosts if host != here)
+    on, sessions = direct.fleet.on, "/run/relocate/sessions"
+    on(there, f"mkdir -p {sessions}; mount -t tmpfs -o size=1m,mode=700 full {sessions}")
+    try:
+        result = expect_rolled_back(direct, heart, here, there)
+    finally:
+        on(there, f"umount {sessions}")
+    assert "No space left" in result["problems"][0]
+
+
+def test_and_it_still_moves(direct: Direct, heart: Heart) -> None:
+    """After all of this: there and back over the same connection."""
+    for _ in range(2):
+        (here,) = direct.running()
+        there = next(host for host in direct.hosts if host != here)
+        result = direct.move(here, there)
+        assert result is not None
+        assert result["outcome"] == "committed", result
+        heart.assert_beats()
