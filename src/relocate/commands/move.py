@@ -84,7 +84,7 @@ def show(console: Console, result: dict[str, Any]) -> None:
 
 def show_plan(console: Console, result: dict[str, Any]) -> None:
     """Print what a relocation would do."""
-    console.print(result["diff"]["after"].rstrip(), markup=False, highlight=False)
+    console.print(result["diff"]["after"].rstrip(), markup=False, highlight=False, soft_wrap=True)
     console.print("Nothing was touched. Without --check it is carried out.", style="dim")
 
 

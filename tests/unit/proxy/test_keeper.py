@@ -313,7 +313,9 @@ def test_the_restore_is_started_before_there_is_an_image(scene: Scene) -> None:
     command = scene.did[2]
     assert scene.did[1] == "4711 leaves the cgroups" and "restore --detach" in command and "--lazy-pages" in command
     assert "--image-path /i --work-path /w" in command and command.endswith("with 4711 in /h") and len(scene.did) == 3
-    assert scene.heard("proxy")[-1] == {"event": "primed", "pid": 4711}
+    primed = scene.heard("proxy")[-1]
+    assert (primed["event"], primed["pid"]) == ("primed", 4711)
+    assert " ".join(primed["command"]) in command, "what runs here is in the result"
     scene.do("proxy", do="restore")
     assert scene.did[3:] == [f"kill 4711 {signal.SIGKILL!s}", "reap 4711"] and scene.criu.recv(10) == b"o"
 

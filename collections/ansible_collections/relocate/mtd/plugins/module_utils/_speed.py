@@ -14,9 +14,9 @@ import os
 import time
 from typing import Dict
 
-SIZE = 8 << 20
+SIZE = 4 << 20
 CHUNK = 1 << 20
-ROUNDS = 3
+ROUNDS = 6
 
 
 def memory_speed(size: int = SIZE, rounds: int = ROUNDS) -> Dict[str, float]:

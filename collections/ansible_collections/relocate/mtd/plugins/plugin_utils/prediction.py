@@ -27,12 +27,12 @@ from ansible_collections.relocate.mtd.plugins.module_utils._modes import MODES, 
 
 #: What a mode costs where nothing is known: medians of C(make bench) on a machine of 2 cores.
 DEFAULTS = {
-    STOP_AND_COPY: Cost(110.0, 0.05, 0.0, 1.0, 0.6, 0.9, 1.2, overlapped=False),
-    POST_COPY: Cost(110.0, 0.05, 0.07, 0.0, 0.6, 0.9, 1.2, overlapped=False),
-    PRE_COPY: Cost(120.0, 0.05, 0.07, 0.1, 0.6, 0.9, 1.2, overlapped=False),
+    STOP_AND_COPY: Cost(60.0, 0.05, 0.0, 1.0, 0.8, 1.0, 1.2, overlapped=True),
+    POST_COPY: Cost(65.0, 0.05, 0.07, 0.0, 0.8, 1.0, 1.2, overlapped=True),
+    PRE_COPY: Cost(65.0, 0.05, 0.07, 0.1, 0.8, 1.0, 1.2, overlapped=True),
 }
-#: CRIU's dump is one copy into tmpfs; its restore reads the copy and faults every page in twice, in two processes.
-DUMP_PER_WRITE, RESTORE_PER_READ = 1.1, 1.6
+#: CRIU's dump copies pages into tmpfs while the proxy reads and encrypts them; its restore reads them into fresh pages.
+DUMP_PER_WRITE, RESTORE_PER_READ = 2.0, 1.3
 
 #: Of each mode, this many relocations count, if they are younger than this and at least that many.
 LATEST, OLDEST, FEWEST = 40, datetime.timedelta(days=7), 3

@@ -184,6 +184,7 @@ class Keeper:
         self.criu: socket.socket | None = None
         self.runc_ended, self._runc_end = os.pipe()
         self.runc_status: int | None = None
+        self.command: list[str] = []  # of the restore
         self.last: dict = {}
         self._heard: dict[socket.socket, bytes] = {}
         self._unwanted = ""
@@ -333,6 +334,7 @@ class Keeper:
         ]
         command += ["--image-path", message["images"], "--work-path", message["work"]]
         command += ["--pid-file", self.runtime.pid_file, "--bundle", self.runtime.bundle, self.runtime.container]
+        self.command = command
         self.selector.register(self.runc_ended, selectors.EVENT_READ, self._restored)
         process = subprocess.Popen(
             command, env=environment, stdin=self.stdio[0], stdout=self.stdio[1], stderr=self.stdio[2], close_fds=True
@@ -359,7 +361,7 @@ class Keeper:
         waits_at = {b"i": "primed", b"p": "prepared"}.get(client.recv(1))
         if waits_at:
             self.criu = client
-            self._tell(waits_at, pid=self.holder)
+            self._tell(waits_at, pid=self.holder, command=self.command)
             if self._unwanted:
                 self._cancel(self._unwanted)
 
