@@ -6,7 +6,6 @@ import json
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from relocate.commands.schedule import ConfigOption, configured
 from relocate.errors import Refusal
@@ -44,4 +43,4 @@ def history(
     if json_:
         typer.echo(json.dumps([firing.document() for firing in firings], indent=2))
         return
-    Console(highlight=False).print(views.history_table(firings) if firings else "nothing has happened yet")
+    views.console().print(views.history_table(firings) if firings else "nothing has happened yet")

@@ -6,7 +6,6 @@ import json
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from relocate.commands.schedule import ConfigOption, configured
 from relocate.schedule import views
@@ -28,6 +27,6 @@ def status(
     if json_:
         typer.echo(json.dumps(document, indent=2))
         return
-    console = Console(highlight=False)
+    console = views.console()
     for part in views.status_tables(document):
         console.print(part)

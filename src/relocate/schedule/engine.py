@@ -368,7 +368,7 @@ class Engine:
         self.ledger.forget(firing.id)
         self.meter.hop({**result, "exposure_latency_ms": firing.exposure_latency_ms})
         level = logging.INFO if firing.outcome == "committed" else logging.WARNING
-        said = f", {firing.msg}" if firing.msg else ""
+        said = f", {firing.msg}" if firing.msg and firing.outcome != "committed" else ""
         LOG.log(level, "the move of %s: %s%s", firing.container, firing.outcome, said, extra=_extra(firing))
 
     def flush(self) -> None:
@@ -389,11 +389,6 @@ class Engine:
 
 def _extra(firing: Firing) -> dict[str, Any]:
     """Return what a log entry about a firing carries: nothing that is still to come."""
-    return {
-        "relocation": firing.id,
-        "container": firing.container,
-        "source": firing.source,
-        "destination": firing.destination,
-        "outcome": firing.outcome,
-        "downtime_ms": firing.downtime_ms,
-    }
+    said = {"relocation": firing.id}
+    said |= {name: getattr(firing, name) for name in ("container", "source", "destination", "outcome", "downtime_ms")}
+    return {name: value for name, value in said.items() if value is not None}

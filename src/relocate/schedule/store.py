@@ -108,10 +108,17 @@ class Store:
         change = (
             sa.update(tables.firing)
             .where(tables.firing.c.id == sa.bindparam("key"), tables.firing.c.state == "waiting")
-            .values(state="launched", launched_at=sa.bindparam("moment"), token=token)
+            .values(
+                state="launched",
+                launched_at=sa.bindparam("moment"),
+                source=sa.bindparam("place"),
+                clamp=sa.bindparam("why"),
+                token=token,
+            )
         )
+        rows = [{"key": e.id, "moment": e.launched_at, "place": e.source, "why": e.clamp} for e in firings]
         with self.writing(token) as connection:
-            connection.execute(change, [{"key": each.id, "moment": each.launched_at} for each in firings])
+            connection.execute(change, rows)
 
     def end(self, firings: Sequence[Firing]) -> None:
         """Write how firings ended, and where their containers are now.

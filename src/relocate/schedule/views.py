@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.relocate.mtd.plugins.plugin_utils.clocks import make_clock
+from rich.console import Console
 from rich.table import Table
 from sqlalchemy.engine import make_url
 
@@ -27,6 +28,12 @@ def open_store(configuration: Configuration) -> Store:
     if url.get_backend_name() == "sqlite" and not Path(str(url.database)).exists():
         raise Refusal(f"there is no store {url.database}: no scheduler has run with this configuration yet")
     return Store.open(configuration.store.address, configuration.fleet)
+
+
+def console() -> Console:
+    """Return where tables go: as wide as the terminal, and wide enough where there is none."""
+    plain = Console(highlight=False)
+    return plain if plain.is_terminal else Console(highlight=False, width=140)
 
 
 def duration(seconds: float | None) -> str:
@@ -143,17 +150,17 @@ def history_table(firings: Iterable[Firing]) -> Table:
     """Return firings for a terminal."""
     table = Table()
     for heading in ("alert (UTC)", "container", "from", "to", "outcome"):
-        table.add_column(heading)
+        table.add_column(heading, no_wrap=heading != "container")
     for heading in ("stay", "exposed", "down"):
-        table.add_column(heading, justify="right")
+        table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("note")
     for firing in firings:
         outcome = firing.outcome or firing.state
         colour = COLOURS.get(outcome, "red" if firing.outcome else "cyan")
         changed = "" if firing.clamp == "none" else firing.clamp
-        note = firing.msg if firing.outcome not in (None, "committed") else changed
+        note = (firing.msg or changed) if firing.outcome not in (None, "committed") else changed
         table.add_row(
-            (iso(firing.alerted_at) or "")[:19].replace("T", " "),
+            (iso(firing.alerted_at) or "")[5:19].replace("T", " "),
             firing.container,
             firing.source,
             firing.destination or "",
