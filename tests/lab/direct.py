@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ansible_collections.relocate.mtd.plugins.plugin_utils import credentials, plan
-from conftest import NO_LIMIT, VIRTUAL, Fleet
+from fleet import NO_LIMIT, VIRTUAL, Fleet
 
 PROXY = "PYTHONPATH=/usr/local/lib/relocate LC_ALL=C.UTF-8 python3 -m relocate_proxy"
 FAULTS = "/run/relocate/faults.json"

@@ -7,8 +7,8 @@ import itertools
 import sys
 from dataclasses import dataclass
 
-from conftest import ROOT
 from direct import EDGE, Direct, Heart
+from fleet import ROOT
 
 PROXY = ROOT / "collections/ansible_collections/relocate/mtd/proxy"
 sys.path.insert(0, str(PROXY))

@@ -1,0 +1,149 @@
+"""The lab's fleet, as a user at a terminal has it: for the tests that need real Docker hosts."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+BIN = Path(sys.executable).parent
+REPOSITORY = "10.77.0.10:5000"
+VIRTUAL = "10.88.0.100"
+NO_LIMIT = "600000"  # milliseconds: how fast the machine of a test is, is no matter of the test
+
+
+@dataclass
+class Fleet:
+    """The lab, as a user at a terminal has it."""
+
+    inventory: dict[str, Any] = field(default_factory=dict)
+    tenants: list[str] = field(default_factory=list)
+
+    @property
+    def docker_hosts(self) -> list[str]:
+        return list(self.inventory["docker_hosts"]["hosts"])
+
+    @property
+    def client_namespace(self) -> str:
+        return str(self.variables("host0")["relocate_lab_client_namespace"])
+
+    def variables(self, host: str) -> dict[str, Any]:
+        """Return a host's variables."""
+        found: dict[str, Any] = self.inventory["_meta"]["hostvars"][host]
+        return found
+
+    def run(self, *command: str, check: bool = True, **environment: str) -> subprocess.CompletedProcess[str]:
+        """Run one of the project's programs in the project's directory."""
+        done = subprocess.run(
+            [str(BIN / command[0]), *command[1:]],
+            cwd=ROOT,
+            env={**os.environ, **environment},
+            capture_output=True,
+            text=True,
+            check=False,
+            stdin=subprocess.DEVNULL,
+        )
+        assert not check or done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
+        return done
+
+    def playbook(self, book: str, /, check: bool = True, **variables: str) -> subprocess.CompletedProcess[str]:
+        """Run a playbook on the lab."""
+        extra = json.dumps(variables)
+        return self.run("ansible-playbook", "-i", "inventories/lab", f"playbooks/{book}", "-e", extra, check=check)
+
+    def on(self, host: str, script: str, check: bool = True, data: str | None = None) -> str:
+        """Run a shell script on a host, over the same SSH that Ansible uses, with ``data`` to read; return what it printed."""
+        known = self.variables(host)
+        command = ["ssh", "-q", "-i", known["ansible_ssh_private_key_file"], "-o", "BatchMode=yes"]
+        command += ["-o", f"ProxyCommand=ip netns exec {known['relocate_lab_namespace']} nc %h %p"]
+        command += ["-o", "ControlMaster=auto", "-o", "ControlPersist=60"]
+        command += ["-o", f"ControlPath={known['ansible_control_path_dir']}/tests-%h"]
+        command += ["-o", f"UserKnownHostsFile={Path(known['ansible_ssh_private_key_file']).with_name('known_hosts')}"]
+        done = subprocess.run(
+            [*command, f"root@{known['ansible_host']}", script],
+            input=data,
+            stdin=None if data is not None else subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert not check or done.returncode == 0, f"{host}: {script}: {done.stdout}{done.stderr}"
+        return done.stdout.strip()
+
+    def tenant(
+        self, name: str, image: str, host: str, command: str = "", port: int | None = None, inside: int | None = None
+    ) -> None:
+        """Instantiate a tenant, published at ``port`` (another one ``inside`` the container); removed after the test."""
+        variables = {"container": name, "image": f"{REPOSITORY}/{image}:1", "host": host, "tenant": "test"}
+        if command:
+            variables["command"] = command
+        if port:
+            variables["publish"] = f"{VIRTUAL}:{port}:{inside or port}/tcp"
+        self.tenants.append(name)
+        self.playbook("instantiate.yml", **variables)
+
+    def remove_tenants(self) -> None:
+        """Remove what the test made, wherever it is now, with its services."""
+        for host in self.docker_hosts:
+            self.on(host, f"docker rm -f {' '.join(self.tenants)} 2>/dev/null; true") if self.tenants else None
+        for service in self.services():
+            if service["name"] in self.tenants:
+                key = f"{service['protocol']} . {service['virtual_address']} . {service['virtual_port']}"
+                self.on("host0", f"nft 'delete element ip relocate services {{ {key} }}'")
+        self.tenants.clear()
+
+    def services(self) -> list[dict[str, Any]]:
+        """Return the edge's services, from nft itself."""
+        listed = json.loads(self.on("host0", "nft -j list map ip relocate services"))
+        found = []
+        for entry in listed["nftables"]:
+            for key, value in entry.get("map", {}).get("elem", []):
+                element = key["elem"]
+                protocol, address, port = element["val"]["concat"]
+                found.append(
+                    {
+                        "name": element["comment"],
+                        "protocol": protocol,
+                        "virtual_address": address,
+                        "virtual_port": port,
+                        "host_address": value["concat"][0],
+                    }
+                )
+        return found
+
+    def where(self, name: str) -> list[str]:
+        """Return the hosts on which a container of this name runs, by ``docker ps``."""
+        listing = f"docker ps --filter name=^{name}$ --format '{{{{.Names}}}}'"
+        return [host for host in self.docker_hosts if self.on(host, listing)]
+
+    def move(self, name: str, to: str | None = None, check: bool = True) -> dict[str, Any]:
+        """Move a container with the command, however long that takes here; return the result document."""
+        options = ["--to", to] if to else []
+        done = self.run("relocate", "move", name, *options, "--downtime-limit", NO_LIMIT, "--json", check=False)
+        assert done.stdout, f"relocate move printed nothing: {done.stderr}"
+        result: dict[str, Any] = json.loads(done.stdout)
+        assert not check or result["outcome"] == "committed", result.get("msg")
+        return result
+
+    def picture(self) -> str:
+        """Return everything that a refused move must leave as it is: containers, and the edge's table."""
+        shown = [
+            self.on(host, "docker ps -a --no-trunc --format '{{.ID}} {{.Names}} {{.State}}' | sort")
+            for host in self.docker_hosts
+        ]
+        return "\n".join([*shown, self.on("host0", "nft -s list table ip relocate")])
+
+
+def prepared_fleet() -> Fleet:
+    """Bring the lab up, prepare it, and return it."""
+    fleet = Fleet()
+    fleet.run("relocate", "lab", "up")
+    fleet.inventory = json.loads(fleet.run("ansible-inventory", "-i", "inventories/lab", "--list").stdout)
+    fleet.playbook("prepare.yml")
+    fleet.playbook("lab_images.yml")
+    return fleet

@@ -1,0 +1,52 @@
+"""Every state of every part, before and after its fsync, killed (alone, and with its guardian) and failing: on real hosts.
+
+Takes the better part of an hour, for a part whose peer never comes waits 45 s. ``tests/lab/test_faults.py`` has one failure for
+each state.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "lab"))
+
+from direct import Direct, Heart
+from fleet import prepared_fleet
+from rehearsal import Fault, State, every_fault, rehearse
+
+pytestmark = pytest.mark.soak
+
+NAME, PORT = "walker", 7100
+
+
+@pytest.fixture(scope="module")
+def direct() -> Iterator[Direct]:
+    """Return a counter that can be moved quickly, on one of two hosts with different versions of Docker."""
+    if os.geteuid() != 0:
+        pytest.fail("the lab needs root: NOT RUN", pytrace=False)
+    fleet = prepared_fleet()
+    fleet.tenant(NAME, "counter", "host1", f"{PORT} 8", PORT)
+    try:
+        yield Direct.of(fleet, NAME, "host1", "host3")
+    finally:
+        fleet.remove_tenants()
+
+
+@pytest.fixture(scope="module")
+def heart(direct: Direct) -> Iterator[Heart]:
+    """Return one connection that must outlive all of it."""
+    beating = Heart(direct.fleet, PORT)
+    yield beating
+    beating.end()
+
+
+@pytest.mark.parametrize("fault", every_fault("kill", "kill-guardian", "fail"), ids=str)
+def test_one_copy_runs_whatever_fails(direct: Direct, heart: Heart, fault: Fault) -> None:
+    """Rolled back before the commit, completed after it, and the same connection goes on."""
+    direct.mode = "post-copy" if fault.state is State.DRAINING else "stop-and-copy"
+    rehearse(direct, heart, fault)
