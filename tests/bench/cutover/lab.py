@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import time
@@ -118,19 +119,35 @@ def running(name: str, ledger: Path) -> Iterator[BenchLab]:
         lab.close()
 
 
+# arguments: port, directory, file that says how tar ended. tar reads the connection itself.
+RECEIVER = """
+import os, socket, subprocess, sys
+with socket.create_server(("", int(sys.argv[1]))) as server:
+    connection, _ = server.accept()
+done = subprocess.run(["tar", "-x", "-C", sys.argv[2]], stdin=connection, stderr=subprocess.PIPE, text=True)
+with open(sys.argv[3] + ".new", "w") as file:
+    file.write(f"{done.returncode} {done.stderr}")
+os.rename(sys.argv[3] + ".new", sys.argv[3])
+"""
+
+
+_ports = itertools.count(9300)
+
+
 class Carrier:
-    """Copies a directory from one host to another over their own network: tar through an open TCP connection.
+    """Copies a directory from one host to another over their own network: tar into one TCP connection and out of it.
 
     Nothing that a person would use (scp, rsync, a registry) is quicker, so no pipeline looks slow for how it copies.
     """
 
-    def __init__(self, lab: BenchLab, source: str, destination: str, directory: str, to: str, port: int = 9300) -> None:
+    def __init__(self, lab: BenchLab, source: str, destination: str, directory: str, to: str) -> None:
+        """Have the destination listen, each time on a port of its own: one whose hop failed may still wait."""
+        port = next(_ports)
         self._from, self._to = lab.on[source], lab.on[destination]
         self._address, self._directory, self._port = lab.addresses[destination], directory, port
         self._done = f"/run/bench-carrier-{port}"
         self._to(
-            f"rm -f {self._done}; mkdir -p {to}\n"
-            f"( nc -l {port} </dev/null | tar -x -C {to}; echo $? >{self._done} ) >/dev/null 2>&1 &"
+            f"rm -f {self._done}; mkdir -p {to}\npython3 -c '{RECEIVER}' {port} {to} {self._done} >/dev/null 2>&1 &"
         )
         deadline = time.monotonic() + 10
         while f":{port} " not in self._to("ss -ltnH"):
@@ -139,7 +156,7 @@ class Carrier:
 
     def run(self) -> None:
         """Copy. Returns when the last byte is written at the destination."""
-        self._from(f"tar -c -C {self._directory} . | nc -N {self._address} {self._port}")
-        status = self._to(f"while [ ! -s {self._done} ]; do sleep 0.001; done; cat {self._done}")
-        if status != "0":
-            raise CommandFailed(f"unpacking at the destination ended with {status}")
+        self._from(f"bash -c 'tar -c -C {self._directory} . >/dev/tcp/{self._address}/{self._port}'")
+        said = self._to(f"while [ ! -e {self._done} ]; do sleep 0.001; done; cat {self._done}")
+        if said.split()[0] != "0":
+            raise CommandFailed(f"unpacking at {self._to.name} ended with {said}")
