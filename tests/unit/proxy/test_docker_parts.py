@@ -99,12 +99,12 @@ def test_a_source_that_hears_commit(did: list[str]) -> None:
 
 @pytest.mark.parametrize("policy", ["always", "no"])
 def test_a_source_that_is_given_back_runs_before_anything_else(did: list[str], policy: str) -> None:
-    """Every moment until the thaw is the clients'; the edge releases on its word."""
+    """Every moment until the thaw is the clients'. That all is done is said when it is on the disk."""
     on_source(did, policy).roll_back("x")
     given_back = (
         [f"POST /containers/c1/update {{'RestartPolicy': {{'Name': '{policy}'}}}}"] if policy == "always" else []
     )
-    assert did == ["thaw", "say rolled_back", *given_back, "record rolled-back"]
+    assert did == ["thaw", *given_back, "record rolled-back", "say rolled_back"]
 
 
 def test_a_container_is_moved_once_at_a_time(did: list[str]) -> None:

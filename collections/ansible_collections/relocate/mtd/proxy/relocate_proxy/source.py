@@ -252,14 +252,16 @@ class Source(Part):
         if self.data is not None:
             self.data.close()  # a thread that waits for room in it goes on
         freezer.thaw(self.container.freezer)
-        if self.edge is not None:
-            try:
-                self.say("rolled_back", timings_ns=self._timings(), commands=self.commands)
-            except OSError:
-                pass
+        self.clock("thawed")
         self.freeze.ended()
         undo(self.docker, self.container.id, self.policy)
         self.close(State.ROLLED_BACK, reason=reason)
+        if self.edge is not None:
+            timings = {**self._timings(), "frozen_total": self.span("frozen", "thawed")}
+            try:
+                self.say("rolled_back", timings_ns=timings, commands=self.commands)
+            except OSError:
+                pass
 
 
 def kill_frozen(at: freezer.Freezer, veth: str | None) -> None:
@@ -334,6 +336,6 @@ class _Waiting(Part):
     def roll_back(self, reason: str) -> None:
         """The container runs on here."""
         freezer.thaw(self.at)
-        self.say("rolled_back")
         undo(self.docker, self.journal.facts["container_id"], self.journal.facts["restart_policy"])
         self.close(State.ROLLED_BACK, reason=reason)
+        self.say("rolled_back")
