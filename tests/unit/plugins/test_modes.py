@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -84,7 +85,6 @@ def test_a_host_tells_what_the_modes_depend_on() -> None:
 
     found = _host.modes(run, "/usr/sbin/criu")
     assert found["userfaultfd"] is True and found["dirty_tracking"] is False
-    with open("/proc/sys/fs/pipe-max-size", encoding="ascii") as file:
-        assert found["pipe_max_size"] == int(file.read())
+    assert found["pipe_max_size"] == int(Path("/proc/sys/fs/pipe-max-size").read_text(encoding="ascii"))
     assert asked == [("/usr/sbin/criu", "check", "--feature", each) for each in ("uffd-noncoop", "mem_dirty_track")]
     assert _host.modes(run, None)["userfaultfd"] is False

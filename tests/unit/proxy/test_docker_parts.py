@@ -86,7 +86,7 @@ def on_source(did: list[str], policy: str = "always") -> Source:
     made.container = SimpleNamespace(id="c1", name="web", freezer=Freezer("/cg", 1))
     made._lock = source.lock(bundle())
     made.veth, made.policy, made.bytes, made.data = "veth1", {"Name": policy}, {}, None
-    made.edge, made.freeze = Edge(did), Freeze()
+    made.edge, made.freeze, made.pages = Edge(did), Freeze(), None
     return made
 
 
@@ -145,7 +145,7 @@ def on_destination(did: list[str], answer: str | Exception = "running", state: S
 
     made.docker, made.edge = Docker(did), Edge(did)
     made.gate = SimpleNamespace(say=lambda what, **_: did.append(f"gate {what}"), expect=expect)
-    made.container_id, made.address, made.placed, made._start = "c2", "172.20.2.2", [], None
+    made.container_id, made.address, made.placed, made._start, made.pages = "c2", "172.20.2.2", [], None, None
     made.work, made.document = str(made.directory), {"restart_policy": {"Name": "always"}}
     return made
 

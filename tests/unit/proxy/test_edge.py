@@ -27,6 +27,7 @@ from .test_states import _documented
 from .world import NEW, OLD, OUT, PLAN, FakeGateway, FakePeers, StepJournal, Steps, World
 
 SPECIFICATION = {"id": "r1", "credentials": {}, "plan": PLAN, "source": [OLD, 1], "destination": [NEW, 1]}
+POST_COPY = {**SPECIFICATION, "plan": {**PLAN, "mode": "post-copy"}}
 
 
 class Killed(BaseException):
@@ -53,9 +54,14 @@ class Scene:
         """What is on the edge's disk."""
         return self.journal().state
 
-    def run(self, specification: dict[str, Any] = SPECIFICATION) -> dict | None:
+    @property
+    def specification(self) -> dict[str, Any]:
+        """What the controller hands over."""
+        return POST_COPY if self.world.drains else SPECIFICATION
+
+    def run(self, specification: dict[str, Any] | None = None) -> dict | None:
         """Run the edge; None when it was killed."""
-        part = Edge(specification, self.journal())
+        part = Edge(specification or self.specification, self.journal())
         try:
             result = part.run()
         except Killed:
@@ -67,7 +73,7 @@ class Scene:
     def resume(self) -> dict | None:
         """What the edge's guardian does; None when that fails, too."""
         try:
-            return edge.resume(SPECIFICATION, self.journal())
+            return edge.resume(self.specification, self.journal())
         except (OSError, RuntimeError):
             return None
         finally:
@@ -90,8 +96,8 @@ def scene(monkeypatch: pytest.MonkeyPatch, host: Path) -> Maker:
     monkeypatch.setattr(os, "fsync", lambda _: None)
     monkeypatch.setattr(os, "fdatasync", lambda _: None)
 
-    def make(fault: tuple[str, State, str] | None = None, **steps: Any) -> Scene:
-        made = Scene(World(fault), Steps(**steps), host)
+    def make(fault: tuple[str, State, str] | None = None, drains: bool = False, **steps: Any) -> Scene:
+        made = Scene(World(fault, drains), Steps(**steps), host)
         world = made.world
 
         def forget(_services: list, _source: str, flows: list[Flow]) -> None:
@@ -131,6 +137,35 @@ def test_a_move_that_nothing_disturbs(scene: Maker) -> None:
     ]  # fmt: skip
     assert it.world.persisted and it.state is State.DONE
     it.world.assert_whole()
+
+
+def test_a_post_copy_needs_its_source_until_the_last_page(scene: Maker) -> None:
+    """The source is taken away after that, and the result says how long it was needed and what came in that time."""
+    it = scene(drains=True)
+    result = it.run()
+    assert result is not None and (result["outcome"], result["problems"]) == ("committed", [])
+    assert result["source_needed_ms"] > 0 and result["bytes"]["memory"] == 108
+    assert [name.split()[1] for name in it.steps.names if name.startswith("record")] == [
+        "staging", "holding", "routing", "committed", "draining", "released", "done",
+    ]  # fmt: skip
+    assert DRAINED.index("expect destination drained") < DRAINED.index("tell source finish")
+    assert it.world.copies == {"source": "killed", "destination": "running"}
+
+
+def test_a_copy_whose_last_pages_are_lost_is_dead_and_its_source_never_runs_again(scene: Maker) -> None:
+    """The clients have heard the copy: what the source remembers is not true any more. Nobody calls that a move."""
+    it = scene(drains=True)
+    it.world.lost_pages = "the connection to the source broke"
+    result = it.run()
+    assert result is not None and (result["outcome"], result["rolled_back"]) == ("failed", False)
+    assert result["problems"] == [
+        "the copy died before the last of its memory had come from the source: the connection to the source broke"
+    ]
+    assert result["flows"]["kept"] == 0
+    assert it.world.copies == {"source": "killed", "destination": "died"} and it.world.host == NEW
+    assert it.state is State.DONE and it.journal().facts["lost"] == "the connection to the source broke"
+    again = it.resume()  # killed before the result was written
+    assert again is not None and again["outcome"] == "failed" and again["problems"] == result["problems"]
 
 
 def test_the_answers_to_its_own_connections_are_held(scene: Maker) -> None:
@@ -240,9 +275,9 @@ class PaperlessJournal(StepJournal):
         self.steps.take(f"record {state.value}", lambda: self._absorb({"state": state, "at_ns": 0, **facts}))
 
 
-def _clean_steps() -> list[str]:
+def _clean_steps(specification: dict[str, Any]) -> list[str]:
     """Return the steps of a move that nothing disturbs, to have one test for each."""
-    world, steps = World(), Steps()
+    world, steps = World(drains=specification is POST_COPY), Steps()
     journal = PaperlessJournal("/nowhere")
     journal.steps = steps
     patch = pytest.MonkeyPatch()
@@ -250,39 +285,45 @@ def _clean_steps() -> list[str]:
         patched.setattr(edge, "Conntrack", lambda: world.table)
         patched.setattr(edge, "Gateway", lambda *_: FakeGateway(world, steps))
         patched.setattr(edge, "Peers", lambda *_: FakePeers(world, steps))
-        assert Edge(SPECIFICATION, journal).run()["outcome"] == "committed"
+        assert Edge(specification, journal).run()["outcome"] == "committed"
     return steps.names
 
 
-CLEAN = _clean_steps()
+CLEAN, DRAINED = _clean_steps(SPECIFICATION), _clean_steps(POST_COPY)
 COMMIT_AT = CLEAN.index("record committed")
+STEPS = [  # a post-copy differs after the commit only
+    (drains, at, name)
+    for drains, names in ((False, CLEAN), (True, DRAINED))
+    for at, name in enumerate(names)
+    if not drains or at >= COMMIT_AT
+]
 ERRORS = (
     ChannelLost("the source's proxy is gone"),
     PartFailed("source: it broke"),
     TimeoutError("silence"),
 )
 MOMENTS = [
-    pytest.param(at, when, id=f"{at:02}-{when}-{name.replace(' ', '-')}")
-    for at, name in enumerate(CLEAN)
+    pytest.param(drains, at, when, id=f"{'post-copy-' * drains}{at:02}-{when}-{name.replace(' ', '-')}")
+    for drains, at, name in STEPS
     for when in ("before", "after")
 ]
 
 
-@pytest.mark.parametrize(("at", "when"), MOMENTS)
-def test_a_failure_at_every_step(scene: Maker, at: int, when: str) -> None:
+@pytest.mark.parametrize(("drains", "at", "when"), MOMENTS)
+def test_a_failure_at_every_step(scene: Maker, drains: bool, at: int, when: str) -> None:
     """Rolled back before the commit point; after it never."""
-    _fail(scene, at, when, RuntimeError("it broke"))
+    _fail(scene, drains, at, when, RuntimeError("it broke"))
 
 
 @pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
-@pytest.mark.parametrize("at", [at for at, name in enumerate(CLEAN) if name.startswith("expect")])
-def test_every_way_in_which_an_answer_does_not_come(scene: Maker, at: int, error: Exception) -> None:
+@pytest.mark.parametrize(("drains", "at"), [(drains, at) for drains, at, name in STEPS if name.startswith("expect")])
+def test_every_way_in_which_an_answer_does_not_come(scene: Maker, drains: bool, at: int, error: Exception) -> None:
     """What is reported, lost or late counts the same."""
-    _fail(scene, at, "before", error)
+    _fail(scene, drains, at, "before", error)
 
 
-def _fail(scene: Maker, at: int, when: str, error: Exception) -> None:
-    it = scene(at=at, when=when, error=error)
+def _fail(scene: Maker, drains: bool, at: int, when: str, error: Exception) -> None:
+    it = scene(drains=drains, at=at, when=when, error=error)
     result = it.run()
     assert result is not None
     committed = (at, when) > (COMMIT_AT, "before") if at == COMMIT_AT else at > COMMIT_AT
@@ -293,7 +334,8 @@ def _fail(scene: Maker, at: int, when: str, error: Exception) -> None:
         assert it.state in AFTER_COMMIT
         assert it.world.copies["source"] in ("frozen", "killed")
         assert it.world.copies["destination"] in ("prepared", "running")
-        silent = isinstance(error, TimeoutError) and at == CLEAN.index("expect destination running")
+        decisive = ("expect destination running", "expect destination drained")
+        silent = isinstance(error, TimeoutError) and (DRAINED if drains else CLEAN)[at] in decisive
         assert result["outcome"] == ("in-doubt" if silent else "committed"), "what can be repeated was repeated"
     else:
         assert result["outcome"] == "rolled-back" and result["rolled_back"] and result["flows"]["lost"] == 0
@@ -304,10 +346,10 @@ def _fail(scene: Maker, at: int, when: str, error: Exception) -> None:
     it.recover()
 
 
-@pytest.mark.parametrize(("at", "when"), MOMENTS)
-def test_the_edge_killed_at_every_step(scene: Maker, at: int, when: str) -> None:
+@pytest.mark.parametrize(("drains", "at", "when"), MOMENTS)
+def test_the_edge_killed_at_every_step(scene: Maker, drains: bool, at: int, when: str) -> None:
     """Its guardian brings the move to an end; if that is killed as well, recovery does."""
-    it = scene(at=at, when=when, error=Killed())
+    it = scene(drains=drains, at=at, when=when, error=Killed())
     assert it.run() is None
     on_disk = it.state
     if on_disk is None:  # killed before its first line: it never began
@@ -325,10 +367,10 @@ def test_the_edge_killed_at_every_step(scene: Maker, at: int, when: str) -> None
     it.recover()
 
 
-@pytest.mark.parametrize(("at", "when"), MOMENTS)
-def test_recovery_without_a_guardian_at_every_step(scene: Maker, at: int, when: str) -> None:
+@pytest.mark.parametrize(("drains", "at", "when"), MOMENTS)
+def test_recovery_without_a_guardian_at_every_step(scene: Maker, drains: bool, at: int, when: str) -> None:
     """The edge's host was restarted: only its journal is left."""
-    it = scene(at=at, when=when, error=Killed())
+    it = scene(drains=drains, at=at, when=when, error=Killed())
     assert it.run() is None
     it.recover()
     assert it.state in (None, State.DONE, State.ROLLED_BACK)
@@ -346,11 +388,12 @@ PART_STATES = [
 @pytest.mark.parametrize(("part", "state"), PART_STATES, ids=lambda value: getattr(value, "value", value))
 def test_a_part_that_breaks_in_every_state(scene: Maker, part: str, state: State, how: str) -> None:
     """What the other two believe, and that recovery ends in one place."""
-    it = scene(fault=(part, state, how))
+    it = scene(fault=(part, state, how), drains=state is State.DRAINING)
     result = it.run()
     assert result is not None
     assert (part, state) in it.world.reached, "this state was never reached: the test has tested nothing"
-    if state in AFTER_COMMIT and (part, state, how) != ("destination", State.COMMITTED, "fails"):
+    dies_at_once = part == "destination" and state in (State.COMMITTED, State.DRAINING) and how == "fails"
+    if state in AFTER_COMMIT and not dies_at_once:
         assert result["outcome"] in ("committed", "in-doubt") and not result["rolled_back"]
         assert result["problems"], "somebody has to be told"
     else:  # before the vote, after it, and a copy that died while it was being resumed
@@ -423,9 +466,12 @@ def test_the_copy_that_died_is_no_truth(scene: Maker) -> None:
 
 def test_no_state_was_forgotten(scene: Maker) -> None:
     """A state that is added to the protocol must be reached and broken here, too."""
-    edges = {State(name.split()[1]) for name in CLEAN if name.startswith("record")} | {State.ROLLED_BACK}
+    edges = {State(name.split()[1]) for name in CLEAN + DRAINED if name.startswith("record")} | {State.ROLLED_BACK}
     assert edges == _documented("edge")
     assert edges | {state for _, state in PART_STATES} == set(State)
-    it = scene()
-    it.run()
-    assert {(part, state) for part, state in it.world.reached} == set(PART_STATES)
+    reached = set()
+    for drains in (False, True):
+        it = scene(drains=drains)
+        it.run()
+        reached |= it.world.reached
+    assert reached == set(PART_STATES)

@@ -13,6 +13,7 @@ from relocate_proxy.states import AFTER_COMMIT, FINAL, IN_DOUBT, State
 
 PROGRAM = Path(states.__file__).parent
 PARTS = ("edge", "source", "destination")
+MODULES = {"destination": ("destination", "drain")}
 
 
 def _documented(part: str) -> set[State]:
@@ -29,9 +30,9 @@ def _documented(part: str) -> set[State]:
 
 def _recorded(part: str) -> set[State]:
     """Return the states that a part's module hands to ``record`` or ``close``, read from its source text."""
-    tree = ast.parse((PROGRAM / f"{part}.py").read_text(encoding="utf-8"))
+    text = "".join((PROGRAM / f"{name}.py").read_text(encoding="utf-8") for name in MODULES.get(part, (part,)))
     found = set()
-    for call in ast.walk(tree):
+    for call in ast.walk(ast.parse(text.replace("from __future__ import annotations", ""))):
         if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Attribute) or not call.args:
             continue
         if call.func.attr in ("record", "close"):
@@ -56,7 +57,7 @@ def test_what_ends_a_part_what_binds_it_and_what_is_decided() -> None:
     """The sets that recovery decides by."""
     assert {State.DONE, State.ROLLED_BACK} == FINAL
     assert {State.VOTED, State.PREPARED} == IN_DOUBT
-    assert {State.COMMITTED, State.RELEASED, State.DONE} == AFTER_COMMIT
+    assert {State.COMMITTED, State.DRAINING, State.RELEASED, State.DONE} == AFTER_COMMIT
     assert not IN_DOUBT & FINAL and not IN_DOUBT & AFTER_COMMIT
 
 
@@ -64,5 +65,5 @@ def test_a_state_is_its_own_name_in_a_journal() -> None:
     """Journals outlive programs: the words on the disk do not change when a member is renamed."""
     assert [state.value for state in State] == [
         "staging", "staged", "gated", "holding", "freezing", "voted", "restoring", "routing", "prepared",
-        "committed", "released", "done", "rolled-back",
+        "committed", "draining", "released", "done", "rolled-back",
     ]  # fmt: skip

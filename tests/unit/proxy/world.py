@@ -18,7 +18,7 @@ from relocate_proxy.edge import PartFailed
 from relocate_proxy.flows import EGRESS, INGRESS, Flow
 from relocate_proxy.journal import Journal
 from relocate_proxy.recovery import COMMIT
-from relocate_proxy.states import FINAL, IN_DOUBT, State
+from relocate_proxy.states import AFTER_COMMIT, FINAL, IN_DOUBT, State
 
 from .tables import FakeTable
 
@@ -47,6 +47,7 @@ PLAN = {
     ],
     "dump_seconds": 10,
     "mode": "stop-and-copy",
+    "memory_bytes": 8 << 20,
     "predictions": {"stop-and-copy": 120.0, "post-copy": 90.0},
     "downtime_limit_ms": 60_000.0,
     "cost": Cost(100.0, 0.5, 0.0, 1.0, 1.0, 1.0, 1.0, overlapped=False)._asdict(),
@@ -63,8 +64,10 @@ class World:
     :param fault: ``(part, state, "fails" | "dies")``: what happens right after a part has entered a state.
     """
 
-    def __init__(self, fault: tuple[str, State, str] | None = None) -> None:
+    def __init__(self, fault: tuple[str, State, str] | None = None, drains: bool = False) -> None:
         self.fault = fault
+        self.drains = drains  # a post-copy: pages still come when the copy runs
+        self.lost_pages = ""  # why they do not
         self.copies = {"source": "running", "destination": "none"}
         self.states: dict[str, State | None] = {"source": None, "destination": None}
         self.reached: set[tuple[str, State]] = set()
@@ -74,7 +77,7 @@ class World:
         self.held: list[Flow] | None = None
         self.shut: list[Flow] | None = None
         self.barrier = False
-        self.persisted = False
+        self.persisted = self.drained = False
         self.table = FakeTable(
             Entry("tcp", CLIENT, VIRTUAL, IN.host, CLIENT),
             Entry("tcp", OUT.host, REMOTE, REMOTE, EGRESS_PLACE),
@@ -89,7 +92,7 @@ class World:
         self.states[part] = state
         self.reached.add((part, state))
         if self.fault == (part, state, "fails"):
-            if (part, state) == ("destination", State.COMMITTED):
+            if part == "destination" and state in (State.COMMITTED, State.DRAINING):
                 self.copies[part] = "gone"  # what the destination may only say when nothing of the copy is left
             self.mail.append((part, PartFailed(f"{part}: it broke in {state.value}")))
             raise Broken
@@ -101,7 +104,7 @@ class World:
     def left_alone(self, part: str) -> None:
         """What a part does on its own: its proxy was killed and restarted, or its edge is gone."""
         state = self.states[part]
-        if state is not None and state not in FINAL and state not in IN_DOUBT and state is not State.COMMITTED:
+        if state is not None and state not in FINAL and state not in IN_DOUBT | AFTER_COMMIT:
             self.undo(part)
 
     def undo(self, part: str) -> None:
@@ -123,7 +126,9 @@ class World:
 
     def kill_source(self) -> None:
         """Remove the frozen source."""
-        assert self.copies == {"source": "frozen", "destination": "running"}, self.copies
+        assert self.copies["source"] == "frozen", self.copies
+        assert self.copies["destination"] in ("running", "died"), self.copies
+        assert self.states["destination"] is not State.DRAINING or self.drained, "its memory is still needed"
         self.copies["source"] = "killed"
 
     def hear(self, part: str, kind: str, fields: dict[str, Any]) -> None:
@@ -181,9 +186,20 @@ class World:
 
     def destination_commit(self, _: dict) -> None:
         if self.states["destination"] is State.PREPARED:
-            self.enter("destination", State.COMMITTED)
+            self.enter("destination", State.DRAINING if self.drains else State.COMMITTED)
             self.run_copy()
         self.say("destination", "running", address="172.20.2.2")
+
+    def destination_drain(self, _: dict) -> None:
+        self.drain()
+        self.say("destination", "drained", **({"lost": self.lost_pages} if self.lost_pages else {"bytes": 100}))
+
+    def drain(self) -> None:
+        """The last page arrives, or never will."""
+        assert self.copies["source"] == "frozen", "there is nothing to read from"
+        self.drained = True
+        if self.lost_pages:
+            self.copies["destination"] = "died"
 
     def source_finish(self, _: dict) -> None:
         self.enter("source", State.COMMITTED)
@@ -221,6 +237,7 @@ class World:
             if self.copies["destination"] == "prepared":
                 self.run_copy()
             if self.copies["source"] == "frozen":
+                self.drain()
                 self.kill_source()
             return
         for part in ("destination", "source"):

@@ -11,7 +11,7 @@ from ansible.plugins.action import ActionBase
 from ansible_collections.relocate.mtd.plugins.plugin_utils.remote import Remote, Unreachable
 
 #: States in which a part has heard the verdict, and it was commit.
-COMMITTED = ("committed", "released", "done")
+COMMITTED = ("committed", "draining", "released", "done", "lost")
 
 
 class ActionModule(ActionBase):

@@ -84,7 +84,7 @@ result:
 outcome:
   description: >-
     The state the part's journal ended in; V(in-progress) if the relocation has a living process, V(unknown) if this host has no
-    journal of it.
+    journal of it, V(lost) if the copy was committed and died before the last of its memory had come from the source.
   returned: with O(state=recovered)
   type: str
 verdict:

@@ -10,8 +10,9 @@ import threading
 import time
 
 from ansible_collections.relocate.mtd.plugins.module_utils._docker import DockerError, Engine
+from ansible_collections.relocate.mtd.plugins.module_utils._modes import POST_COPY
 
-from . import paths, tmpfs
+from . import drain, lazy_pages, paths, tmpfs
 from .channel import Channel
 from .conntrack import Conntrack
 from .flows import Flow, forget_on_destination, place_on_destination
@@ -46,13 +47,15 @@ class Destination(Part):
         self.address = ""
         self.gate: Gate | None = None
         self.placed: list[Flow] = []
+        self.pages: lazy_pages.PageClient | None = None
+        self.pid = 0  # of the copy's init, on this host
         self._start: threading.Thread | None = None
         self._start_error = ""
         self.root = ""
         self.memory: dict[str, str] = {}  # file systems in memory: where they are here, by mount point
         self._log_stored, self._mounted = threading.Event(), threading.Event()
         self._given_up = False
-        self.journal.record(State.STAGING, container=specification["container"])
+        self.journal.record(State.STAGING, container=specification["container"], mode=specification.get("mode"))
 
     # -- before anything is frozen ----------------------------------------------------------------------------------
 
@@ -66,7 +69,11 @@ class Destination(Part):
         self.docker.request("POST", f"/containers/{self.container_id}/rename", {"name": document["name"]})
         self.memory = tmpfs.mount_all(document["memory"], f"{self.directory}/memory")
         self._write_restore_options({**dict.fromkeys(document["masked"], paths.EMPTY), **self.memory})
-        self.say("created", container_id=self.container_id)
+        where = {}
+        if self.specification.get("mode") == POST_COPY:
+            self.pages = lazy_pages.PageClient(self.directory, self.specification)
+            where["pages"] = [self.specification["listen"], self.pages.port]
+        self.say("created", container_id=self.container_id, **where)
 
     def on_start(self, _: dict) -> None:
         """Start it, as soon as its log is here: ``docker start`` blocks at the gate."""
@@ -82,9 +89,9 @@ class Destination(Part):
         except (GateFailed, TimeoutError) as error:
             self._start.join(1.0)
             raise RuntimeError(f"docker start failed on the destination: {self._start_error or error}") from error
-        self.root = gated["root"]
+        self.root, self.pid = gated["root"], gated["pid"]
         self.address = self._plugged_address()
-        self.journal.record(State.GATED, address=self.address)
+        self.journal.record(State.GATED, address=self.address, pid=self.pid)
         self._mounted.set()
         self.say("gated", address=self.address, container_id=self.container_id)
 
@@ -185,23 +192,27 @@ class Destination(Part):
     def _prime(self) -> None:
         """Have the restore started up to where it needs the image."""
         assert self.gate is not None
-        self.gate.say("prime", images=self.images, work=self.work, home=f"{self.directory}/home")
-        self._expect("primed", "the restore could not be prepared")
+        options = ["--lazy-pages"] if self.pages else []
+        self.gate.say("prime", images=self.images, work=self.work, home=f"{self.directory}/home", options=options)
+        primed = self._expect("primed", "the restore could not be prepared")
+        self.commands.append(primed["command"])
 
     def _restore(self, words: list[list[str]]) -> None:
         assert self.gate is not None
         self.journal.record(State.RESTORING)
         self.gate.print(words)
+        if self.pages:
+            self.pages.begin(self.container_id, self.pid)
         self.gate.say("restore")
         self._expect("prepared", "CRIU could not restore the container")
         self.clock("prepared")
         self.journal.record(State.PREPARED)
         self.say("prepared")
 
-    def _expect(self, event: str, problem: str) -> None:
+    def _expect(self, event: str, problem: str) -> dict:
         assert self.gate is not None
         try:
-            self.gate.expect(event, RESTORE_SECONDS)
+            return self.gate.expect(event, RESTORE_SECONDS)
         except GateFailed as error:
             raise RuntimeError(f"{problem}: {self._criu_words() or error}") from error
 
@@ -226,12 +237,15 @@ class Destination(Part):
         """The copy may run. Idempotent: a restarted edge says it again."""
         assert self.gate is not None
         if self.journal.state is State.PREPARED:
-            self.journal.record(State.COMMITTED)
+            drain.accept_verdict(self.journal, self.directory)
         if "running" not in self.times:
             try:
                 self.gate.say("commit")
                 self.gate.expect("running", RESTORE_SECONDS)
-            except (KeeperGone, OSError):  # the copy may run: the edge must not hear "failed", which would thaw the source
+            except (
+                KeeperGone,
+                OSError,
+            ):  # the copy may run: the edge must not hear "failed", which would thaw the source
                 if not runs(self.docker, self.container_id):
                     return
             except GateFailed as error:
@@ -241,12 +255,16 @@ class Destination(Part):
             self.clock("running")
         self.say("running", address=self.address)
 
+    def on_drain(self, _: dict) -> None:
+        """Say when the last page is here: the copy does not need its source any more."""
+        drain.begin(self)
+
     def on_finish(self, _: dict) -> None:
         """The source is gone: the container is Docker's again, with the restart policy it came with."""
         if self._start is not None:
             self._start.join(STOP_SECONDS)
         if not self.journal.finished:
-            adopt(self.docker, self.container_id, self.document["restart_policy"])
+            adopt(self.docker, self.container_id, self.document["restart_policy"], self.journal.facts)
         timings = {"restore": self.span("received", "prepared"), "resume": self.span("prepared", "running")}
         self.close(State.DONE)
         self.say("finished", timings_ns=timings, commands=self.commands)
@@ -261,6 +279,8 @@ class Destination(Part):
                 pass
             if self._start is not None:
                 self._start.join(STOP_SECONDS)  # `rm` of a container that is being started would block
+        if self.pages:
+            lazy_pages.end_processes(self.directory)
         for flow in self.placed:
             forget_on_destination(self.conntrack, flow)
         discard(self.docker, self.container_id or provisional_name(self.specification["container"], self.id))
@@ -272,11 +292,16 @@ class Destination(Part):
                 pass
 
 
-def adopt(docker: Engine, container_id: str, policy: dict) -> None:
-    """Make the container Docker's own again: no marker, and the restart policy that it came with."""
+def adopt(docker: Engine, container_id: str, policy: dict, facts: dict) -> None:
+    """Make the container Docker's own again: no marker, and the restart policy that it came with.
+
+    One whose memory was lost on the way (``facts["lost"]``) has crashed, and is started afresh if its policy says so.
+    """
     Gate.forget(container_id)
     if policy.get("Name") not in ("", "no", None):
         set_restart_policy(docker, container_id, policy)
+        if "lost" in facts:
+            docker.start(container_id)
 
 
 def provisional_name(container: str, relocation: str) -> str:
@@ -307,10 +332,11 @@ def runs(docker: Engine, container_id: str) -> bool:
 def resume(specification: dict, journal: Journal) -> None:
     """After this process was killed: before PREPARED cancel; after it, wait for the verdict like before."""
     container_id = journal.facts.get("container_id", "")
-    if journal.state in (State.PREPARED, State.COMMITTED):
+    if journal.state in (State.PREPARED, State.COMMITTED, State.DRAINING):
         _Waiting(specification, journal).serve()
         return
     cancel_gate(container_id, "the destination's proxy was killed")
+    lazy_pages.end_processes(paths.session(specification["id"]))
     discard(Engine(), container_id or provisional_name(specification["container"], specification["id"]))
     wipe(paths.session(specification["id"]))
     journal.record(State.ROLLED_BACK, reason="the destination's proxy was killed before the copy was complete")
@@ -358,7 +384,7 @@ class _Waiting(Part):
     def on_commit(self, _: dict) -> None:
         """The copy may run, if it does not yet."""
         if self.journal.state is State.PREPARED:
-            self.journal.record(State.COMMITTED)
+            drain.accept_verdict(self.journal, self.directory)
         if os.path.exists(paths.gate(self.container_id)):
             try:
                 open_gate(self.container_id)
@@ -367,16 +393,21 @@ class _Waiting(Part):
         if runs(self.docker, self.container_id):  # else nobody may decide: see Destination.on_commit
             self.say("running", address=self.journal.facts.get("address", ""))
 
+    def on_drain(self, _: dict) -> None:
+        """Say when the last page is here, or that it will never be."""
+        drain.begin(self)
+
     def on_finish(self, _: dict) -> None:
         """The source is gone."""
         if not self.journal.finished:
-            adopt(self.docker, self.container_id, self.journal.facts.get("restart_policy", {}))
+            adopt(self.docker, self.container_id, self.journal.facts.get("restart_policy", {}), self.journal.facts)
         self.close(State.DONE)
         self.say("finished", timings_ns={})
 
     def roll_back(self, reason: str) -> None:
         """The source runs on."""
         cancel_gate(self.container_id, reason)
+        lazy_pages.end_processes(self.directory)
         discard(self.docker, self.container_id)
         self.close(State.ROLLED_BACK, reason=reason)
         if self.edge is not None:

@@ -25,9 +25,9 @@ VOTE_SECONDS = 2.0  # one line of the journal
 
 
 class Dump:
-    """A dump that has begun. ``command`` is the whole command line."""
+    """A dump that has begun. ``command`` is the whole command line, ``pass_fds`` the descriptors that it names."""
 
-    def __init__(self, command: list[str]) -> None:
+    def __init__(self, command: list[str], pass_fds: tuple[int, ...] = ()) -> None:
         self._process = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
@@ -35,6 +35,7 @@ class Dump:
             stderr=subprocess.PIPE,
             text=True,
             restore_signals=False,
+            pass_fds=pass_fds,
             env={**os.environ, "LD_PRELOAD": paths.RESTORE_SHIM},
         )
 
@@ -51,6 +52,10 @@ class Dump:
             resource.prlimit(self._process.pid, resource.RLIMIT_FSIZE, (0, 0))
         except ProcessLookupError:
             return True
+        return self.ended(seconds)
+
+    def ended(self, seconds: float) -> bool:
+        """Wait for its end; return whether it has come."""
         try:
             self._process.wait(seconds)
         except subprocess.TimeoutExpired:
@@ -95,10 +100,10 @@ class Freeze:
                 raise CalledOff("the move was called off")
             yield
 
-    def dump(self, command: list[str]) -> tuple[int, str]:
+    def dump(self, command: list[str], start: Callable[[list[str]], Dump] = Dump) -> tuple[int, str]:
         """Run CRIU; return its exit status and its words. :raises CalledOff: before it began."""
         with self.deciding():
-            self._dump = Dump(command)
+            self._dump = start(command)
         return self._dump.wait()
 
     def renounce(self, bound: Callable[[], bool]) -> bool:

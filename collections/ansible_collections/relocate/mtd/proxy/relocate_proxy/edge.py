@@ -12,6 +12,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from ansible_collections.relocate.mtd.plugins.module_utils._modes import POST_COPY
+
 from . import budget
 from .budget import Deadline, OverBudget
 from .channel import ChannelLost
@@ -27,6 +29,8 @@ SETTLE_SECONDS = 2.0
 FREEZE_SECONDS = 10.0
 CUTOVER_SECONDS = 30.0
 FINISH_SECONDS = 30.0
+#: The last pages of a post-copy: reading them at the slowest speed that is still a move.
+DRAIN_SECONDS, DRAIN_BYTES_PER_SECOND = 60.0, 5 << 20
 ATTEMPTS = 3
 
 
@@ -48,6 +52,7 @@ class Edge:
         self.moved: list[Flow] = []
         self.routed: list[Flow] = []
         self.report: dict = {}
+        self.pages_bytes = 0  # memory that followed after the release
         self.conntrack = Conntrack()
         self.gateway: Gateway | None = None
         self.peers: Peers | None = None
@@ -79,8 +84,8 @@ class Edge:
         peers.tell("source", "describe")
         described = peers.expect("source", "described", STAGE_SECONDS)
         peers.tell("destination", "create", document=described["document"])
-        peers.expect("destination", "created", STAGE_SECONDS)
-        peers.tell("source", "copy", destination=self.specification["destination"])
+        created = peers.expect("destination", "created", STAGE_SECONDS)
+        peers.tell("source", "copy", destination=self.specification["destination"], pages=created.get("pages"))
         peers.tell("destination", "start")
         gated = peers.expect("destination", "gated", STAGE_SECONDS)
         self.report["address_before"] = described["address"]
@@ -161,8 +166,14 @@ class Edge:
             except Exception as error:  # it is silent or gone for good: nobody may decide
                 return self._result("in-doubt", {}, {}, [str(error), *problems])
         self._mark("running")
+        lost: dict[str, str] = {}
+        if self.plan.get("mode") == POST_COPY and self.journal.state is not State.RELEASED:
+            try:
+                lost = self._drain(problems)
+            except Exception as error:  # the copy runs, for all we know, and its source is still needed
+                return self._result("in-doubt", {}, {}, [str(error), *problems])
         # The move itself is done. Whatever fails here keeps nothing else from being done; `recover` can repeat it.
-        self._attempt(problems, lambda: self.journal.record(State.RELEASED))
+        self._attempt(problems, lambda: self.journal.record(State.RELEASED, **lost))
         if self._attempt(problems, lambda: source.update(self._insist("source", "finish", "finished"))):
             self._attempt(problems, gateway.reopen)
         self._attempt(problems, lambda: destination.update(self._insist("destination", "finish", "finished")))
@@ -186,6 +197,20 @@ class Edge:
         if not released:
             self._attempt(problems, gateway.release)
 
+    def _drain(self, problems: list[str]) -> dict[str, str]:
+        """Wait until the copy does not need its source any more; if it died before that, return why, under ``lost``.
+
+        Nobody waits for this but us: the packets flow.
+
+        :raises OSError: the destination does not tell.
+        """
+        self._attempt(problems, lambda: self.journal.record(State.DRAINING))
+        seconds = DRAIN_SECONDS + self.plan["memory_bytes"] / DRAIN_BYTES_PER_SECOND
+        drained = self._insist("destination", "drain", "drained", seconds=seconds)
+        self._mark("drained")
+        self.pages_bytes = drained.get("bytes", 0)
+        return {"lost": drained["lost"]} if "lost" in drained else {}
+
     @staticmethod
     def _attempt(problems: list[str], step: Callable[[], object]) -> bool:
         """Take a step without which the next ones are to be taken all the same; return whether it succeeded."""
@@ -196,7 +221,9 @@ class Edge:
             return False
         return True
 
-    def _insist(self, part: str, kind: str, answer: str, told: bool = False, **fields: Any) -> dict:
+    def _insist(
+        self, part: str, kind: str, answer: str, told: bool = False, seconds: float = FINISH_SECONDS, **fields: Any
+    ) -> dict:
         """Have a part do what the verdict demands of it, and return its answer; a part that was killed is told again.
 
         :param told: it has heard it already, and only its answer is missing.
@@ -213,7 +240,7 @@ class Edge:
                 told = True
                 while True:
                     try:
-                        return peers.expect(part, answer, FINISH_SECONDS)
+                        return peers.expect(part, answer, seconds)
                     except PartFailed as error:
                         if error.part == part:
                             raise
@@ -285,6 +312,17 @@ class Edge:
             return self.marks[end] - self.marks[begin]
         return None
 
+    def _source_needed(self) -> int:
+        """Return the nanoseconds from the release to the last page of a post-copy; 0 in other modes."""
+        times = self.journal.times
+        if "draining" not in times:
+            return 0
+        if "hold" in self.marks:
+            return self._span("released", "drained") or 0
+        return (
+            times.get("released", times["draining"]) - times["draining"]
+        )  # two processes: the journal's clock bridges them
+
     def _result(self, outcome: str, source: dict, destination: dict, problems: list[str]) -> dict:
         timings = {
             "stage": self._span("begin", "hold" if "hold" in self.marks else "end"),
@@ -300,8 +338,15 @@ class Edge:
         }
         held, times = timings["held_total"], self.journal.times
         if held is None and outcome == "committed" and {"holding", "released"} <= times.keys():
-            held = times["released"] - times["holding"]  # two processes: only the journal's clock bridges them
+            held = (
+                times.get("draining", times["released"]) - times["holding"]
+            )  # two processes: only the journal's clock bridges them
         bytes_moved = {**self.report.get("bytes", {}), **source.get("bytes", {})}
+        bytes_moved["memory"] = bytes_moved.get("memory", 0) + self.pages_bytes
+        lost = self.journal.facts.get("lost")
+        if lost and outcome == "committed":
+            outcome = "failed"
+            problems = [f"the copy died before the last of its memory had come from the source: {lost}", *problems]
         kept = len(self.moved) if outcome == "committed" else 0
         return {
             **self.plan,
@@ -315,7 +360,7 @@ class Edge:
             },
             "timings_ns": {name: value for name, value in timings.items() if value is not None},
             "downtime_ms": round(held / 1e6, 3) if held is not None else 0.0,
-            "source_needed_ms": 0.0,
+            "source_needed_ms": round(self._source_needed() / 1e6, 3),
             "commands": [*source.get("commands", []), *destination.get("commands", [])],
             "rolled_back": outcome == "rolled-back",
             "outcome": outcome,
@@ -345,7 +390,7 @@ def resume(specification: dict, journal: Journal) -> dict:
         return edge._result("committed" if done else "rolled-back", {}, {}, [] if done else [journal.facts["reason"]])
     plan = edge.plan
     addresses = {part: specification[part] for part in ("source", "destination")}
-    committed = journal.state in (State.COMMITTED, State.RELEASED)
+    committed = journal.state in (State.COMMITTED, State.DRAINING, State.RELEASED)
     edge.armed = [Flow.read(flow) for flow in journal.facts.get("armed", [])]
     forget_relocation(plan["services"], plan["source"]["address"], [*edge.armed, *edge.flows])
     edge.gateway = Gateway(

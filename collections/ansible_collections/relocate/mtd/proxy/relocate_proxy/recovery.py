@@ -13,11 +13,13 @@ import os
 from typing import Any
 
 from ansible_collections.relocate.mtd.plugins.module_utils._docker import DockerError, Engine
+from ansible_collections.relocate.mtd.plugins.module_utils._modes import POST_COPY
 
 from . import paths
 from .journal import Journal
 from .states import AFTER_COMMIT, State
 
+DRAIN_SECONDS = 300.0
 COMMIT, ROLL_BACK = "commit", "roll-back"
 
 
@@ -52,7 +54,8 @@ def release_part(relocation: str, part: str, fd: int) -> None:
 def recover(order: dict) -> dict:
     """Settle ``order["part"]`` of ``order["relocation"]``; ``order["verdict"]`` is needed unless the part is the edge's.
 
-    Return ``changed``, ``outcome`` (the journal's last state, "unknown", or "in-progress") and ``verdict``.
+    Return ``changed``, ``outcome`` (the journal's last state, "unknown", "in-progress", or "lost": the copy was committed and
+    died before the last of its memory came from the source) and ``verdict``.
     """
     relocation, part = order["relocation"], order["part"]
     journal = Journal.at(relocation, part)
@@ -71,7 +74,8 @@ def recover(order: dict) -> dict:
         if verdict not in (COMMIT, ROLL_BACK):
             raise ValueError(f"the {part} cannot decide alone: the edge's journal has the verdict")
         {"edge": _edge, "source": _source, "destination": _destination}[part](journal, verdict == COMMIT)
-        return {"changed": True, "outcome": journal.state.value, "verdict": verdict}
+        outcome = "lost" if "lost" in journal.facts else journal.state.value
+        return {"changed": True, "outcome": outcome, "verdict": verdict}
     finally:
         release_part(relocation, part, lock)
 
@@ -102,16 +106,15 @@ def _edge(journal: Journal, commit: bool) -> None:
 def _source(journal: Journal, commit: bool) -> None:
     from . import freezer, source
     from .part import wipe
-    from .strays import end_strays
 
     facts = journal.facts
     at = freezer.Freezer(*facts["freezer"])
     docker = Engine()
+    source.let_go(paths.session(_relocation(journal)))
     if commit:
         source.kill_frozen(at, facts.get("veth"))
         source.remove_container(docker, facts["container_id"])
     else:
-        end_strays(paths.session(_relocation(journal)))
         freezer.thaw(at)
         source.undo(docker, facts["container_id"], facts["restart_policy"])
         _start_if_stopped(docker, facts)
@@ -127,21 +130,26 @@ def _start_if_stopped(docker: Engine, facts: dict[str, Any]) -> None:
 
 
 def _destination(journal: Journal, commit: bool) -> None:
-    from . import destination
+    from . import destination, drain
     from .part import wipe
 
     container_id = journal.facts.get("container_id", "")
     docker = Engine()
     if commit:
+        if journal.state is State.PREPARED and journal.facts.get("mode") == POST_COPY:
+            drain.accept_verdict(journal, paths.session(_relocation(journal)))
         if os.path.exists(paths.gate(container_id)):
             try:
                 destination.open_gate(container_id)
             except TimeoutError:  # its keeper is dead; whether the copy runs is what Docker says next
                 pass
+        if journal.state is State.DRAINING:
+            drain.settle(journal, paths.session(_relocation(journal)), DRAIN_SECONDS)
         found = docker.container(container_id)
-        if found is None or not found["State"]["Running"]:
+        if "lost" not in journal.facts and (found is None or not found["State"]["Running"]):
             raise DockerError(0, "the copy was committed and is not running: its source must not be removed")
-        destination.adopt(docker, container_id, journal.facts.get("restart_policy", {}))
+        if found:
+            destination.adopt(docker, container_id, journal.facts.get("restart_policy", {}), journal.facts)
     else:
         destination.cancel_gate(container_id, "the relocation was rolled back")
         name = destination.provisional_name(journal.facts.get("container", ""), _relocation(journal))

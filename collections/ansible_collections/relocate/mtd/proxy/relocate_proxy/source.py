@@ -13,14 +13,15 @@ import time
 
 from ansible_collections.relocate.mtd.plugins.module_utils._docker import DockerError, Engine
 
-from . import freezer, layer, paths, sockets
+from . import freezer, layer, lazy_pages, paths, sockets
 from .channel import Channel
 from .conntrack import Conntrack
 from .container import Container, bundle_of, creation_document, published_ports
-from .dump import Freeze
+from .dump import Dump, Freeze
 from .flows import on_source
 from .journal import Journal
 from .part import Part, wipe
+from .prepared_dump import PreparedDump
 from .states import State
 from .strays import end_strays
 from .transfer import ImageSender, LayerSender, measure_link
@@ -68,6 +69,8 @@ class Source(Part):
         self.command: list[str] = []
         self.data: Channel | None = None
         self.freeze = Freeze()
+        self.prepared: PreparedDump | None = None
+        self.pages: lazy_pages.PageServer | None = None
         self.files: LayerSender | None = None
         self.veth = self.container.veth()
         self.bytes: dict[str, int] = {}
@@ -77,6 +80,8 @@ class Source(Part):
 
     def close(self, state: State, **facts: object) -> None:
         """End, and give the container back to whoever wants to move it next."""
+        if self.prepared is not None:
+            self.prepared.close()
         super().close(state, **facts)
         os.close(self._lock)
 
@@ -120,6 +125,9 @@ class Source(Part):
         host, port = message["destination"]
         credentials = self.specification["credentials"]
         self.data = Channel.connect((host, port), "destination", self.id, credentials, CONNECT_SECONDS)
+        if message.get("pages"):  # where the destination's page process listens: post-copy
+            host, port = message["pages"]
+            self.pages = lazy_pages.PageServer(self.directory, self.specification, (host, port))
         upper = layer.upper_directory(self.container.root)
         self.files = LayerSender(self.data, upper, self.container.log_path, self.container.memory_directories())
         self.files.send_log()
@@ -134,6 +142,8 @@ class Source(Part):
         """Prepare everything that the freeze needs; show the connections as they are now, so that the edge can refuse."""
         self.new_address = message["address"]
         self.command = self.container.dump_command(self.images, self.work)
+        if self.pages is None:
+            self.prepared = PreparedDump(self.command, self.images, self.work)
         assert self.data is not None
         self.data.send("image", raw=self.container.descriptors().encode(), name="descriptors.json")
         self.data.send("end")
@@ -183,12 +193,15 @@ class Source(Part):
         sending.start()
         self.commands.append(self.command)
         try:
-            status, words = self.freeze.dump(self.command)
+            status, words = self.freeze.dump(self.command, self._begin_dump)
         finally:
             dumped.set()
         self.clock("dumped")
         if status:
             raise RuntimeError(f"CRIU could not dump the container: {self._criu_words(words)}")
+        if self.pages:
+            with self.freeze.deciding():
+                freezer.freeze(self.container.freezer)
         connections = sockets.rewrite(self.images, self.address, self.new_address)
         self.clock("rewritten")
         flows = on_source(connections, self.conntrack, self.address)
@@ -202,6 +215,12 @@ class Source(Part):
             self.record(State.VOTED)
         self.data.send("end")
         self.clock("sent")
+
+    def _begin_dump(self, command: list[str]) -> Dump:
+        if self.pages:
+            return self.pages.dump(command)
+        assert self.prepared is not None
+        return self.prepared.begin()
 
     def renounce(self) -> bool:
         """Give up the right to vote; False when the vote is given, or just being written."""
@@ -232,6 +251,8 @@ class Source(Part):
         """Commit, as the source hears it: the destination runs. Kill what is frozen here and remove the container."""
         if not self.journal.finished:
             self.record(State.COMMITTED)
+            if self.pages:
+                self.pages.close()
             kill_frozen(self.container.freezer, self.veth)
             remove_container(self.docker, self.container.id)
         timings = self._timings()
@@ -254,6 +275,8 @@ class Source(Part):
         freezer.thaw(self.container.freezer)
         self.clock("thawed")
         self.freeze.ended()
+        if self.pages:
+            self.pages.close()
         undo(self.docker, self.container.id, self.policy)
         self.close(State.ROLLED_BACK, reason=reason)
         if self.edge is not None:
@@ -277,6 +300,12 @@ def kill_frozen(at: freezer.Freezer, veth: str | None) -> None:
     deadline = time.monotonic() + GONE_SECONDS
     while freezer.members(at) and time.monotonic() < deadline:
         time.sleep(0.005)
+
+
+def let_go(session: str) -> None:
+    """Return when no CRIU of a relocation has its hands on the container. :raises TimeoutError: one does not let go."""
+    lazy_pages.end_processes(session)
+    end_strays(session)
 
 
 def remove_container(docker: Engine, container_id: str) -> None:
@@ -308,7 +337,7 @@ def resume(specification: dict, journal: Journal) -> None:
         waiting = _Waiting(specification, journal, docker, at)
         waiting.serve()
         return
-    end_strays(paths.session(specification["id"]))
+    let_go(paths.session(specification["id"]))
     freezer.thaw(at)
     undo(docker, facts["container_id"], facts["restart_policy"])
     wipe(paths.session(specification["id"]))
@@ -328,6 +357,7 @@ class _Waiting(Part):
         """The destination runs."""
         if not self.journal.finished:
             self.journal.record(State.COMMITTED)
+            let_go(self.directory)
             kill_frozen(self.at, self.journal.facts.get("veth"))
             remove_container(self.docker, self.journal.facts["container_id"])
         self.close(State.DONE)
@@ -335,6 +365,7 @@ class _Waiting(Part):
 
     def roll_back(self, reason: str) -> None:
         """The container runs on here."""
+        let_go(self.directory)
         freezer.thaw(self.at)
         undo(self.docker, self.journal.facts["container_id"], self.journal.facts["restart_policy"])
         self.close(State.ROLLED_BACK, reason=reason)

@@ -17,6 +17,9 @@ ROUTING               VOTED                      RESTORING                image 
 ROUTING               VOTED                      PREPARED                 restored, not one instruction run yet
 COMMITTED             VOTED                      PREPARED                 **the commit point**: the destination is the
                                                                           only truth from here on
+DRAINING              VOTED                      DRAINING                 post-copy only: packets flow to the copy, which
+                                                                          runs, and whose last pages are still at the
+                                                                          source; if they are lost, so is the copy
 RELEASED              COMMITTED                  COMMITTED                packets flow to the destination; the source
                                                                           is killed while frozen and cut off
 DONE                  DONE                       DONE                     nothing is left but the journals
@@ -45,6 +48,7 @@ class State(str, enum.Enum):
     ROUTING = "routing"
     PREPARED = "prepared"
     COMMITTED = "committed"  # can't fail from this point: only be repeated
+    DRAINING = "draining"
     RELEASED = "released"
     DONE = "done"
     ROLLED_BACK = "rolled-back"
@@ -57,4 +61,4 @@ FINAL = frozenset({State.DONE, State.ROLLED_BACK})
 IN_DOUBT = frozenset({State.VOTED, State.PREPARED})
 
 #: The verdict has been given, and it was commit.
-AFTER_COMMIT = frozenset({State.COMMITTED, State.RELEASED, State.DONE})
+AFTER_COMMIT = frozenset({State.COMMITTED, State.DRAINING, State.RELEASED, State.DONE})

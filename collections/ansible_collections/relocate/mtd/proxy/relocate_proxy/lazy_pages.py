@@ -1,0 +1,231 @@
+# Copyright (c) 2026 The RELOCATE authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Post-copy, as the source's and the destination's proxy see it: what they start, wait for and end.
+
+The work is done by a process of its own on each side, which outlives the proxy: see ``page_process``. Everything that belongs
+to one relocation has its session directory on the command line, so that it can be found again by whoever has to end it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+from typing import Any
+
+from .dump import BREAK_OFF_SECONDS, Dump
+from .tunnel import socket_pair
+
+LOG = "lazy-pages.log"
+PROGRAM = "relocate_proxy.page_process"
+START_SECONDS = 20.0
+END_SECONDS = 10.0
+POLL_SECONDS = 0.005
+
+
+class PagesLost(RuntimeError):
+    """Memory of the container will never come: its copy must not run, or no longer."""
+
+
+def serve_options(connection: int, status: int) -> list[str]:
+    """Return what makes ``criu dump`` keep large memory back, and serve it on a connected descriptor once all else is written.
+
+    :param status: descriptor to which CRIU writes a zero byte when it serves.
+    """
+    return ["--lazy-pages", "--ps-socket", str(connection), "--status-fd", str(status)]
+
+
+def fetch_command(images: str, work: str, connection: int, status: int, criu: str = "criu") -> list[str]:
+    """Return the ``criu lazy-pages`` that fetches pages on a connected descriptor; a restore finds it in ``work``."""
+    command = [criu, "lazy-pages", "--page-server", "--ps-socket", str(connection), "--status-fd", str(status)]
+    return [*command, "--images-dir", images, "--work-dir", work, "--log-file", LOG, "-v1"]
+
+
+def criu_words(path: str) -> str:
+    """Return the first error line of one of CRIU's logs: later ones are consequences. "" if there is none."""
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            errors = [line.partition(") ")[2].strip() for line in file if "Error" in line]
+    except OSError:
+        return ""
+    return errors[0] if errors else ""
+
+
+# -- the processes beside the proxies -----------------------------------------------------------------------------------
+
+
+class Helper:
+    """A page process that this proxy has started."""
+
+    def __init__(self, role: str, session: str, specification: dict[str, Any], pass_fds: tuple[int, ...] = ()) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", PROGRAM, role, session],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+            pass_fds=pass_fds,
+            start_new_session=True,
+        )
+        self.tell(specification)
+
+    def tell(self, document: dict[str, Any]) -> None:
+        """Give it a line. :raises PagesLost: it is gone."""
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(json.dumps(document).encode() + b"\n")
+            self._process.stdin.flush()
+        except OSError as error:
+            raise PagesLost(f"the process that carries memory after the move is gone: {error}") from error
+
+    def hear(self, seconds: float) -> dict[str, Any]:
+        """Return its next line. :raises PagesLost: it says that it cannot, nothing at all, or is gone."""
+        assert self._process.stdout is not None
+        if not select.select([self._process.stdout], [], [], seconds)[0]:
+            raise PagesLost(f"the process that carries memory after the move said nothing for {seconds:g} s")
+        line = self._process.stdout.readline()
+        if not line:
+            raise PagesLost("the process that carries memory after the move is gone")
+        document = json.loads(line)
+        if "error" in document:
+            raise PagesLost(document["error"])
+        return document
+
+    def kill(self) -> None:
+        """End it; what it was connected to sees that."""
+        self._process.kill()
+        self._process.wait()
+
+
+class LazyDump(Dump):
+    """A dump that has succeeded when all but the large memory is written, and goes on serving the rest.
+
+    The dumped tasks are stopped by CRIU from then on, and no longer by their cgroup: freeze them again, for if CRIU dies they
+    are let go.
+    """
+
+    def __init__(self, command: list[str], connection: socket.socket, helper: Helper) -> None:
+        """Begin. ``connection`` is CRIU's alone afterwards; ``helper`` has its other end."""
+        self._helper = helper
+        self._ready, status = os.pipe()
+        self._serves = False
+        with connection:
+            fds = (connection.fileno(), status)
+            super().__init__([*command, *serve_options(*fds)], fds)
+        os.close(status)
+
+    def wait(self) -> tuple[int, str]:
+        """Return 0 when it serves; else its exit status and what it wrote to its standard error."""
+        with os.fdopen(self._ready, "rb", buffering=0) as pipe:
+            if pipe.read(1) == b"\0":
+                self._serves = True
+                return 0, ""
+        status, words = super().wait()
+        return status or 1, words
+
+    def break_off(self, seconds: float = BREAK_OFF_SECONDS) -> bool:
+        """Serve no more, or never: CRIU gives the tasks back as they were, stopped by their cgroup only."""
+        self._helper.kill()
+        if self._serves:
+            return self.ended(seconds)
+        return super().break_off(seconds)
+
+
+class PageServer:
+    """The source's side: a connection to the destination, made before the hold, and the dump that will use it."""
+
+    def __init__(self, session: str, specification: dict[str, Any], address: tuple[str, int]) -> None:
+        """Connect. :raises PagesLost: the destination is not to be reached."""
+        self._mine, theirs = socket_pair()
+        with theirs:
+            order = {"id": specification["id"], "credentials": specification["credentials"]}
+            order.update(address=address, socket=theirs.fileno())
+            self._helper = Helper("serve", session, order, (theirs.fileno(),))
+        self._helper.hear(START_SECONDS)
+        self._dump: LazyDump | None = None
+
+    def dump(self, command: list[str]) -> LazyDump:
+        """Begin the dump."""
+        self._dump = LazyDump(command, self._mine, self._helper)
+        return self._dump
+
+    def close(self) -> None:
+        """Return when CRIU has let go of the dumped tasks, which it does after the last page, and nothing serves any more."""
+        if self._dump is None or not self._dump.ended(END_SECONDS):
+            self._helper.kill()
+        if self._dump is not None:
+            self._dump.ended(END_SECONDS)
+        self._mine.close()
+
+
+class PageClient:
+    """The destination's side: a process that waits for the source's connection, and for the image."""
+
+    def __init__(self, session: str, specification: dict[str, Any]) -> None:
+        """Listen; ``port`` is where. :raises PagesLost: it cannot."""
+        order = {key: specification[key] for key in ("id", "credentials", "listen")}
+        self._helper = Helper("fetch", session, order)
+        self.port: int = self._helper.hear(START_SECONDS)["port"]
+
+    def begin(self, container_id: str, pid: int) -> None:
+        """The image is here: return when a restore may ask for pages. :raises PagesLost: it never will.
+
+        :param pid: the one that the copy's init will have on this host.
+        """
+        self._helper.tell({"container_id": container_id, "pid": pid})
+        self._helper.hear(START_SECONDS)
+
+
+# -- how it ends --------------------------------------------------------------------------------------------------------
+
+
+def outcome_path(session: str) -> str:
+    """Return the file that the destination's page process locks while it lives, and writes to when it ends."""
+    return f"{session}/pages"
+
+
+def outcome(session: str) -> dict[str, Any] | None:
+    """Return how the transfer ended: ``bytes`` carried, or the reason under ``lost``; None while it goes on."""
+    try:
+        with open(outcome_path(session), encoding="utf-8") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except OSError:
+                return None
+            text = file.read()
+    except FileNotFoundError:
+        return {"lost": "nothing is left of it on this host: it has been rebooted"}
+    return json.loads(text) if text else {"lost": "the process that fetched it was killed"}
+
+
+def await_outcome(session: str, seconds: float) -> dict[str, Any]:
+    """Return how the transfer ended. :raises TimeoutError: it goes on."""
+    deadline = time.monotonic() + seconds
+    while (found := outcome(session)) is None:
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"the container's memory did not come from its source within {seconds:g} s")
+        time.sleep(POLL_SECONDS)
+    return found
+
+
+def end_processes(session: str) -> None:
+    """End the page processes of a session, which outlive the proxy that started them, and CRIU where it fetches.
+
+    CRIU where it serves must not be killed. It ends by itself when its page process has, with the container's tasks given back.
+    """
+    for entry in os.listdir("/proc"):
+        try:
+            with open(f"/proc/{entry}/cmdline", "rb") as file:
+                words = file.read().decode(errors="replace").split("\0")
+        except (NotADirectoryError, FileNotFoundError, ProcessLookupError):
+            continue
+        ours = PROGRAM in words or (words[:1] == ["criu"] and "lazy-pages" in words)
+        if ours and any(word == session or word.startswith(session + "/") for word in words):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(entry), signal.SIGKILL)
