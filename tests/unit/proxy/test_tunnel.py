@@ -84,6 +84,8 @@ def test_every_byte_arrives_both_ways_at_once(tunnel: Tunnel, size: int) -> None
     assert hashlib.sha256(receive(tunnel.near, size)).digest() == hashlib.sha256(back).digest()
     for sender in senders:
         sender.join()
+    tunnel.near.close()
+    tunnel.ended()
     assert tunnel.relays[1].received == size
 
 
