@@ -14,16 +14,20 @@ PROXY = ROOT / "collections/ansible_collections/relocate/mtd/proxy"
 sys.path.insert(0, str(PROXY))
 
 from relocate_proxy.faults import MOMENTS  # noqa: E402
-from relocate_proxy.states import State  # noqa: E402
+from relocate_proxy.states import AFTER_COMMIT, State  # noqa: E402
 
-PARTS = ("source", "destination", "edge")
+MODULES = {"source": ("source",), "destination": ("destination", "drain"), "edge": ("edge",)}
+PARTS = tuple(MODULES)
+
+__all__ = ["AFTER_COMMIT", "PARTS", "Fault", "State", "every_fault", "journaled", "rehearse"]
 
 
 def journaled(part: str) -> list[State]:
     """Return the states that a part writes into its journal, in the protocol's order, read from the program itself."""
-    tree = ast.parse((PROXY / f"relocate_proxy/{part}.py").read_text(encoding="utf-8"))
+    trees = [ast.parse((PROXY / f"relocate_proxy/{name}.py").read_text(encoding="utf-8")) for name in MODULES[part]]
     named = {
         node.attr
+        for tree in trees
         for call in ast.walk(tree)
         if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and call.args
         if call.func.attr in ("record", "close")
@@ -67,6 +71,7 @@ def rehearse(direct: Direct, heart: Heart, fault: Fault) -> str:
     One copy runs, the connection's numbers go on, and nothing is left. ``relocate recover`` may be needed where a guardian is
     dead or both ends of a channel are; it is never needed for clients to be served when one process has failed.
     """
+    direct.mode = "post-copy" if fault.state is State.DRAINING else "stop-and-copy"
     (here,) = direct.running()
     there = next(host for host in direct.hosts if host != here)
     hosts = {"source": here, "destination": there, "edge": EDGE}

@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "lab"))
 
 from direct import Direct, Heart
 from fleet import prepared_fleet
-from rehearsal import Fault, State, every_fault, rehearse
+from rehearsal import Fault, every_fault, rehearse
 
 pytestmark = pytest.mark.soak
 
@@ -48,5 +48,4 @@ def heart(direct: Direct) -> Iterator[Heart]:
 @pytest.mark.parametrize("fault", every_fault("kill", "kill-guardian", "fail"), ids=str)
 def test_one_copy_runs_whatever_fails(direct: Direct, heart: Heart, fault: Fault) -> None:
     """Rolled back before the commit, completed after it, and the same connection goes on."""
-    direct.mode = "post-copy" if fault.state is State.DRAINING else "stop-and-copy"
     rehearse(direct, heart, fault)
