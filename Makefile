@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help install environment demo test unit lint bench lab-up lab-down clean
+.PHONY: help install environment demo test unit lint bench soak lab-up lab-down clean
 
 BIN := .venv/bin
 # yamllint and ansible-lint look for their companions in PATH
@@ -39,6 +39,10 @@ lint: environment ## Style, types, Ansible's production profile, and ansible-tes
 
 bench: install ## Figures of this machine, into build/bench (root)
 	@for bench in tests/bench/bench_*.py; do echo "== $$bench"; $(BIN)/python "$$bench"; done
+
+soak: install ## The long tests: a hundred hops, every failure of every part (root; hours)
+	$(BIN)/relocate lab up
+	$(BIN)/pytest -s tests/soak
 
 lab-up: install ## Bring the lab up, or heal it (root)
 	@$(BIN)/relocate lab up

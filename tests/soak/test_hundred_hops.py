@@ -1,0 +1,202 @@
+"""A hundred consecutive hops of one container: sixteen connections into it and a download out of it must not notice one.
+
+``RELOCATE_SOAK_HOPS`` sets the number of hops (100). Writes build/bench/hundred_hops.json, which ``make bench`` reads.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "lab"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "bench"))
+
+from capture import examine, frames
+from companions import Capture, PatternServer
+from cutover.summary import distribution
+from fleet import NO_LIMIT, REPOSITORY, ROOT, VIRTUAL, Fleet, prepared_fleet
+
+from relocate.demo.watching import Client
+from relocate.fleet_run import relocate
+
+pytestmark = pytest.mark.soak
+
+# A cycle of all hosts that ends where it began the count: what is left is compared with the container in the same place.
+HOSTS = ("host1", "host2", "host3")
+WANTED = int(os.environ.get("RELOCATE_SOAK_HOPS", "100"))
+HOPS = WANTED + (1 - WANTED) % len(HOSTS)
+CLIENTS, INTERVAL_MS = 16, 20.0
+NAME, PORT, PEER, PEER_PORT, RATE = "hundred", 7100, "10.88.0.2", 8800, 64 << 10
+IMAGE = f"{REPOSITORY}/hundred:1"
+INSIDE = ("172.20.0.0/16", "10.77.0.0/24")
+CALM_SECONDS = 0.3
+SETTLE_SECONDS = 150.0
+
+# The counter as process 1, beside a download of which nothing is kept but its digest, printed at its end.
+COMMAND = f"/bin/busybox sh -c '(nc {PEER} {PEER_PORT} | sha256sum) & exec /counter {PORT} 8'"
+
+# One line for each kind of thing that could be left over, and how many of it there are.
+LEFTOVERS = f"""
+count() {{ printf '%s %s\\n' "$1" "$(wc -l)"; }}
+find /run/relocate -mindepth 2 ! -path '*/empty*' ! -path '*/parts/*' | count files-of-relocations
+ls /run/docker/netns 2>/dev/null | grep -v default | count network-namespaces
+ls /var/lib/docker/containers 2>/dev/null | count container-directories
+ls /var/lib/docker/overlay2 2>/dev/null | count layers
+ip -br link | grep veth | count veths
+grep -c . /proc/self/mountinfo | sed 's/^/mounts /'
+conntrack -L -p tcp 2>/dev/null | grep -E 'dport=({PORT}|{PEER_PORT}) ' | count connections-tracked
+ps -eo comm= | grep -Ev '^(sshd|sshd-session|sh|ps|grep|sort|wc|kworker.*)$' | sort | uniq -c | sed 's/^ */process /'
+for daemon in dockerd containerd; do
+    pid=$(pgrep -xo $daemon) && ls /proc/$pid/fd | count descriptors-of-$daemon
+done
+pid=$(docker inspect -f '{{{{.State.Pid}}}}' {NAME} 2>/dev/null) && ls /proc/$pid/fd | count descriptors-of-the-container
+nft list ruleset 2>/dev/null | tr , '\\n' | count rules-and-elements
+true
+"""
+
+
+@pytest.fixture(scope="module")
+def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+    """Return the prepared lab with the container's image in its repository; the container is removed afterwards."""
+    if os.geteuid() != 0:
+        pytest.fail("the lab needs root: NOT RUN", pytrace=False)
+    if subprocess.run(["sh", "-c", "command -v tcpdump"], capture_output=True, check=False).returncode:
+        pytest.fail("tcpdump is missing on this machine: apt-get install tcpdump", pytrace=False)
+    prepared = prepared_fleet()
+    prepared.on(
+        "host1",
+        f"set -e; docker pull -q {REPOSITORY}/counter:1; docker pull -q {REPOSITORY}/idle:1\n"
+        f"counter=$(docker create {REPOSITORY}/counter:1); both=$(docker create {REPOSITORY}/idle:1)\n"
+        "docker cp -q $counter:/counter /run/counter; docker cp -q /run/counter $both:/counter; rm /run/counter\n"
+        f"docker commit $both {IMAGE}; docker push -q {IMAGE}; docker rm $counter $both",
+    )
+    yield prepared
+    prepared.remove_tenants()
+
+
+def leftovers(fleet: Fleet) -> dict[str, dict[str, str]]:
+    """Return what there is on every host: host → kind → number."""
+    found = {}
+    for host in ("host0", *HOSTS):
+        lines = fleet.on(host, LEFTOVERS).splitlines()
+        found[host] = {" ".join([words[0], *words[2:]]): words[1] for line in lines if len(words := line.split()) > 1}
+    return found
+
+
+def settled(fleet: Fleet, like: dict[str, dict[str, str]] | None = None) -> dict[str, dict[str, str]]:
+    """Wait until nothing changes any more, or all is ``like`` it was; return what there is then.
+
+    Docker collects the names of unused network namespaces once a minute, and closes idle connections when it likes.
+    """
+    deadline = time.monotonic() + SETTLE_SECONDS
+    begun, before = time.monotonic(), leftovers(fleet)
+    while time.monotonic() < deadline:
+        time.sleep(10)
+        now = leftovers(fleet)
+        if now == like or (like is None and now == before and time.monotonic() > begun + 70):
+            return now
+        before = now
+    return before
+
+
+def hop(fleet: Fleet, number: int) -> dict[str, Any]:
+    """Move the container to the next host of the cycle; return the result document."""
+    result = relocate(
+        NAME, destination=HOSTS[number % len(HOSTS)], downtime_limit_ms=float(NO_LIMIT), reason="soak", quiet=True
+    )
+    assert result["outcome"] == "committed", f"hop {number}: {result.get('msg')}"
+    assert result["flows"] == {"ingress": CLIENTS, "egress": 1, "kept": CLIENTS + 1, "lost": 0}, f"hop {number}"
+    return result
+
+
+def outside_interface(namespace: str) -> str:
+    """Return the client's interface: the one that is not the loopback."""
+    listed = subprocess.run(
+        ["ip", "-n", namespace, "-j", "link", "show", "up"], capture_output=True, text=True, check=True
+    )
+    return next(link["ifname"] for link in json.loads(listed.stdout) if "LOOPBACK" not in link["flags"])
+
+
+def write_report(results: list[dict[str, Any]], pauses: list[float], capture: dict[str, int], size: int) -> None:
+    """Write what was measured where the bench and the README look for it."""
+    report = {
+        "hops": len(results),
+        "clients": CLIENTS,
+        "modes": sorted({result["mode"] for result in results}),
+        "gap_ms": distribution(pauses),
+        "down_ms": distribution([result["downtime_ms"] for result in results]),
+        "download_bytes": size,
+        "capture": capture,
+        "load_average_at_end": round(os.getloadavg()[0], 2),
+    }
+    target = ROOT / "build" / "bench" / "hundred_hops.json"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text(json.dumps(report, indent=1) + "\n")
+
+
+def test_a_hundred_hops_go_unnoticed(fleet: Fleet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No reset, no byte lost or doubled, no inner address outside, and nothing left over."""
+    monkeypatch.setenv("RELOCATE_LEDGER", str(tmp_path / "ledger.jsonl"))
+    outside = fleet.client_namespace
+    with ExitStack() as stack:
+        capture = Capture(outside, outside_interface(outside), tmp_path / "outside.pcap")
+        stack.callback(capture.kill)
+        server = PatternServer(outside, PEER_PORT, RATE)
+        stack.callback(server.kill)
+        fleet.tenants.append(NAME)
+        fleet.playbook(
+            "instantiate.yml",
+            container=NAME,
+            image=IMAGE,
+            host=HOSTS[0],
+            tenant="test",
+            command=COMMAND,
+            publish=f"{VIRTUAL}:{PORT}:{PORT}/tcp",
+        )
+        clients = [Client("counter", VIRTUAL, PORT, outside, interval_ms=INTERVAL_MS).start() for _ in range(CLIENTS)]
+        for client in clients:
+            stack.callback(client.stop)
+
+        for number in (1, 2, 3):  # every host has been left and reached once: what is made only once is there
+            hop(fleet, number)
+        results, pauses, first = [], [], {}
+        for number in range(1, HOPS + 1):
+            began = time.time()
+            results.append(hop(fleet, number))
+            time.sleep(CALM_SECONDS)  # the answers come after the result
+            lost = [client.lost for client in clients if client.lost]
+            assert not lost, f"hop {number}: {lost[0]}"
+            waits = [client.longest_since(began) or 0.0 for client in clients]
+            pauses.append(max(waits))
+            print(f"hop {number}/{HOPS}: clients waited {max(waits):.0f} ms, {results[-1]['mode']}", flush=True)
+            assert server.running, f"hop {number}: the download has ended"
+            if number == 1:
+                first = settled(fleet)
+
+        last = settled(fleet, first)
+        size, digest = server.finish()
+        summaries = [client.stop() for client in clients]
+        dropped = capture.stop()
+        seen = examine(frames(tmp_path / "outside.pcap"), INSIDE)
+
+    there = HOSTS[HOPS % len(HOSTS)]
+    write_report(results, pauses, {"packets": seen.packets, "resets": seen.resets.total(), "dropped": dropped}, size)
+    assert [summary["error"] for summary in summaries] == [None] * CLIENTS
+    assert min(summary["requests"] for summary in summaries) > 10 * HOPS
+    said = re.findall(r"\b[0-9a-f]{64}\b", fleet.on(there, f"sleep 1; docker logs {NAME} 2>&1"))
+    assert said == [digest], f"the download of {size} bytes arrived with other contents"
+    assert dropped == 0, "the capture is not whole"
+    assert seen.tcp > CLIENTS * 10 * HOPS, "the capture saw less than there was"
+    assert not seen.resets
+    assert not seen.inner
+    assert last == first
