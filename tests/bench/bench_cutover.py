@@ -194,6 +194,13 @@ def show(console: Console, document: dict[str, Any]) -> None:
         console.print(f"written: {path.relative_to(ROOT)}", highlight=False)
 
 
+def positive(text: str) -> int:
+    """Parse a number of hops."""
+    if int(text) < 1:
+        raise argparse.ArgumentTypeError("at least one")
+    return int(text)
+
+
 def names(text: str) -> list[str]:
     """Parse a list of pipelines."""
     found = text.split(",")
@@ -215,7 +222,7 @@ def parse(words: Iterable[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "--hops", type=int, help="hops of every pipeline at every size (else by size: docs/benchmarks.md)"
+        "--hops", type=positive, help="hops of every pipeline at every size (else by size: docs/benchmarks.md)"
     )
     parser.add_argument("--sizes", type=numbers, metavar="MIB,…", help="sizes of the server's memory (8,64,256,1024)")
     parser.add_argument("--pipelines", type=names, default=list(PIPELINES), metavar="NAME,…", help=",".join(PIPELINES))
