@@ -128,3 +128,36 @@ def test_one_socket_for_both_families(program: Path) -> None:
             assert server.stdout.readline().startswith("accepted ::ffff:127.0.0.1:")
         assert datagrams(socket.AF_INET, "127.0.0.1", free) == [1, 2, 3, 4, 5]
         server.terminate()
+
+
+def test_memory_that_is_as_it_was_made_is_found_so_after_any_number_of_stamps(port: int) -> None:
+    """One page is stamped with every answer; 600 answers go twice round a megabyte."""
+    with socket.create_connection(("127.0.0.1", port)) as one:
+        one.sendall(b"verify\n" + b"\n" * 600)
+        assert numbers(one, 601)[-1] == 601
+        one.sendall(b"verify\n")
+        assert numbers(one, 1) == [602]
+
+
+def test_a_page_that_was_lost_is_found(program: Path) -> None:
+    """What a page of zeros looks like that a missing one was replaced with."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        free: int = probe.getsockname()[1]
+    with subprocess.Popen([program, str(free), "1"], stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout
+        server.stdout.readline()
+        maps = Path(f"/proc/{server.pid}/maps").read_text(encoding="ascii").splitlines()
+        begin = next(
+            int(low, 16)
+            for low, _, high in (line.split()[0].partition("-") for line in maps if "rw-p 00000000 00:00 0" in line)
+            if int(high, 16) - int(low, 16) >= 1 << 20
+        )
+        with open(f"/proc/{server.pid}/mem", "r+b", buffering=0) as memory:  # noqa: PTH123
+            memory.seek(begin + 77 * 4096)
+            memory.write(bytes(4096))
+        with socket.create_connection(("127.0.0.1", free)) as one:
+            one.sendall(b"verify\n")
+            assert one.recv(10) == b""
+        assert server.wait(timeout=5) == 3
+        assert "is wrong" in server.stdout.read()

@@ -9,7 +9,8 @@
  * Every line that a client sends is answered with the next number of that client's own connection: 1, 2, 3, … A client that
  * sees a gap or a repetition knows that something was lost or done twice. The same port answers datagrams: each with the next
  * number of the address and port it came from. The server holds MEGABYTES of touched memory and
- * stamps one page of it with every answer, so that there is something to carry and something that changes.
+ * stamps one page of it with every answer, so that there is something to carry and something that changes. A line with a 'v' in it
+ * is answered when all of the memory was found to be as it was made, but for the stamps; if it is not, the server says so and ends.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -24,7 +25,9 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { CONNECTIONS = 4096, PEERS = 256, PAGE = 4096, STREAM = 0, DATAGRAM = 1, FIRST = 2 };
+enum { CONNECTIONS = 4096, PEERS = 256, PAGE = 4096, WORDS = PAGE / sizeof(long), STREAM = 0, DATAGRAM = 1, FIRST = 2 };
+
+static const unsigned long SEED = 88172645463325252UL;
 
 struct connection {
     unsigned long owed;   /* lines received */
@@ -64,6 +67,13 @@ static unsigned long number(const char *text, const char *what, unsigned long mo
     return value;
 }
 
+static unsigned long after(unsigned long x) /* xorshift64 */
+{
+    x ^= x << 13;
+    x ^= x >> 7;
+    return x ^ x << 17;
+}
+
 /* Every page gets contents of its own: pages of zeros would not be carried, equal ones could be merged. */
 static void fill(size_t megabytes)
 {
@@ -73,12 +83,22 @@ static void fill(size_t megabytes)
     memory = mmap(NULL, pages * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (memory == MAP_FAILED)
         die("counter: memory");
-    unsigned long x = 88172645463325252UL; /* xorshift64 */
-    for (size_t i = 0; i < pages * PAGE / sizeof *memory; i++) {
-        x ^= x << 13;
-        x ^= x >> 7;
-        x ^= x << 17;
-        memory[i] = x;
+    unsigned long x = SEED;
+    for (size_t i = 0; i < pages * WORDS; i++)
+        memory[i] = x = after(x);
+}
+
+/* A page that was lost, left out or mixed up on a journey would show. */
+static void verify(void)
+{
+    unsigned long x = SEED;
+    for (size_t i = 0; i < pages * WORDS; i++) {
+        x = after(x);
+        int stamped = i % WORDS == 0 && memory[i] && memory[i] % pages == i / WORDS;
+        if (memory[i] != x && !stamped) {
+            printf("page %zu of %zu is wrong\n", i / WORDS, pages);
+            exit(3);
+        }
     }
 }
 
@@ -119,7 +139,7 @@ static void accept_one(void)
 static void stamp(unsigned long number)
 {
     if (pages)
-        memory[number % pages * (PAGE / sizeof *memory)] = number;
+        memory[number % pages * WORDS] = number;
 }
 
 static struct peer *peer_at(const struct sockaddr_storage *address, socklen_t size)
@@ -155,6 +175,8 @@ static int receive(unsigned i)
         return 0;
     if (n < 0)
         return errno == EAGAIN || errno == EINTR;
+    if (memchr(buffer, 'v', n))
+        verify();
     for (ssize_t k = 0; k < n; k++)
         connections[i].owed += buffer[k] == '\n';
     return 1;
