@@ -19,6 +19,8 @@ from relocate.schedule.records import Firing, iso
 from relocate.schedule.settings import Configuration
 from relocate.schedule.store import Store
 
+#: How exactly stays are measured, in seconds: by the busiest moment of the scheduler's loop, within these bounds.
+RESOLUTION, COARSEST = 0.05, 1.0
 COLOURS = {"committed": "green", "skipped": "dim", "refused": "yellow", "rolled-back": "yellow"}
 
 
@@ -180,6 +182,7 @@ def audits(firings: Iterable[Firing], now: float | None = None) -> list[Audit]:
     """
     now = time.time() if now is None else now
     stays: dict[str, list[Stay]] = {}
+    lateness = RESOLUTION
     for firing in firings:
         if firing.reason != "clock" or firing.clock is None or firing.stay_ms is None:
             continue
@@ -188,5 +191,8 @@ def audits(firings: Iterable[Firing], now: float | None = None) -> list[Audit]:
         drawn = None if firing.drawn_ms is None else firing.drawn_ms / 1000
         stay = Stay(seconds, firing.container, drawn, firing.clamp, max(now - began, 0.0))
         stays.setdefault(firing.clock, []).append(stay)
+        if drawn is not None and firing.clamp == "none":
+            lateness = max(lateness, abs(seconds - drawn))
     ordered = sorted(stays.items(), key=lambda item: -len(item[1]))
-    return [audit(given, make_clock(json.loads(words))) for words, given in ordered]
+    resolution = min(lateness, COARSEST)  # a loop that is later than that does not keep to its clocks
+    return [audit(given, make_clock(json.loads(words)), resolution=resolution) for words, given in ordered]
