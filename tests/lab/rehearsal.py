@@ -5,10 +5,12 @@ from __future__ import annotations
 import ast
 import itertools
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from direct import EDGE, Direct, Heart
-from fleet import ROOT
+from fleet import ROOT, Fleet
 
 PROXY = ROOT / "collections/ansible_collections/relocate/mtd/proxy"
 sys.path.insert(0, str(PROXY))
@@ -19,7 +21,7 @@ from relocate_proxy.states import AFTER_COMMIT, State  # noqa: E402
 MODULES = {"source": ("source",), "destination": ("destination", "drain"), "edge": ("edge",)}
 PARTS = tuple(MODULES)
 
-__all__ = ["AFTER_COMMIT", "PARTS", "Fault", "State", "every_fault", "journaled", "rehearse"]
+__all__ = ["AFTER_COMMIT", "PARTS", "Fault", "State", "every_fault", "instead_of_criu", "journaled", "rehearse"]
 
 
 def journaled(part: str) -> list[State]:
@@ -97,3 +99,18 @@ def rehearse(direct: Direct, heart: Heart, fault: Fault) -> str:
     heart.assert_beats()
     assert not direct.leftovers(), f"left by {fault}: {direct.leftovers()}"
     return "committed" if committed else "rolled-back"
+
+
+@contextmanager
+def instead_of_criu(fleet: Fleet, host: str, script: str) -> Iterator[None]:
+    """Have a script run first wherever the host's software calls ``criu``."""
+    wrapper = f'#!/bin/sh\n{script}\nexec /run/criu-real "$@"\n'
+    setup = (
+        "set -e; at=$(command -v criu); cp $at /run/criu-real; cat >/run/criu-instead; chmod 755 /run/criu-instead; "
+        "mount --bind /run/criu-instead $at"
+    )
+    fleet.on(host, setup, data=wrapper)
+    try:
+        yield
+    finally:
+        fleet.on(host, "umount $(command -v criu); rm -f /run/criu-real /run/criu-instead")

@@ -9,13 +9,12 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
 from conftest import Fleet
 from direct import Direct, Heart
-from rehearsal import AFTER_COMMIT, PARTS, Fault, State, every_fault, journaled, rehearse
+from rehearsal import AFTER_COMMIT, PARTS, Fault, State, every_fault, instead_of_criu, journaled, rehearse
 
 pytestmark = pytest.mark.lab
 
@@ -96,21 +95,6 @@ def test_what_nobody_is_left_to_mend_is_settled_by_recover(direct: Direct, heart
     assert not direct.leftovers()
 
 
-@contextmanager
-def instead_of_criu(fleet: Fleet, host: str, script: str) -> Iterator[None]:
-    """Have something else called where the host's software says ``criu``; the real one is ``$real``."""
-    wrapper = f"#!/bin/sh\nreal=/run/criu-real\n{script}\n"
-    setup = (
-        "set -e; at=$(command -v criu); cp $at /run/criu-real; cat >/run/criu-instead; chmod 755 /run/criu-instead; "
-        "mount --bind /run/criu-instead $at"
-    )
-    fleet.on(host, setup, data=wrapper)
-    try:
-        yield
-    finally:
-        fleet.on(host, "umount $(command -v criu); rm -f /run/criu-real /run/criu-instead")
-
-
 def expect_rolled_back(direct: Direct, heart: Heart, source: str, destination: str) -> dict[str, Any]:
     """Move it, and see that the move was taken back as if it had never been tried."""
     result = direct.move(source, destination)
@@ -128,9 +112,8 @@ def test_criu_fails_in_the_middle(direct: Direct, heart: Heart, side: str, actio
     """CRIU's own fault injection: a dump that fails with its code in the tasks, a restore with the tree half made."""
     (here,) = direct.running()
     there = next(host for host in direct.hosts if host != here)
-    number = {"dump": 1, "restore": 2}[action]  # FI_DUMP_EARLY, FI_RESTORE_ROOT_ONLY of criu/include/fault-injection.h
-    script = f'case " $* " in *" {action} "*|*swrk*) export CRIU_FAULT={number};; esac\nexec $real "$@"'
-    with instead_of_criu(direct.fleet, here if side == "source" else there, script):
+    number = {"dump": 5, "restore": 6}[action]  # FI_PARASITE_CONNECT, FI_POST_RESTORE of criu/include/fault-injection.h
+    with instead_of_criu(direct.fleet, here if side == "source" else there, f"export CRIU_FAULT={number}"):
         result = expect_rolled_back(direct, heart, here, there)
     assert "CRIU could not" in result["problems"][0]
 
@@ -139,7 +122,7 @@ def test_the_source_is_killed_while_criu_dumps(direct: Direct, heart: Heart) -> 
     """CRIU outlives it, inside the tasks, and would freeze them again after the thaw."""
     (here,) = direct.running()
     there = next(host for host in direct.hosts if host != here)
-    with instead_of_criu(direct.fleet, here, 'case " $* " in *" dump "*) sleep 0.3;; esac\nexec $real "$@"'):
+    with instead_of_criu(direct.fleet, here, 'case " $* " in *" dump "*) sleep 0.3;; esac'):
         direct.fleet.on(
             here,
             "(for i in $(seq 2000); do pid=$(pgrep -f '/criu-instead dump|/criu dump|criu dump') && break; sleep 0.01; done; "

@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "lab"))
 
 from direct import Direct, Heart
 from fleet import prepared_fleet
-from rehearsal import Fault, every_fault, rehearse
+from rehearsal import Fault, every_fault, instead_of_criu, rehearse
 
 pytestmark = pytest.mark.soak
 
@@ -49,3 +49,19 @@ def heart(direct: Direct) -> Iterator[Heart]:
 def test_one_copy_runs_whatever_fails(direct: Direct, heart: Heart, fault: Fault) -> None:
     """Rolled back before the commit, completed after it, and the same connection goes on."""
     rehearse(direct, heart, fault)
+
+
+@pytest.mark.parametrize("number", range(1, 7))
+def test_every_fault_that_criu_can_inject_into_itself(direct: Direct, heart: Heart, number: int) -> None:
+    """CRIU_FAULT of every CRIU on both hosts: some numbers hit the dump, some the restore, and some are survived."""
+    (here,) = direct.running()
+    there = next(host for host in direct.hosts if host != here)
+    script = f"export CRIU_FAULT={number}"
+    with instead_of_criu(direct.fleet, here, script), instead_of_criu(direct.fleet, there, script):
+        result = direct.move(here, there)
+        heart.assert_beats()
+        direct.wait_until_quiet()
+    assert result is not None
+    assert result["outcome"] in ("committed", "rolled-back"), result
+    assert direct.running() == [there if result["outcome"] == "committed" else here]
+    assert not direct.leftovers()
