@@ -30,9 +30,9 @@ WIDE = "in_flight: 9; in_flight_per_host: 9; in_flight_per_edge: 9"
 def test_every_alert_is_in_the_record_and_every_move_was_intended_first(tmp_path: Path) -> None:
     world = World(tmp_path, limited(WIDE))
     world.begin()
-    world.run(600)
+    world.run(300)
     history = world.store.history()
-    assert len(history) > 100
+    assert len(history) > 50
     launched = {firing.id for firing, _ in world.launched}
     assert launched == {firing.id for firing in history if firing.launched_at is not None}
     assert len(launched) == len(world.launched), "nothing is launched twice"
@@ -48,7 +48,7 @@ def test_the_audit_passes_over_crashes(tmp_path: Path) -> None:
     """Killed every minute with some seconds of outage, half of the time amid moves: the law of stays is untouched."""
     world = World(tmp_path, limited(WIDE), names=tuple("abcdef"))
     alive = None
-    for _ in range(25):
+    for _ in range(10):
         world.begin(alive)
         for firing in list(world.engine.doubts.values()):
             world.engine.finished(firing, world.result(firing), world.now)
@@ -56,7 +56,7 @@ def test_the_audit_passes_over_crashes(tmp_path: Path) -> None:
         alive = world.now
         world.now += 4.0
     (audit, *others) = views.audits(world.store.history(), world.now)
-    assert not others and audit.verdict == "pass" and audit.stays > 500, audit.text()
+    assert not others and audit.verdict == "pass" and audit.stays > 200, audit.text()
     assert set(audit.clamped) <= {"outage", "moving", "joined", "limit", "overdue"}
 
 
