@@ -7,6 +7,7 @@ from __future__ import annotations
 import errno
 import json
 import random
+from dataclasses import replace
 
 import pytest
 from relocate_proxy import flows
@@ -67,15 +68,22 @@ def test_a_neighbour_on_the_bridge_would_be_cut() -> None:
 def test_a_connection_that_no_table_has_would_be_cut() -> None:
     """On the source, and on the edge; the same words in the other direction's form."""
     with pytest.raises(
-        UntrackedFlow, match=r"^the connection udp 172\.20\.1\.2:7000 - 10\.88\.0\.2:40000 does not pass"
+        UntrackedFlow, match=r"^the connection tcp 172\.20\.1\.2:7000 - 10\.88\.0\.2:40001 does not pass"
     ):
-        flows.on_source([Connection("udp", HERE, THERE)], FakeTable(*SOURCE_TABLE), "172.20.1.2")
+        away = Endpoint(THERE.address, THERE.port + 1)
+        flows.on_source([Connection("tcp", HERE, away)], FakeTable(*SOURCE_TABLE), "172.20.1.2")
     for flow, arrow in ((INGRESS_FLOW, "172.20.1.2:7000 <- 10.88.0.2:40000"), (EGRESS_FLOW, "-> 10.88.0.2:80")):
         with pytest.raises(UntrackedFlow) as refused:
             flows.on_edge([flow], FakeTable())
         assert str(refused.value).endswith(
             f"{arrow} does not pass through the edge and would be cut: close it, or let it go through the virtual address"
         )
+
+
+def test_a_connected_udp_socket_that_has_been_silent_stops_nothing() -> None:
+    """Its entries have ended; its next datagram makes new ones."""
+    assert flows.on_source([Connection("udp", HERE, THERE)], FakeTable(*SOURCE_TABLE), "172.20.1.2") == []
+    assert flows.on_edge([replace(EGRESS_FLOW, protocol="udp")], FakeTable()) == []
 
 
 def test_udp_conversations_are_read_from_the_edge() -> None:

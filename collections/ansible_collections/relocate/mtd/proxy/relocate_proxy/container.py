@@ -145,12 +145,12 @@ class Container:
             return [int(line) for line in procs]
 
     def connections(self) -> list[Connection]:
-        """Return the TCP connections of the container's network namespace, half-closed ones included, as they are now."""
+        """Return the connections of the container's network namespace, half-closed TCP and connected UDP included, as they are."""
         found = []
-        for table in ("tcp", "tcp6"):
+        for table in ("tcp", "tcp6", "udp", "udp6"):
             for fields in _socket_table(self.pid, table):
                 if int(fields[3], 16) in CONNECTED:
-                    found.append(Connection("tcp", _endpoint(fields[1]), _endpoint(fields[2])))
+                    found.append(Connection(table[:3], _endpoint(fields[1]), _endpoint(fields[2])))
         return found
 
     def half_open(self) -> int:

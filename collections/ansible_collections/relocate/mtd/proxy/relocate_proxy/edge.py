@@ -122,9 +122,10 @@ class Edge:
         # The image is on its way to the destination while we place entries on both sides.
         flows = on_edge([Flow.read(flow) for flow in dumped["flows"]], self.conntrack)
         self._all_held(flows)
-        flows += datagram_flows(
+        datagrams = datagram_flows(
             self.conntrack, self.plan["source"]["address"], self.plan["services"], self.report["address_before"]
         )
+        flows += [flow for flow in datagrams if flow not in flows]  # a server may have connected its socket to a client
         self.flows = flows
         self.journal.record(State.ROUTING, flows=[flow.document() for flow in flows])
         peers.tell("destination", "place", flows=[flow.document() for flow in flows])
@@ -147,7 +148,7 @@ class Edge:
         :raises UntrackedFlow: there is one; the move must be taken back.
         """
         for flow in flows:
-            if flow.direction == EGRESS and flow not in self.armed:
+            if flow.direction == EGRESS and flow.protocol == "tcp" and flow not in self.armed:
                 raise UntrackedFlow(f"the container opened the connection {flow} in the last moment: try again")
 
     def finish(self) -> dict:

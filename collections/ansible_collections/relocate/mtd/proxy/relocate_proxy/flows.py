@@ -89,6 +89,8 @@ def is_inner(connection: Connection, own_address: str) -> bool:
 def on_source(connections: Iterable[Connection], table: Conntrack, own_address: str) -> list[Flow]:
     """Match the container's connections with the source host's table.
 
+    A connected UDP socket of which the host knows nothing has been silent for long: its next datagram makes a new entry.
+
     :raises UntrackedFlow: for one that the host does not translate, such as to a neighbour on the same bridge.
     """
     flows = []
@@ -101,7 +103,7 @@ def on_source(connections: Iterable[Connection], table: Conntrack, own_address: 
             flows.append(Flow(INGRESS, *key, host=entry.destination))
         elif entry and (entry.source, entry.destination) == key[1:] and entry.reply_destination.address != own_address:
             flows.append(Flow(EGRESS, *key, host=entry.reply_destination))
-        else:
+        elif connection.protocol != "udp":
             raise UntrackedFlow(
                 f"the connection {connection.protocol} {connection.local} - {connection.remote} does not pass through the "
                 "edge and would be cut: close it, or let it go through the virtual address"
@@ -122,6 +124,8 @@ def on_edge(flows: Iterable[Flow], table: Conntrack) -> list[Flow]:
             virtual = entry.destination
         elif entry and flow.direction == EGRESS and (entry.source, entry.destination) == (flow.host, flow.remote):
             virtual = entry.reply_destination
+        if virtual is None and flow.protocol == "udp":
+            continue
         if virtual is None:
             raise UntrackedFlow(
                 f"the connection {flow} does not pass through the edge and would be cut: close it, or let it go through "
