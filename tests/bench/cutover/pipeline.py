@@ -8,10 +8,12 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from relocate.demo.watching import Client
+from relocate.errors import Refusal
 
 from .lab import VIRTUAL, BenchLab
 
 CALM_SECONDS = 0.4  # of undisturbed answers before and after a hop
+LISTEN_SECONDS = 60.0
 PATIENCE_SECONDS = 600.0  # a gigabyte through Docker's own pipeline takes minutes on a small machine
 
 
@@ -71,13 +73,28 @@ class Stopwatch:
         return Timing((self._last - self._begin) * 1000, self.phases)
 
 
+def connected(lab: BenchLab, port: int) -> Client:
+    """Return a client with its connection; a server fills its memory before it listens.
+
+    Raises Refusal when there is still none after a minute.
+    """
+    deadline = time.monotonic() + LISTEN_SECONDS
+    while True:
+        try:
+            return Client("counter", VIRTUAL, port, lab.lab.client_namespace, patience=PATIENCE_SECONDS).start()
+        except Refusal:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.5)
+
+
 def watched(lab: BenchLab, port: int, hop: Callable[[], Timing]) -> Sample:
     """Carry out one hop while a client asks every 2 ms over one connection; return what both saw.
 
     The client's gap is its longest wait that ended after the hop began. A held or dropped question is answered some time
     after the release (dropped ones at a retransmission), so the client is given as long again as the server was down.
     """
-    client = Client("counter", VIRTUAL, port, lab.lab.client_namespace, patience=PATIENCE_SECONDS).start()
+    client = connected(lab, port)
     try:
         time.sleep(CALM_SECONDS)
         began = time.time()
