@@ -69,7 +69,7 @@ def test_the_plan_shows_every_modes_prediction(ground: Fleet) -> None:
     """And why it is this mode. A large container is predicted to be away for longer, and post-copy to be shorter."""
     _, heavy = move(ground, "heavy", "--check", "--downtime-limit", NO_LIMIT)
     _, light = move(ground, "light", "--check", "--downtime-limit", NO_LIMIT)
-    assert heavy["outcome"] == light["outcome"] == "planned"
+    assert heavy["outcome"] == light["outcome"] == "planned", (heavy.get("msg"), light.get("msg"))
     assert heavy["predictions"]["stop-and-copy"] > light["predictions"]["stop-and-copy"] > 0
     assert set(heavy["predictions"]) | set(heavy["modes_unavailable"]) == {"stop-and-copy", "post-copy", "pre-copy"}
     shown = heavy["diff"]["after"]
