@@ -86,7 +86,7 @@ def on_source(did: list[str], policy: str = "always") -> Source:
     made.container = SimpleNamespace(id="c1", name="web", freezer=Freezer("/cg", 1))
     made._lock = source.lock(bundle())
     made.veth, made.policy, made.bytes, made.data = "veth1", {"Name": policy}, {}, None
-    made.edge, made.freeze, made.pages = Edge(did), Freeze(), None
+    made.edge, made.freeze, made.pages, made.prepared = Edge(did), Freeze(), None, None
     return made
 
 

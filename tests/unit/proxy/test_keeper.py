@@ -182,7 +182,7 @@ class Scene:
 
     def run(self, command: list[str], env: dict[str, str], **_: Any) -> SimpleNamespace:
         """Note what would be run. It does not end."""
-        self.did.append(f"run {' '.join(command)} with {env['RELOCATE_PID']} in {env['HOME']}")
+        self.did.append(f"run {' '.join(command)} with {env['RELOCATE_PID']} ")
         return SimpleNamespace(wait=threading.Event().wait)
 
     def do(self, who: str, **message: Any) -> None:
@@ -218,7 +218,7 @@ class Scene:
     def primed(self) -> None:
         """Bring it to where criu waits for the images."""
         self.gated()
-        self.do("proxy", do="prime", images="/i", work="/w", home="/h", options=["--lazy-pages"])
+        self.do("proxy", do="prime", images="/i", work="/w", configuration="/c", options=["--lazy-pages"])
         self.asks("i")
 
     def restoring(self) -> None:
@@ -312,7 +312,7 @@ def test_the_restore_is_started_before_there_is_an_image(scene: Scene) -> None:
     scene.primed()
     command = scene.did[2]
     assert scene.did[1] == "4711 leaves the cgroups" and "restore --detach" in command and "--lazy-pages" in command
-    assert "--image-path /i --work-path /w" in command and command.endswith("with 4711 in /h") and len(scene.did) == 3
+    assert "--image-path /i --work-path /w" in command and command.endswith("with 4711 ") and len(scene.did) == 3
     primed = scene.heard("proxy")[-1]
     assert (primed["event"], primed["pid"]) == ("primed", 4711)
     assert " ".join(primed["command"]) in command, "what runs here is in the result"
@@ -341,7 +341,7 @@ def test_a_cancel_before_the_image_ends_criu_and_then_the_placeholder(scene: Sce
 def test_a_runc_that_fails_before_the_image_ends_the_placeholder(scene: Scene) -> None:
     """docker start fails, with its words in the log."""
     scene.gated()
-    scene.do("proxy", do="prime", images="/i", work="/w", home="/h")
+    scene.do("proxy", do="prime", images="/i", work="/w", configuration="/c")
     scene.keeper.runc_status = 1
     scene.keeper._restored(None)
     assert scene.did[-1].startswith("kill 4711") and scene.heard("proxy")[-1] == {"event": "failed", "status": 1}
@@ -354,7 +354,7 @@ def test_a_cancel_while_criu_is_at_work_is_its_answer(scene: Scene, begun: str, 
         scene.restoring()
     else:
         scene.gated()
-        scene.do("proxy", do="prime", images="/i", work="/w", home="/h")
+        scene.do("proxy", do="prime", images="/i", work="/w", configuration="/c")
     scene.do("proxy", do="cancel", reason="x")
     assert not scene.keeper.finished and scene.keeper.state == begun
     scene.asks(asks)

@@ -250,6 +250,7 @@ def dump_command(
     tcp_established: bool = True,
     network_lock: str = "skip",
     shell_job: bool = False,
+    manage_cgroups: str = "soft",
     criu: str = "criu",
 ) -> list[str]:
     """Return the ``criu dump`` of a process tree.
@@ -269,10 +270,12 @@ def dump_command(
         ``nftables``.
     :param skip_in_flight: leave half-open incoming connections out instead of failing.
     :param shell_job: the tree's terminal belongs to a session outside it.
+    :param manage_cgroups: ``ignore`` where whoever restores puts the tasks into their cgroups himself.
     """
     command = [criu, "dump", "--tree", str(pid), "--images-dir", images, "--work-dir", work]
     command += ["--log-file", "dump.log", f"-v{log_level}", "--network-lock", network_lock]
-    command += ["--ext-unix-sk", "--file-locks", "--manage-cgroups=soft", "--ghost-limit", str(ghost_limit)]
+    command += ["--ext-unix-sk", "--file-locks", f"--manage-cgroups={manage_cgroups}"]
+    command += ["--ghost-limit", str(ghost_limit)]
     if root is not None:
         command += ["--root", root]
     if tcp_established:

@@ -68,7 +68,8 @@ class Destination(Part):
         self.journal.record(State.STAGING, container_id=self.container_id, **facts)
         self.docker.request("POST", f"/containers/{self.container_id}/rename", {"name": document["name"]})
         self.memory = tmpfs.mount_all(document["memory"], f"{self.directory}/memory")
-        self._write_restore_options({**dict.fromkeys(document["masked"], paths.EMPTY), **self.memory})
+        mounts = {**dict.fromkeys(document["masked"], paths.EMPTY), **self.memory}
+        self._write_restore_options(mounts, document["plain_cgroups"])
         where = {}
         if self.specification.get("mode") == POST_COPY:
             self.pages = lazy_pages.PageClient(self.directory, self.specification)
@@ -116,15 +117,17 @@ class Destination(Part):
                 return entry["IPv4Address"].partition("/")[0]
         raise LookupError("Docker plugged no network into the container at the destination")
 
-    def _write_restore_options(self, mounts: dict[str, str]) -> None:
-        """CRIU reads ``$HOME/.criu/default.conf``, also below runc: what runc has no option for goes there.
+    def _write_restore_options(self, mounts: dict[str, str], plain_cgroups: bool) -> None:
+        """Tell CRIU what runc has no option for, or another opinion of: this file has the last word.
 
         :param mounts: what is on this host for every external mount that runc does not know.
+        :param plain_cgroups: the tasks are to be in the cgroups that runc has made, where CRIU itself is started.
         """
-        directory = paths.private_directory(f"{self.directory}/home/.criu")
-        with open(f"{directory}/default.conf", "w", encoding="ascii") as file:
-            file.write("network-lock skip\n")
-            file.writelines(f"external mnt[{key}]:{place}\n" for key, place in mounts.items())
+        lines = ["network-lock skip", "verbosity=1", *(f'external "mnt[{key}]:{path}"' for key, path in mounts.items())]
+        if plain_cgroups:
+            lines.append("manage-cgroups=ignore")
+        with open(f"{self.directory}/restore.conf", "w", encoding="utf-8") as file:
+            file.writelines(line + "\n" for line in lines)
         self._make_empty()
 
     @staticmethod
@@ -193,7 +196,9 @@ class Destination(Part):
         """Have the restore started up to where it needs the image."""
         assert self.gate is not None
         options = ["--lazy-pages"] if self.pages else []
-        self.gate.say("prime", images=self.images, work=self.work, home=f"{self.directory}/home", options=options)
+        self.gate.say(
+            "prime", images=self.images, work=self.work, configuration=f"{self.directory}/restore.conf", options=options
+        )
         primed = self._expect("primed", "the restore could not be prepared")
         self.commands.append(primed["command"])
 

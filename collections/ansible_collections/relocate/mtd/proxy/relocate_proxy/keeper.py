@@ -296,9 +296,12 @@ class Keeper:
         for namespace in self.config["linux"]["namespaces"]:
             if namespace["type"] == "network":
                 namespace["path"] = self.network
+        self._write_config()
+        self._tell("gated", pid=self.holder, network=self.network, root=self.config["root"]["path"])
+
+    def _write_config(self) -> None:
         with open(self.config_path, "w", encoding="utf-8") as file:
             json.dump(self.config, file)
-        self._tell("gated", pid=self.holder, network=self.network, root=self.config["root"]["path"])
 
     def _namespace_path(self) -> str:
         """Docker keeps a bind mount of the namespace: it outlives H."""
@@ -314,8 +317,12 @@ class Keeper:
             return
         self.state = "priming"
         leave_cgroups(self.holder)
+        self.config.setdefault("annotations", {})["org.criu.config"] = message[
+            "configuration"
+        ]  # runc(8), of checkpoint
+        self._write_config()
         environment = {
-            "HOME": message["home"],
+            "HOME": os.environ.get("HOME", "/"),
             "PATH": os.environ["PATH"],
             "LD_PRELOAD": paths.RESTORE_SHIM,
             "RELOCATE_PID": str(self.holder),

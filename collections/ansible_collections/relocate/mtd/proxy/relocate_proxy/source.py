@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import signal
@@ -29,6 +30,7 @@ from .transfer import ImageSender, LayerSender, measure_link
 SETTLE_SECONDS = 0.05  # how long new connections may keep the container from freezing
 CONNECT_SECONDS = 10.0
 GONE_SECONDS = 10.0
+IMAGE_HEAD = 8  # bytes: two magic numbers, before the first entry of an image
 NO_RESTART = {"Name": "no", "MaximumRetryCount": 0}
 
 
@@ -73,6 +75,7 @@ class Source(Part):
         self.pages: lazy_pages.PageServer | None = None
         self.files: LayerSender | None = None
         self.veth = self.container.veth()
+        self.plain_cgroups = self.container.plain_cgroups()
         self.bytes: dict[str, int] = {}
         self.policy: dict = self.container.inspect["HostConfig"]["RestartPolicy"]
         self._warm_up()
@@ -116,6 +119,7 @@ class Source(Part):
             "auto_remove": inspect["HostConfig"]["AutoRemove"],
             "masked": self.container.masked_directories(),
             "memory": self.container.memory_file_systems(),
+            "plain_cgroups": self.plain_cgroups,
             "ports": published_ports(inspect),
         }
         self.say("described", document=document, address=self.address)
@@ -141,7 +145,7 @@ class Source(Part):
     def on_arm(self, message: dict) -> None:
         """Prepare everything that the freeze needs; show the connections as they are now, so that the edge can refuse."""
         self.new_address = message["address"]
-        self.command = self.container.dump_command(self.images, self.work)
+        self.command = self.container.dump_command(self.images, self.work, self.plain_cgroups)
         if self.pages is None:
             self.prepared = PreparedDump(self.command, self.images, self.work)
         assert self.data is not None
@@ -203,6 +207,8 @@ class Source(Part):
             with self.freeze.deciding():
                 freezer.freeze(self.container.freezer)
         connections = sockets.rewrite(self.images, self.address, self.new_address)
+        if self.plain_cgroups:
+            forget_cgroups(self.images)
         self.clock("rewritten")
         flows = on_source(connections, self.conntrack, self.address)
         self.say("dumped", flows=[flow.document() for flow in flows])
@@ -285,6 +291,12 @@ class Source(Part):
                 self.say("rolled_back", timings_ns=timings, commands=self.commands)
             except OSError:
                 pass
+
+
+def forget_cgroups(images: str) -> None:
+    """Leave nothing in the image of the cgroups: a restore that ignores them would mount every hierarchy all the same."""
+    with contextlib.suppress(FileNotFoundError):
+        os.truncate(f"{images}/cgroup.img", IMAGE_HEAD)
 
 
 def kill_frozen(at: freezer.Freezer, veth: str | None) -> None:
