@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterable
@@ -65,6 +66,8 @@ class Bench:
         self.cells: list[Cell] = []
         self._total = sum(sum(hops.values()) for hops in wanted.values())
         self._done = 0
+        self._work = sum(sum(hops.values()) * work(mib) for mib, hops in wanted.items())
+        self._worked = 0.0
         self._began = time.monotonic()
 
     def prepare(self) -> None:
@@ -107,12 +110,14 @@ class Bench:
                 if cell.skipped:
                     self.say(f"{chart.size(mib)} {name} is left out: {cell.skipped}")
                     self._done += self.wanted[mib][name]
+                    self._work -= self.wanted[mib][name] * work(mib)
                 else:
                     hops[name] = self.wanted[mib][name]
             time.sleep(1 + mib / 1024)  # servers fill their memory before they listen; let the machine come to rest
             failed = dict.fromkeys(hops, 0)
             for name in summary.turns(hops):
                 self._done += 1
+                self._worked += work(mib)
                 if failed[name] < GIVE_UP:
                     failed[name] = 0 if self._hop(cells[name]) else failed[name] + 1
         finally:
@@ -145,13 +150,18 @@ class Bench:
             seen = "the connection was reset" if sample.reset else "an answer was lost"
         else:
             seen = "" if sample.gap is None else f"gap {chart.milliseconds(sample.gap)}"
-        left = (time.monotonic() - self._began) / self._done * (self._total - self._done)
+        left = (time.monotonic() - self._began) / self._worked * (self._work - self._worked)
         shown = [*([seen] if seen else []), f"down {chart.milliseconds(sample.down)}"]
         self.say(f"{where} {', '.join(shown)}  (about {left / 60:.0f} min left)")
         if sample.reset:
             pipeline.end()
             self._begin(cell.pipeline, cell.mib)
         return True
+
+
+def work(mib: int) -> float:
+    """Return how long a hop of that size takes, in hops without memory: enough to say about how much time is left."""
+    return 1 + mib / 64
 
 
 def wanted_hops(arguments: argparse.Namespace) -> dict[int, dict[str, int]]:
@@ -235,6 +245,7 @@ def parse(words: Iterable[str] | None = None) -> argparse.Namespace:
 def main() -> int:
     """Run, print, write; return the exit status: 0 when no connection was lost by a move of ours."""
     arguments, console = parse(), Console()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # tidying up, as after Ctrl-C
     if not console.is_terminal:
         console = Console(width=LOG_WIDTH)
     if arguments.draw:
@@ -255,6 +266,9 @@ def main() -> int:
                     document = write(machine, bench.cells)
             finally:
                 bench.restore_hosts()
+    except KeyboardInterrupt:
+        console.print("interrupted; what was measured at whole sizes is in build/bench/cutover.json", style="red")
+        return 128 + signal.SIGINT
     except Refusal as refusal:
         console.print(str(refusal), style="red", markup=False)
         return refusal.status
