@@ -225,7 +225,7 @@ def end_processes(session: str) -> None:
                 words = file.read().decode(errors="replace").split("\0")
         except (NotADirectoryError, FileNotFoundError, ProcessLookupError):
             continue
-        ours = PROGRAM in words or (words[:1] == ["criu"] and "lazy-pages" in words)
+        ours = PROGRAM in words or ("lazy-pages" in words and "criu" in map(os.path.basename, words[:2]))
         if ours and any(word == session or word.startswith(session + "/") for word in words):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(int(entry), signal.SIGKILL)
