@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from ansible_collections.relocate.mtd.plugins.plugin_utils.heterogeneity import MODES
+from ansible_collections.relocate.mtd.plugins.plugin_utils.policy import Settings
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -15,6 +17,7 @@ from rich.text import Text
 
 from relocate import playbook
 from relocate.errors import Refusal
+from relocate.fleet import inventory_policy
 from relocate.fleet.report import Question, Report, answer, place_of
 from relocate.fleet_run import inventory_path
 from relocate.lab.paths import project_root
@@ -109,9 +112,16 @@ def fleet(
     vulnerabilities: Annotated[
         Path | None, typer.Option(help="Directory of Trivy or Grype reports, HOST.json: adds the term V.")
     ] = None,
-    weights: Annotated[str, typer.Option(help="equal, fitted, or numbers: c=0.3,n=0.2,s=0.5.")] = "equal",
-    mode: Annotated[str, typer.Option(help="hardened (distances) or paper (equation 3.3, signed).")] = "hardened",
-    floor: Annotated[float, typer.Option(help="Min-entropy of the next hop to keep, in bits.")] = 1.0,
+    weights: Annotated[
+        str | None, typer.Option(help="equal, fitted, or numbers: c=0.3,n=0.2,s=0.5; else the inventory's, else equal.")
+    ] = None,
+    mode: Annotated[
+        str | None,
+        typer.Option(help="hardened (distances) or paper (equation 3.3, signed); else the inventory's, else hardened."),
+    ] = None,
+    floor: Annotated[
+        float | None, typer.Option(help="Min-entropy of the next hop to keep, in bits; else the inventory's, else 1.")
+    ] = None,
     beta: Annotated[
         float | None, typer.Option(help="The softmax's beta, instead of the one that keeps the floor.")
     ] = None,
@@ -125,17 +135,30 @@ def fleet(
         bool, typer.Option("--refresh", help="Profile the hosts first (playbooks/profile.yml).")
     ] = False,
     inventory: Annotated[
-        str | None, typer.Option("--inventory", "-i", help="Inventory for --refresh; RELOCATE_INVENTORY or the lab's.")
+        str | None,
+        typer.Option(
+            "--inventory", "-i", help="Inventory with the policy; RELOCATE_INVENTORY or the lab's without it."
+        ),
     ] = None,
     json_: Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")] = False,
 ) -> None:
     """Show how different the hosts are, and how predictable the next hop is."""
-    if mode not in MODES:
+    if mode is not None and mode not in MODES:
         raise Refusal(f"--mode is {mode!r}: use one of {', '.join(MODES)}", status=2)
     if refresh:
         _profile(profiles, inventory, quiet=json_)
+    policy = _policy(inventory) if inventory or not profiles else Settings()
     report = answer(
-        Question(profiles, vulnerabilities, weights, mode, floor, beta, tuple(include or ()), tuple(exclude or ()))
+        Question(
+            profiles,
+            vulnerabilities,
+            inventory_policy.weights(policy) if weights is None else weights,
+            mode or policy.mode,
+            policy.min_entropy_bits if floor is None else floor,
+            policy.beta if beta is None and floor is None else beta,
+            _selectors(include, policy.include),
+            _selectors(exclude, policy.exclude),
+        )
     )
     origin = source or (place_of(container) if container else None)
     expected = report.expected(origin) if origin else []
@@ -162,6 +185,24 @@ def fleet(
         console.print(table)
     for path in filter(None, (plot, html)):
         console.print(f"\n{path} written", style="dim", markup=False)
+
+
+def _policy(inventory: str | None) -> Settings:
+    """Return how relocations draw with this inventory; as without any policy where there is no inventory to ask.
+
+    Raises Refusal for an inventory that was named and is not there, and for a policy that is wrong.
+    """
+    try:
+        path = inventory_path(inventory, project_root())
+    except Refusal:
+        if inventory:
+            raise
+        return Settings()
+    return inventory_policy.of(path, project_root()) or Settings()
+
+
+def _selectors(given: list[str] | None, policy: Mapping[str, str]) -> tuple[str, ...]:
+    return tuple(given or (f"{term}={expression}" for term, expression in policy.items()))
 
 
 def _tables(report: Report, expected: list[dict[str, Any]], what: str) -> list[tuple[str, Table]]:

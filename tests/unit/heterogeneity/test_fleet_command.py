@@ -50,6 +50,40 @@ def test_the_tables(profiles: Path) -> None:
     assert "host2              29.3%  0.000  0.00  0.00  0.00" in text
 
 
+INVENTORY = """
+all:
+  vars:
+    relocate_policy: {policy}
+  children:
+    docker_hosts:
+      hosts: {{host1: , host2: , host3: }}
+"""
+
+
+def test_the_inventorys_policy_counts(profiles: Path, tmp_path: Path) -> None:
+    """What relocations draw with is what is shown; an option has the last word."""
+    inventory = tmp_path / "hosts.yml"
+    inventory.write_text(INVENTORY.format(policy="{min_entropy_bits: 0.5, weights: {w_c: 1, w_n: 0, w_s: 0}}"))
+    options = ("--profiles", str(profiles), "--inventory", str(inventory), "--from", "host1", "--json")
+    shown = json.loads(run(*options))
+    assert shown["fleet"]["weights"] == {"w_c": 1.0, "w_n": 0.0, "w_s": 0.0, "w_v": 0.0}
+    assert [round(row["probability"], 3) for row in shown["next_hop"]["destinations"]] == [0.707, 0.293]
+    assert json.loads(run(*options, "--floor", "0.9", "--weights", "equal"))["fleet"]["weights"]["w_n"] > 0
+
+
+def test_a_policy_that_is_wrong_is_named(profiles: Path, tmp_path: Path) -> None:
+    """One that nobody set, and an inventory that cannot be read, change nothing."""
+    inventory = tmp_path / "hosts.yml"
+    inventory.write_text(INVENTORY.format(policy="{floor: 0.5}"))
+    with pytest.raises(Refusal, match=r"relocate_policy of the inventory .*hosts.yml: floor: there is no such setting"):
+        run("--profiles", str(profiles), "--inventory", str(inventory))
+    inventory.write_text(INVENTORY.format(policy="{}"))
+    plain = run("--profiles", str(profiles))
+    assert run("--profiles", str(profiles), "--inventory", str(inventory)) == plain
+    with pytest.raises(Refusal, match="there is no inventory /nowhere"):
+        run("--profiles", str(profiles), "--inventory", "/nowhere")
+
+
 def test_json_is_one_document(profiles: Path, tmp_path: Path) -> None:
     ledger = tmp_path / "ledger.jsonl"
     ledger.write_text('{"container": "web", "outcome": "committed", "destination": {"host": "host3"}}\n')
