@@ -13,7 +13,11 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_val
 def default_runs() -> Path:
     """Return where failed runs' output is kept: ``runs`` in the state directory that systemd gave, else in the user's."""
     given = os.environ.get("STATE_DIRECTORY")
-    base = Path(given.partition(":")[0]) if given else Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state") / "relocate"
+    base = (
+        Path(given.partition(":")[0])
+        if given
+        else Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state") / "relocate"
+    )
     return base / "runs"
 
 
