@@ -14,7 +14,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from relocate_proxy import freezer
+from ansible_collections.relocate.mtd.plugins.module_utils import _freezer as freezer
 
 pytestmark = pytest.mark.kernel
 

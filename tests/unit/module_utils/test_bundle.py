@@ -56,3 +56,13 @@ def test_what_does_not_freeze_is_thawed(tmp_path: Path, monkeypatch: pytest.Monk
     with pytest.raises(_freezer.FreezeError, match="a task did not stop"):
         _freezer.freeze(Freezer(str(tmp_path), 2))
     assert (tmp_path / "cgroup.freeze").read_text() == "0"
+
+
+def test_a_bundle_is_found_with_either_containerd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Docker's own first."""
+    places = tuple(str(tmp_path / name) for name in ("own", "system"))
+    monkeypatch.setattr(_bundle, "_PLACES", places)
+    for place in reversed(places):
+        Path(place, "c1").mkdir(parents=True)
+        Path(place, "c1", "config.json").write_text("{}")
+        assert _bundle.directory_of("c1") == f"{place}/c1"

@@ -132,18 +132,6 @@ def test_the_kernels_table_is_read_without_its_head(tmp_path: Path, monkeypatch:
     assert container._socket_table(os.getpid(), "nothing") == []
 
 
-def test_a_bundle_is_found_with_either_containerd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Docker's own first; neither is an error that names the container."""
-    for name in ("BUNDLE", "SYSTEM_BUNDLE"):
-        monkeypatch.setattr(container, name, f"{tmp_path}/{name}/{{id}}")
-    with pytest.raises(FileNotFoundError, match="no OCI bundle of container abcdef123456 on this host"):
-        container.bundle_of(INSPECT["Id"])
-    for name in ("SYSTEM_BUNDLE", "BUNDLE"):
-        (tmp_path / name / INSPECT["Id"]).mkdir(parents=True)
-        (tmp_path / name / INSPECT["Id"] / "config.json").touch()
-        assert container.bundle_of(INSPECT["Id"]) == f"{tmp_path}/{name}/{INSPECT['Id']}"
-
-
 @pytest.mark.parametrize("inspect", [None, {"State": {"Running": False}}])
 def test_what_does_not_run_is_not_carried(inspect: dict | None) -> None:
     """There is none of that name, or it has stopped."""

@@ -10,12 +10,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from ansible_collections.relocate.mtd.plugins.module_utils import _freezer as freezer
+from ansible_collections.relocate.mtd.plugins.module_utils._criu import Freezer
 from ansible_collections.relocate.mtd.plugins.module_utils._docker import DockerError
 from relocate_proxy import __main__ as program
-from relocate_proxy import destination, freezer, part, paths, source
+from relocate_proxy import destination, part, paths, source
 from relocate_proxy.destination import Destination
 from relocate_proxy.dump import Freeze
-from relocate_proxy.freezer import Freezer
 from relocate_proxy.gate import Gate, GateFailed, KeeperGone
 from relocate_proxy.journal import Journal
 from relocate_proxy.source import AlreadyMoving, Source

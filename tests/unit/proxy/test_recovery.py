@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.relocate.mtd.plugins.module_utils import _freezer as freezer
+from ansible_collections.relocate.mtd.plugins.module_utils._criu import Freezer
 from ansible_collections.relocate.mtd.plugins.module_utils._docker import DockerError
-from relocate_proxy import conntrack, destination, freezer, gateway, paths, recovery, source
-from relocate_proxy.freezer import Freezer
+from relocate_proxy import conntrack, destination, gateway, paths, recovery, source
 from relocate_proxy.gate import Gate
 from relocate_proxy.journal import Journal
 from relocate_proxy.recovery import COMMIT, ROLL_BACK, InProgress, hold_part, recover, release_part

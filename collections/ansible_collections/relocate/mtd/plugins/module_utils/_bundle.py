@@ -22,18 +22,26 @@ _PLACES = (
 CRIU_CONFIG_ANNOTATION = "org.criu.config"
 
 
-def config_of(identifier: str) -> dict[str, Any]:
-    """Return the ``config.json`` of a running Docker container.
+def directory_of(identifier: str) -> str:
+    """Return the OCI bundle of a running Docker container.
 
     :raises FileNotFoundError: neither containerd has a bundle of this id.
     """
     for place in _PLACES:
-        path = os.path.join(place, identifier, "config.json")
-        if os.path.exists(path):
-            with open(path, encoding="utf-8") as stream:
-                config: dict[str, Any] = json.load(stream)
-            return config
+        directory = os.path.join(place, identifier)
+        if os.path.exists(os.path.join(directory, "config.json")):
+            return directory
     raise FileNotFoundError(f"no OCI bundle of container {identifier[:12]} under {' or '.join(_PLACES)}")
+
+
+def config_of(identifier: str) -> dict[str, Any]:
+    """Return the ``config.json`` of a running Docker container.
+
+    :raises FileNotFoundError: see :func:`directory_of`.
+    """
+    with open(os.path.join(directory_of(identifier), "config.json"), encoding="utf-8") as stream:
+        config: dict[str, Any] = json.load(stream)
+    return config
 
 
 def detached(

@@ -2,7 +2,11 @@
 # Copyright: (c) 2026, The RELOCATE authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Freezing all tasks of a container at once, through the cgroup freezer of either version."""
+"""Freezing all tasks of a container at once, through the cgroup freezer of either version.
+
+We freeze before CRIU does: it looks in steps of 100 ms. Finding the cgroup frozen, CRIU thaws it for its parasite code and, with
+``--leave-running``, freezes it again.
+"""
 
 from __future__ import annotations
 
@@ -43,27 +47,37 @@ def is_frozen(at: Freezer) -> bool:
         return frozen in stream.read()
 
 
-def freeze(at: Freezer) -> None:
+def freeze(at: Freezer, seconds: float = TIMEOUT_S) -> None:
     """Freeze, and return when every task has stopped.
 
-    :raises FreezeError: one would not, within :data:`TIMEOUT_S`.
+    :raises FreezeError: one would not, within ``seconds``; all have been thawed again.
     """
     name, frozen, _thawed = _CONTROL[at.version]
     _write(os.path.join(at.directory, name), frozen)
-    deadline = time.monotonic() + TIMEOUT_S
+    deadline = time.monotonic() + seconds
     while not is_frozen(at):
         if time.monotonic() > deadline:
             thaw(at)
-            raise FreezeError(
-                f"a task did not stop within {TIMEOUT_S:.0f} s; it waits for a device that does not answer"
-            )
+            raise FreezeError(f"a task did not stop within {seconds:g} s; it waits for a device that does not answer")
         time.sleep(POLL_S)
 
 
 def thaw(at: Freezer) -> None:
-    """Let all tasks go on."""
+    """Let all tasks go on. A container that is gone already is not an error."""
     name, _frozen, thawed = _CONTROL[at.version]
-    _write(os.path.join(at.directory, name), thawed)
+    try:
+        _write(os.path.join(at.directory, name), thawed)
+    except FileNotFoundError:
+        pass
+
+
+def members(at: Freezer) -> list[int]:
+    """Return the process ids of the container's tasks; none when it is gone."""
+    try:
+        with open(os.path.join(at.directory, "cgroup.procs"), encoding="ascii") as procs:
+            return [int(line) for line in procs]
+    except FileNotFoundError:
+        return []
 
 
 def _write(path: str, text: str) -> None:

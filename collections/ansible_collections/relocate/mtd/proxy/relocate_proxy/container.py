@@ -10,34 +10,19 @@ import os
 import socket
 import struct
 
-from ansible_collections.relocate.mtd.plugins.module_utils import _criu
+from ansible_collections.relocate.mtd.plugins.module_utils import _bundle, _criu
 from ansible_collections.relocate.mtd.plugins.module_utils._docker import Engine
+from ansible_collections.relocate.mtd.plugins.module_utils._freezer import freezer_of
 
 from . import kernel, paths, tmpfs
 from .conntrack import Endpoint
 from .flows import Connection
-from .freezer import freezer_of
 
-#: Where containerd keeps the bundle of Docker's containers (the same on 26 and 28).
-BUNDLE = "/run/docker/containerd/daemon/io.containerd.runtime.v2.task/moby/{id}"
-SYSTEM_BUNDLE = "/run/containerd/io.containerd.runtime.v2.task/moby/{id}"
 #: Where runc keeps the state of Docker's containers (the same on 26 and 28).
 RUNTIME_ROOT = "/run/docker/runtime-runc/moby"
 #: <net/tcp_states.h>
 SYN_RECEIVED, LISTEN = 3, 10
 CONNECTED = (1, 4, 5, 8, 9, 11)  # ESTABLISHED, FIN_WAIT1, FIN_WAIT2, CLOSE_WAIT, LAST_ACK, CLOSING
-
-
-def bundle_of(container_id: str) -> str:
-    """Return the OCI bundle of a running container: Docker's own containerd, or the system's.
-
-    :raises FileNotFoundError: neither has it.
-    """
-    for pattern in (BUNDLE, SYSTEM_BUNDLE):
-        path = pattern.format(id=container_id)
-        if os.path.exists(f"{path}/config.json"):
-            return path
-    raise FileNotFoundError(f"no OCI bundle of container {container_id[:12]} on this host")
 
 
 def creation_document(inspect: dict) -> dict:
@@ -109,8 +94,7 @@ class Container:
         self.id: str = self.inspect["Id"]
         self.name: str = self.inspect["Name"].lstrip("/")
         self.pid: int = self.inspect["State"]["Pid"]
-        with open(f"{bundle_of(self.id)}/config.json", encoding="utf-8") as file:
-            self.bundle = json.load(file)
+        self.bundle = _bundle.config_of(self.id)
         self.root: str = self.bundle["root"]["path"]
         self.freezer = freezer_of(self.pid)
         self.network = f"/proc/{self.pid}/ns/net"
@@ -145,7 +129,7 @@ class Container:
             return [int(line) for line in procs]
 
     def connections(self) -> list[Connection]:
-        """Return the connections of the container's network namespace, half-closed TCP and connected UDP included, as they are."""
+        """Return the connections of the container's network namespace, half-closed TCP and connected UDP ones included."""
         found = []
         for table in ("tcp", "tcp6", "udp", "udp6"):
             for fields in _socket_table(self.pid, table):

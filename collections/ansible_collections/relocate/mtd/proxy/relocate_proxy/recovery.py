@@ -12,6 +12,7 @@ import fcntl
 import os
 from typing import Any
 
+from ansible_collections.relocate.mtd.plugins.module_utils import _freezer as freezer
 from ansible_collections.relocate.mtd.plugins.module_utils._docker import DockerError, Engine
 from ansible_collections.relocate.mtd.plugins.module_utils._modes import POST_COPY
 
@@ -104,7 +105,7 @@ def _edge(journal: Journal, commit: bool) -> None:
 
 
 def _source(journal: Journal, commit: bool) -> None:
-    from . import freezer, source
+    from . import source
     from .part import wipe
 
     facts = journal.facts

@@ -12,12 +12,14 @@ import subprocess
 import threading
 import time
 
+from ansible_collections.relocate.mtd.plugins.module_utils import _freezer as freezer
+from ansible_collections.relocate.mtd.plugins.module_utils._bundle import directory_of
 from ansible_collections.relocate.mtd.plugins.module_utils._docker import DockerError, Engine
 
-from . import freezer, layer, lazy_pages, paths, sockets
+from . import layer, lazy_pages, paths, sockets
 from .channel import Channel
 from .conntrack import Conntrack
-from .container import Container, bundle_of, creation_document, published_ports
+from .container import Container, creation_document, published_ports
 from .dump import Dump, Freeze
 from .flows import on_source
 from .journal import Journal
@@ -60,7 +62,7 @@ class Source(Part):
     def __init__(self, specification: dict, journal: Journal) -> None:
         self.docker = Engine()
         self.container = Container(self.docker, specification["container"])
-        self._lock = lock(bundle_of(self.container.id))
+        self._lock = lock(directory_of(self.container.id))
         super().__init__(specification, journal)
         self.docker.changes = self.commands
         self.images = paths.private_directory(f"{self.directory}/images")
