@@ -11,7 +11,7 @@ import os
 import shlex
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from ansible.module_utils.basic import AnsibleModule
@@ -103,6 +103,19 @@ class Commands:
         """End the module: one sentence, and the commands that led there."""
         self.module.fail_json(msg=message, commands=self.ran, timings_ns=self.timings_ns, **details)
         raise AssertionError("fail_json returned")  # it never does; type checkers do not know
+
+
+def asking(module: AnsibleModule) -> Callable[..., str]:
+    """Return a function that runs a command which changes nothing (its words as arguments), and returns what it printed.
+
+    A command that fails has nothing to tell: the answer is empty.
+    """
+
+    def ask(*argv: str) -> str:
+        status, out, _error = module.run_command(list(argv), environ_update={"LC_ALL": "C"}, expand_user_and_vars=False)
+        return out if status == 0 else ""
+
+    return ask
 
 
 def read_text(path: str) -> str | None:

@@ -65,17 +65,14 @@ relocation_info:
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.relocate.mtd.plugins.module_utils import _host
+from ansible_collections.relocate.mtd.plugins.module_utils._commands import asking
 
 
 def main() -> None:
     """Entry point."""
     module = AnsibleModule(argument_spec={"register_fact": {"type": "bool", "default": True}}, supports_check_mode=True)
 
-    def run(*argv: str) -> str:
-        status, out, _error = module.run_command(list(argv), environ_update={"LC_ALL": "C"}, expand_user_and_vars=False)
-        return out if status == 0 else ""
-
-    document = _host.describe(run, module.get_bin_path)
+    document = _host.describe(asking(module), module.get_bin_path)
     result = {"changed": False, "relocation_info": document}
     if module.params["register_fact"]:
         result["ansible_facts"] = {"relocation_info": document}

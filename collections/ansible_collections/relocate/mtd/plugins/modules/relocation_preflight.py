@@ -61,6 +61,7 @@ image_present:
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.relocate.mtd.plugins.module_utils import _host, _preflight
+from ansible_collections.relocate.mtd.plugins.module_utils._commands import asking
 from ansible_collections.relocate.mtd.plugins.module_utils._docker import DockerError, Engine
 
 
@@ -100,12 +101,8 @@ def main() -> None:
         supports_check_mode=True,
     )
 
-    def run(*argv: str) -> str:
-        status, out, _error = module.run_command(list(argv), environ_update={"LC_ALL": "C"}, expand_user_and_vars=False)
-        return out if status == 0 else ""
-
     name, container = module.params["name"], module.params["container"]
-    here = _host.describe(run, module.get_bin_path)
+    here = _host.describe(asking(module), module.get_bin_path)
     refusals = _preflight.destination_refusals(
         name, here["host"], here["containers"], here["used_ports"], container, module.params["source"]
     )
