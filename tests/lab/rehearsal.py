@@ -104,13 +104,13 @@ def rehearse(direct: Direct, heart: Heart, fault: Fault) -> str:
 @contextmanager
 def instead_of_criu(fleet: Fleet, host: str, script: str) -> Iterator[None]:
     """Have a script run first wherever the host's software calls ``criu``."""
-    wrapper = f'#!/bin/sh\n{script}\nexec /run/criu-real "$@"\n'
+    wrapper = f'#!/bin/sh\n{script}\nexec /run/real/criu "$@"\n'
     setup = (
-        "set -e; at=$(command -v criu); cp $at /run/criu-real; cat >/run/criu-instead; chmod 755 /run/criu-instead; "
-        "mount --bind /run/criu-instead $at"
+        "set -e; at=$(command -v criu); mkdir -p /run/real; cp $at /run/real/criu; cat >/run/criu-instead; "
+        "chmod 755 /run/criu-instead; mount --bind /run/criu-instead $at"
     )
     fleet.on(host, setup, data=wrapper)
     try:
         yield
     finally:
-        fleet.on(host, "umount $(command -v criu); rm -f /run/criu-real /run/criu-instead")
+        fleet.on(host, "umount $(command -v criu); rm -rf /run/real /run/criu-instead")

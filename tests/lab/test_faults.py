@@ -122,15 +122,17 @@ def test_the_source_is_killed_while_criu_dumps(direct: Direct, heart: Heart) -> 
     """CRIU outlives it, inside the tasks, and would freeze them again after the thaw."""
     (here,) = direct.running()
     there = next(host for host in direct.hosts if host != here)
-    with instead_of_criu(direct.fleet, here, 'case " $* " in *" dump "*) sleep 0.3;; esac'):
-        direct.fleet.on(
-            here,
-            "(for i in $(seq 2000); do pid=$(pgrep -f '/criu-instead dump|/criu dump|criu dump') && break; sleep 0.01; done; "
-            "kill -9 $(ps -o ppid= -p $(echo $pid | cut -d' ' -f1))) >/dev/null 2>&1 </dev/null &",
-        )
-        result = direct.move(here, there)
-        heart.assert_beats()
-        direct.wait_until_quiet()
+    identifier = direct.start(here, there)
+    image = f"/run/relocate/sessions/{identifier}/images/core-1.img"  # in the middle of the dump
+    script = (
+        "pid=$(pgrep -P $(pgrep -f -o '[r]elocate_proxy source')); "
+        f"timeout 30 sh -c 'until [ -e {image} ]; do :; done'; kill -9 $pid && echo killed"
+    )
+    found = direct.fleet.on(here, script, check=False)
+    result = direct.result(identifier)
+    heart.assert_beats()
+    direct.wait_until_quiet()
+    assert found == "killed"
     assert result is not None
     assert result["outcome"] == "rolled-back"
     assert direct.running() == [here]

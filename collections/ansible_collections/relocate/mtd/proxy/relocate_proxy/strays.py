@@ -31,14 +31,23 @@ def end_strays(session: str, seconds: float = SECONDS) -> None:
 
 
 def _criu_of(session: str) -> list[int]:
-    """Return the processes named criu whose command line names a session's directory."""
+    """Return the processes named criu that have something of a session's directory open, or stand in it."""
     found = []
     for entry in os.listdir("/proc"):
         try:
-            with open(f"/proc/{entry}/cmdline", "rb") as line:
-                words = line.read().split(b"\0")
-        except (NotADirectoryError, FileNotFoundError, ProcessLookupError):
+            with open(f"/proc/{entry}/comm", encoding="utf-8") as name:
+                if name.read().strip() != "criu":
+                    continue
+            links = [f"/proc/{entry}/cwd", *(f"/proc/{entry}/fd/{fd}" for fd in os.listdir(f"/proc/{entry}/fd"))]
+        except OSError:  # no process, or one that has ended meanwhile
             continue
-        if os.path.basename(words[0]) == b"criu" and any(word.startswith(session.encode() + b"/") for word in words):
+        if any(_target(link).startswith(session + "/") for link in links):
             found.append(int(entry))
     return found
+
+
+def _target(link: str) -> str:
+    try:
+        return os.readlink(link)
+    except OSError:
+        return ""
