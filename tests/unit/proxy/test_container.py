@@ -148,3 +148,37 @@ def test_the_address_is_its_networks(monkeypatch: pytest.MonkeyPatch) -> None:
     made.inspect = {"NetworkSettings": {"Networks": {"x": {"IPAddress": ""}}, "IPAddress": "1.2.3.4"}}
     with pytest.raises(LookupError, match="the container web has no address"):
         _ = made.address
+
+
+@pytest.mark.parametrize(
+    ("namespaces", "below", "groups", "plain"),
+    [
+        ([], (), ("4:cpu:/docker/a", "4:cpu:/docker/a"), True),
+        ([{"type": "cgroup"}], (), ("0::/", "0::/"), False),
+        ([], ("made-inside",), ("4:cpu:/docker/a", "4:cpu:/docker/a"), False),
+        ([], (), ("4:cpu:/docker/a", "4:cpu:/docker/a/b"), False),
+    ],
+    ids=["as the runtime made them", "a view of its own", "one inside", "a task elsewhere"],
+)
+def test_cgroups_that_crius_care_is_not_needed_for(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    namespaces: list[dict[str, str]],
+    below: tuple[str, ...],
+    groups: tuple[str, str],
+    plain: bool,
+) -> None:
+    """All tasks in the container's own, nothing below them, and no namespace that hides where they are."""
+    freezer, proc = tmp_path / "freezer", tmp_path / "proc"
+    for name in below:
+        (freezer / name).mkdir(parents=True)
+    freezer.mkdir(exist_ok=True)
+    for pid, text in zip((10, 11), groups, strict=True):
+        (proc / str(pid)).mkdir(parents=True)
+        (proc / str(pid) / "cgroup").write_text(text)
+    made: Any = object.__new__(Container)
+    made.bundle = {"linux": {"namespaces": [{"type": "pid"}, *namespaces]}}
+    made.freezer = SimpleNamespace(directory=str(freezer), version=1)
+    monkeypatch.setattr(Container, "_processes", lambda _: [10, 11, 12])  # the last has ended meanwhile
+    monkeypatch.setattr(container, "PROC", str(proc))
+    assert made.plain_cgroups() is plain

@@ -228,3 +228,24 @@ def test_only_a_part_in_the_middle_is_started_again(
     assert program._run_part("source", {"id": "r1"}, write) == status
     with os.fdopen(read) as line:
         assert line.read() == '{"error": "the container web is not running on this host"}\n'
+
+
+@pytest.mark.parametrize("plain", [True, False])
+def test_what_criu_is_told_beside_what_runc_says(did: list[str], monkeypatch: pytest.MonkeyPatch, plain: bool) -> None:
+    """One option a line; a path may have blanks."""
+    made = on_destination(did)
+    monkeypatch.setattr(Destination, "_make_empty", staticmethod(lambda: None))
+    made._write_restore_options({"/dev": "/run/a b/0"}, plain)
+    told = Path(made.directory, "restore.conf").read_text().splitlines()
+    assert told[:3] == ["network-lock skip", "verbosity=1", 'external "mnt[/dev]:/run/a b/0"']
+    assert told[3:] == (["manage-cgroups=ignore"] if plain else [])
+
+
+def test_an_image_without_cgroups_has_its_head(tmp_path: Path) -> None:
+    """CRIU wants the file; where it dumped none there is none."""
+    (tmp_path / "cgroup.img").write_bytes(b"magic001" + b"x" * 900)
+    source.forget_cgroups(str(tmp_path))
+    assert (tmp_path / "cgroup.img").read_bytes() == b"magic001"
+    (tmp_path / "cgroup.img").unlink()
+    source.forget_cgroups(str(tmp_path))
+    assert not (tmp_path / "cgroup.img").exists()

@@ -318,6 +318,7 @@ def test_the_restore_is_started_before_there_is_an_image(scene: Scene) -> None:
     assert " ".join(primed["command"]) in command, "what runs here is in the result"
     scene.do("proxy", do="restore")
     assert scene.did[3:] == [f"kill 4711 {signal.SIGKILL!s}", "reap 4711"] and scene.criu.recv(10) == b"o"
+    assert json.loads((scene.bundle / "config.json").read_text())["annotations"] == {"org.criu.config": "/c"}
 
 
 def test_a_gate_opens_only_for_a_restore_that_waits(scene: Scene) -> None:

@@ -13,8 +13,9 @@
  *    there and criu may go on; anything else, and criu exits: it has made nothing yet.
  *
  * 3. The wait for the verdict. When everything is restored and nothing has run yet, CRIU sends its caller (runc) the
- *    notification "pre-resume" (protobuf message criu_resp.notify.script). We hold that very message back, say 'p', and wait:
- *    'c' commits, anything else means the copy must never run an instruction, so criu kills the tree it holds and exits.
+ *    notification "pre-resume" (protobuf message criu_resp.notify.script) and receives the answer. Before it does we say 'p',
+ *    and wait: 'c' commits, anything else means the copy must never run an instruction, so criu kills the tree it holds and
+ *    exits.
  *
  * 4. Two dumps of the connection tracking table. CRIU 4.2 asks for the table of a container's network namespace even where
  *    that namespace is external, and its restore then does not look at it. The kernel walks its whole hash table for each:
@@ -45,7 +46,7 @@ extern int *__errno_location(void);
 #define MSG_NOSIGNAL 0x4000
 
 #if defined(__x86_64__)
-enum { NR_READ = 0, NR_WRITE = 1, NR_CLOSE = 3, NR_SOCKET = 41, NR_CONNECT = 42, NR_SENDTO = 44, NR_SENDMSG = 46, NR_KILL = 62, NR_EXIT_GROUP = 231, NR_OPENAT = 257, NR_PRLIMIT64 = 302 };
+enum { NR_READ = 0, NR_WRITE = 1, NR_CLOSE = 3, NR_SOCKET = 41, NR_CONNECT = 42, NR_SENDTO = 44, NR_RECVFROM = 45, NR_SENDMSG = 46, NR_KILL = 62, NR_EXIT_GROUP = 231, NR_OPENAT = 257, NR_PRLIMIT64 = 302 };
 static long raw(long n, long a, long b, long c, long d, long e, long f)
 {
 	register long r10 __asm__("r10") = d, r8 __asm__("r8") = e, r9 __asm__("r9") = f;
@@ -54,7 +55,7 @@ static long raw(long n, long a, long b, long c, long d, long e, long f)
 	return r;
 }
 #else
-enum { NR_READ = 63, NR_WRITE = 64, NR_CLOSE = 57, NR_SOCKET = 198, NR_CONNECT = 203, NR_SENDTO = 206, NR_SENDMSG = 211, NR_KILL = 129, NR_EXIT_GROUP = 94, NR_OPENAT = 56, NR_PRLIMIT64 = 261 };
+enum { NR_READ = 63, NR_WRITE = 64, NR_CLOSE = 57, NR_SOCKET = 198, NR_CONNECT = 203, NR_SENDTO = 206, NR_RECVFROM = 207, NR_SENDMSG = 211, NR_KILL = 129, NR_EXIT_GROUP = 94, NR_OPENAT = 56, NR_PRLIMIT64 = 261 };
 static long raw(long n, long a, long b, long c, long d, long e, long f)
 {
 	register long x8 __asm__("x8") = n, x0 __asm__("x0") = a, x1 __asm__("x1") = b, x2 __asm__("x2") = c;
@@ -167,11 +168,13 @@ static void await_verdict(void)
 	raw(NR_EXIT_GROUP, 1, 0, 0, 0, 0, 0);
 }
 
+static int resuming; /* the notification has been sent; what is received next is its answer */
+
 static void watch(const void *buf, usize len)
 {
 	/* a notification is a short protobuf message whose first field is the varint `type` (tag 0x08); a log line is not */
 	if (len < 64 && len > 1 && *(const char *)buf == 0x08 && contains(buf, len, "pre-resume", 10))
-		await_verdict();
+		resuming = 1;
 }
 
 ssize write(int fd, const void *buf, usize len)
@@ -184,6 +187,15 @@ ssize send(int fd, const void *buf, usize len, int flags)
 {
 	watch(buf, len);
 	return as_libc(raw(NR_SENDTO, fd, (long)buf, (long)len, flags, 0, 0));
+}
+
+ssize recv(int fd, void *buf, usize len, int flags)
+{
+	if (resuming) {
+		resuming = 0;
+		await_verdict();
+	}
+	return as_libc(raw(NR_RECVFROM, fd, (long)buf, (long)len, flags, 0, 0));
 }
 
 int openat64(int directory, const char *path, int flags, ...)

@@ -20,6 +20,7 @@ from .flows import Connection
 
 #: Where runc keeps the state of Docker's containers (the same on 26 and 28).
 RUNTIME_ROOT = "/run/docker/runtime-runc/moby"
+PROC = "/proc"
 #: <net/tcp_states.h>
 SYN_RECEIVED, LISTEN = 3, 10
 CONNECTED = (1, 4, 5, 8, 9, 11)  # ESTABLISHED, FIN_WAIT1, FIN_WAIT2, CLOSE_WAIT, LAST_ACK, CLOSING
@@ -178,7 +179,7 @@ class Container:
         seen = set()
         for pid in self._processes():
             try:
-                with open(f"/proc/{pid}/cgroup", encoding="utf-8") as file:
+                with open(f"{PROC}/{pid}/cgroup", encoding="utf-8") as file:
                     seen.add(file.read())
             except (FileNotFoundError, ProcessLookupError):
                 continue

@@ -195,6 +195,7 @@ class Destination(Part):
     def _prime(self) -> None:
         """Have the restore started up to where it needs the image."""
         assert self.gate is not None
+        self.journal.record(State.RESTORING)
         options = ["--lazy-pages"] if self.pages else []
         self.gate.say(
             "prime", images=self.images, work=self.work, configuration=f"{self.directory}/restore.conf", options=options
@@ -204,7 +205,6 @@ class Destination(Part):
 
     def _restore(self, words: list[list[str]]) -> None:
         assert self.gate is not None
-        self.journal.record(State.RESTORING)
         self.gate.print(words)
         if self.pages:
             self.pages.begin(self.container_id, self.pid)
