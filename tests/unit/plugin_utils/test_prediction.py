@@ -78,15 +78,16 @@ def test_a_host_measures_its_memory() -> None:
     assert set(speed) == {"write_ms_per_mib", "read_ms_per_mib"} and all(value > 0 for value in speed.values())
 
 
+WEB = {"memory_bytes": 100 * MIB, "connections": 7}
 SLOW, FAST = ({"memory_speed": {"write_ms_per_mib": ms, "read_ms_per_mib": ms / 2}} for ms in (4.0, 1.0))
 
 
 def test_hosts_are_predicted_by_their_own_speeds() -> None:
     """The source writes, the destination reads; a host that could not measure gets the default."""
-    found = prediction.predict(100 * MIB, [STOP], ("host1", SLOW), ("host2", FAST), [])[STOP]
+    found = prediction.predict(WEB, [STOP], ("host1", SLOW), ("host2", FAST), [])[STOP]
     assert (found.cost.dump_ms, found.cost.restore_ms) == (4.0 * DUMP_PER_WRITE, 0.5 * RESTORE_PER_READ)
-    assert found.ms == round(downtime_ms(found.cost, 100 * MIB), 1) and found.relocations == 0
-    unknown = prediction.predict(100 * MIB, [STOP], ("host1", {}), ("host2", {"memory_speed": {}}), [])[STOP]
+    assert found.ms == round(downtime_ms(found.cost, 100 * MIB, flows=7), 1) and found.relocations == 0
+    unknown = prediction.predict(WEB, [STOP], ("host1", {}), ("host2", {"memory_speed": {}}), [])[STOP]
     assert unknown.cost == DEFAULTS[STOP]
     assert prediction.basis(unknown) == "from the hosts' memory speeds; no move in this mode is known yet"
 
@@ -168,7 +169,7 @@ def test_a_mode_that_was_never_tried_gets_what_others_taught() -> None:
         entry(size, 2 * downtime_ms(base, size * MIB), cost=base._asdict(), measured={"memory_bytes": size * MIB})
         for size in (1, 128, 1, 128, 1, 128)
     ]
-    found = prediction.predict(64 * MIB, [STOP, POST], ("host1", {}), ("host2", {}), slow, NOW)
+    found = prediction.predict({"memory_bytes": 64 * MIB}, [STOP, POST], ("host1", {}), ("host2", {}), slow, NOW)
     for mode in (STOP, POST):
         assert found[mode].ms == pytest.approx(2 * downtime_ms(DEFAULTS[mode], 64 * MIB), rel=1e-2)
     assert (found[STOP].relocations, found[POST].relocations) == (6, 0)

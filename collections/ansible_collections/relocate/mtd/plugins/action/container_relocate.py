@@ -174,7 +174,7 @@ class ActionModule(ActionBase):
         fleet = {(host, self._address(host)) for host in hosts}
         path = Path(arguments["ledger"]) if arguments["ledger"] else ledger.default_path()
         predictions = prediction.predict(
-            container["memory_bytes"],
+            container,
             [mode for mode in MODES if not refused[mode]],
             (source, here),
             (destination, there),

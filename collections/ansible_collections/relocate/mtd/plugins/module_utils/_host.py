@@ -23,6 +23,7 @@ JOURNALS = "/var/lib/relocate/journal"
 CORDON = "/var/lib/relocate/cordoned"
 FINAL = ("done", "rolled-back")
 CAP_SYS_RESOURCE = 24  # <linux/capability.h>
+ESTABLISHED = "01"  # <net/tcp_states.h>
 
 
 def _text(path: str) -> str:
@@ -85,12 +86,19 @@ def _process_memory(pid: int) -> int:
     return total
 
 
+def _connections(pid: int) -> int:
+    """Return how many established TCP connections the network namespace of a process has."""
+    tables = "".join(_text(f"/proc/{pid}/net/{table}") for table in ("tcp", "tcp6"))
+    return sum(fields[3:4] == [ESTABLISHED] for fields in map(str.split, tables.splitlines()))
+
+
 def _container(engine: Engine, short: Dict[str, Any]) -> Optional[Dict[str, Any]]:
     inspected = engine.container(short["Id"])
     if inspected is None:  # gone since the listing
         return None
     image = engine.image(inspected["Image"]) or {}
     network = inspected["HostConfig"].get("NetworkMode") or "default"
+    pid = inspected["State"]["Pid"] if inspected["State"].get("Running") else None
     return {
         "name": inspected["Name"].lstrip("/"),
         "id": inspected["Id"],
@@ -107,7 +115,8 @@ def _container(engine: Engine, short: Dict[str, Any]) -> Optional[Dict[str, Any]
             {"protocol": port.protocol, "host_port": port.host_port, "container_port": port.container_port}
             for port in publications(short)
         ],
-        "memory_bytes": _process_memory(inspected["State"]["Pid"]) if inspected["State"].get("Running") else 0,
+        "memory_bytes": _process_memory(pid) if pid else 0,
+        "connections": _connections(pid) if pid else 0,
         "layer_bytes": short.get("SizeRw") or 0,
         "refusals": _preflight.container_refusals(inspected) + _preflight.network_refusals(inspected),
     }

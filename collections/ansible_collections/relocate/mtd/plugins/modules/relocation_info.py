@@ -49,7 +49,7 @@ relocation_info:
     containers:
       description: >-
         Every container with C(name), C(id), C(state), C(started_at) (here), C(image), C(image_id), C(labels), C(address),
-        C(ports), C(network), C(memory_bytes) and C(refusals), the sentences that keep it here.
+        C(ports), C(network), C(memory_bytes), C(connections) and C(refusals), the sentences that keep it here.
       type: list
       elements: dict
     used_ports:

@@ -27,9 +27,9 @@ from ansible_collections.relocate.mtd.plugins.module_utils._modes import MODES, 
 
 #: What a mode costs where nothing is known: medians of C(make bench) on a machine of 2 cores.
 DEFAULTS = {
-    STOP_AND_COPY: Cost(60.0, 0.05, 0.0, 1.0, 0.8, 1.0, 1.2, overlapped=True),
-    POST_COPY: Cost(65.0, 0.05, 0.07, 0.0, 0.8, 1.0, 1.2, overlapped=True),
-    PRE_COPY: Cost(65.0, 0.05, 0.07, 0.1, 0.8, 1.0, 1.2, overlapped=True),
+    STOP_AND_COPY: Cost(60.0, 1.5, 0.0, 1.0, 0.8, 1.0, 1.2, overlapped=True),
+    POST_COPY: Cost(65.0, 1.5, 0.07, 0.0, 0.8, 1.0, 1.2, overlapped=True),
+    PRE_COPY: Cost(65.0, 1.5, 0.07, 0.1, 0.8, 1.0, 1.2, overlapped=True),
 }
 #: CRIU's dump copies pages into tmpfs while the proxy reads and encrypts them; its restore reads them into fresh pages.
 DUMP_PER_WRITE, RESTORE_PER_READ = 2.0, 1.3
@@ -131,7 +131,7 @@ def _age(entry: Mapping[str, Any], now: datetime.datetime) -> datetime.timedelta
 
 
 def predict(
-    memory_bytes: int,
+    container: Mapping[str, Any],
     modes: Sequence[str],
     source: tuple[str, Mapping[str, Any]],
     destination: tuple[str, Mapping[str, Any]],
@@ -142,10 +142,12 @@ def predict(
 
     A mode that this fleet has not tried yet gets what the others have taught: they stop and start the same things.
 
+    :param container: as C(relocation_info) describes it: ``memory_bytes`` and ``connections`` count.
     :param modes: those that are available. :param source: and ``destination``: name, and ``host`` of C(relocation_info).
     :param entries: committed relocations of this fleet, oldest first.
     """
     now = now or datetime.datetime.now(datetime.timezone.utc)
+    memory, flows = container["memory_bytes"], container.get("connections", 0)
     link = link_between(entries, source[0], destination[0])
     costs, counts = {}, {}
     for mode in MODES:
@@ -161,7 +163,7 @@ def predict(
             factor = statistics.median(costs[each].factor for each in taught)
             cost = cost._replace(fixed_ms=cost.fixed_ms * ratio, factor=factor)
         cost = _rounded(cost)
-        found[mode] = Prediction(mode, cost, round(downtime_ms(cost, memory_bytes), 1), counts[mode])
+        found[mode] = Prediction(mode, cost, round(downtime_ms(cost, memory, flows), 1), counts[mode])
     return found
 
 
