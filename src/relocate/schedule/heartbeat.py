@@ -57,7 +57,7 @@ class Heartbeat:
                 LOG.error("the lease cannot be renewed: %s", " ".join(str(error.args[0]).split()))
             self._silent = True
         if have != self._had:
-            if not have:
+            if not have and not self._silent:
                 LOG.info("another scheduler has the lease; this one stands by")
             self._had = have
             self._changed()

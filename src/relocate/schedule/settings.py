@@ -122,8 +122,8 @@ class Limits(Section):
 class Lease(Section):
     """One scheduler at a time: how often it says that it lives, and when another takes over."""
 
-    ttl: float = Field(6.0, ge=1.0, le=600)
-    beat: float = Field(1.5, gt=0)
+    ttl: float = Field(4.0, ge=1.0, le=600)
+    beat: float = Field(1.0, gt=0)
 
     @model_validator(mode="after")
     def _beats_in_time(self) -> Lease:
