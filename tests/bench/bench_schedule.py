@@ -17,6 +17,7 @@ import sys
 import tempfile
 import threading
 import time
+from array import array
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
@@ -83,7 +84,8 @@ def run_service(seconds: float, containers: int, watch: Callable[[int], None]) -
     from relocate.schedule.records import Tenant
     from relocate.schedule.service import Service
 
-    late: list[tuple[float, float]] = []  # when it was due, and how late it was launched
+    # when each was due, and how late it was launched: in arrays, which grow by 16 bytes a move and hide no growth
+    dues, lags = array("d"), array("d")
     begun: dict[str, float] = {}
     lock = threading.Lock()
 
@@ -99,8 +101,9 @@ def run_service(seconds: float, containers: int, watch: Callable[[int], None]) -
             """Move nothing."""
             now = time.time()
             with lock:
-                late.append((move.due_at, now - move.due_at))
-                number = len(late)
+                dues.append(move.due_at)
+                lags.append(now - move.due_at)
+                number = len(lags)
             if number == 1:
                 begun["first"] = now
                 stop_after(PATIENCE + seconds)
@@ -138,13 +141,13 @@ def run_service(seconds: float, containers: int, watch: Callable[[int], None]) -
         service.run()
     ended, used = time.time(), time.process_time()
     settled = begun.get("settled", begun["first"])  # a machine too busy to work the backlog off is measured with it
-    counted = [lag for due, lag in late if due >= settled] or [lag for _, lag in late]
+    counted = [lag for due, lag in zip(dues, lags, strict=True) if due >= settled] or list(lags)
     return {
-        "alerts": len(late),
+        "alerts": len(lags),
         "settled": "settled" in begun,
         "per_second": len(counted) / (ended - settled),
         "started_after_s": settled - start,
-        "cpu_ms_per_alert": 1000 * (used - begun.get("cpu", 0.0)) / (len(late) - begun.get("number", 0) or 1),
+        "cpu_ms_per_alert": 1000 * (used - begun.get("cpu", 0.0)) / (len(lags) - begun.get("number", 0) or 1),
         "late_ms": {f"p{100 * share:g}": 1000 * quantile(counted, share) for share in (0.5, 0.9, 0.99, 0.999)},
         "late_ms_most": 1000 * max(counted),
         "process_mb": peak(),
@@ -170,7 +173,8 @@ def memory() -> dict[str, Any]:
     return {
         "moves": found["alerts"],
         "mb_after_moves": sizes,
-        "growth_kb_per_1000": 1000 * (sizes[max(sizes)] - sizes[1000]) / (max(sizes) - 1000) * 1000,
+        # from 2000 on: until then many a container moves for the first time
+        "growth_kb_per_1000": 1000 * (sizes[max(sizes)] - sizes[2000]) / (max(sizes) - 2000) * 1000,
     }
 
 

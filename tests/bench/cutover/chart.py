@@ -12,6 +12,7 @@ mpl.use("Agg")
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator
 
 from .summary import OUR_MODES
 
@@ -40,7 +41,9 @@ def size(mib: int) -> str:
 
 def milliseconds(value: float) -> str:
     """Return a time in a form that fits beside a bar."""
-    return f"{value / 1000:.1f} s" if value >= 1000 else f"{value:.0f} ms"
+    if value < 1000:
+        return f"{value:.0f} ms"
+    return f"{value / 1000:.1f} s" if value < 10_000 else f"{value / 1000:.0f} s"
 
 
 def _save(figure: Any, path: Path) -> list[Path]:
@@ -51,16 +54,22 @@ def _save(figure: Any, path: Path) -> list[Path]:
     return written
 
 
-def _panels(sizes: Sequence[int], rows: dict[int, int]) -> tuple[Any, list[Axes]]:
+def _panels(sizes: Sequence[int], most: int) -> tuple[Any, list[Axes]]:
+    """Return a figure with one panel per size, two beside each other; ``most`` bars in a panel."""
+    columns = min(2, len(sizes))
+    rows = -(-len(sizes) // columns)
     figure, axes = plt.subplots(
-        len(sizes),
-        1,
-        figsize=(13, 0.8 * sum(rows.values()) + 1.1 * len(sizes) + 1.2),
-        height_ratios=[rows[mib] for mib in sizes],
-        squeeze=False,
-        layout="constrained",
+        rows, columns, figsize=(16, rows * (0.62 * most + 1.3) + 1.2), squeeze=False, layout="constrained"
     )
-    return figure, [row[0] for row in axes]
+    figure.get_layout_engine().set(hspace=0.06, wspace=0.04)
+    for spare in axes.flat[len(sizes) :]:
+        spare.set_visible(False)
+    return figure, list(axes.flat[: len(sizes)])
+
+
+def tick(value: float, _position: int) -> str:
+    """Return a time at an axis."""
+    return f"{value / 1000:g} s" if value >= 1000 else f"{value:g} ms"
 
 
 def gaps(runs: Sequence[dict[str, Any]], path: Path) -> list[Path]:
@@ -76,7 +85,7 @@ def gaps(runs: Sequence[dict[str, Any]], path: Path) -> list[Path]:
     largest = max(run["gap_ms"]["max"] for run in measured)
     least = min(run["gap_ms"]["min"] for run in measured)
     with mpl.rc_context(STYLE):
-        figure, axes = _panels(sizes, {mib: len(rows) for mib, rows in of.items()})
+        figure, axes = _panels(sizes, max(map(len, of.values())))
         figure.suptitle("What a client waits while its server moves", fontsize=22, fontweight="bold", x=0.01, ha="left")
         for mib, ax in zip(sizes, axes, strict=True):
             names = [run["pipeline"] for run in of[mib]]
@@ -96,7 +105,7 @@ def gaps(runs: Sequence[dict[str, Any]], path: Path) -> list[Path]:
                 ax.text(at, row, milliseconds(medians[row]), va="center", fontweight=weight)
             ax.set_xscale("log")
             ax.set_xlim(min(10.0, least / 2), largest * 2.5)
-            ax.xaxis.set_major_formatter(lambda value, _: milliseconds(value))
+            ax.xaxis.set_major_formatter(tick)
             ax.invert_yaxis()
             ax.set_title(size(mib))
             ax.grid(axis="x", color="#dddddd")
@@ -117,7 +126,7 @@ def phases(runs: Sequence[dict[str, Any]], path: Path) -> list[Path]:
         return []
     of = {mib: [run for run in measured if run["mib"] == mib] for mib in sizes}
     with mpl.rc_context(STYLE):
-        figure, axes = _panels(sizes, {mib: len(rows) for mib, rows in of.items()})
+        figure, axes = _panels(sizes, max(map(len, of.values())))
         figure.suptitle("Where the downtime goes", fontsize=22, fontweight="bold", x=0.01, ha="left")
         for mib, ax in zip(sizes, axes, strict=True):
             for row, run in enumerate(of[mib]):
@@ -131,8 +140,9 @@ def phases(runs: Sequence[dict[str, Any]], path: Path) -> list[Path]:
                     fontweight="bold",
                 )  # fmt: skip
             ax.set_yticks(range(len(of[mib])), [run["pipeline"] for run in of[mib]])
-            ax.set_xlim(0, max(max(sum(run["phases_ms"].values()), run["down_ms"]["median"]) for run in of[mib]) * 1.12)
-            ax.xaxis.set_major_formatter(lambda value, _: milliseconds(value))
+            ax.set_xlim(0, max(max(sum(run["phases_ms"].values()), run["down_ms"]["median"]) for run in of[mib]) * 1.2)
+            ax.xaxis.set_major_locator(MaxNLocator(5))
+            ax.xaxis.set_major_formatter(tick)
             ax.invert_yaxis()
             ax.set_title(size(mib))
             ax.grid(axis="x", color="#dddddd")
