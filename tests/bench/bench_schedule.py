@@ -173,8 +173,8 @@ def memory() -> dict[str, Any]:
     return {
         "moves": found["alerts"],
         "mb_after_moves": sizes,
-        # from 2000 on: until then many a container moves for the first time
-        "growth_kb_per_1000": 1000 * (sizes[max(sizes)] - sizes[2000]) / (max(sizes) - 2000) * 1000,
+        # over the second half: until then many a container moves for the first time
+        "growth_kb_per_1000": 1000 * (sizes[RUNS] - sizes[RUNS // 2]) / (RUNS / 2) * 1000,
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,13 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
+from relocate.commands.move import PHASES
+
 from .summary import OUR_MODES
 
-#: Phases in the order in which they pass. Okabe and Ito's colours can be told apart by everybody.
-PHASES = ("freeze", "dump", "rewrite", "transfer", "restore", "commit", "release")
-COLOURS = dict(zip(PHASES, ("#999999", "#0072b2", "#cc79a7", "#e69f00", "#009e73", "#000000", "#d55e00"), strict=True))
+#: Of the phases in the order in which they pass. Okabe and Ito's colours can be told apart by everybody.
+PALETTE = ("#56b4e9", "#999999", "#0072b2", "#cc79a7", "#e69f00", "#009e73", "#000000", "#d55e00")
+COLOURS = dict(zip(PHASES, cycle(PALETTE), strict=False))
 REST = "#e3e3e3"
 OURS, THEIRS = "#0072b2", "#b0b0b0"
 STYLE = {

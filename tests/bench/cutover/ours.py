@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from relocate.commands.move import PHASES
 from relocate.errors import Refusal
 from relocate.fleet_run import relocate
 
@@ -17,15 +18,11 @@ FAULTS = "/run/relocate/faults.json"
 FAULT = {"part": "destination", "state": "restoring", "moment": "before", "do": "fail"}
 #: The bench wants to see what a move over any limit takes.
 NO_LIMIT_MS = 3_600_000.0
-#: Not part of the pause, although the result tells their times.
-OUTSIDE = frozenset(
-    {"stage", "cleanup", "resume", "held_total", "frozen_total", "transfer_restore", "drain", "pre_dump", "running"}
-)
 
 
 def pause_phases(timings_ns: dict[str, int | None]) -> dict[str, float]:
-    """Return the phases of the pause in milliseconds, in the order of the result document."""
-    return {name: value / 1e6 for name, value in timings_ns.items() if value and name not in OUTSIDE}
+    """Return the phases of the pause in milliseconds, in the order in which they pass; 0 and unknown ones are left out."""
+    return {name: value / 1e6 for name in PHASES if (value := timings_ns.get(name))}
 
 
 class Tenant:
