@@ -82,9 +82,13 @@ def show(console: Console, result: dict[str, Any]) -> None:
     console.print(table)
 
 
+def _show_steps(console: Console, result: dict[str, Any]) -> None:
+    console.print(result["diff"]["after"].rstrip(), markup=False, highlight=False, soft_wrap=True)
+
+
 def show_plan(console: Console, result: dict[str, Any]) -> None:
     """Print what a relocation would do."""
-    console.print(result["diff"]["after"].rstrip(), markup=False, highlight=False, soft_wrap=True)
+    _show_steps(console, result)
     console.print("Nothing was touched. Without --check it is carried out.", style="dim")
 
 
@@ -129,6 +133,8 @@ def move(
     if result["outcome"] not in ("committed", "planned"):
         if json_:
             raise typer.Exit(1)
+        if check and "diff" in result:  # refused for what the plan predicts: show it
+            _show_steps(Console(highlight=False), result)
         raise Refusal(str(result.get("msg") or f"the move ended as {result['outcome']}"))
     if not json_:
         (show_plan if result["outcome"] == "planned" else show)(Console(highlight=False), result)

@@ -176,6 +176,15 @@ def test_a_move_that_was_not_made_is_a_failure(monkeypatch: pytest.MonkeyPatch, 
     assert done.exit_code == 1 and json.loads(done.stdout)["outcome"] == outcome
 
 
+def test_a_plan_that_is_refused_is_shown_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It says what was predicted of each mode; the refusal comes after it."""
+    plan = {"outcome": "refused", "msg": "it would last 900 ms", "diff": {"after": "downtime     900 ms predicted\n"}}
+    run = Run(monkeypatch, {**RESULT, **plan}, refuses="x")
+    done = run.invoke("web", "-i", "host1,", "--check")
+    assert str(done.exception) == "it would last 900 ms" and done.stdout == "downtime     900 ms predicted\n"
+    assert run.invoke("web", "-i", "host1,").stdout == "", "without --check the sentence is enough"
+
+
 def test_a_playbook_that_failed_before_there_was_anything_to_tell(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its own sentence is the answer; one that said nothing is not taken for a move."""
     done = Run(monkeypatch, {}, refuses="host0 is unreachable").invoke("web", "-i", "host1,")
