@@ -1,8 +1,7 @@
-"""``relocate demo``: the lab, three tenants, live clients, and moves between real Docker hosts."""
+"""``relocate demo``: the lab, three tenants, live clients, and the scheduler that moves them between real Docker hosts."""
 
 from __future__ import annotations
 
-import random
 import statistics
 import time
 from dataclasses import dataclass
@@ -17,16 +16,19 @@ from rich.text import Text
 from relocate import playbook
 from relocate.commands import lab
 from relocate.commands.move import phase_bar, phase_words
+from relocate.demo.clockwork import CLOCK, Clockwork
 from relocate.demo.watching import Client
 from relocate.errors import Refusal
-from relocate.fleet_run import DEFAULT_INVENTORY, recover, relocate
+from relocate.fleet_run import DEFAULT_INVENTORY, recover
 from relocate.lab.paths import Lab, project_root
+from relocate.schedule.records import Firing
+from relocate.schedule.views import duration
 
 REPOSITORY = "10.77.0.10:5000"
 VIRTUAL = "10.88.0.100"
 SETTLE_SECONDS = 120.0
 PATIENCE_MS = 60_000.0  # it is to show how long a pause is on this machine, not to refuse one
-CALM_SECONDS = 0.6  # between two hops, so that each pause can be told from the next
+CALM_SECONDS = 0.6  # after a move: the answer to the request that was held comes after the result
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,9 @@ class Demo:
         self.inventory = str(self.root / DEFAULT_INVENTORY)
         self.clients: dict[str, Client] = {}
         self.hops: list[dict[str, Any]] = []
+        self.losses: list[str] = []
+        self.most: int | None = None
+        self.clockwork: Clockwork | None = None
 
     def step(self, sentence: str, book: str, **variables: Any) -> None:
         """Run one playbook of the preparation, and say how long it took."""
@@ -93,42 +98,60 @@ class Demo:
                 self.clients[tenant.name] = client.start()
         self.console.print(f"Clients of {' and '.join(self.clients)} are connected and ask every 2 ms.\n")
 
-    def hop(self, number: int, of: int, name: str) -> None:
-        """Move one tenant and show what happened."""
-        began = time.time()
-        quiet = not self.verbose and not self.console.is_terminal  # a log needs no line for each task of a hop
-        result = relocate(
-            name,
-            downtime_limit_ms=PATIENCE_MS,
-            reason="demo",
-            inventory=self.inventory,
-            verbose=self.verbose,
-            quiet=quiet,
+    def schedule(self, seconds: float, hops: int | None) -> None:
+        """Let the scheduler move the tenants for so long, or until there were so many hops."""
+        self.most = hops
+        clock = f"Stays are drawn from Exp({CLOCK['rate']:g}/s) below {CLOCK['ceiling']:g} s by the system's entropy"
+        self.console.print(
+            "[bold]The scheduler: every tenant has a clock of its own, and nobody knows when it runs out[/bold]"
         )
-        if result["outcome"] != "committed":
-            raise Refusal(str(result.get("msg") or f"the move of {name} ended as {result['outcome']}"))
-        time.sleep(CALM_SECONDS)  # the answer to the held request comes after the result
-        client = self.clients.get(name)
-        pause = client.longest_since(began) if client else None
-        if client and client.lost:
-            raise Refusal(f"the client of {name} lost its connection: {client.lost}")
-        result["pause_ms"] = pause
-        self.hops.append(result)
-        self._show(number, of, result)
+        self.console.print(f"  {clock}; it runs for {seconds:.0f} s once it has found the tenants.\n", style="dim")
+        variables = {"relocate_downtime_limit_ms": PATIENCE_MS}
+        self.clockwork = Clockwork(self.inventory, variables, self.landed)
+        with self.console.status("the clocks run"):
+            self.clockwork.run(seconds)
+        if self.losses:
+            raise Refusal("something was lost: " + "; ".join(self.losses))
 
-    def _show(self, number: int, of: int, result: dict[str, Any]) -> None:
+    def landed(self, firing: Firing, result: dict[str, Any]) -> None:
+        """Show a move that has ended. Called from the scheduler's observer, while the clocks go on."""
+        if result["outcome"] != "committed" or "timings_ns" not in result:
+            self.console.print(f"[yellow]{firing.container}: {firing.outcome}[/yellow]  {firing.msg}\n", soft_wrap=True)
+            return
+        time.sleep(CALM_SECONDS)
+        client = self.clients.get(firing.container)
+        result["pause_ms"] = client.longest_since(firing.launched_at or firing.alerted_at) if client else None
+        result["stay_s"] = (firing.stay_ms or 0.0) / 1000
+        self.hops.append(result)
+        self._show(result)
+        if client and client.lost:
+            self.losses.append(f"the client of {firing.container} lost its connection: {client.lost}")
+        if self.clockwork and (self.losses or (self.most is not None and len(self.hops) >= self.most)):
+            self.clockwork.end()
+
+    def _show(self, result: dict[str, Any]) -> None:
         source, destination = result["source"]["host"], result["destination"]["host"]
         seen = f"client waited [bold]{result['pause_ms']:.0f} ms[/bold]" if result["pause_ms"] else "nobody was asking"
         lines = (
-            f"[bold]hop {number}/{of}  {result['container']}[/bold]  {source} → [bold]{destination}[/bold]  "
+            f"[bold]hop {len(self.hops)}  {result['container']}[/bold]  {source} → [bold]{destination}[/bold]  "
             f"{result['address_before']} → [bold]{result['address_after']}[/bold]",
-            f"  down {result['downtime_ms']:.0f} ms, {seen}",
+            f"  after a stay of {duration(result['stay_s'])}: down {result['downtime_ms']:.0f} ms, {seen}",
             f"  why  {result['choice'].get('why', 'the destination was given')}",
             Text("  ") + phase_bar(result["timings_ns"]),
             Text("  ") + phase_words(result["timings_ns"]),
         )
         for line in lines:
             self.console.print(line, soft_wrap=True)
+
+    def audit(self) -> None:
+        """Say whether the clocks were honest."""
+        found = self.clockwork.audit() if self.clockwork else None
+        if found is None:
+            return
+        self.console.print(
+            "\n[bold]Was the clock honest?[/bold] The stays, tested against the law that was configured:"
+        )
+        self.console.print(found.text(), highlight=False, markup=False, soft_wrap=True)
 
     def finish(self) -> None:
         """Stop the clients and print the table. Raises Refusal when anything was lost."""
@@ -158,9 +181,12 @@ class Demo:
         self._next_steps()
 
     def _next_steps(self) -> None:
+        file = self.clockwork.file if self.clockwork else ""
         self.console.print(
             "\nThe lab is still up. Try next:\n"
             "  .venv/bin/relocate move redis           move a tenant (--check: only plan)\n"
+            f"  .venv/bin/relocate history --config {file}\n"
+            "                                          what the scheduler did, and when\n"
             "  .venv/bin/relocate lab status           the hosts and how they are\n"
             "  .venv/bin/relocate lab shell host1      look around: docker ps, docker logs counter\n"
             "  .venv/bin/ansible-playbook -i inventories/lab playbooks/relocate.yml -e container=counter\n"
@@ -181,8 +207,13 @@ class Demo:
 
 
 def demo(
-    hops: Annotated[int, typer.Option("--hops", min=1, max=1000, help="Number of moves.")] = 6,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show Ansible's own output.")] = False,
+    seconds: Annotated[
+        float, typer.Option("--seconds", min=1, max=86_400, help="How long the scheduler's clocks run.")
+    ] = 60.0,
+    hops: Annotated[int | None, typer.Option("--hops", min=1, max=1000, help="End after so many moves.")] = None,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Show Ansible's own output while preparing.")
+    ] = False,
 ) -> None:
     """Show it: a lab on this machine, three tenants, live clients, and their containers hopping between real Docker hosts."""
     course = Demo(Console(highlight=False), verbose)
@@ -191,9 +222,8 @@ def demo(
         course.prepare()
         course.connect()
         begun = True
-        names = [tenant.name for tenant in TENANTS]
-        for number in range(1, hops + 1):
-            course.hop(number, hops, names[(number - 1) % len(names)] if number <= len(names) else random.choice(names))
+        course.schedule(seconds, hops)
+        course.audit()
         course.finish()
     except KeyboardInterrupt:
         if begun:

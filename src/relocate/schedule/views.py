@@ -175,8 +175,8 @@ def history_table(firings: Iterable[Firing]) -> Table:
     return table
 
 
-def audits(firings: Iterable[Firing], now: float | None = None) -> list[Audit]:
-    """Test the stays of each clock that was in force against its law, most stays first.
+def audits(firings: Iterable[Firing], now: float | None = None, level: float = 0.05) -> list[Audit]:
+    """Test the stays of each clock that was in force against its law, most stays first; ``level`` is that of a false alarm.
 
     Every alert of a clock ends a stay, whatever became of the move that it asked for.
     """
@@ -195,4 +195,4 @@ def audits(firings: Iterable[Firing], now: float | None = None) -> list[Audit]:
             lateness = max(lateness, abs(seconds - drawn))
     ordered = sorted(stays.items(), key=lambda item: -len(item[1]))
     resolution = min(lateness, COARSEST)  # a loop that is later than that does not keep to its clocks
-    return [audit(given, make_clock(json.loads(words)), resolution=resolution) for words, given in ordered]
+    return [audit(given, make_clock(json.loads(words)), level=level, resolution=resolution) for words, given in ordered]
