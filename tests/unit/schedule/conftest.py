@@ -75,7 +75,9 @@ class ActionModule(ActionBase):
         with open(f"/proc/{os.getppid()}/cmdline", "rb") as stream:
             command = stream.read().replace(b"\\0", b" ").decode()
         checking = os.environ.get("ANSIBLE_HOST_KEY_CHECKING")
-        return {**result, "outcome": "committed", "command": command, "checking": checking}
+        ledger = os.environ.get("RELOCATE_LEDGER", "")
+        past = open(ledger).read() if os.path.exists(ledger) else None
+        return {**result, "outcome": "committed", "command": command, "checking": checking, "past": past}
 """
 SETTLE = """\
 from ansible.plugins.action import ActionBase
@@ -115,5 +117,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (plugins / "action" / "container_relocate.py").write_text(MOVE)
     (plugins / "action" / "relocations_recover.py").write_text(SETTLE)
     monkeypatch.setenv("RELOCATE_PROJECT", str(root))
+    monkeypatch.setenv("RELOCATE_LEDGER", str(tmp_path / "past.jsonl"))
+    monkeypatch.setenv("RELOCATE_PROFILES", str(tmp_path / "profiles"))
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
     return root

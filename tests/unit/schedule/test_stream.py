@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from relocate.schedule.launchers import Launcher, LaunchError, Move, make
+from relocate.schedule.launchers import Launcher, LaunchError, Move, bundle, make
 from relocate.schedule.launchers.settings import StreamSettings
 from relocate.schedule.launchers.stream import StreamLauncher
 
@@ -37,10 +37,12 @@ def streaming(project: Path, **rest: Any) -> Launcher:
 
 
 def test_a_move_on_a_node(project: Path) -> None:
-    """The project goes with it; its result comes back. What is in ps is the file's name."""
+    """The project goes with it, and the past; its result comes back. What is in ps is the file's name."""
+    (project.parent / "past.jsonl").write_text('{"outcome": "committed"}\n')
     result = streaming(project).launch(move(secret="hush-hush"), threading.Event())
     assert (result["outcome"], result["id"], result["downtime_ms"]) == ("committed", "m1", 81.5)
     assert "hush-hush" not in result["command"] and str(project) not in result["command"]
+    assert result["past"] == '{"outcome": "committed"}\n'
     assert result["checking"] == "True" and not (project.parent / "runs").exists()
 
 
@@ -127,6 +129,22 @@ def test_one_way_to_the_worker(wrong: dict[str, Any]) -> None:
     """And a node that ssh cannot take for an option."""
     with pytest.raises(ValueError, match="node"):
         StreamSettings(kind="stream", **wrong)
+
+
+def test_the_past_is_sent_so_far_as_it_is_needed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whole lines of the ledger's end, and the hosts' profiles; nothing where there is nothing."""
+    monkeypatch.setenv("RELOCATE_LEDGER", str(tmp_path / "ledger"))
+    monkeypatch.setenv("RELOCATE_PROFILES", str(tmp_path / "profiles"))
+    (empty := tmp_path / "empty").mkdir()
+    assert bundle._pack_past(empty) == {} and list(empty.iterdir()) == []
+    (tmp_path / "ledger").write_text("".join(f'{{"number": {number}}}\n' for number in range(1000)))
+    (tmp_path / "profiles").mkdir()
+    (tmp_path / "profiles" / "host1.json").write_text("{}")
+    monkeypatch.setattr(bundle, "LEDGER_TAIL", 40)
+    (full := tmp_path / "full").mkdir()
+    assert bundle._pack_past(full) == {"RELOCATE_PROFILES": "profiles", "RELOCATE_LEDGER": "ledger.jsonl"}
+    assert (full / "ledger.jsonl").read_text() == '{"number": 998}\n{"number": 999}\n'
+    assert (full / "profiles" / "host1.json").exists()
 
 
 @pytest.fixture

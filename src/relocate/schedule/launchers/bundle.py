@@ -10,12 +10,16 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.relocate.mtd.plugins.plugin_utils.ledger import default_path as ledger_path
+from ansible_collections.relocate.mtd.plugins.plugin_utils.profiles import default_directory as profiles_directory
+
 from relocate.errors import Refusal
 from relocate.playbook import write_variables
 
 #: Parts of the project that playbooks use. The callback stays here: the ledger is written where the scheduler is.
 PARTS = ("ansible.cfg", "playbooks", "roles", "collections")
 LEFT_BEHIND = shutil.ignore_patterns("__pycache__", "*.pyc", ".*", "tests", "changelogs", "molecule")
+LEDGER_TAIL = 256 << 10  # bytes: some hundred relocations, from which the next pause is predicted
 
 
 def render_inventory(root: Path, inventory: str) -> str:
@@ -49,16 +53,38 @@ def pack(directory: Path, root: Path, inventory: str, variables: dict[str, Any],
             shutil.copytree(source, project / part, ignore=LEFT_BEHIND)
         else:
             shutil.copy2(source, project / part)
+    past = _pack_past(project)
     hosts = directory / "inventory"
     hosts.mkdir(mode=0o700)
     _write(hosts / "hosts.yml", render_inventory(root, inventory))
     write_variables(directory, variables)
     # ansible-runner switches host-key checking off unless told; ansible.cfg is found in the working directory, project/
-    _write(directory / "env" / "envvars", json.dumps({"ANSIBLE_HOST_KEY_CHECKING": "True"}))
+    _write(directory / "env" / "envvars", json.dumps({"ANSIBLE_HOST_KEY_CHECKING": "True", **past}))
     # the default of 5 makes every run end up to 5 s late
     _write(directory / "env" / "settings", json.dumps({"pexpect_timeout": 0.25}))
     if verbosity:
         _write(directory / "env" / "cmdline", "-" + "v" * verbosity)
+
+
+def _pack_past(project: Path) -> dict[str, str]:
+    """Add what destinations are drawn and pauses predicted from; return the variables that lead to it.
+
+    The paths are relative: Ansible's working directory is the project, wherever the node puts that.
+    """
+    variables = {}
+    if (profiles := profiles_directory()).is_dir():
+        shutil.copytree(profiles, project / "profiles")
+        variables["RELOCATE_PROFILES"] = "profiles"
+    try:
+        with ledger_path().open("rb") as stream:
+            size = stream.seek(0, os.SEEK_END)
+            stream.seek(max(0, size - LEDGER_TAIL))
+            lines = stream.read().splitlines(keepends=True)
+    except OSError:
+        return variables
+    # the first line is half a one, unless the file was read from its beginning
+    _write(project / "ledger.jsonl", b"".join(lines[size > LEDGER_TAIL :]).decode(errors="replace"))
+    return {**variables, "RELOCATE_LEDGER": "ledger.jsonl"}
 
 
 def _write(path: Path, text: str) -> None:
