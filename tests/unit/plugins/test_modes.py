@@ -25,8 +25,8 @@ def refusals(mode: str, labels: dict[str, str] | None = None, **places: dict[str
     return _modes.mode_refusals(mode, container, "host1", source, "host2", destination)
 
 
-@pytest.mark.parametrize("mode", _modes.MODES)
-def test_able_hosts_and_an_ordinary_container_allow_every_mode(mode: str) -> None:
+@pytest.mark.parametrize("mode", ["stop-and-copy", "post-copy"])
+def test_able_hosts_and_an_ordinary_container_allow_what_is_built(mode: str) -> None:
     assert refusals(mode, {"relocate.mtd/tenant": "red", "relocate.mtd/post-copy": "yes"}) == []
 
 
@@ -36,7 +36,7 @@ def test_a_label_forbids_post_copy_and_nothing_else() -> None:
         "the container web is labelled relocate.mtd/post-copy=never, so that its memory is never on two hosts at once: "
         "use another mode"
     ]
-    assert refusals("stop-and-copy", never) == refusals("pre-copy", never) == []
+    assert refusals("stop-and-copy", never) == []
 
 
 @pytest.mark.parametrize(
@@ -64,16 +64,15 @@ def test_small_pipes_matter_to_a_source_without_the_capability(source: dict[str,
 def test_both_hosts_need_userfaultfd(part: str, name: str) -> None:
     (found,) = refusals("post-copy", **{part: {"userfaultfd": False}})
     assert found.startswith(f"the kernel of {name} cannot fetch memory on demand")
-    assert refusals("pre-copy", **{part: {"userfaultfd": False}}) == []
+    assert refusals("stop-and-copy", **{part: {"userfaultfd": False}}) == []
 
 
-def test_pre_copy_needs_a_source_that_tracks_what_is_written() -> None:
+def test_pre_copy_is_refused_with_what_stands_in_its_way() -> None:
     (found,) = refusals("pre-copy", source={"dirty_tracking": False})
-    assert (
-        found.startswith("the kernel of host1 does not tell which memory was written")
-        and "CONFIG_MEM_SOFT_DIRTY" in found
-    )
-    assert refusals("pre-copy", destination={"dirty_tracking": False}) == []
+    assert found.startswith("the kernel of host1 does not tell which memory was written")
+    assert "CONFIG_MEM_SOFT_DIRTY" in found
+    (found,) = refusals("pre-copy", destination={"dirty_tracking": False})
+    assert found.startswith("pre-copy is not carried out yet: use post-copy")
 
 
 def test_a_host_tells_what_the_modes_depend_on() -> None:

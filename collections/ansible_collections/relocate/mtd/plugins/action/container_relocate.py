@@ -305,6 +305,9 @@ class ActionModule(ActionBase):
             return why
         if result["outcome"] == "rolled-back":
             return f"the move of {name} was rolled back and it runs on at {source}: {why}"
+        if result["outcome"] == "failed":
+            there = result["destination"]["host"]
+            return f"{name} was moved to {there} and lost there: {why}; its files are there, start it afresh with docker start"
         return f"the move of {name} ({result['id']}) did not come to an end: {why}; run recover.yml to settle it"
 
     def _run_parts(self, document: dict[str, Any], timeout: int) -> dict[str, Any]:

@@ -9,7 +9,7 @@ stop-and-copy  everything in the freeze: the safest, and as long as the memory i
 post-copy      only what is needed to run, in the freeze; the rest follows while the copy runs. The freeze hardly grows with the
                memory, but until the last page is over the copy needs the source: if that is lost, so is the copy
 pre-copy       most of it before the freeze, while the container runs; in the freeze what changed since. Needs a kernel that
-               tells which pages were written
+               tells which pages were written. Not carried out yet: always refused
 ============== ============================================================================================================
 
 Pure functions, evaluated on the controller before anything is touched. Standard library only, Python 3.9.
@@ -87,7 +87,7 @@ def _userfault_refusals(name: str, host: Mapping[str, Any]) -> List[str]:
 
 def _dirty_tracking_refusals(name: str, host: Mapping[str, Any]) -> List[str]:
     if host.get("dirty_tracking"):
-        return []
+        return ["pre-copy is not carried out yet: use post-copy, whose pause is as short, or stop-and-copy"]
     return [
         f"the kernel of {name} does not tell which memory was written (criu check --feature mem_dirty_track fails), which "
         "pre-copy needs: boot a kernel with CONFIG_MEM_SOFT_DIRTY, or use another mode"

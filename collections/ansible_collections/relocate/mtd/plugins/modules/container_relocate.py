@@ -48,7 +48,7 @@ options:
         pause hardly grows with the memory, but until the last page is over the container depends on both hosts - if the source
         is lost in that time, so is the container. A container with the label C(relocate.mtd/post-copy=never) is refused.
       - V(pre-copy) carries memory before the pause, and in it what was written since. It needs a kernel that tracks written
-        memory (C(criu check --feature mem_dirty_track)).
+        memory (C(criu check --feature mem_dirty_track)). It is not carried out yet and always refused, with the reason.
       - V(auto) chooses the mode with the shortest predicted pause among those that the hosts, CRIU and the container's labels
         allow. It stays with stop-and-copy unless another mode is shorter by more than 15 ms.
     type: str

@@ -1,0 +1,99 @@
+"""The ways memory can travel: post-copy on real hosts, its rollback, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+from conftest import NO_LIMIT, REPOSITORY, VIRTUAL, Fleet
+from test_relocation import watching
+
+pytestmark = pytest.mark.lab
+
+MEBIBYTES = 64
+
+# Has the server compare all of its memory with what it was made as, over a connection of its own.
+VERIFY = """
+import socket, sys
+with socket.create_connection((sys.argv[1], int(sys.argv[2])), 30) as connection:
+    connection.settimeout(60)
+    connection.sendall(b"verify\\n")
+    sys.exit(connection.recv(10) != b"1\\n")
+"""
+
+
+def verify(fleet: Fleet, port: int) -> None:
+    """See that a counter has lost no page."""
+    command = ["ip", "netns", "exec", fleet.client_namespace, sys.executable, "-c", VERIFY, VIRTUAL, str(port)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"the server's memory is not what it was: {done.stderr}"
+
+
+def move(fleet: Fleet, name: str, to: str, mode: str) -> dict[str, Any]:
+    """Try to move a container in a mode; return the result document."""
+    options = ["--to", to, "--mode", mode, "--downtime-limit", NO_LIMIT, "--json"]
+    done = fleet.run("relocate", "move", name, *options, check=False)
+    assert done.stdout, f"relocate move printed nothing: {done.stderr}"
+    result: dict[str, Any] = json.loads(done.stdout)
+    return result
+
+
+def left(fleet: Fleet, *hosts: str) -> list[str]:
+    """Return what serves or fetches pages on hosts, and sessions."""
+    script = "pgrep -f '[p]age_process|[c]riu (dump|lazy-pages)'; ls /run/relocate/sessions"
+    return [found for host in hosts if (found := fleet.on(host, script, check=False))]
+
+
+def test_memory_follows_a_running_copy_and_none_is_lost(fleet: Fleet) -> None:
+    """Docker 26 to 28 and back, with a client that asks all the time; the source is needed for a while, then not."""
+    fleet.tenant("walker", "counter", "host1", f"7100 {MEBIBYTES}", 7100)
+    with watching(fleet, "counter", 7100):
+        for source, destination in (("host1", "host3"), ("host3", "host1")):
+            result = move(fleet, "walker", destination, "post-copy")
+            assert result["outcome"] == "committed", result.get("msg")
+            assert result["mode"] == "post-copy" and result["source_needed_ms"] > 0
+            assert result["bytes"]["memory"] > MEBIBYTES << 20
+            assert fleet.where("walker") == [destination]
+            verify(fleet, 7100)
+            assert left(fleet, source, destination) == []
+
+
+def test_a_post_copy_is_taken_back_before_the_commit(fleet: Fleet) -> None:
+    """Its pages are being served already: CRIU lets go of the container's tasks, and they run on as they were."""
+    fleet.tenant("walker", "counter", "host1", f"7100 {MEBIBYTES}", 7100)
+    order = {"part": "destination", "state": "prepared", "moment": "after", "do": "fail"}
+    with watching(fleet, "counter", 7100):
+        fleet.on("host2", "umask 077; mkdir -p /run/relocate; cat >/run/relocate/faults.json", data=json.dumps(order))
+        result = move(fleet, "walker", "host2", "post-copy")
+        assert result["outcome"] == "rolled-back" and "rehearsed" in result["problems"][0], result
+        assert fleet.where("walker") == ["host1"]
+        verify(fleet, 7100)
+    assert left(fleet, "host1", "host2") == []
+
+
+def test_a_label_forbids_post_copy(fleet: Fleet) -> None:
+    """Before anything is touched."""
+    label = "--label relocate.mtd/post-copy=never"
+    fleet.tenants.append("careful")
+    fleet.on("host1", f"docker run -d --name careful {label} {REPOSITORY}/idle:1")
+    before = fleet.picture()
+    result = move(fleet, "careful", "host2", "post-copy")
+    assert result["outcome"] == "refused"
+    assert "the container careful is labelled relocate.mtd/post-copy=never" in result["msg"]
+    assert fleet.picture() == before
+
+
+def test_pre_copy_is_refused_with_its_reason(fleet: Fleet) -> None:
+    """It needs a kernel that tells which memory was written, and says so."""
+    fleet.tenant("walker", "counter", "host1", "7100 8", 7100)
+    tracks = "criu check --feature mem_dirty_track >/dev/null 2>&1 && echo yes"
+    before = fleet.picture()
+    result = move(fleet, "walker", "host2", "pre-copy")
+    assert result["outcome"] == "refused" and fleet.picture() == before
+    if fleet.on("host1", tracks, check=False) == "yes":
+        assert "pre-copy is not carried out yet" in result["msg"]
+    else:
+        assert "the kernel of host1 does not tell which memory was written" in result["msg"]
