@@ -8,9 +8,9 @@ commands take from start to end is noted beside it, as ``dump_command`` and ``re
 
 from __future__ import annotations
 
-import json
 import subprocess
 
+from .criu_statistics import frozen_ms, restore_ms
 from .lab import REPOSITORY, VIRTUAL, BenchLab
 from .pipeline import Sample, Stopwatch
 from .shell import CommandFailed
@@ -28,15 +28,6 @@ answers = connection.makefile("rb")
 for line in sys.stdin:
     connection.sendall(b"x\\n")
     print(answers.readline().decode().strip(), flush=True)
-"""
-
-READ_STATISTICS = f"""
-import json, pycriu
-found = {{}}
-for name in ("dump", "restore"):
-    with open("{PLACE}/work/stats-" + name, "rb") as file:
-        found.update(pycriu.images.load(file)["entries"][0][name])
-print(json.dumps(found))
 """
 
 
@@ -102,8 +93,7 @@ class CriuFloor:
         self.on(f"criu restore -d {OPTIONS} -o restore.log || {{ cat {PLACE}/work/restore.log; exit 1; }}")
         watch.phase("restore_command")
         del watch.phases["gone"]
-        statistics = json.loads(self.on(f"python3 -c '{READ_STATISTICS}'"))
-        frozen, restore = statistics["frozen_time"] / 1000, statistics["restore_time"] / 1000
+        frozen, restore = frozen_ms(self.on, f"{PLACE}/work"), restore_ms(self.on, f"{PLACE}/work")
         return Sample(
             None, frozen + restore, {"dump": frozen, "restore": restore, **watch.phases}, lost=not self._ask()
         )

@@ -36,16 +36,20 @@ class BenchLab:
         self.lab = Lab.from_environment()
         self.inventory = str(self.root / DEFAULT_INVENTORY)
         self.was_up = status.read(self.lab).up
-        lab_command.up(hosts=None, json_=False, verbose=False)
-        self.play("prepare.yml")
-        self.play("lab_images.yml")
-        self.document = json.loads(self.lab.document.read_text())
-        self.addresses = {
-            host["name"]: host["interfaces"][0]["address"].split("/")[0] for host in self.document["hosts"]
-        }
         self._shells: list[Shell] = []
-        self.edge = self.shell(EDGE)
-        self.on = {host: self.shell(host) for host in self.hosts}
+        try:
+            lab_command.up(hosts=None, json_=False, verbose=False)
+            self.play("prepare.yml")
+            self.play("lab_images.yml")
+            self.document = json.loads(self.lab.document.read_text())
+            self.addresses = {
+                host["name"]: host["interfaces"][0]["address"].split("/")[0] for host in self.document["hosts"]
+            }
+            self.edge = self.shell(EDGE)
+            self.on = {host: self.shell(host) for host in self.hosts}
+        except BaseException:
+            self.close()
+            raise
 
     def play(self, book: str, **variables: object) -> None:
         """Run one of the project's playbooks. Raises Refusal when it fails."""

@@ -103,6 +103,12 @@ def _median(runs: Sequence[dict[str, Any]], pipeline: str, mib: int, what: str =
     return None
 
 
+def _phases(runs: Sequence[dict[str, Any]], pipeline: str, *names: str) -> float | None:
+    """Return the sum of some phases of a pipeline at 8 MiB, None unless all were measured."""
+    found = next((run["phases_ms"] for run in runs if run["pipeline"] == pipeline and run["mib"] == 8), {})
+    return sum(found[name] for name in names) if all(name in found for name in names) else None
+
+
 def _ratio(above: float | None, below: float | None) -> float | None:
     return above / below if above is not None and below else None
 
@@ -156,12 +162,12 @@ def beside(runs: Sequence[dict[str, Any]]) -> dict[str, float | None]:
     """
     best = best_mode(runs, 8)
     down = _median(runs, best, 8, "down_ms") if best else None
-    floors = [run["phases_ms"] for run in runs if run["pipeline"] == "criu-floor" and run["mib"] == 8]
-    commands = floors[0].get("dump_command", 0) + floors[0].get("restore_command", 0) if floors else None
+    gap = _median(runs, best, 8) if best else None
     found = {
         f"down_over_{name}": _ratio(down, _median(runs, name, 8, "down_ms")) for name in ("docker", "podman", "runc")
     }
-    found["gap_over_criu_commands"] = _ratio(_median(runs, best, 8) if best else None, commands)
+    found["gap_over_criu_commands"] = _ratio(gap, _phases(runs, "criu-floor", "dump_command", "restore_command"))
+    found["gap_over_criu_in_a_container"] = _ratio(gap, _phases(runs, "runc", "criu_frozen", "criu_restore"))
     return {name: None if value is None else round(value, 3) for name, value in found.items()}
 
 
