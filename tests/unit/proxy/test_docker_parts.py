@@ -155,9 +155,9 @@ def test_a_destination_that_hears_commit(did: list[str]) -> None:
     """On the disk before the copy runs; said again, the copy is not run twice."""
     made = on_destination(did)
     made.on_commit({})
-    assert did == ["record committed", "gate commit", "say running"]
+    assert did == ["record committed", "gate commit", "say accepted", "say running"]
     made.on_commit({})
-    assert did[3:] == ["say running"]
+    assert did[4:] == ["say accepted", "say running"]
 
 
 def test_a_copy_that_died_is_told_in_crius_words(did: list[str]) -> None:
@@ -178,7 +178,20 @@ def test_a_keeper_that_is_gone_is_no_proof_of_death(did: list[str], status: str,
     made = on_destination(did, KeeperGone("gone"))
     made.docker.container = lambda _: {"State": {"Running": status == "running", "Status": status}}
     made.on_commit({})
-    assert did == ["record committed", "gate commit", *said]
+    assert did == ["record committed", "gate commit", "say accepted", *said]
+
+
+def test_a_keeper_that_was_gone_before_is_proof(did: list[str]) -> None:
+    """It never heard of the commit: CRIU has taken the copy with it, and nothing was accepted."""
+    made = on_destination(did)
+
+    def say(what: str, **_: Any) -> None:
+        raise BrokenPipeError
+
+    made.gate = SimpleNamespace(say=say)
+    with pytest.raises(RuntimeError, match="the keeper of the restored copy is gone, and the copy with it"):
+        made.on_commit({})
+    assert did == ["record committed"]
 
 
 def test_a_destination_at_the_end(did: list[str]) -> None:

@@ -188,6 +188,7 @@ class World:
         if self.states["destination"] is State.PREPARED:
             self.enter("destination", State.DRAINING if self.drains else State.COMMITTED)
             self.run_copy()
+        self.say("destination", "accepted")
         self.say("destination", "running", address="172.20.2.2")
 
     def destination_drain(self, _: dict) -> None:

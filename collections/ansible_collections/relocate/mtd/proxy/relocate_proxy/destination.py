@@ -239,18 +239,27 @@ class Destination(Part):
     # -- the verdict ------------------------------------------------------------------------------------------------
 
     def on_commit(self, _: dict) -> None:
-        """The copy may run. Idempotent: a restarted edge says it again."""
+        """The copy may run: say that this is accepted, then that it runs. Idempotent: a restarted edge says it again.
+
+        Until it is accepted the edge holds the packets: the copy's kernel would acknowledge them, and a source that had to take
+        over after all would never see them.
+        """
         assert self.gate is not None
-        if self.journal.state is State.PREPARED:
+        first = self.journal.state is State.PREPARED
+        if first:
             drain.accept_verdict(self.journal, self.directory)
         if "running" not in self.times:
             try:
                 self.gate.say("commit")
+            except OSError as error:
+                if first:
+                    raise RuntimeError("the keeper of the restored copy is gone, and the copy with it") from error
+        self.say("accepted")
+        if "running" not in self.times:
+            # the copy may run: the edge must not hear "failed", which would thaw the source
+            try:
                 self.gate.expect("running", RESTORE_SECONDS)
-            except (
-                KeeperGone,
-                OSError,
-            ):  # the copy may run: the edge must not hear "failed", which would thaw the source
+            except (KeeperGone, OSError):
                 if not runs(self.docker, self.container_id):
                     return
             except GateFailed as error:
@@ -390,6 +399,7 @@ class _Waiting(Part):
         """The copy may run, if it does not yet."""
         if self.journal.state is State.PREPARED:
             drain.accept_verdict(self.journal, self.directory)
+        self.say("accepted")
         if os.path.exists(paths.gate(self.container_id)):
             try:
                 open_gate(self.container_id)

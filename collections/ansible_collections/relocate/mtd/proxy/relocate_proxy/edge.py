@@ -187,14 +187,17 @@ class Edge:
     def _release(self, problems: list[str]) -> None:
         """Let the copy run and the packets go to it, and return when it runs.
 
+        They go when the destination has accepted, while CRIU resumes the tasks: what the copy's kernel acknowledges is lost if
+        the verdict has to be taken back.
+
         :raises PartFailed: the destination says that nothing of the copy is left; :raises OSError: it says nothing.
         """
-        peers, gateway = self.peers, self.gateway
-        assert peers is not None and gateway is not None
-        told = self._attempt([], lambda: peers.tell("destination", "commit"))
+        gateway = self.gateway
+        assert gateway is not None
+        self._insist("destination", "commit", "accepted")
         released = self._attempt([], lambda: self.report.update(packets_held=gateway.release()))
         self._mark("released")
-        self._insist("destination", "commit", "running", told)
+        self._insist("destination", "commit", "running", told=True)
         if not released:
             self._attempt(problems, gateway.release)
 
