@@ -111,14 +111,14 @@ def test_a_link_that_is_too_slow_is_noticed_before_the_freeze(ground: Fleet, tmp
 
 
 def test_a_cutover_that_overruns_is_rolled_back(ground: Fleet, ledger: Path) -> None:
-    """The ledger promises what no dump can keep. CRIU is broken off in its work, and the container never notices."""
+    """The ledger promises what no dump can keep. CRIU is broken off in its work, and the container is as it was."""
     before, of_process = ground.picture(), process(ground, "light")
     status, result = move(
         ground, "light", "--mode", "stop-and-copy", "--downtime-limit", "10", RELOCATE_LEDGER=str(ledger)
     )
     assert (status, result["outcome"], result["rolled_back"]) == (1, "rolled-back", True), result["msg"]
     assert "the cutover was not over after 20 ms, 2 times downtime_limit_ms" in result["msg"]
-    assert result["frozen_at"] and result["timings_ns"]["frozen_total"] > 0
+    assert result["timings_ns"]["held_total"] > 0, "packets were held, and released to where they went before"
     assert (ground.picture(), process(ground, "light")) == (before, of_process)
 
 
