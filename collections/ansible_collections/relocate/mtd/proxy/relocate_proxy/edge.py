@@ -360,7 +360,7 @@ class Edge:
                 "ingress": sum(flow.direction != EGRESS for flow in self.flows),
                 "egress": sum(flow.direction == EGRESS for flow in self.flows),
                 "kept": kept,
-                "lost": len(self.flows) - kept if outcome == "committed" else 0,
+                "lost": len(self.flows) - kept if outcome in ("committed", "failed") else 0,
             },
             "timings_ns": {name: value for name, value in timings.items() if value is not None},
             "downtime_ms": round(held / 1e6, 3) if held is not None else 0.0,
