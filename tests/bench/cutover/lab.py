@@ -57,9 +57,15 @@ class BenchLab:
 
     def shell(self, host: str) -> Shell:
         """Open one more shell on a host."""
-        argv = ["ssh", "-F", "none", *lab_command.ssh_options(self.document), f"root@{self.addresses[host]}", "exec sh"]
+        argv = [
+            "ssh",
+            "-F",
+            "none",
+            *lab_command.ssh_options(self.document),
+            f"root@{self.addresses[host]}",
+            "LC_ALL=C exec sh",
+        ]
         opened = Shell(host, argv)
-        opened("export LC_ALL=C")
         self._shells.append(opened)
         return opened
 

@@ -18,8 +18,15 @@ class Shell:
         """Start ``argv``, which must end up in a shell that reads commands. ``name`` is for messages."""
         self.name = name
         self._lock = threading.Lock()
+        # a session of its own: Ctrl-C is for the one who tidies up through this shell
         self._process = subprocess.Popen(
-            argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, bufsize=1
+            argv,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            bufsize=1,
+            start_new_session=True,
         )
 
     def __call__(self, script: str, check: bool = True) -> str:
@@ -31,8 +38,11 @@ class Shell:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         with self._lock:
-            self._process.stdin.write(f"(\n{script}\n) </dev/null 2>&1\nprintf '\\n%s %s\\n' {mark} $?\n")
-            self._process.stdin.flush()
+            try:
+                self._process.stdin.write(f"(\n{script}\n) </dev/null 2>&1\nprintf '\\n%s %s\\n' {mark} $?\n")
+                self._process.stdin.flush()
+            except OSError as error:
+                raise CommandFailed(f"the shell on {self.name} is gone: {error}") from error
             lines: list[str] = []
             while True:
                 line = self._process.stdout.readline()
