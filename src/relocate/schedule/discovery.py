@@ -122,7 +122,8 @@ class Fleet:
         self.edge = seen.edge or self.edge
         changed = []
         for name, tenant in seen.tenants.items():
-            tenant = Tenant(tenant.container, tenant.host, tenant.since, tenant.labels, self.edge)
+            if tenant.edge != self.edge:
+                tenant = Tenant(tenant.container, tenant.host, tenant.since, tenant.labels, self.edge)
             self._missed.pop(name, None)
             if name not in moving and tenant != self.tenants.get(name):
                 self.tenants[name] = tenant

@@ -59,6 +59,7 @@ class Engine:
         self.doubts: dict[str, Firing] = {}
         self._backlog: list[Firing] = []  # alerts that are not written down yet
         self._ended: list[Firing] = []  # ends that are not written down yet
+        self._results: list[tuple[Firing, dict[str, Any]]] = []  # the same for the ledger
         self._noticed: dict[str, float] = {}
         self._drained: dict[str, float] = {}
         self._words: dict[Clock, str] = {}
@@ -310,7 +311,7 @@ class Engine:
         }
         if self.configuration.destination:
             variables["relocate_policy"] = self.configuration.destination
-        LOG.info("%s is to leave %s", firing.container, firing.source, extra=_extra(firing))
+        LOG.info("%s is to leave %s", firing.container, firing.source, extra=firing.said())
         move = Move(firing.id, firing.container, firing.source, firing.reason, firing.alerted_at, variables)
         self.dispatch(firing, move)
 
@@ -341,7 +342,7 @@ class Engine:
         if outcome == "in-doubt":
             self.flying.pop(firing.container, None)
             self.doubts[firing.id] = firing
-            LOG.warning("the move of %s is in doubt", firing.container, extra=_extra(firing))
+            LOG.warning("the move of %s is in doubt", firing.container, extra=firing.said())
             return
         self.flying.pop(firing.container, None)
         self.doubts.pop(firing.id, None)
@@ -355,26 +356,34 @@ class Engine:
             self.fleet.arrived(firing.container, firing.destination, now)
         elif outcome in HOST_FAILURES:
             self.meter.failure(firing.source)
-        self._report(firing, result, now)
+        self._report(firing, result)
         self._ended.append(firing)
+        if not result.get("pretended"):  # what was never moved has no place in a ledger that is measured
+            self._results.append((firing, result))
         for opened in self.limits.finished(firing.container, outcome, firing.destination, now):
             self.warn(opened, now)
 
-    def _report(self, firing: Firing, result: dict[str, Any], now: float) -> None:
-        try:
-            self.ledger.ensure(firing, result, now)
-        except OSError as error:
-            LOG.error("the ledger could not be written: %s", error)
-        self.ledger.forget(firing.id)
+    def _report(self, firing: Firing, result: dict[str, Any]) -> None:
         self.meter.hop({**result, "exposure_latency_ms": firing.exposure_latency_ms})
         level = logging.INFO if firing.outcome == "committed" else logging.WARNING
         said = f", {firing.msg}" if firing.msg and firing.outcome != "committed" else ""
-        LOG.log(level, "the move of %s: %s%s", firing.container, firing.outcome, said, extra=_extra(firing))
+        LOG.log(level, "the move of %s: %s%s", firing.container, firing.outcome, said, extra=firing.said())
 
-    def flush(self) -> None:
-        """Write the ends that have come in. Raises SQLAlchemyError when the store is away; the next call tries again."""
+    def flush(self, now: float) -> None:
+        """Write the ends that have come in: into the ledger, then into the store, so that a crash between is found again.
+
+        Raises SQLAlchemyError when the store is away; the next call tries again.
+        """
+        if self._results:
+            try:
+                self.ledger.ensure(self._results, now)
+            except OSError as error:
+                LOG.error("the ledger could not be written: %s", error)
+            self._results = []
         if self._ended:
             self.store.end(self._ended)
+            for firing in self._ended:
+                self.ledger.forget(firing.id)
             self._ended = []
 
     def pause(self, pauses: Collection[Pause]) -> None:
@@ -385,10 +394,3 @@ class Engine:
             frozenset(each.name for each in pauses if each.scope == "container"),
             frozenset(each.name for each in pauses if each.scope == "host" and each.drain),
         )
-
-
-def _extra(firing: Firing) -> dict[str, Any]:
-    """Return what a log entry about a firing carries: nothing that is still to come."""
-    said = {"relocation": firing.id}
-    said |= {name: getattr(firing, name) for name in ("container", "source", "destination", "outcome", "downtime_ms")}
-    return {name: value for name, value in said.items() if value is not None}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -78,23 +79,27 @@ class Ledger:
             if isinstance(document, dict) and document.get("id") in self._expected:
                 self._expected[document["id"]] = document
 
-    def ensure(self, firing: Firing, result: dict[str, Any], at: float) -> None:
-        """Write the line of a relocation unless Ansible's callback has written one with this outcome. Raises OSError."""
-        known = self.entry(firing.id)
-        if known is not None and known.get("outcome") == result.get("outcome"):
+    def ensure(self, ended: Iterable[tuple[Firing, dict[str, Any]]], at: float) -> None:
+        """Write the lines of relocations, unless Ansible's callback has written one with the same outcome. Raises OSError.
+
+        All of them are one write and one fsync.
+        """
+        self._look()
+        lines = []
+        for firing, result in ended:
+            known = self._expected.get(firing.id)
+            if known is None or known.get("outcome") != result.get("outcome"):
+                kept = {name: value for name, value in result.items() if name not in NOT_RECORDED}
+                document = annotate({"id": firing.id, "container": firing.container, **kept}, alert_of(firing))
+                lines.append(json.dumps({"at": iso(at), **document}, separators=(",", ":"), default=str) + "\n")
+        if not lines:
             return
-        kept = {name: value for name, value in result.items() if name not in NOT_RECORDED}
-        document = {
-            "at": iso(at),
-            **annotate({"id": firing.id, "container": firing.container, **kept}, alert_of(firing)),
-        }
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         descriptor = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
         try:
             size = os.fstat(descriptor).st_size
             torn = size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"  # a writer was killed amid its line
-            line = json.dumps(document, separators=(",", ":"), default=str) + "\n"
-            os.write(descriptor, (("\n" if torn else "") + line).encode())
+            os.write(descriptor, (("\n" if torn else "") + "".join(lines)).encode())
             os.fsync(descriptor)
         finally:
             os.close(descriptor)

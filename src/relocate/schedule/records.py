@@ -44,6 +44,12 @@ class Firing:
     downtime_ms: float | None = None
     msg: str | None = None
 
+    def said(self) -> dict[str, Any]:
+        """Return what a log entry about it carries: nothing that is still to come."""
+        names = ("container", "source", "destination", "outcome", "downtime_ms")
+        known = {"relocation": self.id, **{name: getattr(self, name) for name in names}}
+        return {name: value for name, value in known.items() if value is not None}
+
     def document(self) -> dict[str, Any]:
         """Return it for people's programs: times in ISO 8601."""
         shown = {name: value for name, value in vars(self).items() if name not in ("token", "clock")}

@@ -210,7 +210,7 @@ class Service:
 
     def _flush(self) -> None:
         for engine in [*self._former, *([self.engine] if self.engine else [])]:
-            engine.flush()
+            engine.flush(self._clock.now())
         self._former = [engine for engine in self._former if engine.flying]
 
     # -- the lease ----------------------------------------------------------------------------------------------------

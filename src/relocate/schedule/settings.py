@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from ansible_collections.relocate.mtd.plugins.plugin_utils import policy
 from ansible_collections.relocate.mtd.plugins.plugin_utils.clocks import Clock, ClockError, make_clock
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator, model_validator
 
 from relocate.schedule.calendar import Blackout, Calendar, Window
 from relocate.schedule.launchers.settings import LauncherSettings, RunnerSettings
@@ -186,6 +186,7 @@ class Configuration(Section):
     alerts: Alerts = Alerts()
     metrics: Metrics = Metrics()
     log: Log = Log()
+    _clocks: dict[str, Clock] = PrivateAttr(default_factory=dict)
     stop_timeout: float = Field(300.0, ge=0, description="how long SIGTERM waits for what is in flight")
 
     @field_validator("clock")
@@ -217,15 +218,18 @@ class Configuration(Section):
         The label's settings stand over the group's, those over the fleet's. Labels that make no clock are passed over: they are
         written by whoever starts containers, and must not stop the service.
         """
-        group = self.groups.get(labels.get(self.labels.group, ""))
-        settings = merged(self.clock, group.clock) if group else self.clock
+        name = labels.get(self.labels.group, "")
+        name = name if name in self.groups else ""
+        settings = merged(self.clock, self.groups[name].clock) if name else self.clock
+        if name not in self._clocks:  # a fleet has many containers and few clocks
+            self._clocks[name] = clock_of(settings)
         wanted = _from_labels(labels) if self.labels.clock else {}
         if not wanted:
-            return clock_of(settings), None
+            return self._clocks[name], None
         try:
             return clock_of(merged(settings, wanted)), None
         except ClockError as error:
-            return clock_of(settings), f"its labels are passed over: {error}"
+            return self._clocks[name], f"its labels are passed over: {error}"
 
 
 def _from_labels(labels: Mapping[str, str]) -> dict[str, Any]:

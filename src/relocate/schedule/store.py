@@ -97,7 +97,7 @@ class Store:
         """Write alerts, in whatever state, in one transaction. Raises FencedError."""
         if not firings:
             return
-        rows = [{**asdict(firing), "fleet": self.fleet, "token": token} for firing in firings]
+        rows = [{**vars(firing), "fleet": self.fleet, "token": token} for firing in firings]
         with self.writing(token) as connection:
             connection.execute(sa.insert(tables.firing), rows)
 

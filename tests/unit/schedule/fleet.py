@@ -111,4 +111,4 @@ class World:
             for firing in landed:
                 self.engine.finished(firing, self.result(firing), self.now)
             self.engine.tick(self.now)
-            self.engine.flush()
+            self.engine.flush(self.now)

@@ -26,7 +26,7 @@ def test_the_defaults_are_usable() -> None:
     assert (clock.kind, problem) == ("truncated-poisson", None)
     assert clock.longest == 3600
     assert configuration.launcher.kind == "runner"
-    assert parse("# nothing\n") == configuration
+    assert parse("# nothing\n").model_dump() == configuration.model_dump()
 
 
 @pytest.mark.parametrize(

@@ -175,7 +175,7 @@ def test_after_a_crash_nothing_is_launched_twice_and_the_container_waits_for_the
     world.run(120)
     assert doubt.container not in {firing.container for firing, _ in world.launched[before:]}
     world.engine.finished(doubt, world.result(doubt), world.now)
-    world.engine.flush()
+    world.engine.flush(world.now)
     assert doubt.id not in {firing.id for firing in world.store.unfinished()}
     world.run(60)
     ids = [firing.id for firing, _ in world.launched]

@@ -124,7 +124,7 @@ def test_a_ledger_is_read_as_it_grows_and_a_torn_line_is_mended(tmp_path: Path) 
     ledger = Ledger(path)
     ledger.expect("r1")
     assert ledger.entry("r1") is None
-    ledger.ensure(firing(), {"outcome": "failed", "diff": "long"}, NOW)
+    ledger.ensure([(firing(), {"outcome": "failed", "diff": "long"})], NOW)
     (line,) = path.read_text().splitlines()
     assert json.loads(line)["outcome"] == "failed" and "diff" not in line
     assert path.stat().st_mode & 0o077 == 0
@@ -132,8 +132,8 @@ def test_a_ledger_is_read_as_it_grows_and_a_torn_line_is_mended(tmp_path: Path) 
         file.write('{"id": "r2", "outco')  # its writer was killed
     other = Firing("r3", "db", "host1", "clock", "launched", NOW)
     ledger.expect("r3")
-    ledger.ensure(other, {"outcome": "committed"}, NOW)
-    ledger.ensure(other, {"outcome": "committed"}, NOW)
+    ledger.ensure([(other, {"outcome": "committed"})], NOW)
+    ledger.ensure([(other, {"outcome": "committed"})], NOW)
     readable = []
     for text in path.read_text().splitlines():
         try:
@@ -148,5 +148,5 @@ def test_a_doubt_in_the_ledger_gets_its_end_in_a_second_line(tmp_path: Path) -> 
     path.write_text(json.dumps({"id": "r1", "outcome": "in-doubt"}) + "\n")
     ledger = Ledger(path)
     ledger.expect("r1")
-    ledger.ensure(firing(), {"outcome": "rolled-back"}, NOW)
+    ledger.ensure([(firing(), {"outcome": "rolled-back"})], NOW)
     assert [json.loads(line)["outcome"] for line in path.read_text().splitlines()] == ["in-doubt", "rolled-back"]
