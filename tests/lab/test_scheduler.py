@@ -37,6 +37,7 @@ def postgresql() -> Iterator[str]:
     """Return the URL of a database server of our own: the distribution's, on a unix socket in a directory of its own."""
     programs = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
     if not programs:
+        subprocess.run(["apt-get", "update", "-qq"], check=True)
         subprocess.run(["apt-get", "install", "-qq", "-y", "--no-install-recommends", "postgresql"], check=True)
         programs = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
     directory = Path(tempfile.mkdtemp(prefix="relocate-pg-"))
