@@ -110,11 +110,11 @@ def one(
 
 
 def test_connections_of_both_families(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Established and half-closed ones; what waits, begins or is over is none."""
-    rows = [(SELF, PEER, state, 0) for state in (1, 8, 3, 6, 7)] + [(SELF, ANY, 10, 0)]
+    """Established, half-closed, and those that the container begins; what clients begin, waits or is over is none."""
+    rows = [(SELF, PEER, state, 0) for state in (1, 8, 2, 3, 6, 7)] + [(SELF, ANY, 10, 0)]
     found = one(monkeypatch, rows, ("tcp", "tcp6", "udp")).connections()
-    assert [(str(each.local), str(each.remote)) for each in found] == [("172.20.1.2:7000", "10.88.0.2:40000")] * 6
-    assert [each.protocol for each in found] == ["tcp"] * 4 + ["udp"] * 2
+    assert [(str(each.local), str(each.remote)) for each in found] == [("172.20.1.2:7000", "10.88.0.2:40000")] * 9
+    assert [each.protocol for each in found] == ["tcp"] * 6 + ["udp"] * 3
 
 
 def test_half_open_connections_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,7 +23,7 @@ RUNTIME_ROOT = "/run/docker/runtime-runc/moby"
 PROC = "/proc"
 #: <net/tcp_states.h>
 SYN_RECEIVED, LISTEN = 3, 10
-CONNECTED = (1, 4, 5, 8, 9, 11)  # ESTABLISHED, FIN_WAIT1, FIN_WAIT2, CLOSE_WAIT, LAST_ACK, CLOSING
+CONNECTED = (1, 2, 4, 5, 8, 9, 11)  # ESTABLISHED, SYN_SENT, FIN_WAIT1, FIN_WAIT2, CLOSE_WAIT, LAST_ACK, CLOSING
 
 
 def creation_document(inspect: dict) -> dict:
@@ -130,7 +130,9 @@ class Container:
             return [int(line) for line in procs]
 
     def connections(self) -> list[Connection]:
-        """Return the connections of the container's network namespace, half-closed TCP and connected UDP ones included."""
+        """Return the connections of the container's network namespace: TCP, those that it begins or that are half-closed among
+        them, and connected UDP.
+        """
         found = []
         for table in ("tcp", "tcp6", "udp", "udp6"):
             for fields in _socket_table(self.pid, table):
