@@ -269,9 +269,9 @@ def main() -> int:
     except KeyboardInterrupt:
         console.print("interrupted; what was measured at whole sizes is in build/bench/cutover.json", style="red")
         return 128 + signal.SIGINT
-    except Refusal as refusal:
-        console.print(str(refusal), style="red", markup=False)
-        return refusal.status
+    except (Refusal, CommandFailed) as problem:
+        console.print(str(problem), style="red", markup=False)
+        return getattr(problem, "status", 1)
     show(console, document)
     ours = [run for run in document["runs"] if run["pipeline"] in (*summary.OUR_MODES, "rollback")]
     return 1 if any(run["resets"] or run["lost"] for run in ours) else 0
