@@ -1,10 +1,8 @@
-"""Sockets of every kind, moved between real hosts: UDP, IPv6, connected and not, and connections that are being made."""
+"""Sockets of several kinds, moved between real hosts: UDP, IPv6, and connections that are being made."""
 
 from __future__ import annotations
 
-import json
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -51,41 +49,6 @@ def test_tcp_and_udp_clients_of_one_server(fleet: Fleet, family: str) -> None:
     finally:
         stream.end()
         datagrams.end()
-
-
-LISTENER = """
-import json, socket, sys, time
-with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as listener:
-    listener.bind(("", int(sys.argv[1])))
-    listener.settimeout(30)
-    print("listening", flush=True)
-    senders, numbers = set(), []
-    while not numbers or numbers[-1] < int(sys.argv[2]):
-        data, sender = listener.recvfrom(1024)
-        senders.add(sender)
-        numbers += [int(word) for word in data.split()]
-print(json.dumps({"senders": sorted(senders), "numbers": numbers}))
-"""
-
-
-def test_what_a_connected_udp_socket_sends_comes_from_where_it_came_before(fleet: Fleet) -> None:
-    """A metrics or log client: its peer sees one address and port all the time, and every datagram once."""
-    last = 1200  # 24 s: two moves fit in, also on a busy machine
-    command = ["ip", "netns", "exec", fleet.client_namespace, sys.executable, "-c", LISTENER, "9900", str(last)]
-    listener = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    assert listener.stdout is not None
-    assert listener.stdout.readline() == "listening\n"
-    try:
-        script = f"i=0; while :; do i=$((i+1)); echo $i; sleep 0.02; done | nc -u {CLIENT} 9900"
-        fleet.tenant("teller", "idle", HERE, f"/bin/busybox sh -c '{script}'")
-        flows = there_and_back(Direct.of(fleet, "teller", HERE, THERE))
-        assert flows == [{"ingress": 0, "egress": 1, "kept": 1, "lost": 0}] * 2
-        seen = json.loads(listener.communicate(timeout=120)[0])
-        assert len(seen["senders"]) == 1
-        assert seen["senders"][0][0] == VIRTUAL
-        assert seen["numbers"] == list(range(1, len(seen["numbers"]) + 1))
-    finally:
-        listener.kill()
 
 
 @contextmanager
