@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -200,6 +201,19 @@ class Scene:
         except BlockingIOError:
             return []
 
+    def close(self) -> None:
+        """Close everything that it opened."""
+        keeper = self.keeper
+        for end in (
+            *(end for pair in self.ends.values() for end in pair),
+            keeper.gate,
+            keeper.verdicts,
+            keeper.selector,
+        ):
+            end.close()
+        for fd in (keeper.runc_ended, keeper._runc_end):
+            os.close(fd)
+
     def gated(self) -> None:
         """Bring it to the gate."""
         self.do("proxy", do="attach")
@@ -229,9 +243,11 @@ class Scene:
 
 
 @pytest.fixture
-def scene(monkeypatch: pytest.MonkeyPatch, host: Path) -> Scene:
+def scene(monkeypatch: pytest.MonkeyPatch, host: Path) -> Iterator[Scene]:
     """Return a keeper that has just been made."""
-    return Scene(monkeypatch, host)
+    made = Scene(monkeypatch, host)
+    yield made
+    made.close()
 
 
 def test_the_placeholders_pid_is_reported_whole(scene: Scene) -> None:
