@@ -90,6 +90,9 @@ class Engine:
             if firing.launched_at is not None and firing.ended_at is not None and firing.outcome:
                 asked = Asked(firing.container, firing.source, "")
                 self.limits.remember(asked, firing.launched_at, firing.outcome, firing.destination, firing.ended_at)
+        for row in self.store.tenants():  # a host that does not answer keeps its tenants over a restart, too
+            if row["host"] not in seen.answered and row["container"] not in seen.tenants:
+                seen.tenants[row["container"]] = Tenant(row["container"], row["host"], row["since"], row["labels"])
         changed, _ = self.fleet.learn(seen, ())
         last = self.store.last_alerts()
         entries, joined = [], []
@@ -106,7 +109,7 @@ class Engine:
             self.limits.started(self._asked(firing), firing.launched_at or now)
         self.timetable.enter(entries, now, alive)
         self.timetable.enter(joined, now)
-        self._save(changed, (), now)
+        self._save(changed, None, now)
 
     def survey(self, seen: Survey, now: float) -> None:
         """Take in what the hosts say: new tenants get a clock, those that are gone lose it."""
@@ -149,7 +152,7 @@ class Engine:
         self._problems[tenant.container] = problem
         return clock
 
-    def _save(self, changed: Iterable[Tenant], gone: Iterable[str], now: float) -> None:
+    def _save(self, changed: Iterable[Tenant], gone: Iterable[str] | None, now: float) -> None:
         rows = [
             (tenant, self._clock_words(self.timetable.clock(tenant.container)), self._problems.get(tenant.container))
             for tenant in changed

@@ -215,8 +215,13 @@ class Store:
 
     # -- tenants ----------------------------------------------------------------------------------------------------
 
-    def save_tenants(self, seen: Iterable[tuple[Tenant, str, str | None]], gone: Iterable[str], at: float) -> None:
-        """Write tenants as they are now, each with its clock in words and what is wrong with it."""
+    def save_tenants(
+        self, seen: Iterable[tuple[Tenant, str, str | None]], gone: Iterable[str] | None, at: float
+    ) -> None:
+        """Write tenants as they are now, each with its clock in words and what is wrong with it.
+
+        ``gone`` are removed; None says that all are gone that were not ``seen``.
+        """
         rows = [
             {
                 "fleet": self.fleet,
@@ -230,9 +235,11 @@ class Store:
             }
             for tenant, clock, problem in seen
         ]
-        names = [row["container"] for row in rows] + list(gone)
+        names = [row["container"] for row in rows] + list(gone) if gone is not None else []
         table = tables.tenant
         with self.writing() as connection:
+            if gone is None:
+                connection.execute(sa.delete(table).where(table.c.fleet == self.fleet))
             for start in range(0, len(names), 500):
                 some = table.c.container.in_(names[start : start + 500])
                 connection.execute(sa.delete(table).where(table.c.fleet == self.fleet, some))

@@ -257,6 +257,17 @@ def test_a_host_that_does_not_answer_keeps_its_tenants(tmp_path: Path) -> None:
     assert len(engine.timetable) == 3
 
 
+def test_a_restart_forgets_who_is_gone_and_not_who_does_not_answer(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    world.begin()
+    world.silent["host1"] = "no route"
+    del world.places["b"]
+    engine = world.begin(world.now)
+    assert engine.timetable.names() == {"a", "c"}
+    assert [tenant["container"] for tenant in world.store.tenants()] == ["a", "c"]
+    assert engine.fleet.tenants["a"].host == "host1"
+
+
 def test_a_container_that_was_started_anew_begins_its_stay_anew(tmp_path: Path) -> None:
     world = World(tmp_path, "clock: {kind: periodic, period: 100}\n", names=("a",))
     engine = world.begin()
