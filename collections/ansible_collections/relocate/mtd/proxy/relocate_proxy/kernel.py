@@ -22,6 +22,8 @@ SYS_PIDFD_GETFD = 438
 SIOCGIFFLAGS, SIOCSIFFLAGS, IFF_UP = 0x8913, 0x8914, 0x1
 
 _libc = ctypes.CDLL(None, use_errno=True)
+#: The same, called without giving the interpreter's lock away: see stand_in.
+_libc_locked = ctypes.PyDLL(None, use_errno=True)
 _T = TypeVar("_T")
 
 
@@ -88,10 +90,11 @@ def stand_in(pid: int, seconds: float = 0.15) -> None:
     wanted = ctypes.c_int(pid)
     arguments = struct.pack("=11Q", CLONE_PARENT, 0, 0, 0, 0, 0, 0, 0, ctypes.addressof(wanted), 1, 0)
     buffer = ctypes.create_string_buffer(arguments, len(arguments))
-    child = _libc.syscall(ctypes.c_long(SYS_CLONE3), buffer, ctypes.c_long(len(arguments)))
+    # The child has this one thread: had we given the interpreter's lock away, another thread might have it, for ever.
+    child = _libc_locked.syscall(ctypes.c_long(SYS_CLONE3), buffer, ctypes.c_long(len(arguments)))
     if child == 0:  # in the child: no Python code may be trusted to work here
-        _libc.usleep(int(seconds * 1e6))
-        _libc._exit(1)
+        _libc_locked.usleep(int(seconds * 1e6))
+        _libc_locked._exit(1)
     _checked(child, f"clone3 with pid {pid}")
 
 
