@@ -4,8 +4,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Freezing all tasks of a container at once, through the cgroup freezer of either version.
 
-We freeze before CRIU does: it looks in steps of 100 ms. Finding the cgroup frozen, CRIU thaws it for its parasite code and, with
-``--leave-running``, freezes it again.
+We freeze before CRIU does: it looks in steps of 100 ms. Finding the cgroup frozen, CRIU thaws it for its parasite code and,
+with ``--leave-running``, freezes it again.
 """
 
 from __future__ import annotations
