@@ -16,7 +16,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from relocate_proxy import keeper, kernel, paths
+from relocate_proxy import cgroups, keeper, kernel, paths
 from relocate_proxy.keeper import Keeper, Runtime
 
 SHIM = (
@@ -55,7 +55,7 @@ def hierarchy(directory: Path, *names: str) -> None:
 @pytest.fixture
 def joined(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, bytes]:
     """Put cgroups below a directory; return what is written into which ``cgroup.procs``."""
-    monkeypatch.setattr(keeper, "CGROUPS", str(tmp_path))
+    monkeypatch.setattr(cgroups, "CGROUPS", str(tmp_path))
     written: dict[str, bytes] = {}
     names: dict[int, str] = {}
     open_, write = os.open, os.write
@@ -80,7 +80,7 @@ def test_every_version_1_hierarchy_is_joined_but_systemds(joined: dict[str, byte
     hierarchy(tmp_path, "memory", "cpu,cpuacct", "systemd", "unified")
     (tmp_path / "cpu").symlink_to("cpu,cpuacct")
     (tmp_path / "nothing").mkdir()
-    keeper.join_cgroups("/docker/abc")
+    cgroups.join_cgroups("/docker/abc")
     assert joined == {"memory/docker/abc": b"0", "cpu,cpuacct/docker/abc": b"0"}
 
 
@@ -91,7 +91,7 @@ def test_cpusets_are_filled_from_the_top_first(joined: dict[str, bytes], tmp_pat
         for directory in ("cpuset", "cpuset/docker", "cpuset/docker/abc"):
             (tmp_path / directory).mkdir(exist_ok=True)
             (tmp_path / directory / name).write_text(value if directory == "cpuset" else "")
-    keeper.join_cgroups("/docker/abc")
+    cgroups.join_cgroups("/docker/abc")
     for directory in ("docker", "docker/abc"):
         assert (tmp_path / "cpuset" / directory / "cpuset.cpus").read_text() == "0-1\n"
         assert (tmp_path / "cpuset" / directory / "cpuset.mems").read_text() == "0\n"
@@ -103,14 +103,14 @@ def test_version_2_has_one_hierarchy(joined: dict[str, bytes], tmp_path: Path) -
     (tmp_path / "cgroup.controllers").write_text("cpu memory")
     (tmp_path / "cgroup.procs").touch()
     hierarchy(tmp_path, "system.slice")
-    keeper.join_cgroups("/docker/abc")
+    cgroups.join_cgroups("/docker/abc")
     assert joined == {"docker/abc": b"0"}
 
 
 def test_under_systemds_driver_nothing_is_joined(joined: dict[str, bytes], tmp_path: Path) -> None:
     """The scope is made when runc restores."""
     hierarchy(tmp_path, "memory")
-    keeper.join_cgroups("system.slice:docker:abc")
+    cgroups.join_cgroups("system.slice:docker:abc")
     assert joined == {} and not (tmp_path / "memory" / "docker").exists()
 
 
@@ -127,7 +127,7 @@ def test_a_controller_we_may_not_use_stops_nobody(
         makedirs(path, **options)
 
     monkeypatch.setattr(os, "makedirs", refuse)
-    keeper.join_cgroups("/docker/abc")
+    cgroups.join_cgroups("/docker/abc")
     assert joined == {"memory/docker/abc": b"0"}
     assert "rdma/docker/abc: [Errno 13] Permission denied" in capsys.readouterr().err
 
