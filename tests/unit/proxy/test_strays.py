@@ -52,6 +52,8 @@ def test_one_that_does_not_let_go_is_an_error(session: Path) -> None:
     program = session.parent / "criu"
     shutil.copy(str(shutil.which("sleep")), program)
     process = subprocess.Popen([program, "60"], cwd=session / "work")
+    while Path(f"/proc/{process.pid}/comm").read_text() != "criu\n":  # a new program gets its name a moment later
+        assert process.poll() is None
     try:
         with pytest.raises(TimeoutError, match=f"process {process.pid}. does not let go of the container's tasks"):
             end_strays(str(session), seconds=0.05)
