@@ -96,5 +96,5 @@ def test_a_flow_of_each_direction_on_the_destination(table: Conntrack) -> None:
     assert moved[0].host.port != 45000 and moved[1].host == Endpoint("10.77.0.12", 7001)
     assert Entry("tcp", CLIENT, moved[1].host, Endpoint("172.20.2.9", 7000), CLIENT) in list(table.entries())
     for flow in moved:
-        flows.forget_on_destination(table, flow)
+        flows.forget_on_host(table, flow)
     assert [entry.source for entry in table.entries()] == [Endpoint("172.20.2.3", 1)]

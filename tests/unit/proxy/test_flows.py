@@ -118,7 +118,7 @@ def test_an_ingress_flow_on_the_destination() -> None:
     moved = flows.place_on_destination(table, INGRESS_SEEN, NEW, "172.20.2.9")
     assert (moved.host, moved.local, moved.virtual) == (Endpoint(NEW, 7001), Endpoint("172.20.2.9", 7000), VIRTUAL)
     assert table.calls == ["insert tcp 10.88.0.2:40000 > 10.77.0.12:7001 snat None dnat 172.20.2.9:7000"]
-    flows.forget_on_destination(table, moved)
+    flows.forget_on_host(table, moved)
     assert table.calls[1:] == ["delete tcp 10.88.0.2:40000 > 10.77.0.12:7001"] and table.held == []
 
 
@@ -128,7 +128,7 @@ def test_an_egress_flow_on_the_destination_keeps_its_port_if_it_is_free() -> Non
     moved = flows.place_on_destination(table, EGRESS_SEEN, NEW, "172.20.2.9")
     assert moved.host == Endpoint(NEW, 45000)
     assert table.calls == ["insert tcp 172.20.2.9:51000 > 10.88.0.2:80 snat 10.77.0.12:45000 dnat None"]
-    flows.forget_on_destination(table, moved)
+    flows.forget_on_host(table, moved)
     assert table.held == []
 
 

@@ -231,10 +231,6 @@ frozen_at:
   description: When the source stood still, by the edge's clock (UTC).
   returned: when it was frozen
   type: str
-source_needed_ms:
-  description: For how long after the release the copy still needed the source; 0 but in post-copy.
-  returned: when a move was carried out
-  type: float
 commands:
   description: What ran on the hosts, as lists of arguments; calls of the Docker API by their method and path.
   returned: when a move was tried

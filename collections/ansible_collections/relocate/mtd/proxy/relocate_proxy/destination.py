@@ -15,7 +15,7 @@ from ansible_collections.relocate.mtd.plugins.module_utils._modes import POST_CO
 from . import drain, lazy_pages, paths, tmpfs
 from .channel import Channel
 from .conntrack import Conntrack
-from .flows import Flow, forget_on_destination, place_on_destination
+from .flows import Flow, forget_on_host, place_on_destination
 from .gate import Gate, GateFailed, KeeperGone
 from .journal import Journal
 from .part import Part, wipe
@@ -296,7 +296,7 @@ class Destination(Part):
         if self.pages:
             lazy_pages.end_processes(self.directory)
         for flow in self.placed:
-            forget_on_destination(self.conntrack, flow)
+            forget_on_host(self.conntrack, flow)
         discard(self.docker, self.container_id or provisional_name(self.specification["container"], self.id))
         self.close(State.ROLLED_BACK, reason=reason)
         if self.edge is not None:

@@ -11,7 +11,7 @@ address::
     egress    edge:        D:Q' -> remote         source NAT       VIP:V      (V as before: the remote must see no change)
               destination: c':port -> remote      source NAT       D:Q'       (Q' any free port; the old one may be taken)
 
-On the source host the entries stay as they are until the container is removed there: rollback needs them.
+On the source host the entries stay as they are until the container is removed there, for rollback needs them, and go then.
 """
 
 from __future__ import annotations
@@ -208,9 +208,12 @@ def give_back_on_edge(table: Conntrack, flows: Iterable[Flow], missing: bool = T
             place_on_edge(table, flow)
 
 
-def forget_on_destination(table: Conntrack, moved: Flow) -> None:
-    """Take a placed entry away again, after a rollback."""
-    if moved.direction == INGRESS:
-        table.delete(moved.protocol, moved.remote, moved.host)
+def forget_on_host(table: Conntrack, flow: Flow) -> None:
+    """Remove a flow's entry from the host that ``flow`` names: the destination after a rollback, the source after a move.
+
+    Nothing on a host that a container has left would end its entries: the kernel keeps an established one for five days.
+    """
+    if flow.direction == INGRESS:
+        table.delete(flow.protocol, flow.remote, flow.host)
     else:
-        table.delete(moved.protocol, moved.local, moved.remote)
+        table.delete(flow.protocol, flow.local, flow.remote)

@@ -115,6 +115,7 @@ def _source(journal: Journal, commit: bool) -> None:
     if commit:
         source.kill_frozen(at, facts.get("veth"))
         source.remove_container(docker, facts["container_id"])
+        source.forget_flows(journal)
     else:
         freezer.thaw(at)
         source.undo(docker, facts["container_id"], facts["restart_policy"])

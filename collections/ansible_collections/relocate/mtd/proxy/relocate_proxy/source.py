@@ -21,7 +21,7 @@ from .channel import Channel
 from .conntrack import Conntrack
 from .container import Container, creation_document, published_ports
 from .dump import Dump, Freeze
-from .flows import on_source
+from .flows import Flow, forget_on_host, on_source
 from .journal import Journal
 from .part import Part, wipe
 from .prepared_dump import PreparedDump
@@ -220,7 +220,7 @@ class Source(Part):
         images.send_rest()
         self.bytes["memory"] = images.bytes
         with self.freeze.deciding():
-            self.record(State.VOTED)
+            self.record(State.VOTED, flows=[flow.document() for flow in flows])
         self.data.send("end")
         self.clock("sent")
 
@@ -263,6 +263,7 @@ class Source(Part):
                 self.pages.close()
             kill_frozen(self.container.freezer, self.veth)
             remove_container(self.docker, self.container.id)
+            forget_flows(self.journal)
         timings = self._timings()
         self.close(State.DONE)
         self.say("finished", timings_ns=timings, bytes=self.bytes, commands=self.commands)
@@ -331,6 +332,14 @@ def remove_container(docker: Engine, container_id: str) -> None:
             raise
 
 
+def forget_flows(journal: Journal) -> None:
+    """Forget the connections that have left with the container: another one may get its address."""
+    table = Conntrack()
+    for flow in journal.facts.get("flows", []):
+        forget_on_host(table, Flow.read(flow))
+    table.close()
+
+
 def undo(docker: Engine, container_id: str, policy: dict) -> None:
     """Give a container that stays its restart policy back."""
     if policy.get("Name") not in ("", "no"):
@@ -374,6 +383,7 @@ class _Waiting(Part):
             let_go(self.directory)
             kill_frozen(self.at, self.journal.facts.get("veth"))
             remove_container(self.docker, self.journal.facts["container_id"])
+            forget_flows(self.journal)
         self.close(State.DONE)
         self.say("finished", timings_ns={}, bytes={})
 
