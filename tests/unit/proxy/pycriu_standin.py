@@ -1,32 +1,67 @@
 # Copyright: (c) 2026, The RELOCATE authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A STAND-IN for ``pycriu``, which comes with CRIU and not from PyPI: images are JSON here, and protobuf there.
+"""A STAND-IN for ``pycriu``, which comes with CRIU and not from PyPI: messages are JSON here, and protobuf there.
 
-It has the two functions that the proxy uses, with their real signatures and the real shape of what they return. The real one is
-exercised by the tests in ``tests/lab``, on hosts that have CRIU.
+It has the one class that the proxy uses, with the methods and the shape of the real one, which is exercised by the tests in
+``tests/lab``, on hosts that have CRIU.
 """
 
 from __future__ import annotations
 
 import json
-from types import ModuleType
-from typing import Any, BinaryIO
+import struct
+from collections.abc import Iterable
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+MAGIC = struct.pack("=II", 0x54564319, 0x56303138)
 
 
-def load(file: BinaryIO) -> dict[str, Any]:
-    """Return ``{"magic": …, "entries": […]}``."""
-    document: dict[str, Any] = json.load(file)
-    return document
+class FileEntry:
+    """A message of ``files.img``."""
+
+    def __init__(self) -> None:
+        self.document: dict[str, Any] = {}
+
+    def ParseFromString(self, data: bytes) -> None:
+        """Read a message."""
+        self.document = json.loads(data)
+        if "isk" in self.document:
+            self.isk = SimpleNamespace(
+                **{"dst_addr": [], "proto": 0, "state": 0, "dst_port": 0, **self.document["isk"]}
+            )
+
+    def HasField(self, name: str) -> bool:
+        """Return whether a part was given."""
+        return name in self.document
+
+    def SerializeToString(self) -> bytes:
+        """Write the message."""
+        given = self.document.get("isk", {})
+        return json.dumps({**self.document, "isk": {name: getattr(self.isk, name) for name in given}}).encode()
 
 
-def dump(image: dict[str, Any], file: BinaryIO) -> None:
-    """Write what :func:`load` returned."""
-    file.write(json.dumps(image).encode())
+def pack(entries: Iterable[dict[str, Any]]) -> bytes:
+    """Return an image."""
+    messages = [json.dumps(entry).encode() for entry in entries]
+    return MAGIC + b"".join(struct.pack("=I", len(message)) + message for message in messages)
+
+
+def unpack(image: bytes) -> list[dict[str, Any]]:
+    """Return the entries of an image."""
+    assert image.startswith(MAGIC)
+    entries, offset = [], len(MAGIC)
+    while offset < len(image):
+        (length,) = struct.unpack_from("=I", image, offset)
+        entries.append(json.loads(image[offset + 4 : offset + 4 + length]))
+        offset += 4 + length
+    return entries
 
 
 def module() -> ModuleType:
-    """Return a module named ``pycriu`` with a submodule ``images``."""
+    """Return a module named ``pycriu`` with ``images.images.handlers``."""
     pycriu, images = ModuleType("pycriu"), ModuleType("pycriu.images")
-    vars(images).update(load=load, dump=dump)
+    handlers = {"FILES": SimpleNamespace(payload=FileEntry)}
+    vars(images).update(images=SimpleNamespace(handlers=handlers))
     vars(pycriu)["images"] = images
     return pycriu

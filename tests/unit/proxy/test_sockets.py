@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import json
 import socket
 import struct
 from pathlib import Path
@@ -13,6 +12,8 @@ from typing import Any
 import pytest
 from relocate_proxy.conntrack import Endpoint
 from relocate_proxy.flows import Connection
+
+from . import pycriu_standin
 
 OLD, NEW = "172.20.1.2", "172.20.2.9"
 
@@ -44,14 +45,13 @@ def rewrite(directory: Path, *entries: dict[str, Any]) -> tuple[list[Connection]
     from relocate_proxy import sockets
 
     path = directory / "files.img"
-    path.write_text(json.dumps({"magic": "FILES", "entries": entries}))
+    path.write_bytes(pycriu_standin.pack(entries))
     before = path.stat().st_mtime_ns, path.stat().st_ino
     found = sockets.rewrite(str(directory), OLD, NEW)
-    after = json.loads(path.read_text())
-    assert after["magic"] == "FILES"
-    if after["entries"] == list(entries):
+    after = pycriu_standin.unpack(path.read_bytes())
+    if after == list(entries):
         assert (path.stat().st_mtime_ns, path.stat().st_ino) == before, "written without need"
-    return found, after["entries"]
+    return found, after
 
 
 def test_every_socket_bound_to_the_old_address_is_given_the_new_one(tmp_path: Path) -> None:
