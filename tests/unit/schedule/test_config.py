@@ -114,6 +114,14 @@ def test_a_time_of_day_without_quotes_is_what_it_looks_like() -> None:
     assert (str(window.start), str(window.end)) == ("22:30:00", "06:15:00")
 
 
+def test_the_example_in_the_documentation_can_be_read() -> None:
+    """With what its comments say."""
+    configuration = load(EXAMPLES / "schedule.yml")
+    clock, problem = configuration.clock_for({"relocate.mtd/tenant": "payments"})
+    assert problem is None and clock.parameters()["ceiling"] == 570
+    assert configuration.clock_for({})[0].parameters()["ceiling"] == 3600
+
+
 def test_what_the_planner_writes_can_be_read() -> None:
     plan = documents.load(EXAMPLES / "plan.yml", Plan).model_copy(update={"trials": 10, "draws": 2})
     made = planned.make(plan, None)
