@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help install environment demo test unit lint bench soak lab-up lab-down clean
+.PHONY: help install environment demo test unit lint bench soak vm-test lab-up lab-down clean
 
 BIN := .venv/bin
 # yamllint and ansible-lint look for their companions in PATH
@@ -43,6 +43,10 @@ bench: install ## Figures of this machine, into build/bench (root)
 soak: install ## The long tests: a hundred hops, every failure of every part (root; hours)
 	$(BIN)/relocate lab up
 	$(BIN)/pytest -s tests/soak
+
+vm-test: install ## Pre-copy under a kernel that tracks written memory, in a virtual machine (root; minutes)
+	$(BIN)/relocate lab up
+	tests/vm/pre-copy-test
 
 lab-up: install ## Bring the lab up, or heal it (root)
 	@$(BIN)/relocate lab up

@@ -86,14 +86,22 @@ def test_a_label_forbids_post_copy(fleet: Fleet) -> None:
     assert fleet.picture() == before
 
 
-def test_pre_copy_is_refused_with_its_reason(fleet: Fleet) -> None:
-    """It needs a kernel that tells which memory was written, and says so."""
-    fleet.tenant("walker", "counter", "host1", "7100 8", 7100)
-    tracks = "criu check --feature mem_dirty_track >/dev/null 2>&1 && echo yes"
-    before = fleet.picture()
-    result = move(fleet, "walker", "host2", "pre-copy")
-    assert result["outcome"] == "refused" and fleet.picture() == before
-    if fleet.on("host1", tracks, check=False) == "yes":
-        assert "pre-copy is not carried out yet" in result["msg"]
-    else:
+def test_memory_goes_ahead_of_a_container_where_the_kernel_tells_what_was_written(fleet: Fleet) -> None:
+    """Elsewhere pre-copy is refused before anything is touched, with this reason. ``make vm-test`` has such a kernel."""
+    tracks = fleet.on("host1", "criu check --feature mem_dirty_track >/dev/null 2>&1 && echo yes", check=False) == "yes"
+    fleet.tenant("walker", "counter", "host1", f"7100 {MEBIBYTES if tracks else 8}", 7100)
+    if not tracks:
+        before = fleet.picture()
+        result = move(fleet, "walker", "host2", "pre-copy")
+        assert result["outcome"] == "refused" and fleet.picture() == before
         assert "the kernel of host1 does not tell which memory was written" in result["msg"]
+        return
+    with watching(fleet, "counter", 7100):
+        for source, destination in (("host1", "host2"), ("host2", "host1")):
+            result = move(fleet, "walker", destination, "pre-copy")
+            assert result["outcome"] == "committed", result.get("msg")
+            assert len(result["rounds"]) > 1 and result["rounds"][0]["bytes"] > MEBIBYTES << 20
+            assert result["measured"]["left_bytes"] == result["rounds"][-1]["bytes"] < MEBIBYTES << 18
+            assert fleet.where("walker") == [destination]
+            verify(fleet, 7100)
+            assert left(fleet, source, destination) == []

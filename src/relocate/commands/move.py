@@ -61,6 +61,9 @@ def how(result: dict[str, Any]) -> str:
     words = [result["mode"]]
     if result.get("predicted_downtime_ms") is not None:
         words.append(f"{result['predicted_downtime_ms']:.0f} ms were predicted")
+    if result.get("rounds"):
+        ahead = sum(each["bytes"] for each in result["rounds"]) / 2**20
+        words.append(f"{ahead:.0f} MiB went ahead in {len(result['rounds'])} rounds")
     if result.get("source_needed_ms"):
         words.append(f"the source was needed for {result['source_needed_ms']:.0f} ms more")
     return ", ".join(words)

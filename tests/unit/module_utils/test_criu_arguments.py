@@ -171,6 +171,21 @@ def test_dump_for_post_copy_serves_pages() -> None:
     assert "--leave-running" not in command and "--root" not in command
 
 
+def test_rounds_of_pre_copy_and_the_dump_that_builds_on_them() -> None:
+    """Each names the one before, the first none; CRIU is not given the container's cgroup."""
+    first = _criu.pre_dump_command(42, "/i/round-1", "/w")
+    assert first == [
+        *["criu", "pre-dump", "--tree", "42", "--images-dir", "/i/round-1", "--work-dir", "/w"],
+        *["--log-file", "pre-dump.log", "-v1", "--track-mem"],
+    ]
+    second = _criu.pre_dump_command(42, "/i/round-2", "/w", "../round-1")
+    assert second[-3:] == ["--track-mem", "--prev-images-dir", "../round-1"]
+    dump = _criu.dump_command(42, "/i", "/w", freeze_cgroup="/f", previous="round-2")
+    start = dump.index("--track-mem")
+    assert dump[start : start + 3] == ["--track-mem", "--prev-images-dir", "round-2"]
+    assert "--track-mem" not in _criu.dump_command(42, "/i", "/w")
+
+
 def test_restores() -> None:
     """A bare tree by criu; a container by runc, under its own runtime root if one is named."""
     assert _criu.restore_command("/i", "/w", "/p", tcp_established=False, shell_job=True)[-1] == "--shell-job"

@@ -17,6 +17,7 @@ from ansible_collections.relocate.mtd.plugins.module_utils._downtime import (
     downtime_ms,
     limit_problem,
     over_budget,
+    with_left,
 )
 from ansible_collections.relocate.mtd.plugins.module_utils._speed import memory_speed
 from ansible_collections.relocate.mtd.plugins.plugin_utils import ledger, prediction
@@ -42,6 +43,15 @@ def test_the_formula() -> None:
     assert downtime_ms(COST._replace(share=0.0), 10 * MIB) == 100 + 10 * 0.1
     assert downtime_ms(COST._replace(factor=2.0), 10 * MIB) == 100 + 2 * 10 * 9.1
     assert downtime_ms(COST, 0) == 100
+
+
+def test_what_went_ahead_is_restored_all_the_same() -> None:
+    """In a pre-copy: 2 of 10 MiB are dumped and carried in the freeze, and 10 are restored."""
+    cost = with_left(COST, 10 * MIB, 2 * MIB)
+    assert (cost.share, cost.ahead) == (0.2, 0.8)
+    assert downtime_ms(cost, 10 * MIB) == pytest.approx(100 + 10 * 0.1 + 2 * (2 + 3) + 10 * 4)
+    assert with_left(COST, MIB, 3 * MIB)[3] == 1.0 and with_left(COST, 0, 0).ahead == 0.0
+    assert DEFAULTS[PRE].share + DEFAULTS[PRE].ahead == 1.0
 
 
 @given(st.floats(0, 1e6), st.floats(0, 1e12), st.integers(0, 10**4))

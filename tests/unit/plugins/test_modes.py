@@ -18,14 +18,16 @@ ABLE: dict[str, Any] = {
 }
 
 
-def refusals(mode: str, labels: dict[str, str] | None = None, **places: dict[str, Any]) -> list[str]:
+def refusals(
+    mode: str, labels: dict[str, str] | None = None, memory_bytes: int = 8 << 20, **places: dict[str, Any]
+) -> list[str]:
     """Ask about a move from host1 to host2, each able to do everything but what is given for it."""
-    container = {"name": "web", "labels": labels or {}}
+    container = {"name": "web", "labels": labels or {}, "memory_bytes": memory_bytes}
     source, destination = ({**ABLE, **places.get(part, {})} for part in ("source", "destination"))
     return _modes.mode_refusals(mode, container, "host1", source, "host2", destination)
 
 
-@pytest.mark.parametrize("mode", ["stop-and-copy", "post-copy"])
+@pytest.mark.parametrize("mode", ["stop-and-copy", "post-copy", "pre-copy"])
 def test_able_hosts_and_an_ordinary_container_allow_what_is_built(mode: str) -> None:
     assert refusals(mode, {"relocate.mtd/tenant": "red", "relocate.mtd/post-copy": "yes"}) == []
 
@@ -67,12 +69,24 @@ def test_both_hosts_need_userfaultfd(part: str, name: str) -> None:
     assert refusals("stop-and-copy", **{part: {"userfaultfd": False}}) == []
 
 
-def test_pre_copy_is_refused_with_what_stands_in_its_way() -> None:
+def test_pre_copy_needs_a_source_that_tells_which_memory_was_written() -> None:
     (found,) = refusals("pre-copy", source={"dirty_tracking": False})
     assert found.startswith("the kernel of host1 does not tell which memory was written")
     assert "CONFIG_MEM_SOFT_DIRTY" in found
-    (found,) = refusals("pre-copy", destination={"dirty_tracking": False})
-    assert found.startswith("pre-copy is not carried out yet: use post-copy")
+    assert refusals("pre-copy", destination={"dirty_tracking": False}) == []
+    assert refusals("stop-and-copy", source={"dirty_tracking": False}) == []
+
+
+@pytest.mark.parametrize("available,refused", [(420 << 20, False), ((420 << 20) - 1, True), (None, False)])
+def test_pre_copy_needs_room_for_its_rounds_at_the_destination(available: int | None, refused: bool) -> None:
+    found = refusals("pre-copy", destination={"memory_available_bytes": available}, memory_bytes=100 << 20)
+    assert bool(found) == refused
+    if found:
+        assert (
+            found[0].startswith("host2 has 419 MiB of memory available, and pre-copy") and "needs 420 MiB" in found[0]
+        )
+    assert refusals("pre-copy", source={"memory_available_bytes": 1}, memory_bytes=100 << 20) == []
+    assert refusals("stop-and-copy", destination={"memory_available_bytes": available}, memory_bytes=100 << 20) == []
 
 
 def test_a_host_tells_what_the_modes_depend_on() -> None:

@@ -24,7 +24,7 @@ from relocate_proxy.flows import Flow
 from relocate_proxy.states import AFTER_COMMIT, State
 
 from .test_states import _documented
-from .world import NEW, OLD, OUT, PLAN, FakeGateway, FakePeers, StepJournal, Steps, World
+from .world import IN, NEW, OLD, OUT, PLAN, FakeGateway, FakePeers, StepJournal, Steps, World
 
 SPECIFICATION = {"id": "r1", "credentials": {}, "plan": PLAN, "source": [OLD, 1], "destination": [NEW, 1]}
 POST_COPY = {**SPECIFICATION, "plan": {**PLAN, "mode": "post-copy"}}
@@ -216,6 +216,19 @@ def test_what_was_measured_while_staging_is_predicted_with(scene: Maker) -> None
     assert result is not None and result["predicted_downtime_ms"] == 121.0
     assert result["measured"] == {"memory_bytes": 8 << 20, "link_ms_per_mib": 0.5, "connections": 2}
     assert result["cost"]["link_ms"] == 0.5
+
+
+def test_a_pre_copy_is_predicted_with_what_its_last_round_found(scene: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """2 of 8 MiB are left: they go at 1 + 0.5 ms, all 8 are restored at 1 ms; the rounds are in the result."""
+    it = scene()
+    rounds = [{"bytes": 8 << 20, "stopped_ms": 3.0}, {"bytes": 2 << 20, "stopped_ms": 1.0}]
+    flows = [flow.document() for flow in (IN, OUT)]
+    told = {"flows": flows, "memory_bytes": 8 << 20, "link_ms_per_mib": 0.5, "rounds": rounds, "left_bytes": 2 << 20}
+    monkeypatch.setattr(it.world, "source_arm", lambda _: it.world.say("source", "armed", **told))
+    result = it.run()
+    assert result is not None and result["predicted_downtime_ms"] == 100 + 1 + 3 + 8
+    assert (result["rounds"], result["measured"]["left_bytes"]) == (rounds, 2 << 20)
+    assert (result["cost"]["share"], result["cost"]["ahead"]) == (0.25, 0.75)
 
 
 def test_a_move_over_the_limit_is_refused_with_nothing_held(scene: Maker) -> None:

@@ -227,6 +227,60 @@ def test_an_image_elsewhere_is_refused(ends: Ends, name: str) -> None:
     assert list(ends.images.iterdir()) == []
 
 
+def image(name: str, number: object, raw: bytes = b"x") -> dict:
+    """Return a piece of a pre-dump's image."""
+    return {"kind": "image", "name": name, "round": number, "raw": raw}
+
+
+def test_rounds_lie_below_the_images_that_build_on_them(ends: Ends, tmp_path: Path) -> None:
+    """CRIU finds each from the next by a link, wherever they are moved; links and directories of the source do not travel."""
+    for number in (0, 1, 2):
+        directory = tmp_path / f"source-{number}"
+        (directory / "round-9").mkdir(parents=True)
+        (directory / "parent").symlink_to("/etc")
+        (directory / "pages-1.img").write_text(f"pages of {number}")
+    for number in (1, 2, 0):
+        ImageSender(ends.line, str(tmp_path / f"source-{number}"), number).send_rest()
+    ends.carry()
+    moved = ends.images.rename(tmp_path / "moved")
+    assert sorted(path.name for path in moved.iterdir()) == ["pages-1.img", "parent", "round-1", "round-2"]
+    assert (moved / "pages-1.img").read_text() == "pages of 0"
+    assert (moved / "parent/pages-1.img").read_text() == "pages of 2"
+    assert (moved / "parent/parent/pages-1.img").read_text() == "pages of 1"
+    assert not (moved / "parent/parent/parent").exists()
+    assert all(path.stat().st_mode & 0o777 == 0o700 for path in (moved / "round-1", moved / "round-2"))
+
+
+@pytest.mark.parametrize("name", ["../x", "a/b", ".hidden", "/etc/passwd", "parent", "round-1/pages-1.img"])
+def test_an_image_of_a_round_elsewhere_is_refused(ends: Ends, name: str) -> None:
+    """Names are the source's, places are ours; what is open already is no way around that."""
+    for number in (1, 0):
+        ends.line.script = [image("pages-1.img", 1), image(name, number)]
+        with pytest.raises(ValueError, match="the source named an image file"):
+            ends.receiver.receive()
+    assert (ends.images / "round-1/pages-1.img").read_bytes() in (b"x", b"xx")
+
+
+@pytest.mark.parametrize(
+    "numbers", [[2], [-1], ["1"], ["../x"], [1.0], [True], [None], [1, 2, 1], [1, 3], range(1, 10)]
+)
+def test_rounds_out_of_turn_are_refused(ends: Ends, numbers: list[object]) -> None:
+    """Nothing but the next small number makes a directory."""
+    ends.line.script = [image("pages-1.img", number) for number in numbers]
+    with pytest.raises(ValueError, match="the source named a pre-dump"):
+        ends.receiver.receive()
+    assert {path.name for path in ends.images.iterdir()} <= {"parent", *(f"round-{number}" for number in range(1, 9))}
+
+
+def test_a_file_in_the_links_place_is_not_followed(ends: Ends) -> None:
+    """A round whose directory is there already is an error, not a way in."""
+    (ends.images / "round-1").symlink_to(ends.log.parent)
+    ends.line.script = [image("json.log", 1)]
+    with pytest.raises(FileExistsError):
+        ends.receiver.receive()
+    assert ends.log.read_text() == "line 1\n"
+
+
 def test_an_entry_elsewhere_is_refused(ends: Ends) -> None:
     """Neither written nor removed."""
     ends.line.script = [{"kind": "remove", "path": "../json.log"}]

@@ -251,6 +251,7 @@ def dump_command(
     network_lock: str = "skip",
     shell_job: bool = False,
     manage_cgroups: str = "soft",
+    previous: str | None = None,
     criu: str = "criu",
 ) -> list[str]:
     """Return the ``criu dump`` of a process tree.
@@ -271,6 +272,7 @@ def dump_command(
     :param skip_in_flight: leave half-open incoming connections out instead of failing.
     :param shell_job: the tree's terminal belongs to a session outside it.
     :param manage_cgroups: ``ignore`` where whoever restores puts the tasks into their cgroups himself.
+    :param previous: directory of the last pre-dump, relative to ``images``: only memory written since is dumped.
     """
     command = [criu, "dump", "--tree", str(pid), "--images-dir", images, "--work-dir", work]
     command += ["--log-file", "dump.log", f"-v{log_level}", "--network-lock", network_lock]
@@ -291,10 +293,28 @@ def dump_command(
     if lazy_pages is not None:
         address, port = lazy_pages
         command += ["--lazy-pages", "--address", address, "--port", str(port)]
+    if previous is not None:
+        command += ["--track-mem", "--prev-images-dir", previous]
     for external in externals:
         command += ["--external", external]
     if net_inode is not None:
         command += ["--external", network_external(net_inode)]
+    return command
+
+
+def pre_dump_command(pid: int, images: str, work: str, previous: str | None = None, criu: str = "criu") -> list[str]:
+    """Return the ``criu pre-dump`` of a process tree: its memory, or what was written since the ``previous`` one.
+
+    It is left running. CRIU stops the tasks itself, through ptrace: asked to use their cgroup, it would freeze it again, if we
+    had, while it writes, and look in steps of 100 ms, if we had not.
+
+    :param pid: its root. :param images: directory of this pre-dump; it exists. :param work: of the log ``pre-dump.log``.
+    :param previous: directory of the one before, relative to ``images``.
+    """
+    command = [criu, "pre-dump", "--tree", str(pid), "--images-dir", images, "--work-dir", work]
+    command += ["--log-file", "pre-dump.log", "-v1", "--track-mem"]
+    if previous is not None:
+        command += ["--prev-images-dir", previous]
     return command
 
 

@@ -25,12 +25,15 @@ class Cost(NamedTuple):
     fixed_ms: float  # an empty container
     flow_ms: float  # each connection
     scan_ms: float  # each MiB of memory that is only looked at
-    share: float  # of memory that is carried in the freeze: 1 in stop-and-copy, 0 in post-copy
+    share: (
+        float  # of memory that is carried in the freeze: 1 in stop-and-copy, 0 in post-copy, what is left in pre-copy
+    )
     dump_ms: float  # each MiB carried: written by CRIU at the source
     link_ms: float  # each MiB carried: over the channel from source to destination
     restore_ms: float  # each MiB carried: read back by CRIU at the destination
     overlapped: bool  # it is sent while it is being dumped: the slower of the two counts
     factor: float = 1.0  # by which all but the fixed part was off in earlier relocations
+    ahead: float = 0.0  # share of memory that is at the destination before the freeze, and restored in it: pre-copy
 
 
 def downtime_ms(cost: Cost, memory_bytes: float, flows: int = 0) -> float:
@@ -42,8 +45,15 @@ def downtime_ms(cost: Cost, memory_bytes: float, flows: int = 0) -> float:
     carried = memory * cost.share
     dump, link = carried * cost.dump_ms, carried * cost.link_ms
     copy = max(dump, link) if cost.overlapped else dump + link
-    proportional = flows * cost.flow_ms + memory * cost.scan_ms + copy + carried * cost.restore_ms
+    restore = memory * (cost.share + cost.ahead) * cost.restore_ms
+    proportional = flows * cost.flow_ms + memory * cost.scan_ms + copy + restore
     return cost.fixed_ms + cost.factor * proportional
+
+
+def with_left(cost: Cost, memory_bytes: int, left_bytes: int) -> Cost:
+    """Return the cost of a pre-copy of which as much is left for the freeze as the last round found written."""
+    share = min(left_bytes / memory_bytes, 1.0) if memory_bytes else 1.0
+    return cost._replace(share=round(share, 4), ahead=round(1.0 - share, 4))
 
 
 def limit_problem(limit_ms: float) -> Optional[str]:

@@ -8,8 +8,8 @@
 stop-and-copy  everything in the freeze: the safest, and as long as the memory is large
 post-copy      only what is needed to run, in the freeze; the rest follows while the copy runs. The freeze hardly grows with the
                memory, but until the last page is over the copy needs the source: if that is lost, so is the copy
-pre-copy       most of it before the freeze, while the container runs; in the freeze what changed since. Needs a kernel that
-               tells which pages were written. Not carried out yet: always refused
+pre-copy       most of it before the freeze, while the container runs; in the freeze what was written since, and the restore of
+               all. Fails as safely as stop-and-copy. Needs a kernel that tells which pages were written
 ============== ============================================================================================================
 
 Pure functions, evaluated on the controller before anything is touched. Standard library only, Python 3.9.
@@ -26,6 +26,10 @@ ASKABLE = ("auto", *MODES)
 
 #: A container with this label and value never depends on two hosts at once.
 POST_COPY_LABEL, NEVER = "relocate.mtd/post-copy", "never"
+
+#: A pre-copy's destination holds all rounds until the restore: all memory, and as much again at worst in the rounds after
+#: the first, and in the freeze; beside them the container itself, and a margin.
+PRE_COPY_MEMORY_FACTOR = 4.2
 
 #: CRIU serves pages out of pipes of this many bytes (MAX_XFER_LEN in criu/uffd.c).
 PIPE_BYTES = 4 << 20
@@ -52,7 +56,7 @@ def mode_refusals(
             found += _userfault_refusals(name, host)
         return found
     if mode == PRE_COPY:
-        return _dirty_tracking_refusals(source, source_host)
+        return _dirty_tracking_refusals(source, source_host) + _room_refusals(container, destination, destination_host)
     return []
 
 
@@ -85,9 +89,20 @@ def _userfault_refusals(name: str, host: Mapping[str, Any]) -> List[str]:
     return []
 
 
+def _room_refusals(container: Mapping[str, Any], name: str, host: Mapping[str, Any]) -> List[str]:
+    available = host.get("memory_available_bytes")
+    needed = int(container.get("memory_bytes", 0) * PRE_COPY_MEMORY_FACTOR)
+    if available is None or available >= needed:
+        return []
+    return [
+        f"{name} has {available >> 20} MiB of memory available, and pre-copy, whose rounds wait there for the restore, needs "
+        f"{needed >> 20} MiB: use another mode"
+    ]
+
+
 def _dirty_tracking_refusals(name: str, host: Mapping[str, Any]) -> List[str]:
     if host.get("dirty_tracking"):
-        return ["pre-copy is not carried out yet: use post-copy, whose pause is as short, or stop-and-copy"]
+        return []
     return [
         f"the kernel of {name} does not tell which memory was written (criu check --feature mem_dirty_track fails), which "
         "pre-copy needs: boot a kernel with CONFIG_MEM_SOFT_DIRTY, or use another mode"

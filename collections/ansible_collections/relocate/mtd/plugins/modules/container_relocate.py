@@ -47,8 +47,10 @@ options:
       - V(post-copy) resumes it as soon as what it needs to run is there, and carries the rest of its memory while it runs. The
         pause hardly grows with the memory, but until the last page is over the container depends on both hosts - if the source
         is lost in that time, so is the container. A container with the label C(relocate.mtd/post-copy=never) is refused.
-      - V(pre-copy) carries memory before the pause, and in it what was written since. It needs a kernel that tracks written
-        memory (C(criu check --feature mem_dirty_track)). It is not carried out yet and always refused, with the reason.
+      - V(pre-copy) carries memory in rounds before the pause, each of what was written since the one before. In the pause it
+        carries what was written last, and restores all. It fails as safely as V(stop-and-copy). It needs a source whose kernel
+        tracks written memory (C(criu check --feature mem_dirty_track)), and four times the container's memory at the
+        destination.
       - V(auto) chooses the mode with the shortest predicted pause among those that the hosts, CRIU and the container's labels
         allow. It stays with stop-and-copy unless another mode is shorter by more than 15 ms.
     type: str
@@ -198,9 +200,17 @@ cost:
   type: dict
 measured:
   description: >-
-    What was measured when everything was staged (C(memory_bytes), C(link_ms_per_mib), C(connections)).
+    What was measured when everything was staged (C(memory_bytes), C(link_ms_per_mib), C(connections); C(left_bytes) of memory
+    that the last round of a V(pre-copy) found written).
   returned: when it came so far
   type: dict
+rounds:
+  description: >-
+    The rounds of a V(pre-copy), in order - C(bytes) of memory carried, and C(stopped_ms), the milliseconds that the container
+    stood still for it; none in other modes.
+  returned: when everything was staged
+  type: list
+  elements: dict
 source_needed_ms:
   description: >-
     How long the container still needed its source after it was released at the destination, in milliseconds; 0 unless the mode

@@ -7,7 +7,13 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from ansible_collections.relocate.mtd.plugins.module_utils._downtime import OVERRUN, Cost, downtime_ms, over_budget
+from ansible_collections.relocate.mtd.plugins.module_utils._downtime import (
+    OVERRUN,
+    Cost,
+    downtime_ms,
+    over_budget,
+    with_left,
+)
 
 if TYPE_CHECKING:
     from .peers import Peers
@@ -24,13 +30,18 @@ class Overrun(TimeoutError):
 def predict(plan: dict, armed: dict, connections: int) -> dict:
     """Return what the result says of the prediction, made again with what was measured since the plan.
 
-    :param armed: the source's message: ``memory_bytes``, and ``link_ms_per_mib`` to the destination.
+    :param armed: the source's message: ``memory_bytes``, ``link_ms_per_mib`` to the destination, and of a pre-copy the
+        ``left_bytes`` of memory that the freeze will carry.
     """
     memory, link = armed["memory_bytes"], armed["link_ms_per_mib"]
     cost = Cost(**plan["cost"])._replace(link_ms=link)
+    measured = {"memory_bytes": memory, "link_ms_per_mib": link, "connections": connections}
+    if "left_bytes" in armed:
+        cost = with_left(cost, memory, armed["left_bytes"])
+        measured["left_bytes"] = armed["left_bytes"]
     return {
         "cost": cost._asdict(),
-        "measured": {"memory_bytes": memory, "link_ms_per_mib": link, "connections": connections},
+        "measured": measured,
         "predicted_downtime_ms": round(downtime_ms(cost, memory, connections), 1),
     }
 

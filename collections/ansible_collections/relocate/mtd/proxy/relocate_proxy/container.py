@@ -152,8 +152,11 @@ class Container:
                     count += int(fields[4].partition(":")[2], 16)
         return count
 
-    def dump_command(self, images: str, work: str, plain_cgroups: bool) -> list[str]:
-        """Return the direct CRIU dump of this container, frozen before and left frozen after."""
+    def dump_command(self, images: str, work: str, plain_cgroups: bool, previous: str | None = None) -> list[str]:
+        """Return the direct CRIU dump of this container, frozen before and left frozen after.
+
+        :param previous: directory of the last pre-dump, relative to ``images``.
+        """
         externals = self.externals(self._mountinfo()) + _criu.memory_externals(self._memory_mounts())
         return _criu.dump_command(
             self.pid,
@@ -165,6 +168,7 @@ class Container:
             net_inode=os.stat(self.network).st_ino,
             skip_in_flight=True,
             manage_cgroups="ignore" if plain_cgroups else "soft",
+            previous=previous,
         )
 
     def plain_cgroups(self) -> bool:

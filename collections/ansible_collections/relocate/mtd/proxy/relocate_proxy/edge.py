@@ -96,6 +96,7 @@ class Edge:
         armed = peers.expect("source", "armed", STAGE_SECONDS)
         # both refuse while all still runs
         self.armed = on_edge([Flow.read(flow) for flow in armed["flows"]], self.conntrack)
+        self.report["rounds"] = armed.get("rounds", [])
         self.report |= budget.predict(plan, armed, len(self.armed))
         budget.refuse_over(plan, self.report["predicted_downtime_ms"])
 

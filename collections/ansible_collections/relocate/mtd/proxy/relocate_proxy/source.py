@@ -15,6 +15,7 @@ import time
 from ansible_collections.relocate.mtd.plugins.module_utils import _freezer as freezer
 from ansible_collections.relocate.mtd.plugins.module_utils._bundle import directory_of
 from ansible_collections.relocate.mtd.plugins.module_utils._docker import DockerError, Engine
+from ansible_collections.relocate.mtd.plugins.module_utils._modes import PRE_COPY
 
 from . import layer, lazy_pages, paths, sockets
 from .channel import Channel
@@ -24,6 +25,7 @@ from .dump import Dump, Freeze
 from .flows import Flow, forget_on_host, on_source
 from .journal import Journal
 from .part import Part, wipe
+from .pre_copy import PreCopy
 from .prepared_dump import PreparedDump
 from .states import State
 from .strays import end_strays
@@ -147,9 +149,6 @@ class Source(Part):
     def on_arm(self, message: dict) -> None:
         """Prepare everything that the freeze needs; show the connections as they are now, so that the edge can refuse."""
         self.new_address = message["address"]
-        self.command = self.container.dump_command(self.images, self.work, self.plain_cgroups)
-        if self.pages is None:
-            self.prepared = PreparedDump(self.command, self.images, self.work)
         assert self.data is not None
         self.data.send("image", raw=self.container.descriptors().encode(), name="descriptors.json")
         self.data.send("end")
@@ -157,9 +156,18 @@ class Source(Part):
         self._forbid_restart()
         self.record(State.STAGED)
         link = measure_link(self.data)
+        previous, ahead = None, {}
+        if self.specification.get("mode") == PRE_COPY:
+            rounds = PreCopy(self.data, self.container.pid, self.images, self.work, self.commands)
+            rounds.run()
+            previous, ahead = rounds.last, rounds.document()
+            self.bytes["memory"] = sum(each.bytes for each in rounds.rounds)
+        self.command = self.container.dump_command(self.images, self.work, self.plain_cgroups, previous)
+        if self.pages is None:
+            self.prepared = PreparedDump(self.command, self.images, self.work)
         flows = on_source(self.container.connections(), self.conntrack, self.address)
-        memory = self.container.memory_bytes()
-        self.say("armed", flows=[flow.document() for flow in flows], memory_bytes=memory, link_ms_per_mib=link)
+        measured = {"memory_bytes": self.container.memory_bytes(), "link_ms_per_mib": link, **ahead}
+        self.say("armed", flows=[flow.document() for flow in flows], **measured)
 
     def _forbid_restart(self) -> None:
         """A restart policy would start a fresh process here when the frozen one is killed."""
@@ -218,7 +226,7 @@ class Source(Part):
         if problems:
             raise problems[0]
         images.send_rest()
-        self.bytes["memory"] = images.bytes
+        self.bytes["memory"] = self.bytes.get("memory", 0) + images.bytes
         with self.freeze.deciding():
             self.record(State.VOTED, flows=[flow.document() for flow in flows])
         self.data.send("end")

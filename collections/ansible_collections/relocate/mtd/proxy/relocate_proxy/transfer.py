@@ -6,12 +6,14 @@ Four phases, each closed by ``end``: the log so far, before Docker's logger open
 file systems are mounted; what the restore needs to get ready; in the freeze what changed since, and the memory image.
 Messages (each with its raw bytes): ``log`` (append to Docker's log file), ``entry`` (make this), ``data`` (contents of the
 entry, from offset ``at``), ``remove``, ``words`` (what the container said last, for Docker's logger), ``image`` (one CRIU
-image file, in pieces), ``probe`` (nothing: it is answered, and timed). ``tree`` says which file system an entry is in: the
-writable layer if it is empty, else the tmpfs that the container has there.
+image file, in pieces; ``round`` says of which pre-dump, counted from 1, and is missing in the dump's own), ``probe`` (nothing:
+it is answered, and timed). ``tree`` says which file system an entry is in: the writable layer if it is empty, else the tmpfs
+that the container has there.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
@@ -29,6 +31,8 @@ WORDS = 64  # lines per message
 PAGES_SECONDS = 0.0005  # how often to look for new pages: CRIU writes a MiB in about that time
 PROBES = (1 << 16, 1 << 18, 1 << 20, 4 << 20, 4 << 20)  # bytes
 PROBE_SECONDS = 0.1
+MOST_ROUNDS = 8  # pre-dumps of one relocation
+PARENT = "parent"  # CRIU's name for the link from a directory of images to those that it builds on
 
 
 def write_all(fd: int, data: bytes | memoryview) -> None:
@@ -155,12 +159,26 @@ def measure_link(channel: Channel) -> float:
     return round(best, 4)
 
 
-class ImageSender:
-    """Sends the files of a memory image. Those with the pages only grow, and can go while CRIU still writes them."""
+def round_directory(number: int) -> str:
+    """Return where a pre-dump lies, relative to the images of the dump that builds on it."""
+    return f"round-{number}"
 
-    def __init__(self, channel: Channel, directory: str) -> None:
+
+def parent_of(number: int) -> str:
+    """Return where the pre-dump before a pre-dump lies, relative to the latter."""
+    return f"../{round_directory(number - 1)}"
+
+
+class ImageSender:
+    """Sends the files of a memory image. Those with the pages only grow, and can go while CRIU still writes them.
+
+    :param number: of the pre-dump whose images these are; 0 for the dump's own.
+    """
+
+    def __init__(self, channel: Channel, directory: str, number: int = 0) -> None:
         self.channel = channel
         self.directory = directory
+        self._round = {"round": number} if number else {}
         self.bytes = 0
         self._sent: dict[str, int] = {}
 
@@ -169,7 +187,7 @@ class ImageSender:
         with open(os.path.join(self.directory, name), "rb", buffering=0) as file:
             offset = self._sent.get(name, 0)
             while (data := os.pread(file.fileno(), CHUNK, offset)) or name not in self._sent:
-                self.channel.send("image", raw=data, name=name)
+                self.channel.send("image", raw=data, name=name, **self._round)
                 offset += len(data)
                 self.bytes += len(data)
                 self._sent[name] = offset
@@ -182,8 +200,8 @@ class ImageSender:
                     self._send(name)
 
     def send_rest(self) -> None:
-        """Send all that is not sent yet, when the image is complete."""
-        for name in sorted(os.listdir(self.directory)):
+        """Send all that is not sent yet, when the image is complete; the pre-dumps below it, and the link to them, are not."""
+        for name in sorted(entry.name for entry in os.scandir(self.directory) if entry.is_file(follow_symlinks=False)):
             self._send(name)
 
 
@@ -212,7 +230,8 @@ class Receiver:
         self._writers: dict[str, layer.Writer] = {}
         self.log_path = log_path
         self.images = images
-        self._open: dict[str, int] = {}
+        self._open: dict[tuple[int, str], int] = {}  # round and name
+        self._round = 0  # of the last pre-dump that something came of
         self.words: list[list[str]] = []  # stream and text, in order
 
     def mounted(self, root: str, memory: dict[str, str] | None = None) -> None:
@@ -251,16 +270,19 @@ class Receiver:
             elif kind == "words":
                 self.words += message["words"]
             elif kind == "image":
-                self._append_image(message["name"], message.get("raw", b""))
+                self._append_image(message["name"], message.get("raw", b""), message.get("round", 0))
             elif kind == "probe":
                 self.channel.send("probed")
             elif kind == "end":
                 for writer in self._writers.values():
                     writer.settle()
-                for fd in self._open.values():
-                    os.close(fd)
-                self._open.clear()
+                self._close_images()
                 return message
+
+    def _close_images(self) -> None:
+        for fd in self._open.values():
+            os.close(fd)
+        self._open.clear()
 
     def _append_log(self, data: bytes, rotated: str) -> None:
         """Docker's logger opens the file later, and continues it."""
@@ -272,11 +294,36 @@ class Receiver:
         finally:
             os.close(fd)
 
-    def _append_image(self, name: str, data: bytes) -> None:
-        if name not in self._open:
-            if "/" in name or name.startswith("."):
+    def _append_image(self, name: str, data: bytes, number: int) -> None:
+        directory = self._images_of(number)
+        if (number, name) not in self._open:
+            if "/" in name or name.startswith(".") or name == PARENT:
                 raise ValueError(f"the source named an image file {name!r}")
             flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
-            self._open[name] = os.open(os.path.join(self.images, name), flags, 0o600)
+            self._open[number, name] = os.open(os.path.join(directory, name), flags, 0o600)
         if data:
-            write_all(self._open[name], data)
+            write_all(self._open[number, name], data)
+
+    def _images_of(self, number: object) -> str:
+        """Return the directory of a pre-dump's images, or of the dump's own (0).
+
+        The source gives a number and nothing else: names and links are made here. Each pre-dump comes after the one before.
+
+        :raises ValueError: it is no such number.
+        """
+        if type(number) is not int or number not in (0, self._round, self._round + 1) or number > MOST_ROUNDS:
+            raise ValueError(f"the source named a pre-dump {number!r} after {self._round}")
+        if number == 0:
+            return self.images
+        directory = os.path.join(self.images, round_directory(number))
+        if number > self._round:
+            self._close_images()  # those of the one before: a container with many processes has many
+            os.mkdir(directory, 0o700)
+            if number > 1:
+                os.symlink(parent_of(number), os.path.join(directory, PARENT))
+            link = os.path.join(self.images, PARENT)
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(link)
+            os.symlink(round_directory(number), link)
+            self._round = number
+        return directory

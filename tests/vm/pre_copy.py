@@ -1,0 +1,185 @@
+"""Pre-copy with the real CRIU and a kernel that tracks written memory: rounds, a dump that builds on them, a restore.
+
+Run as root by ``make vm-test``, in a virtual machine. Everything but the channel is what the proxies use: a process that never
+stops writing is sent ahead in rounds, frozen, dumped by a prepared CRIU, killed, and restored from what the receiver has
+stored. It has to find all of its memory as it left it. A second process lives through rounds whose destination goes away.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.relocate.mtd.plugins.module_utils import _criu
+from ansible_collections.relocate.mtd.plugins.module_utils import _freezer as freezer
+from relocate_proxy import paths
+from relocate_proxy.channel import ChannelLost
+from relocate_proxy.pre_copy import PreCopy
+from relocate_proxy.prepared_dump import PreparedDump
+from relocate_proxy.transfer import ImageSender, Receiver
+
+SECONDS = 60.0
+HERE = Path(__file__).parent
+FREEZER = Path("/sys/fs/cgroup/freezer")
+
+
+class Line:
+    """A channel's end within this process; it is lost after ``lives`` messages."""
+
+    def __init__(self, inbox: queue.Queue[dict], outbox: queue.Queue[dict], lives: int = sys.maxsize) -> None:
+        self._inbox, self._outbox, self._lives = inbox, outbox, lives
+
+    def send(self, kind: str, raw: bytes = b"", **fields: Any) -> None:
+        """Send a message."""
+        self._lives -= 1
+        if self._lives < 0:
+            raise ChannelLost("the destination is gone")
+        self._outbox.put({"kind": kind, "raw": bytes(raw), **fields})
+
+    def receive(self) -> dict:
+        """Return the next message."""
+        return self._inbox.get(timeout=SECONDS)
+
+
+class Writer:
+    """The process that is moved, in a cgroup of its own."""
+
+    def __init__(self, directory: Path) -> None:
+        self.answer = directory / "verdict"
+        self.group = freezer.Freezer(str(FREEZER / f"writer-{directory.name}"), 1)
+        Path(self.group.directory).mkdir()
+        self._process = subprocess.Popen(
+            [sys.executable, str(HERE / "writer.py"), str(self.answer)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+            preexec_fn=lambda: Path(self.group.directory, "cgroup.procs").write_text(str(os.getpid())),
+        )
+        self.pid = self._process.pid
+        self._heard()
+
+    def _heard(self) -> tuple[str, int]:
+        deadline = time.monotonic() + SECONDS
+        while not self.answer.exists():
+            assert time.monotonic() < deadline, "the writer says nothing"
+            time.sleep(0.05)
+        word, turn = self.answer.read_text().split()
+        self.answer.unlink()
+        return word, int(turn)
+
+    def ask(self) -> int:
+        """Have it look at its memory; return the turn that it is in."""
+        os.kill(self.pid, signal.SIGUSR1)
+        word, turn = self._heard()
+        assert word == "right", "its memory is not what it was"
+        return turn
+
+    def end(self) -> None:
+        """Kill it, and return when it is gone."""
+        os.kill(self.pid, signal.SIGKILL)
+        self._process.wait()
+
+
+def directories(base: Path) -> tuple[Path, Path, Path]:
+    """Return images at the source, work, images at the destination: made."""
+    made = base / "images", base / "work", base / "there"
+    for each in made:
+        each.mkdir(mode=0o700)
+    return made
+
+
+def moves(base: Path) -> None:
+    """Rounds, dump, restore; what is restored goes on where the original was stopped."""
+    images, work, there = directories(base)
+    writer = Writer(base)
+    writer.ask()
+    way, back = queue.Queue[dict](), queue.Queue[dict]()
+    line: Any = Line(back, way)
+    receiver: Any = Receiver(Line(way, back), str(base / "log"), str(there))  # type: ignore[arg-type]
+    receiving = threading.Thread(target=receiver.receive)
+    receiving.start()
+    commands: list[list[str]] = []
+    rounds = PreCopy(line, writer.pid, str(images), str(work), commands)
+    rounds.run()
+    for number, each in enumerate(rounds.rounds, 1):
+        print(f"round {number}: {each.bytes / 2**20:.2f} MiB, stopped for {each.stopped_ms:.1f} ms", flush=True)
+    assert len(rounds.rounds) > 1, "no memory is followed"
+    assert rounds.rounds[0].bytes > 24 << 20 and rounds.rounds[-1].bytes < rounds.rounds[0].bytes / 4
+    turn = writer.ask()
+    command = _criu.dump_command(
+        writer.pid, str(images), str(work), freeze_cgroup=writer.group.directory, previous=rounds.last
+    )
+    prepared = PreparedDump(command, str(images), str(work))
+    freezer.freeze(writer.group)
+    status, words = prepared.begin().wait()
+    assert status == 0, f"{words}\n{(work / 'dump.log').read_text()}"
+    prepared.close()
+    sender = ImageSender(line, str(images))
+    sender.send_rest()
+    line.send("end")
+    receiving.join()
+    pages = sum(path.stat().st_size for path in there.glob("pages-*"))
+    print(f"dump: {pages / 2**20:.2f} MiB of pages, {sender.bytes / 2**20:.2f} MiB in all", flush=True)
+    assert 0 < pages < rounds.rounds[0].bytes / 4
+    assert freezer.is_frozen(writer.group)
+    os.kill(writer.pid, signal.SIGKILL)
+    freezer.thaw(writer.group)
+    writer._process.wait()
+    shutil.rmtree(images)  # nothing of it is used over there
+    restore = _criu.restore_command(str(there), str(work), str(base / "pid"))
+    done = subprocess.run(restore, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, (work / "restore.log").read_text()
+    assert int((base / "pid").read_text()) == writer.pid
+    first = writer.ask()
+    time.sleep(1)
+    second = writer.ask()
+    assert turn <= first < second, (turn, first, second)
+    os.kill(writer.pid, signal.SIGKILL)
+    print(f"restored: its memory is right, and it goes on (turn {turn} before, {first} and {second} after)", flush=True)
+    for each in [*commands, command, restore]:
+        print(" ".join(each), flush=True)
+
+
+def lives_on(base: Path) -> None:
+    """A destination that goes away in a round: the process runs, is followed no more, and a later move is whole."""
+    images, work, _ = directories(base)
+    writer = Writer(base)
+    line: Any = Line(queue.Queue(), queue.Queue(), lives=3)
+    with contextlib.suppress(ChannelLost):
+        PreCopy(line, writer.pid, str(images), str(work), []).run()
+        raise AssertionError("nobody was there, and no round failed")
+    first = writer.ask()
+    time.sleep(1)
+    assert writer.ask() > first
+    assert not freezer.is_frozen(writer.group)
+    tracer = next(line for line in Path(f"/proc/{writer.pid}/status").read_text().splitlines() if "TracerPid" in line)
+    assert tracer.split()[1] == "0", tracer
+    writer.end()
+    print("a round whose destination goes away leaves the process as it was", flush=True)
+
+
+def main() -> None:
+    """Do both, in memory."""
+    paths.RESTORE_SHIM = ""  # for containers only
+    check = subprocess.run(
+        ["criu", "check", "--feature", "mem_dirty_track"], capture_output=True, text=True, check=False
+    )
+    assert check.returncode == 0, f"this kernel does not track written memory: {check.stdout}{check.stderr}"
+    base = Path("/tmp/pre-copy")
+    for name, test in (("moves", moves), ("lives-on", lives_on)):
+        directory = base / name
+        directory.mkdir(parents=True)
+        test(directory)
+
+
+main()
