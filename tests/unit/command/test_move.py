@@ -92,6 +92,13 @@ def test_what_post_copy_asked_of_the_source_is_shown() -> None:
     assert move.how({"mode": "stop-and-copy"}) == "stop-and-copy"
 
 
+def test_what_pre_copy_sent_ahead_is_shown() -> None:
+    rounds = [{"bytes": 64 << 20, "stopped_ms": 9.0}, {"bytes": 2 << 20, "stopped_ms": 1.0}]
+    text = shown(move.show, {**RESULT, "mode": "pre-copy", "rounds": rounds})
+    assert "(pre-copy, 120 ms were predicted, 66 MiB went ahead in 2 rounds)" in text
+    assert "rounds" not in move.how({**RESULT, "rounds": []})
+
+
 def test_a_plan_is_shown_as_it_is() -> None:
     """Brackets in it are no markup."""
     text = shown(move.show_plan, {"diff": {"after": "to [bold]host2\n"}})

@@ -19,6 +19,7 @@ from relocate_proxy.destination import Destination
 from relocate_proxy.dump import Freeze
 from relocate_proxy.gate import Gate, GateFailed, KeeperGone
 from relocate_proxy.journal import Journal
+from relocate_proxy.pre_copy import PreCopy, Round
 from relocate_proxy.source import AlreadyMoving, Source
 from relocate_proxy.states import State
 
@@ -96,6 +97,39 @@ def test_a_source_that_hears_commit(did: list[str]) -> None:
     on_source(did).on_finish({})
     assert did == ["record committed", "kill behind veth1", "remove c1", "record done", "say finished"]
     os.close(source.lock(bundle()))  # free for the next move
+
+
+@pytest.mark.parametrize("mode", ["stop-and-copy", "pre-copy"])
+def test_memory_goes_ahead_when_all_else_is_ready(did: list[str], monkeypatch: pytest.MonkeyPatch, mode: str) -> None:
+    """In pre-copy only; the dump, which is prepared after it, builds on the last round, and the edge hears what is left."""
+
+    class Rounds(PreCopy):
+        def run(self) -> None:
+            did.append("rounds")
+            self.rounds = [Round(64 << 20, 9.0), Round(2 << 20, 1.0)]
+
+    heard: list[dict] = []
+    made = on_source(did)
+    made.specification["mode"] = mode
+    made.data = ScriptedChannel("destination", [{"kind": "primed"}])
+    made.images = made.work = paths.RUN
+    made.plain_cgroups, made.conntrack, made.address = True, None, "172.20.1.2"
+    made.container.pid, made.container.descriptors = 4711, lambda: "[]"
+    made.container.connections, made.container.memory_bytes = list, lambda: 64 << 20
+    made.container.dump_command = lambda *arguments: [str(arguments[-1])]
+    monkeypatch.setattr(made, "say", lambda kind, **fields: heard.append({"kind": kind, **fields}))
+    monkeypatch.setattr(source, "PreCopy", Rounds)
+    monkeypatch.setattr(source, "PreparedDump", lambda command, *_: did.append(f"prepare {command}"))
+    monkeypatch.setattr(source, "measure_link", lambda _: 0.5)
+    made.on_arm({"address": "172.20.2.2"})
+    common = {"kind": "armed", "flows": [], "memory_bytes": 64 << 20, "link_ms_per_mib": 0.5}
+    if mode == "pre-copy":
+        assert did[-3:] == ["record staged", "rounds", "prepare ['round-2']"]
+        rounds = [{"bytes": 64 << 20, "stopped_ms": 9.0}, {"bytes": 2 << 20, "stopped_ms": 1.0}]
+        assert heard == [{**common, "rounds": rounds, "left_bytes": 2 << 20}]
+        assert made.bytes == {"memory": 66 << 20}
+    else:
+        assert did[-2:] == ["record staged", "prepare ['None']"] and heard == [common]
 
 
 @pytest.mark.parametrize("policy", ["always", "no"])
