@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import time
@@ -128,12 +129,15 @@ def wipe(directory: str) -> None:
     for folder, _, names in os.walk(directory):
         for name in names:
             path = os.path.join(folder, name)
-            try:
-                size = os.lstat(path).st_size
-                if os.path.isfile(path) and not os.path.islink(path) and size:
-                    with open(path, "r+b", buffering=0) as file:
-                        for begin in range(0, size, 1 << 20):
-                            file.write(b"\0" * min(1 << 20, size - begin))
-            except OSError:
-                continue
+            with contextlib.suppress(OSError):
+                if os.path.isfile(path) and not os.path.islink(path):
+                    overwrite(path)
     shutil.rmtree(directory, ignore_errors=True)
+
+
+def overwrite(path: str) -> None:
+    """Write zeros over a file's contents."""
+    with open(path, "r+b", buffering=0) as file:
+        size = os.fstat(file.fileno()).st_size
+        for begin in range(0, size, 1 << 20):
+            file.write(b"\0" * min(1 << 20, size - begin))

@@ -25,6 +25,7 @@ from . import paths
 from .channel import Channel
 from .dump import Dump
 from .lazy_pages import criu_words
+from .part import overwrite
 from .prepared_dump import decode
 from .transfer import MOST_ROUNDS, ImageSender, parent_of, round_directory
 
@@ -106,6 +107,7 @@ class PreCopy:
         self._channel.send("probe")
         self._channel.receive()  # it is over there, not on its way: the next round is shorter for it
         for path in pages:
+            overwrite(path)
             os.truncate(path, 0)
 
 

@@ -212,7 +212,8 @@ class Source(Part):
             dumped.set()
         self.clock("dumped")
         if status:
-            raise RuntimeError(f"CRIU could not dump the container: {self._criu_words(words)}")
+            said = lazy_pages.criu_words(f"{self.work}/dump.log") or words.strip() or "it gave no reason"
+            raise RuntimeError(f"CRIU could not dump the container: {said}")
         if self.pages:
             with self.freeze.deciding():
                 freezer.freeze(self.container.freezer)
@@ -251,15 +252,6 @@ class Source(Part):
             images.send_pages(dumped)
         except Exception as error:
             problems.append(error)
-
-    def _criu_words(self, stderr: str) -> str:
-        """Return CRIU's first error line: later ones are consequences."""
-        try:
-            with open(f"{self.work}/dump.log", encoding="utf-8", errors="replace") as file:
-                errors = [line.partition(") ")[2].strip() for line in file if "Error" in line]
-        except OSError:
-            errors = []
-        return errors[0] if errors else stderr.strip() or "it gave no reason"
 
     # -- the verdict ------------------------------------------------------------------------------------------------
 
