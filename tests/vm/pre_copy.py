@@ -2,8 +2,8 @@
 
 Run as root by ``make vm-test``, in a virtual machine. Everything but the channel is what the proxies use: a process that never
 stops writing is sent ahead in rounds, frozen, dumped by a prepared CRIU, killed, and restored from what the receiver has
-stored. It has to find all of its memory as it left it. A second process lives through rounds whose destination goes away. A third
-is moved in a container of runc.
+stored. It has to find all of its memory as it left it. A second process lives through rounds whose destination goes away. A
+third is moved in a container of runc.
 """
 
 from __future__ import annotations
