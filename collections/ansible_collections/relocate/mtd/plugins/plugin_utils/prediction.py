@@ -174,14 +174,15 @@ def _rounded(cost: Cost) -> Cost:
 
 
 def choose(predictions: Mapping[str, Prediction], limit_ms: float) -> tuple[str, str]:
-    """Return the mode that C(auto) takes, and why in one clause.
+    """Return the mode that C(auto) takes, and why in one clause. Pre-copy is never it: see docs/modes.md, what was tested.
 
     :param predictions: of all available modes; stop-and-copy is always one.
     """
-    best = min(predictions.values(), key=lambda each: (each.ms, MODES.index(each.mode)))
+    offered = [each for each in predictions.values() if each.mode != PRE_COPY]
+    best = min(offered, key=lambda each: (each.ms, MODES.index(each.mode)))
     plain = predictions[STOP_AND_COPY]
     if best.mode == STOP_AND_COPY:
-        return STOP_AND_COPY, "the shortest pause" if len(predictions) > 1 else "the only mode available"
+        return STOP_AND_COPY, "the shortest pause" if len(offered) > 1 else "the only mode available"
     if plain.ms - best.ms <= PREFERENCE_MS and (plain.ms <= limit_ms or best.ms > limit_ms):
         return (
             STOP_AND_COPY,
