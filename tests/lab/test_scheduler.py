@@ -113,6 +113,11 @@ def document(fleet: Fleet, command: str, config: Path, *options: str) -> Any:
     return json.loads(fleet.run("relocate", command, "--config", str(config), "--json", *options).stdout)
 
 
+def ended(fleet: Fleet, config: Path, identifier: str) -> bool:
+    history = document(fleet, "history", config, "--limit", "1000")
+    return any(firing["id"] == identifier and firing["state"] == "ended" for firing in history)
+
+
 def test_a_standby_finishes_what_a_killed_scheduler_began(
     fleet: Fleet, tmp_path: Path, postgresql: str, schedulers: list[Running]
 ) -> None:
@@ -132,7 +137,9 @@ def test_a_standby_finishes_what_a_killed_scheduler_began(
         until(lambda: first.said("committed") and first.said("is to leave"), "a hop", first)
         first.process.kill()
         until(lambda: second.said("this scheduler has the lease"), "the take-over", second)
+        begun = [firing["id"] for firing in document(fleet, "history", config) if firing["state"] == "launched"]
         until(lambda: second.log.read_text().count("committed") >= 2, "hops after it", second)
+        until(lambda: all(ended(fleet, config, each) for each in begun), "the end of what the first began", second)
         assert second.end() == 0, second.log.read_text()
     finally:
         summaries = [client.stop() for client in clients]

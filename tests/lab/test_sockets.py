@@ -42,8 +42,9 @@ def server(fleet: Fleet, name: str, port: int, command: str) -> Direct:
 @pytest.mark.parametrize("family", ["", "-6 "], ids=["ipv4", "both-families-on-one-socket"])
 def test_tcp_and_udp_clients_of_one_server(fleet: Fleet, family: str) -> None:
     """Datagrams are held as connections are: each is answered, once, with the next number of its client."""
-    direct = server(fleet, "both", 7200, f"{family}7200 8")
-    stream, datagrams = Heart(fleet, 7200), Heart(fleet, 7200, "udp")
+    port = 7201 if family else 7200  # the edge remembers the other one's datagrams
+    direct = server(fleet, "both", port, f"{family}{port} 8")
+    stream, datagrams = Heart(fleet, port), Heart(fleet, port, "udp")
     try:
         assert there_and_back(direct, stream, datagrams) == [{"ingress": 2, "egress": 0, "kept": 2, "lost": 0}] * 2
     finally:

@@ -314,7 +314,7 @@ class ActionModule(ActionBase):
         """Start the three proxies, each with its own key, and wait for what the edge's reports."""
         keys = credentials.make(document["id"])
         places = {}
-        for part in ("destination", "source"):
+        for part in ("source", "destination"):  # the source knows if another relocation has the container
             specification = {"listen": document[part]["address"], "container": document["container"]}
             specification |= {"mode": document["mode"], "memory_bytes": document["memory_bytes"]}
             port = self._start(document, part, {**specification, "credentials": keys[part]})
