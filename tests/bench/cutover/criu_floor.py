@@ -18,7 +18,8 @@ from .shell import CommandFailed
 PORT = 7104
 NAME = "bench-criu"
 PLACE = "/run/bench-criu"
-OPTIONS = f"--images-dir {PLACE}/images --work-dir {PLACE}/work --tcp-established --network-lock skip -v1"
+WORK = f"{PLACE}/work"
+OPTIONS = f"--images-dir {PLACE}/images --work-dir {WORK} --tcp-established --network-lock skip -v1"
 
 # asks once for every line on its standard input; silent otherwise
 SINGLE_QUESTIONS = """
@@ -84,16 +85,16 @@ class CriuFloor:
 
     def hop(self) -> Sample:
         """Dump and restore it where it is."""
-        self.on(f"rm -rf {PLACE}/images {PLACE}/work; mkdir -p {PLACE}/images {PLACE}/work")
+        self.on(f"rm -rf {PLACE}/images {WORK}; mkdir -p {PLACE}/images {WORK}")
         watch = Stopwatch()
-        self.on(f"criu dump --tree {self._pid} {OPTIONS} -o dump.log || {{ cat {PLACE}/work/dump.log; exit 1; }}")
+        self.on(f"criu dump --tree {self._pid} {OPTIONS} -o dump.log || {{ cat {WORK}/dump.log; exit 1; }}")
         watch.phase("dump_command")
         self.on(f"while [ -d /proc/{self._pid} ]; do sleep 0.01; done")  # the same process id is wanted again
         watch.phase("gone")
-        self.on(f"criu restore -d {OPTIONS} -o restore.log || {{ cat {PLACE}/work/restore.log; exit 1; }}")
+        self.on(f"criu restore -d {OPTIONS} -o restore.log || {{ cat {WORK}/restore.log; exit 1; }}")
         watch.phase("restore_command")
         del watch.phases["gone"]
-        frozen, restore = frozen_ms(self.on, f"{PLACE}/work"), restore_ms(self.on, f"{PLACE}/work")
+        frozen, restore = frozen_ms(self.on, f"{WORK}"), restore_ms(self.on, f"{WORK}")
         return Sample(
             None, frozen + restore, {"dump": frozen, "restore": restore, **watch.phases}, lost=not self._ask()
         )
@@ -105,6 +106,6 @@ class CriuFloor:
             self._client.wait()
             self._client = None
         if self._pid:
-            self.on(f"kill -9 {self._pid}; rm -rf {PLACE}/images {PLACE}/work", check=False)
+            self.on(f"kill -9 {self._pid}; rm -rf {PLACE}/images {WORK}", check=False)
             self._pid = ""
         self.lab.withdraw(PORT)

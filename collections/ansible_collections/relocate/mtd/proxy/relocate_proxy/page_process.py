@@ -146,7 +146,7 @@ class Fetcher:
             return f"the connection to the source broke: {ended}"
         if status == 0:
             return ""
-        words = lazy_pages.criu_words(f"{self.session}/work/{lazy_pages.LOG}")
+        words = lazy_pages.criu_words(os.path.join(self.session, "work", lazy_pages.LOG))
         return f"criu lazy-pages failed: {words or f'it ended with status {status}'}"
 
     def _write(self, document: dict) -> None:
@@ -174,7 +174,7 @@ def start_criu(session: str, theirs: socket.socket, ours: socket.socket) -> subp
             return criu
     criu.kill()
     criu.wait()
-    words = lazy_pages.criu_words(f"{session}/work/{lazy_pages.LOG}")
+    words = lazy_pages.criu_words(os.path.join(session, "work", lazy_pages.LOG))
     raise RuntimeError(f"CRIU cannot fetch memory on demand: {words or 'it gave no reason'}")
 
 
