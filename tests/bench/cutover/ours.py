@@ -15,7 +15,7 @@ from .pipeline import Sample, Timing, Unavailable, watched
 PORT = 7105
 NAME = "bench-ours"
 FAULTS = "/run/relocate/faults.json"
-FAULT = {"part": "destination", "state": "restoring", "moment": "before", "do": "fail"}
+FAULT = {"part": "destination", "state": "prepared", "moment": "before", "do": "fail"}
 #: The bench wants to see what a move over any limit takes.
 NO_LIMIT_MS = 3_600_000.0
 
@@ -110,7 +110,7 @@ class Mode:
 
 
 class Rollback:
-    """A move that fails at the destination when the whole image has been carried over and the restore is about to begin."""
+    """A move that fails at the destination when the whole image has been carried over and restored: as late as it can."""
 
     name = "rollback"
 
