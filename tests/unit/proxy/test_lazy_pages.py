@@ -103,7 +103,14 @@ class Hosts:
         return lazy_pages.await_outcome(str(self.destination), 20)
 
     def processes(self, session: Path) -> list[int]:
-        """The page processes and CRIUs of a session that still run."""
+        """The page processes and CRIUs of a session that still run; those that are just ending are given the time."""
+        deadline = time.monotonic() + 10
+        while (found := self.listed(session)) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        return found
+
+    @staticmethod
+    def listed(session: Path) -> list[int]:
         found = []
         for entry in Path("/proc").iterdir():
             try:
@@ -221,7 +228,7 @@ def test_a_page_process_that_is_killed_is_known_to_be_dead(hosts: Hosts) -> None
     hosts.resume()
     assert lazy_pages.outcome(str(hosts.destination)) == {"lost": "the process that fetched it was killed"}
     time.sleep(0.2)
-    assert hosts.processes(hosts.destination), "CRIU saw the end, and would have let the faults go"
+    assert hosts.listed(hosts.destination), "CRIU saw the end, and would have let the faults go"
     journal = Journal.at("r1", "destination")
     journal.record(State.DRAINING, container_id="", pid=hosts.copy.pid)
     assert drain.settle(journal, str(hosts.destination), 1)["lost"] == "the process that fetched it was killed"
