@@ -8,7 +8,7 @@ The formula is in C(module_utils/_downtime.py). Its coefficients come, in this o
 1. the ledger: the latest relocations of the same fleet in that mode, by a robust straight line (Theil and Sen) of the
    downtime over the formula's own proportional part. It corrects a factor and the fixed part;
 2. the hosts: the time for a MiB into and out of tmpfs, which every host measures when it is looked at;
-3. C(DEFAULTS): what C(tests/bench/bench_cutover.py) measured.
+3. C(DEFAULTS): near what C(tests/bench/bench_cutover.py) measured.
 
 Pure functions; nothing here asks a host or reads a file.
 """
@@ -25,7 +25,7 @@ from typing import Any
 from ansible_collections.relocate.mtd.plugins.module_utils._downtime import Cost, downtime_ms
 from ansible_collections.relocate.mtd.plugins.module_utils._modes import MODES, POST_COPY, PRE_COPY, STOP_AND_COPY
 
-#: What a mode costs where nothing is known: medians of C(make bench) on a machine of 2 cores. What a pre-copy leaves for its
+#: What a mode costs where nothing is known: rounded up from what C(make bench) saw on a machine of 2 cores. What a pre-copy leaves for its
 #: freeze is a guess until its rounds are made; it is measured then.
 DEFAULTS = {
     STOP_AND_COPY: Cost(60.0, 1.5, 0.0, 1.0, 0.8, 1.0, 1.2, overlapped=True),
