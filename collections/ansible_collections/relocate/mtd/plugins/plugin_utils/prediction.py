@@ -25,8 +25,8 @@ from typing import Any
 from ansible_collections.relocate.mtd.plugins.module_utils._downtime import Cost, downtime_ms
 from ansible_collections.relocate.mtd.plugins.module_utils._modes import MODES, POST_COPY, PRE_COPY, STOP_AND_COPY
 
-#: What a mode costs where nothing is known: rounded up from what C(make bench) saw on a machine of 2 cores. What a pre-copy leaves for its
-#: freeze is a guess until its rounds are made; it is measured then.
+#: What a mode costs where nothing is known: rounded up from what C(make bench) saw on a machine of 2 cores. What a pre-copy
+#: leaves for its freeze is a guess until its rounds are made; it is measured then.
 DEFAULTS = {
     STOP_AND_COPY: Cost(60.0, 1.5, 0.0, 1.0, 0.8, 1.0, 1.2, overlapped=True),
     POST_COPY: Cost(65.0, 1.5, 0.07, 0.0, 0.8, 1.0, 1.2, overlapped=True),
