@@ -34,6 +34,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible.plugins.callback import CallbackBase
+from ansible_collections.relocate.mtd.plugins.plugin_utils.ledger import recorded
 
 ACTION = "relocate.mtd.container_relocate"
 #: Phases in the order in which they pass, and what they are called for people.
@@ -46,17 +47,6 @@ PHASES = (
     ("restore", "restore"),
     ("commit", "commit"),
     ("release", "release"),
-)
-#: Kept out of the ledger: what only Ansible needs, and the diff, which repeats the rest.
-NOT_RECORDED = (
-    "diff",
-    "changed",
-    "failed",
-    "invocation",
-    "dump_seconds",
-    "_ansible_no_log",
-    "ansible_facts",
-    "exception",
 )
 
 
@@ -71,8 +61,7 @@ def ledger_path(option: str) -> Path | None:
 
 def entry(result: dict[str, Any], now: datetime.datetime) -> dict[str, Any]:
     """Return what the ledger keeps of a task's result."""
-    kept = {name: value for name, value in result.items() if name not in NOT_RECORDED}
-    return {"at": now.isoformat(timespec="milliseconds"), **kept}
+    return {"at": now.isoformat(timespec="milliseconds"), **recorded(result)}
 
 
 def append(path: Path, document: dict[str, Any]) -> None:

@@ -9,22 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.relocate.mtd.plugins.plugin_utils.alert import annotate
+from ansible_collections.relocate.mtd.plugins.plugin_utils.ledger import recorded
 
 from relocate.schedule.records import Firing, iso
 
 #: How much of an existing file is read: some ten thousand relocations.
 TAIL = 32 << 20
-#: Kept out, as the project's callback does: what only Ansible needs, and the diff, which repeats the rest.
-NOT_RECORDED = (
-    "diff",
-    "changed",
-    "failed",
-    "invocation",
-    "dump_seconds",
-    "exception",
-    "ansible_facts",
-    "_ansible_no_log",
-)
 
 
 def alert_of(firing: Firing) -> dict[str, Any]:
@@ -89,7 +79,7 @@ class Ledger:
         for firing, result in ended:
             known = self._expected.get(firing.id)
             if known is None or known.get("outcome") != result.get("outcome"):
-                kept = {name: value for name, value in result.items() if name not in NOT_RECORDED}
+                kept = recorded(result)
                 document = annotate({"id": firing.id, "container": firing.container, **kept}, alert_of(firing))
                 lines.append(json.dumps({"at": iso(at), **document}, separators=(",", ":"), default=str) + "\n")
         if not lines:

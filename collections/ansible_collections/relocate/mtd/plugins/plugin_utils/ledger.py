@@ -14,6 +14,16 @@ from typing import Any
 #: Bytes at the end of the file that are read: some thousand relocations.
 TAIL = 4 << 20
 
+#: Kept out: what only Ansible needs, and the diff, which repeats the rest.
+NOT_RECORDED = frozenset(
+    ("diff", "changed", "failed", "invocation", "dump_seconds", "_ansible_no_log", "ansible_facts", "exception")
+)
+
+
+def recorded(result: dict[str, Any]) -> dict[str, Any]:
+    """Return what the ledger keeps of a relocation's result."""
+    return {name: value for name, value in result.items() if name not in NOT_RECORDED}
+
 
 def default_path() -> Path:
     """Return C(RELOCATE_LEDGER), else the ledger below C($XDG_STATE_HOME) (C(~/.local/state))."""
