@@ -61,8 +61,28 @@ def test_memory_follows_a_running_copy_and_none_is_lost(fleet: Fleet) -> None:
             assert left(fleet, source, destination) == []
 
 
+#: Forty MiB of values, and a digest that depends on each of them.
+FILL = "for i=1,100000 do redis.call('set','k'..i,string.rep(i,70)) end return redis.call('dbsize')"
+DIGEST = "local d='' for i=1,100000 do d=redis.sha1hex(d..redis.call('get','k'..i)) end return d"
+
+
+def test_a_server_with_threads_finds_all_its_memory(fleet: Fleet) -> None:
+    """Deferred areas lie between the stacks of threads, which are carried."""
+    fleet.tenant("store", "redis", "host1", port=6401, inside=6379)
+    ask = lambda host, script: fleet.on(host, f'docker exec store redis-cli eval "{script}" 0')  # noqa: E731
+    assert ask("host1", FILL) == "100000"
+    digest = ask("host1", DIGEST)
+    with watching(fleet, "redis", 6401):
+        for source, destination in (("host1", "host3"), ("host3", "host1")):
+            result = move(fleet, "store", destination, "post-copy")
+            assert result["outcome"] == "committed", result["msg"]
+            assert result["measured"]["left_bytes"] < result["measured"]["memory_bytes"] / 3
+            assert ask(destination, DIGEST) == digest
+            assert left(fleet, source, destination) == []
+
+
 def test_a_post_copy_is_taken_back_before_the_commit(fleet: Fleet) -> None:
-    """Its pages are being served already: CRIU lets go of the container's tasks, and they run on as they were."""
+    """Its pages are being served already: the tasks run on as they were."""
     fleet.tenant("walker", "counter", "host1", f"7100 {MEBIBYTES}", 7100)
     order = {"part": "destination", "state": "prepared", "moment": "after", "do": "fail"}
     with watching(fleet, "counter", 7100):

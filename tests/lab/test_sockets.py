@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import pytest
 from conftest import REPOSITORY, VIRTUAL, Fleet
-from direct import Direct, Heart
+from direct import EDGE, Direct, Heart
 
 pytestmark = pytest.mark.lab
 
@@ -50,6 +50,18 @@ def test_tcp_and_udp_clients_of_one_server(fleet: Fleet, family: str) -> None:
     finally:
         stream.end()
         datagrams.end()
+
+
+def test_the_copys_sockets_say_nothing_before_the_edge_knows_their_place(fleet: Fleet) -> None:
+    """An edge that lags behind the restore: what the copy said too early would be answered with a reset."""
+    direct = server(fleet, "hasty", 7203, "7203 8")
+    heart = Heart(fleet, 7203)
+    try:
+        direct.order(EDGE, part="edge", state="routing", moment="after", do="hang", seconds=0.5)
+        assert there_and_back(direct, heart) == [{"ingress": 1, "egress": 0, "kept": 1, "lost": 0}] * 2
+        assert not direct.ordered(EDGE), "the edge has lagged"
+    finally:
+        heart.end()
 
 
 @contextmanager

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import socket
@@ -11,11 +12,12 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 SOURCE = Path(__file__).parents[3] / "collections/ansible_collections/relocate/mtd/proxy/restore_shim.c"
-#: What CRIU does at a restore, as far as the object sees it; "1" and "2" are said when a wait is over.
+#: What CRIU does at a restore, as far as the object sees it; "1" to "3" are said when a wait is over.
 RESTORE = """
 import os, socket, sys
 images = os.open(sys.argv[1], os.O_RDONLY)
@@ -23,14 +25,14 @@ for name in ("core-1.img", "inventory.img", "inventory.img"):
     os.close(os.open(name, os.O_RDONLY, dir_fd=images))
 print(1, flush=True)
 criu, runc = socket.socketpair()
-notice = bytes([8, 6, 16, 1, 42, 12, 10, 10]) + b"pre-resume"
-criu.send(b"pre-resume in a log")
+criu.send(b"post-restore and pre-resume in a log")
 runc.send(b"anything")
 assert criu.recv(100) == b"anything"
-runc.send(b"agreed")
-criu.send(notice)
-assert criu.recv(100) == b"agreed"
-print(2, flush=True)
+for number, notice in ((2, b"post-restore"), (3, b"pre-resume")):
+    runc.send(b"agreed")
+    criu.send(bytes([8, 6, 16, 1, 42, len(notice) + 2, 10, len(notice)]) + notice)
+    assert criu.recv(100) == b"agreed"
+    print(number, flush=True)
 """
 #: Sends messages to itself and prints the type that each arrives with.
 REQUESTS = """
@@ -112,18 +114,16 @@ def copy() -> Iterator[subprocess.Popen[bytes]]:
     process.wait()
 
 
-def test_it_waits_for_the_image_and_for_the_verdict(
+def test_it_waits_for_image_routes_and_verdict(
     shim: Path, tmp_path: Path, keeper: Keeper, copy: subprocess.Popen[bytes]
 ) -> None:
     """Once for the image, however often it is opened; and nobody is killed on a commit."""
     criu = restore(shim, tmp_path, copy.pid)
-    answer, question = keeper.asked()
-    assert question == b"i"
-    answer.send(b"o")
-    answer, question = keeper.asked()
-    assert question == b"p"
-    answer.send(b"c")
-    assert criu.communicate(timeout=10)[0] == "1\n2\n" and criu.returncode == 0
+    for expected, consent in ((b"i", b"o"), (b"s", b"o"), (b"p", b"c")):
+        answer, question = keeper.asked()
+        assert question == expected
+        answer.send(consent)
+    assert criu.communicate(timeout=10)[0] == "1\n2\n3\n" and criu.returncode == 0
     assert copy.poll() is None
 
 
@@ -137,16 +137,18 @@ def test_an_image_that_does_not_come(shim: Path, tmp_path: Path, keeper: Keeper,
 
 
 @pytest.mark.parametrize("verdict", [b"x", b""], ids=["cancelled", "the keeper is gone"])
+@pytest.mark.parametrize("waits", [1, 2], ids=["before its sockets speak", "before it runs"])
 def test_a_copy_that_must_not_run(
-    shim: Path, tmp_path: Path, keeper: Keeper, copy: subprocess.Popen[bytes], verdict: bytes
+    shim: Path, tmp_path: Path, keeper: Keeper, copy: subprocess.Popen[bytes], waits: int, verdict: bytes
 ) -> None:
     """It is killed before CRIU lets it go."""
     criu = restore(shim, tmp_path, copy.pid)
-    answer, _ = keeper.asked()
-    answer.send(b"o")
+    for _ in range(waits):
+        answer, _ = keeper.asked()
+        answer.send(b"o")
     answer, _ = keeper.asked()
     answer.send(verdict) if verdict else answer.close()
-    assert criu.communicate(timeout=10)[0] == "1\n" and criu.returncode == 1
+    assert criu.communicate(timeout=10)[0].split()[-1] == str(waits) and criu.returncode == 1
     assert copy.wait(10) == -9
 
 
@@ -156,7 +158,7 @@ def test_without_a_keeper_nothing_waits(shim: Path, tmp_path: Path) -> None:
         (tmp_path / name).touch()
     environment = {**os.environ, "LD_PRELOAD": str(shim)}
     command = [sys.executable, "-c", RESTORE, str(tmp_path)]
-    assert subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout == "1\n2\n"
+    assert subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout == "1\n2\n3\n"
 
 
 def test_a_listing_of_connections_is_made_short(shim: Path) -> None:
@@ -166,3 +168,83 @@ def test_a_listing_of_connections_is_made_short(shim: Path) -> None:
         [sys.executable, "-c", REQUESTS], env=environment, capture_output=True, text=True, check=True, timeout=10
     )
     assert done.stdout.split() == ["0x106", "0x101", "0x100", "0x101"]
+
+
+#: Asks which pages of its own it has, as CRIU does: before there is a list, and with one. Prints what it was told, in pages.
+SCANS = """
+import ctypes, errno, fcntl, json, mmap, os, struct, sys
+PAGE = mmap.PAGESIZE
+memory = mmap.mmap(-1, 8 * PAGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+base = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+for page in (0, 1, 2, 3, 5, 7):
+    memory[page * PAGE] = 1
+pagemap = os.open("/proc/self/pagemap", os.O_RDONLY)
+def scan(room=16):
+    vector = (ctypes.c_uint64 * (3 * room))()
+    wanted = 1 << 3 | 1 << 4  # present, swapped
+    end = base + 8 * PAGE
+    order = bytearray(struct.pack("=12Q", 96, 0, base, end, 0, ctypes.addressof(vector), room, 0, 0, 0, wanted, wanted))
+    try:
+        found = fcntl.ioctl(pagemap, 0xC0606610, order)
+    except OSError as error:
+        return errno.errorcode[error.errno]
+    assert struct.unpack_from("=Q", order, 32)[0] == end, "all was looked at"
+    return [((vector[3 * i] - base) // PAGE, (vector[3 * i + 1] - base) // PAGE) for i in range(found)]
+def entries():
+    data = os.pread(pagemap, 8 * 8, base // PAGE * 8)
+    return [page for page, entry in enumerate(struct.unpack("=8Q", data)) if entry >> 62]
+ask = {"scan": scan, "entries": entries, "no room": lambda: scan(3)}[sys.argv[1]]
+answers = [ask()]
+listed = [(os.getpid(), base + first * PAGE, base + last * PAGE) for first, last in ((1, 2), (3, 7))]
+with open(sys.argv[2], "wb") as file:
+    file.writelines(struct.pack("=3Q", *area) for area in [(1, 0, 1 << 63), *listed])
+answers.append(ask())
+with open(sys.argv[2], "rb") as file:
+    noted = list(struct.iter_unpack("=3Q", file.read()[3 * 24:]))
+assert {pid for pid, _, _ in noted} <= {os.getpid()}
+answers.append([((first - base) // PAGE, (last - base) // PAGE) for _, first, last in noted])
+print(json.dumps(answers))
+"""
+
+
+def scans(shim: Path, directory: Path, how: str) -> list[Any]:
+    """Return what a process is told of its pages, before and with a list, and what was noted."""
+    deferred = str(directory / f"deferred {how}")
+    environment = {**os.environ, "LD_PRELOAD": str(shim), "RELOCATE_DEFERRED": deferred}
+    command = [sys.executable, "-c", SCANS, how, deferred]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=10)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.mark.skipif(
+    tuple(map(int, os.uname().release.split(".")[:2])) < (6, 7),
+    reason="this kernel has no PAGEMAP_SCAN: see the next test",
+)
+def test_deferred_pages_are_noted_and_not_shown(shim: Path, tmp_path: Path) -> None:
+    """Pages 1 and 3 to 6 are deferred; 1, 3 and 5 are present. What is left may be more pieces than there were."""
+    before, after, noted = scans(shim, tmp_path, "scan")
+    assert before == [[0, 4], [5, 6], [7, 8]]
+    assert after == [[0, 1], [2, 3], [7, 8]]
+    assert noted == [[1, 2], [3, 4], [5, 6]]
+    assert scans(shim, tmp_path, "no room")[1] == "E2BIG", "and nothing is forgotten"
+
+
+def test_deferred_pages_are_not_shown_by_older_kernels_either(shim: Path, tmp_path: Path) -> None:
+    """There CRIU reads the page map."""
+    before, after, noted = scans(shim, tmp_path, "entries")
+    assert (before, after) == ([0, 1, 2, 3, 5, 7], [0, 2, 7])
+    assert noted == [[1, 2], [3, 4], [5, 6]]
+
+
+def test_a_list_that_cannot_be_written_ends_the_dump(shim: Path, tmp_path: Path) -> None:
+    """As an image that cannot be written does: a page that is in neither would be lost."""
+    deferred = str(tmp_path / "deferred")
+    code = SCANS.replace(
+        "answers.append(ask())", "import resource; resource.setrlimit(1, (0, 0)); answers.append(ask())", 1
+    )
+    environment = {**os.environ, "LD_PRELOAD": str(shim), "RELOCATE_DEFERRED": deferred}
+    done = subprocess.run(
+        [sys.executable, "-c", code, "entries", deferred], env=environment, capture_output=True, text=True, timeout=10
+    )
+    assert "File too large" in done.stderr

@@ -163,14 +163,6 @@ def test_dump_of_a_container() -> None:
     ]
 
 
-def test_dump_for_post_copy_serves_pages() -> None:
-    """Address and port belong to --lazy-pages."""
-    command = _criu.dump_command(42, "/i", "/w", lazy_pages=("10.77.0.11", 5300), leave_running=False)
-    start = command.index("--lazy-pages")
-    assert command[start : start + 5] == ["--lazy-pages", "--address", "10.77.0.11", "--port", "5300"]
-    assert "--leave-running" not in command and "--root" not in command
-
-
 def test_rounds_of_pre_copy_and_the_dump_that_builds_on_them() -> None:
     """Each names the one before, the first none; CRIU is not given the container's cgroup."""
     first = _criu.pre_dump_command(42, "/i/round-1", "/w")

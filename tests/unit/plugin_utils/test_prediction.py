@@ -47,10 +47,10 @@ def test_the_formula() -> None:
 
 def test_what_went_ahead_is_restored_all_the_same() -> None:
     """In a pre-copy: 2 of 10 MiB are dumped and carried in the freeze, and 10 are restored."""
-    cost = with_left(COST, 10 * MIB, 2 * MIB)
+    cost = with_left(COST, 10 * MIB, 2 * MIB, ahead=True)
     assert (cost.share, cost.ahead) == (0.2, 0.8)
     assert downtime_ms(cost, 10 * MIB) == pytest.approx(100 + 10 * 0.1 + 2 * (2 + 3) + 10 * 4)
-    assert with_left(COST, MIB, 3 * MIB)[3] == 1.0 and with_left(COST, 0, 0).ahead == 0.0
+    assert with_left(COST, MIB, 3 * MIB, ahead=True)[3] == 1.0 and with_left(COST, 0, 0, ahead=True).ahead == 0.0
     assert DEFAULTS[PRE].share + DEFAULTS[PRE].ahead == 1.0
 
 

@@ -67,7 +67,10 @@ def test_a_freeze_that_nobody_calls_off() -> None:
     freeze, voted, errors = Freeze(), [False], []
 
     def carry() -> None:
-        assert freeze.dump([sys.executable, "-c", "import sys; print('!', file=sys.stderr)"]) == (0, "!\n")
+        assert freeze.dump(lambda: Dump([sys.executable, "-c", "import sys; print('!', file=sys.stderr)"])) == (
+            0,
+            "!\n",
+        )
         with freeze.deciding():
             voted[0] = True
         raise ValueError("then")
@@ -83,7 +86,7 @@ def test_a_freeze_that_is_called_off_in_its_dump(tmp_path: Path) -> None:
     freeze, errors, ends = Freeze(), [], []
 
     def carry() -> None:
-        ends.append(freeze.dump(writer(tmp_path))[0])
+        ends.append(freeze.dump(lambda: Dump(writer(tmp_path)))[0])
         with freeze.deciding():
             pytest.fail("it voted")
 
@@ -94,7 +97,7 @@ def test_a_freeze_that_is_called_off_in_its_dump(tmp_path: Path) -> None:
     freeze.ended()
     assert (ends, errors) == ([3], [])
     with pytest.raises(CalledOff):
-        freeze.dump(writer(tmp_path))
+        freeze.dump(lambda: Dump(writer(tmp_path)))
 
 
 def test_a_vote_that_is_just_being_written_counts_as_given(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -311,6 +311,39 @@ def test_a_cancel_at_the_gate_ends_the_placeholder(scene: Scene) -> None:
     assert scene.keeper.finished
 
 
+@pytest.mark.parametrize("early", [True, False])
+def test_the_copys_sockets_wait_for_the_routes(scene: Scene, early: bool) -> None:
+    """Where they are known already, nobody waits."""
+    scene.restoring()
+    if early:
+        scene.do("proxy", do="routed")
+    scene.asks("s")
+    if not early:
+        scene.criu.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            scene.criu.recv(10)
+        assert scene.keeper.state == "silent"
+        scene.do("proxy", do="routed")
+    assert scene.criu.recv(10) == b"o" and scene.keeper.state == "restoring"
+    scene.asks("p")
+    assert scene.keeper.state == "prepared"
+
+
+@pytest.mark.parametrize("late", [True, False])
+def test_a_cancel_of_a_silent_copy(scene: Scene, late: bool) -> None:
+    """Nothing is said, whenever the cancel comes."""
+    scene.restoring()
+    if late:
+        scene.asks("s")
+    scene.do("proxy", do="cancel", reason="x")
+    if not late:
+        scene.do("proxy", do="routed")
+        scene.asks("s")
+    assert scene.criu.recv(10) == b"x" and scene.did[-1] == "links_down /run/docker/netns/x"
+    scene.do("proxy", do="routed")
+    assert scene.keeper.state == "cancelling"
+
+
 def test_a_cancel_of_a_restored_copy_silences_it_first(scene: Scene) -> None:
     """Its sockets are live: no FIN of theirs may get out. The shim then sees the pid end."""
     scene.prepared()

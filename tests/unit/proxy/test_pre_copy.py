@@ -11,7 +11,7 @@ import pytest
 from relocate_proxy import paths, pre_copy
 from relocate_proxy.channel import ChannelLost
 from relocate_proxy.pre_copy import STATS_HEAD, PreCopy, another, stopped_ms
-from relocate_proxy.prepared_dump import encode
+from relocate_proxy.protobuf import encode
 
 from .fakes import ScriptedChannel
 

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 from relocate_proxy import paths, prepared_dump
-from relocate_proxy.prepared_dump import NotReady, PreparedDump, configuration, decode, encode
+from relocate_proxy.prepared_dump import NotReady, PreparedDump, configuration
+from relocate_proxy.protobuf import decode, encode
 
 #: Speaks like ``criu swrk``. Its order goes to the file "order"; each notice that was agreed to, to the file "agreed".
 CRIU = """#!{python}

@@ -68,6 +68,7 @@ class World:
         self.fault = fault
         self.drains = drains  # a post-copy: pages still come when the copy runs
         self.lost_pages = ""  # why they do not
+        self.routed = False  # the destination has heard that the copy's packets find their way
         self.copies = {"source": "running", "destination": "none"}
         self.states: dict[str, State | None] = {"source": None, "destination": None}
         self.reached: set[tuple[str, State]] = set()
@@ -122,6 +123,7 @@ class World:
     def run_copy(self) -> None:
         """Let the restored copy run."""
         assert self.copies == {"source": "frozen", "destination": "prepared"}, self.copies
+        assert self.routed, "its sockets wait for the routes"
         self.copies["destination"] = "running"
 
     def kill_source(self) -> None:
@@ -183,6 +185,9 @@ class World:
             port = document["host"]["port"] + (1 if document["direction"] == EGRESS else 0)
             moved.append({**document, "host": {"address": NEW, "port": port}})
         self.say("destination", "placed", flows=moved)
+
+    def destination_routed(self, _: dict) -> None:
+        self.routed = True
 
     def destination_commit(self, _: dict) -> None:
         if self.states["destination"] is State.PREPARED:

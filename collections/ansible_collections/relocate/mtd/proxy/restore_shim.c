@@ -1,7 +1,7 @@
 /* LD_PRELOAD object for the criu processes of a relocation: the one that restores under a plain `docker start`, and the dump.
  * Copyright (c) 2026 The RELOCATE authors. SPDX-License-Identifier: GPL-3.0-or-later
  *
- * It changes five things and nothing else; 1 to 3 only where RELOCATE_PID and RELOCATE_VERDICT are set, at the restore:
+ * It changes seven things and nothing else; 1 to 4 only where RELOCATE_PID and RELOCATE_VERDICT are set, at the restore:
  *
  * 1. The host pid of the restored init. The containerd shim records one pid when the container is created and never looks
  *    again, so the restored init must get exactly that pid (RELOCATE_PID). CRIU creates the first task of a new pid namespace
@@ -12,17 +12,26 @@
  *    inventory.img; there we say 'i' to the keeper on RELOCATE_VERDICT, a unix socket. It answers 'o' when all images are
  *    there and criu may go on; anything else, and criu exits: it has made nothing yet.
  *
- * 3. The wait for the verdict. When everything is restored and nothing has run yet, CRIU sends its caller (runc) the
+ * 3. The wait for the routes. The last that CRIU does with a socket is to end its repair, and the kernel then sends an
+ *    acknowledgement to the peer. One that comes to the edge before the edge knows the connection's new place is answered with
+ *    a reset. CRIU says "post-restore" to its caller just before; there we say 's', and wait for 'o'.
+ *
+ * 4. The wait for the verdict. When everything is restored and nothing has run yet, CRIU sends its caller (runc) the
  *    notification "pre-resume" (protobuf message criu_resp.notify.script) and receives the answer. Before it does we say 'p',
  *    and wait: 'c' commits, anything else means the copy must never run an instruction, so criu kills the tree it holds and
  *    exits.
  *
- * 4. Two dumps of the connection tracking table. CRIU 4.2 asks for the table of a container's network namespace even where
+ * 5. Two dumps of the connection tracking table. CRIU 4.2 asks for the table of a container's network namespace even where
  *    that namespace is external, and its restore then does not look at it. The kernel walks its whole hash table for each:
  *    12 ms apiece on a host with a large one. We ask for the list of dying entries instead, which is short.
  *
- * 5. Raising RLIMIT_NOFILE to fs.nr_open, which CRIU insists on, needs CAP_SYS_RESOURCE. Where the host has been denied that
+ * 6. Raising RLIMIT_NOFILE to fs.nr_open, which CRIU insists on, needs CAP_SYS_RESOURCE. Where the host has been denied that
  *    capability (system containers, some virtual machines), the hard limit is as good: only more open files than that fail.
+ *
+ * 7. The pages of deferred memory, only where RELOCATE_DEFERRED is set, at the dump of a post-copy (deferred.py says why). It is
+ *    the path of a list of areas (pid, start, end: three 64-bit numbers each), which is there when the tasks are frozen. Where
+ *    CRIU asks which pages a process has, by ioctl PAGEMAP_SCAN or, on kernels before 6.7, by reading /proc/PID/pagemap,
+ *    the pages are appended to the list, and CRIU is told that there are none.
  *
  * Freestanding on purpose (no libc header is linked, symbols resolve at load time): one object serves every glibc.
  * Build: cc -shared -fPIC -Os -nostdlib -o restore_shim.so restore_shim.c
@@ -37,6 +46,7 @@ typedef unsigned long usize;
 
 extern char *getenv(const char *name);
 extern int *__errno_location(void);
+extern int getpagesize(void);
 
 #define CLONE_NEWPID 0x20000000UL
 #define SIGKILL 9
@@ -46,7 +56,7 @@ extern int *__errno_location(void);
 #define MSG_NOSIGNAL 0x4000
 
 #if defined(__x86_64__)
-enum { NR_READ = 0, NR_WRITE = 1, NR_CLOSE = 3, NR_SOCKET = 41, NR_CONNECT = 42, NR_SENDTO = 44, NR_RECVFROM = 45, NR_SENDMSG = 46, NR_KILL = 62, NR_EXIT_GROUP = 231, NR_OPENAT = 257, NR_PRLIMIT64 = 302 };
+enum { NR_READ = 0, NR_WRITE = 1, NR_CLOSE = 3, NR_IOCTL = 16, NR_PREAD64 = 17, NR_SOCKET = 41, NR_CONNECT = 42, NR_SENDTO = 44, NR_RECVFROM = 45, NR_SENDMSG = 46, NR_KILL = 62, NR_EXIT_GROUP = 231, NR_OPENAT = 257, NR_READLINKAT = 267, NR_PRLIMIT64 = 302 };
 static long raw(long n, long a, long b, long c, long d, long e, long f)
 {
 	register long r10 __asm__("r10") = d, r8 __asm__("r8") = e, r9 __asm__("r9") = f;
@@ -55,7 +65,7 @@ static long raw(long n, long a, long b, long c, long d, long e, long f)
 	return r;
 }
 #else
-enum { NR_READ = 63, NR_WRITE = 64, NR_CLOSE = 57, NR_SOCKET = 198, NR_CONNECT = 203, NR_SENDTO = 206, NR_RECVFROM = 207, NR_SENDMSG = 211, NR_KILL = 129, NR_EXIT_GROUP = 94, NR_OPENAT = 56, NR_PRLIMIT64 = 261 };
+enum { NR_READ = 63, NR_WRITE = 64, NR_CLOSE = 57, NR_IOCTL = 29, NR_PREAD64 = 67, NR_SOCKET = 198, NR_CONNECT = 203, NR_SENDTO = 206, NR_RECVFROM = 207, NR_SENDMSG = 211, NR_KILL = 129, NR_EXIT_GROUP = 94, NR_OPENAT = 56, NR_READLINKAT = 78, NR_PRLIMIT64 = 261 };
 static long raw(long n, long a, long b, long c, long d, long e, long f)
 {
 	register long x8 __asm__("x8") = n, x0 __asm__("x0") = a, x1 __asm__("x1") = b, x2 __asm__("x2") = c;
@@ -156,25 +166,29 @@ static void await_images(void)
 		raw(NR_EXIT_GROUP, 1, 0, 0, 0, 0, 0);
 }
 
-/* Returns only when the copy may run. */
-static void await_verdict(void)
+/* Returns only when the keeper agrees: that the sockets may speak, or that the copy may run. */
+static void await_consent(char question, char consent)
 {
 	const char *path = getenv("RELOCATE_VERDICT");
 
-	if (!path || ask_keeper(path, 'p') == 'c')
+	if (!path || ask_keeper(path, question) == consent)
 		return;
-	/* No commit: the tasks are still stopped under our ptrace. The init of the new pid namespace takes all others with it. */
+	/* It does not: the tasks are still stopped under our ptrace. The init of the new pid namespace takes all others with it. */
 	raw(NR_KILL, number(getenv("RELOCATE_PID")), SIGKILL, 0, 0, 0, 0);
 	raw(NR_EXIT_GROUP, 1, 0, 0, 0, 0, 0);
 }
 
-static int resuming; /* the notification has been sent; what is received next is its answer */
+static char noticed; /* a notification has been sent, and this is to be asked before its answer is received */
 
 static void watch(const void *buf, usize len)
 {
 	/* a notification is a short protobuf message whose first field is the varint `type` (tag 0x08); a log line is not */
-	if (len < 64 && len > 1 && *(const char *)buf == 0x08 && contains(buf, len, "pre-resume", 10))
-		resuming = 1;
+	if (len >= 64 || len < 2 || *(const char *)buf != 0x08)
+		return;
+	if (contains(buf, len, "post-restore", 12))
+		noticed = 's';
+	if (contains(buf, len, "pre-resume", 10))
+		noticed = 'p';
 }
 
 ssize write(int fd, const void *buf, usize len)
@@ -191,10 +205,11 @@ ssize send(int fd, const void *buf, usize len, int flags)
 
 ssize recv(int fd, void *buf, usize len, int flags)
 {
-	if (resuming) {
-		resuming = 0;
-		await_verdict();
-	}
+	char question = noticed;
+
+	noticed = 0;
+	if (question)
+		await_consent(question, question == 's' ? 'o' : 'c');
 	return as_libc(raw(NR_RECVFROM, fd, (long)buf, (long)len, flags, 0, 0));
 }
 
@@ -255,4 +270,189 @@ int prlimit64(int pid, int resource, const struct rlimit64 *new, struct rlimit64
 int prlimit(int pid, int resource, const struct rlimit64 *new, struct rlimit64 *old)
 {
 	return prlimit64(pid, resource, new, old);
+}
+
+#define AT_FDCWD (-100)
+#define O_RDWR 2
+#define O_APPEND 02000
+#define O_CLOEXEC SOCK_CLOEXEC
+#define E2BIG 7
+#define PAGEMAP_SCAN 0xC0606610UL /* _IOWR('f', 16, struct pm_scan_arg) */
+#define PAGE_IS_PRESENT (1UL << 3)
+#define PAGE_IS_GUARD (1UL << 8)
+#define PME_PRESENT (1UL << 63)
+#define PME_SWAP (1UL << 62)
+#define PME_GUARD_REGION (1UL << 58)
+
+struct pm_scan_arg { u64 size, flags, start, end, walk_end, regions, count, max_pages, inverted, mask, anyof, wanted; };
+struct page_region { u64 start, end, categories; };
+struct area { u64 pid, start, end; };
+
+enum { MOST_AREAS = 4096, BATCH = 128 };
+static struct area areas[MOST_AREAS]; /* as deferred.py limits them */
+static long area_count = -1;
+static long list_fd;
+static struct area noted[BATCH];
+static int noted_count;
+
+/* Read the list, once it is there: CRIU tries out what the kernel can do long before. */
+static int have_areas(void)
+{
+	const char *path;
+	long n, size = 0;
+
+	if (area_count >= 0)
+		return area_count > 0;
+	path = getenv("RELOCATE_DEFERRED");
+	if (!path || !*path)
+		return 0;
+	list_fd = raw(NR_OPENAT, AT_FDCWD, (long)path, O_RDWR | O_APPEND | O_CLOEXEC, 0, 0, 0);
+	if (list_fd < 0)
+		return 0;
+	while (size < (long)sizeof(areas) && (n = raw(NR_READ, list_fd, (long)areas + size, (long)sizeof(areas) - size, 0, 0, 0)) > 0)
+		size += n;
+	area_count = size / (long)sizeof(areas[0]);
+	return area_count > 0;
+}
+
+/* The process whose page map a descriptor is; 0 if it is something else. */
+static u64 whose_pages(int fd)
+{
+	char path[32] = "/proc/self/fd/", link[64], digits[12];
+	const char *name = "/pagemap";
+	long n, i = 14, k = 0;
+	u64 pid = 0;
+
+	do
+		digits[k++] = (char)('0' + fd % 10);
+	while ((fd /= 10));
+	while (k)
+		path[i++] = digits[--k];
+	n = raw(NR_READLINKAT, AT_FDCWD, (long)path, (long)link, sizeof(link), 0, 0);
+	if (n < 9 || n >= (long)sizeof(link))
+		return 0;
+	for (k = 0; k < 8; k++)
+		if (link[n - 8 + k] != name[k])
+			return 0;
+	for (i = n - 8; i > 0 && link[i - 1] >= '0' && link[i - 1] <= '9'; i--)
+		;
+	for (; i < n - 8; i++)
+		pid = pid * 10 + (u64)(link[i] - '0');
+	return pid;
+}
+
+/* The first deferred area of a process that ends behind an address; the list is in order. One beyond the last if there is none. */
+static const struct area *area_behind(u64 pid, u64 address)
+{
+	const struct area *area = areas;
+
+	while (area < areas + area_count && (area->pid < pid || (area->pid == pid && area->end <= address)))
+		area++;
+	return area;
+}
+
+/* Both return 0 or -errno: a list that cannot be written ends the dump, like an image. */
+static long flush_notes(void)
+{
+	const char *from = (const char *)noted;
+	long left = noted_count * (long)sizeof(noted[0]);
+
+	noted_count = 0;
+	while (left) {
+		long n = raw(NR_WRITE, list_fd, (long)from, left, 0, 0, 0);
+
+		if (n < 0)
+			return n;
+		from += n;
+		left -= n;
+	}
+	return 0;
+}
+
+static long note(u64 pid, u64 start, u64 end)
+{
+	struct area *last = noted_count ? &noted[noted_count - 1] : 0;
+
+	if (last && last->pid == pid && last->end == start) {
+		last->end = end;
+		return 0;
+	}
+	noted[noted_count++] = (struct area){ pid, start, end };
+	return noted_count == BATCH ? flush_notes() : 0;
+}
+
+/* Take what is deferred out of regions with pages; return how many are left, or -errno. Those left may be more than there were,
+ * so the regions are moved to the end of their vector first, and what is left is written from its beginning on. */
+static long without_deferred(u64 pid, struct page_region *regions, long count, long room)
+{
+	long left = 0, problem = 0;
+
+	for (long i = count; i-- > 0;)
+		regions[room - count + i] = regions[i];
+	for (long i = room - count; i < room; i++) {
+		struct page_region region = regions[i];
+		const struct area *area = area_behind(pid, region.start);
+
+		while (region.start < region.end) {
+			int inside = area < areas + area_count && area->pid == pid && area->start <= region.start;
+			u64 until = area == areas + area_count || area->pid != pid ? region.end : inside ? area->end : area->start;
+
+			if (until > region.end)
+				until = region.end;
+			if (!inside) {
+				if (left > i)
+					return -E2BIG;
+				regions[left++] = (struct page_region){ region.start, until, region.categories };
+			} else {
+				if (!(region.categories & PAGE_IS_GUARD)) /* no page: a trap, which CRIU looks for apart */
+					problem = note(pid, region.start, until);
+				if (problem)
+					return problem;
+				area++;
+			}
+			region.start = until;
+		}
+	}
+	problem = flush_notes();
+	return problem ? problem : left;
+}
+
+int ioctl(int fd, u64 request, ...)
+{
+	__builtin_va_list v;
+	struct pm_scan_arg *scan;
+	long found;
+	u64 pid;
+
+	__builtin_va_start(v, request);
+	scan = __builtin_va_arg(v, void *);
+	__builtin_va_end(v);
+	found = raw(NR_IOCTL, fd, (long)request, (long)scan, 0, 0, 0);
+	if (request == PAGEMAP_SCAN && found > 0 && (scan->wanted & PAGE_IS_PRESENT) && have_areas() && (pid = whose_pages(fd)))
+		found = without_deferred(pid, (struct page_region *)scan->regions, found, (long)scan->count);
+	return (int)as_libc(found);
+}
+
+ssize pread64(int fd, void *buf, usize len, long offset)
+{
+	long got = raw(NR_PREAD64, fd, (long)buf, (long)len, offset, 0, 0), problem = 0;
+	u64 pid, page = (u64)getpagesize(), address = (u64)offset / sizeof(u64) * page;
+
+	if (got > 0 && have_areas() && (pid = whose_pages(fd))) {
+		const struct area *area = area_behind(pid, address);
+
+		for (u64 *entry = buf; (char *)entry < (char *)buf + got && !problem; entry++, address += page) {
+			while (area < areas + area_count && area->pid == pid && area->end <= address)
+				area++;
+			if (area == areas + area_count || area->pid != pid)
+				break;
+			if (area->start > address)
+				continue;
+			if ((*entry & (PME_PRESENT | PME_SWAP)) && !(*entry & PME_GUARD_REGION))
+				problem = note(pid, address, address + page);
+			*entry &= PME_GUARD_REGION;
+		}
+		problem = problem ? problem : flush_notes();
+	}
+	return as_libc(problem ? problem : got);
 }

@@ -243,7 +243,6 @@ def dump_command(
     freeze_cgroup: str | None = None,
     net_inode: int | None = None,
     leave_running: bool = True,
-    lazy_pages: tuple[str, int] | None = None,
     ghost_limit: int = GHOST_LIMIT,
     log_level: int = 1,
     skip_in_flight: bool = False,
@@ -265,7 +264,6 @@ def dump_command(
         polls, thaws for its parasite and, with ``leave_running``, freezes again.
     :param net_inode: of the network namespace to leave out; None leaves it in.
     :param leave_running: the dumped tasks stay as they were (frozen ones stay frozen); otherwise they are killed.
-    :param lazy_pages: (address, port) the page server of a post-copy dump listens on.
     :param ghost_limit: bytes of an open but deleted file that still go into the image.
     :param network_lock: ``skip`` is right only while packets are kept away by someone else; else ``iptables`` or
         ``nftables``.
@@ -290,9 +288,6 @@ def dump_command(
         command.append("--shell-job")
     if skip_in_flight:
         command.append("--skip-in-flight")
-    if lazy_pages is not None:
-        address, port = lazy_pages
-        command += ["--lazy-pages", "--address", address, "--port", str(port)]
     if previous is not None:
         command += ["--track-mem", "--prev-images-dir", previous]
     for external in externals:

@@ -50,10 +50,14 @@ def downtime_ms(cost: Cost, memory_bytes: float, flows: int = 0) -> float:
     return cost.fixed_ms + cost.factor * proportional
 
 
-def with_left(cost: Cost, memory_bytes: int, left_bytes: int) -> Cost:
-    """Return the cost of a pre-copy of which as much is left for the freeze as the last round found written."""
+def with_left(cost: Cost, memory_bytes: int, left_bytes: int, ahead: bool) -> Cost:
+    """Return the cost of a move of which as much is left for the freeze as was found when everything was staged.
+
+    :param left_bytes: in a pre-copy what its last round found written; in a post-copy memory that is not worth deferring.
+    :param ahead: the rest is at the destination already, and is restored in the freeze.
+    """
     share = min(left_bytes / memory_bytes, 1.0) if memory_bytes else 1.0
-    return cost._replace(share=round(share, 4), ahead=round(1.0 - share, 4))
+    return cost._replace(share=round(share, 4), ahead=round(1.0 - share, 4) if ahead else 0.0)
 
 
 def limit_problem(limit_ms: float) -> Optional[str]:

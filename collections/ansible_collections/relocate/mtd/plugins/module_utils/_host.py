@@ -22,7 +22,6 @@ JOURNALS = "/var/lib/relocate/journal"
 #: A host with this file takes no new containers: drained by hand or by the scheduler.
 CORDON = "/var/lib/relocate/cordoned"
 FINAL = ("done", "rolled-back")
-CAP_SYS_RESOURCE = 24  # <linux/capability.h>
 ESTABLISHED = "01"  # <net/tcp_states.h>
 
 
@@ -49,25 +48,13 @@ def _cpu_flags() -> str:
     return ""
 
 
-def _may_exceed_resources() -> bool:
-    """Return whether CAP_SYS_RESOURCE is ours, in the kernel's own eyes: in a user namespace it does not count."""
-    everyone = _text("/proc/self/uid_map").split() == ["0", "0", "4294967295"]
-    for line in _text("/proc/self/status").splitlines():
-        if line.startswith("CapEff:"):
-            return everyone and bool(int(line.split()[1], 16) & 1 << CAP_SYS_RESOURCE)
-    return False
-
-
 def modes(run: Callable[..., str], criu: Optional[str]) -> Dict[str, Any]:
     """Return what the modes of a relocation depend on: see :mod:`_modes`."""
 
     def feature(name: str) -> bool:
         return bool(criu and run(criu, "check", "--feature", name))
 
-    size = _text("/proc/sys/fs/pipe-max-size").strip()
     return {
-        "pipe_max_size": int(size) if size else None,
-        "resource_capability": _may_exceed_resources(),
         "userfaultfd": feature("uffd-noncoop"),
         "dirty_tracking": feature("mem_dirty_track"),
     }

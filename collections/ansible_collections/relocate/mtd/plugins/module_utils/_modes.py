@@ -31,9 +31,6 @@ POST_COPY_LABEL, NEVER = "relocate.mtd/post-copy", "never"
 #: the first, and in the freeze; beside them the container itself, and a margin.
 PRE_COPY_MEMORY_FACTOR = 4.2
 
-#: CRIU serves pages out of pipes of this many bytes (MAX_XFER_LEN in criu/uffd.c).
-PIPE_BYTES = 4 << 20
-
 
 def mode_refusals(
     mode: str,
@@ -50,11 +47,7 @@ def mode_refusals(
     :param source, destination: the hosts' names; :param source_host, destination_host: the C(host) of their C(relocation_info).
     """
     if mode == POST_COPY:
-        found = _label_refusals(container)
-        found += _pipe_refusals(source, source_host)
-        for name, host in ((source, source_host), (destination, destination_host)):
-            found += _userfault_refusals(name, host)
-        return found
+        return _label_refusals(container) + _userfault_refusals(destination, destination_host)
     if mode == PRE_COPY:
         return _dirty_tracking_refusals(source, source_host) + _room_refusals(container, destination, destination_host)
     return []
@@ -68,16 +61,6 @@ def _label_refusals(container: Mapping[str, Any]) -> List[str]:
             "hosts at once: use another mode"
         ]
     return []
-
-
-def _pipe_refusals(name: str, host: Mapping[str, Any]) -> List[str]:
-    size = host.get("pipe_max_size")
-    if size is None or size >= PIPE_BYTES or host.get("resource_capability"):
-        return []
-    return [
-        f"{name} cannot serve memory after the move: its fs.pipe-max-size is {size} and it lacks CAP_SYS_RESOURCE; "
-        f"run prepare.yml, or sysctl -w fs.pipe-max-size={PIPE_BYTES} (in a system container: on the machine that runs it)"
-    ]
 
 
 def _userfault_refusals(name: str, host: Mapping[str, Any]) -> List[str]:

@@ -201,7 +201,7 @@ cost:
 measured:
   description: >-
     What was measured when everything was staged (C(memory_bytes), C(link_ms_per_mib), C(connections); C(left_bytes) of memory
-    that the last round of a V(pre-copy) found written).
+    that the pause has to carry: in V(pre-copy) what its last round found written, in V(post-copy) what is not worth deferring).
   returned: when it came so far
   type: dict
 rounds:

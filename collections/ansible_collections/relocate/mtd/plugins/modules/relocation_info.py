@@ -44,7 +44,7 @@ relocation_info:
         Versions (C(kernel), C(architecture), C(docker_version), C(criu_version)), what is installed (C(pycriu), C(proxy),
         C(runtime)), capacity (C(memory_available_bytes), C(disk_available_bytes)), C(memory_speed) (milliseconds for each
         MiB into and out of tmpfs, as just measured), C(cpu_flags), Docker's C(networks), C(cordoned), and what the modes
-        depend on (C(pipe_max_size), C(resource_capability), C(userfaultfd), C(dirty_tracking)).
+        depend on (C(userfaultfd), C(dirty_tracking)).
       type: dict
     containers:
       description: >-

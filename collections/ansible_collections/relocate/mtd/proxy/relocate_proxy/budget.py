@@ -30,14 +30,14 @@ class Overrun(TimeoutError):
 def predict(plan: dict, armed: dict, connections: int) -> dict:
     """Return what the result says of the prediction, made again with what was measured since the plan.
 
-    :param armed: the source's message: ``memory_bytes``, ``link_ms_per_mib`` to the destination, and of a pre-copy the
-        ``left_bytes`` of memory that the freeze will carry.
+    :param armed: the source's message: ``memory_bytes``, ``link_ms_per_mib`` to the destination; in pre-copy and post-copy the
+        ``left_bytes`` of memory that the freeze will carry; and the ``rounds`` of a pre-copy.
     """
     memory, link = armed["memory_bytes"], armed["link_ms_per_mib"]
     cost = Cost(**plan["cost"])._replace(link_ms=link)
     measured = {"memory_bytes": memory, "link_ms_per_mib": link, "connections": connections}
     if "left_bytes" in armed:
-        cost = with_left(cost, memory, armed["left_bytes"])
+        cost = with_left(cost, memory, armed["left_bytes"], ahead="rounds" in armed)
         measured["left_bytes"] = armed["left_bytes"]
     return {
         "cost": cost._asdict(),

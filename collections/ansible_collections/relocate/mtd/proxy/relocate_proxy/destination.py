@@ -236,6 +236,11 @@ class Destination(Part):
             self.placed.append(place_on_destination(self.conntrack, Flow.read(document), host, self.address))
         self.say("placed", flows=[flow.document() for flow in self.placed])
 
+    def on_routed(self, _: dict) -> None:
+        """The edge knows the new places: let the restored sockets speak."""
+        assert self.gate is not None
+        self.gate.say("routed")
+
     # -- the verdict ------------------------------------------------------------------------------------------------
 
     def on_commit(self, _: dict) -> None:

@@ -25,9 +25,13 @@ VOTE_SECONDS = 2.0  # one line of the journal
 
 
 class Dump:
-    """A dump that has begun. ``command`` is the whole command line, ``pass_fds`` the descriptors that it names."""
+    """A dump that has begun.
 
-    def __init__(self, command: list[str], pass_fds: tuple[int, ...] = ()) -> None:
+    :param command: the whole command line. :param pass_fds: the descriptors that it names.
+    :param deferred: path of the list of memory that it is not shown (``deferred``), if there will be one.
+    """
+
+    def __init__(self, command: list[str], pass_fds: tuple[int, ...] = (), deferred: str = "") -> None:
         self._process = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
@@ -36,7 +40,7 @@ class Dump:
             text=True,
             restore_signals=False,
             pass_fds=pass_fds,
-            env={**os.environ, "LD_PRELOAD": paths.RESTORE_SHIM},
+            env={**os.environ, "LD_PRELOAD": paths.RESTORE_SHIM, "RELOCATE_DEFERRED": deferred},
         )
 
     def wait(self) -> tuple[int, str]:
@@ -100,10 +104,10 @@ class Freeze:
                 raise CalledOff("the move was called off")
             yield
 
-    def dump(self, command: list[str], start: Callable[[list[str]], Dump] = Dump) -> tuple[int, str]:
-        """Run CRIU; return its exit status and its words. :raises CalledOff: before it began."""
+    def dump(self, begin: Callable[[], Dump]) -> tuple[int, str]:
+        """Have CRIU begin; return its exit status and its words. :raises CalledOff: before it began."""
         with self.deciding():
-            self._dump = start(command)
+            self._dump = begin()
         return self._dump.wait()
 
     def renounce(self, bound: Callable[[], bool]) -> bool:

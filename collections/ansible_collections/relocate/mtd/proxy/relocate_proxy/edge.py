@@ -136,6 +136,7 @@ class Edge:
             self.routed.append(flow)
             place_on_edge(self.conntrack, moved)
         gateway.route(self.plan["destination"]["address"])
+        peers.tell("destination", "routed")  # until it hears this, the copy's sockets say nothing
         self._mark("routed")
         deadline.expect(peers, "destination", "prepared", CUTOVER_SECONDS + self.plan["dump_seconds"])
         self._mark("prepared")

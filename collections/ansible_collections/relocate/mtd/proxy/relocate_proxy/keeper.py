@@ -7,8 +7,9 @@ looks again. So on create we report a placeholder, the holder H: a sleeping proc
 container's cgroups. dockerd plugs veth, address, routes and port mapping into its namespace. On start we wait at a gate: all
 of dockerd's 200-260 ms are spent before anything is frozen. Then ``runc restore`` is started, still before the freeze: it does
 all that needs no image, and its criu waits where it would open the first one. When the gate opens we kill H, and the container
-is restored *under H's pid* (``restore_shim.c``). When all is restored, the copy waits, stopped, for the verdict: commit or
-cancel.
+is restored *under H's pid* (``restore_shim.c``). Its sockets stay silent until the edge knows where they are now: a packet of
+theirs that came before would be answered with a reset. When all is restored, the copy waits, stopped, for the verdict:
+commit or cancel.
 
 Who calls whom::
 
@@ -16,8 +17,8 @@ Who calls whom::
     dockerd -> shim -> relocate-runtime start  -----(gate socket)--> keeper
     the destination's proxy  -----------------------(gate socket)--> keeper -> runc restore -> criu (verdict socket) -> keeper
 
-Messages are JSON lines. To the keeper: ``{"do": "start" | "attach" | "prime" | "print" | "restore" | "commit" | "cancel"}``;
-from it: ``{"event": "gated" | "primed" | "prepared" | "running" | "failed" | "cancelled", ...}``.
+Messages are JSON lines. To the keeper: ``{"do": "start" | "attach" | "prime" | "print" | "restore" | "routed" | "commit" |
+"cancel"}``; from it: ``{"event": "gated" | "primed" | "silent" | "prepared" | "running" | "failed" | "cancelled", ...}``.
 """
 
 from __future__ import annotations
@@ -108,6 +109,7 @@ class Keeper:
         self.starter: socket.socket | None = None
         self.proxies: list[socket.socket] = []
         self.criu: socket.socket | None = None
+        self.routed = False  # destination and edge have the entries of the copy's connections
         self.runc_ended, self._runc_end = os.pipe()
         self.runc_status: int | None = None
         self.command: list[str] = []  # of the restore
@@ -289,14 +291,26 @@ class Keeper:
             self.criu.sendall(b"o")
 
     def _accept_criu(self, listener: socket.socket) -> None:
-        """criu waits: for the images ('i'), or for the verdict ('p')."""
+        """criu waits: for the images ('i'), for the routes ('s'), or for the verdict ('p')."""
         client, _ = listener.accept()
-        waits_at = {b"i": "primed", b"p": "prepared"}.get(client.recv(1))
+        waits_at = {b"i": "primed", b"s": "silent", b"p": "prepared"}.get(client.recv(1))
         if waits_at:
             self.criu = client
             self._tell(waits_at, pid=self.holder, command=self.command)
             if self._unwanted:
                 self._cancel(self._unwanted)
+            else:
+                self._let_speak()
+
+    def _do_routed(self, _: socket.socket, __: dict) -> None:
+        """Whatever the copy's sockets say from now on finds its way."""
+        self.routed = True
+        self._let_speak()
+
+    def _let_speak(self) -> None:
+        if self.routed and self.state == "silent" and self.criu:
+            self.state = "restoring"
+            self.criu.sendall(b"o")
 
     def _do_print(self, _: socket.socket, message: dict) -> None:
         """Say something in the container's place: Docker's logger reads these pipes already."""
@@ -321,8 +335,8 @@ class Keeper:
             self.finished = True
         elif self.state in ("priming", "restoring"):
             self._unwanted = reason  # runc or criu is at work: it is told when it asks
-        elif self.state in ("primed", "prepared") and self.criu:
-            if self.state == "prepared":  # The restored sockets are live: their FIN or RST must not get out.
+        elif self.state in ("primed", "silent", "prepared") and self.criu:
+            if self.state != "primed":  # The restored sockets are live: their FIN or RST must not get out.
                 kernel.in_network(self.network, kernel.links_down)
             self.criu.sendall(b"x")
             self.state = "cancelling"

@@ -14,32 +14,22 @@ import json
 import os
 import select
 import signal
-import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
 from typing import Any
 
-from .dump import BREAK_OFF_SECONDS, Dump
-from .tunnel import socket_pair
+from .deferred import Deferral
 
 LOG = "lazy-pages.log"
 PROGRAM = "relocate_proxy.page_process"
 START_SECONDS = 20.0
-END_SECONDS = 10.0
 POLL_SECONDS = 0.005
 
 
 class PagesLost(RuntimeError):
     """Memory of the container will never come: its copy must not run, or no longer."""
-
-
-def serve_options(connection: int, status: int) -> list[str]:
-    """Return what makes ``criu dump`` keep large memory back, and serve it on a connected descriptor once all else is written.
-
-    :param status: descriptor to which CRIU writes a zero byte when it serves.
-    """
-    return ["--lazy-pages", "--ps-socket", str(connection), "--status-fd", str(status)]
 
 
 def fetch_command(images: str, work: str, connection: int, status: int, criu: str = "criu") -> list[str]:
@@ -64,13 +54,12 @@ def criu_words(path: str) -> str:
 class Helper:
     """A page process that this proxy has started."""
 
-    def __init__(self, role: str, session: str, specification: dict[str, Any], pass_fds: tuple[int, ...] = ()) -> None:
+    def __init__(self, role: str, session: str, specification: dict[str, Any]) -> None:
         self._process = subprocess.Popen(
             [sys.executable, "-m", PROGRAM, role, session],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
-            pass_fds=pass_fds,
             start_new_session=True,
         )
         self.tell(specification)
@@ -103,65 +92,31 @@ class Helper:
         self._process.wait()
 
 
-class LazyDump(Dump):
-    """A dump that has succeeded when all but the large memory is written, and goes on serving the rest.
-
-    The dumped tasks are stopped by CRIU from then on, and no longer by their cgroup: freeze them again, for if CRIU dies they
-    are let go.
-    """
-
-    def __init__(self, command: list[str], connection: socket.socket, helper: Helper) -> None:
-        """Begin. ``connection`` is CRIU's alone afterwards; ``helper`` has its other end."""
-        self._helper = helper
-        self._ready, status = os.pipe()
-        self._serves = False
-        with connection:
-            fds = (connection.fileno(), status)
-            super().__init__([*command, *serve_options(*fds)], fds)
-        os.close(status)
-
-    def wait(self) -> tuple[int, str]:
-        """Return 0 when it serves; else its exit status and what it wrote to its standard error."""
-        with os.fdopen(self._ready, "rb", buffering=0) as pipe:
-            if pipe.read(1) == b"\0":
-                self._serves = True
-                return 0, ""
-        status, words = super().wait()
-        return status or 1, words
-
-    def break_off(self, seconds: float = BREAK_OFF_SECONDS) -> bool:
-        """Serve no more, or never: CRIU gives the tasks back as they were, stopped by their cgroup only."""
-        self._helper.kill()
-        if self._serves:
-            return self.ended(seconds)
-        return super().break_off(seconds)
-
-
 class PageServer:
-    """The source's side: a connection to the destination, made before the hold, and the dump that will use it."""
+    """The source's side: a process that is connected to the destination before the hold, and then serves frozen memory.
+
+    :ivar deferral: the memory that it serves.
+    """
 
     def __init__(self, session: str, specification: dict[str, Any], address: tuple[str, int]) -> None:
         """Connect. :raises PagesLost: the destination is not to be reached."""
-        self._mine, theirs = socket_pair()
-        with theirs:
-            order = {"id": specification["id"], "credentials": specification["credentials"]}
-            order.update(address=address, socket=theirs.fileno())
-            self._helper = Helper("serve", session, order, (theirs.fileno(),))
+        self.deferral = Deferral(f"{session}/deferred")
+        order = {"id": specification["id"], "credentials": specification["credentials"], "address": address}
+        self._helper = Helper("serve", session, order)
         self._helper.hear(START_SECONDS)
-        self._dump: LazyDump | None = None
 
-    def dump(self, command: list[str]) -> LazyDump:
-        """Begin the dump."""
-        self._dump = LazyDump(command, self._mine, self._helper)
-        return self._dump
+    def serve(self, pids: Iterable[int]) -> None:
+        """Have it begin with frozen processes, by their numbers on this host. :raises PagesLost: it is gone."""
+        self.deferral.choose(pids)
+        self._helper.tell({"tasks": self.deferral.tasks})
+
+    def await_serving(self) -> None:
+        """Return when it has begun. :raises PagesLost: it cannot."""
+        self._helper.hear(START_SECONDS)
 
     def close(self) -> None:
-        """Return when CRIU has let go of the dumped tasks, which it does after the last page, and nothing serves any more."""
-        if self._dump is None or not self._dump.ended(END_SECONDS):
-            self._helper.kill()
-        if self._dump is not None:
-            self._dump.ended(END_SECONDS)
-        self._mine.close()
+        """Serve no more. The destination has hung up if it has the last page."""
+        self._helper.kill()
 
 
 class PageClient:
@@ -215,10 +170,7 @@ def await_outcome(session: str, seconds: float) -> dict[str, Any]:
 
 
 def end_processes(session: str) -> None:
-    """End the page processes of a session, which outlive the proxy that started them, and CRIU where it fetches.
-
-    CRIU where it serves must not be killed. It ends by itself when its page process has, with the container's tasks given back.
-    """
+    """End the page processes of a session, which outlive the proxy that started them, and CRIU where it fetches."""
     for entry in os.listdir("/proc"):
         try:
             with open(f"/proc/{entry}/cmdline", "rb") as file:

@@ -8,7 +8,7 @@ until the last page is over the copy's life hangs on them, and a proxy that is k
 ::
 
     source                                                           destination
-    criu dump --lazy-pages  <-- socket pair --  serve  == TLS ==  fetch  -- socket pair -->  criu lazy-pages  <-- faults -- copy
+    frozen tasks  -- /proc/PID/mem -->  serve  == TLS ==  fetch  -- socket pair -->  criu lazy-pages  <-- faults -- copy
 
 *What must never happen is that the copy reads zeros.* When the last descriptor of a userfaultfd is closed, the kernel gives
 an empty page to every task that waits for a missing one, and the tenant computes on with it. So whatever breaks, the copy is
@@ -33,7 +33,7 @@ import sys
 import time
 from typing import Any
 
-from . import lazy_pages
+from . import lazy_pages, page_server
 from .channel import Channel, Listener
 from .kernel import pidfd_getfd
 from .tunnel import Ended, Relay, socket_pair, watch_peer
@@ -85,15 +85,21 @@ class Faults:
 
 
 def serve(specification: dict) -> None:
-    """The source's side: connect, then carry between the destination and the socket that ``criu dump`` will be given."""
+    """The source's side: connect; when the frozen tasks are named, answer the destination until it hangs up."""
     host, port = specification["address"]
     channel = Channel.connect(
         (host, port), "destination", specification["id"], specification["credentials"], CONNECT_SECONDS
     )
     remote = channel.detach()
+    remote.setblocking(True)
     watch_peer(remote)
     say(connected=True)
-    Relay(socket.socket(fileno=specification["socket"]), remote).run()
+    order = json.loads(sys.stdin.readline() or "null")
+    if order is None:  # the move was given up before there was anything to serve
+        return
+    memory = page_server.Memory({int(inner): outer for inner, outer in order["tasks"].items()})
+    say(serving=True)
+    page_server.serve(remote, memory)
 
 
 class Fetcher:

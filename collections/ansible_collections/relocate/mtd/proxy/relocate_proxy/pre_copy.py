@@ -26,7 +26,7 @@ from .channel import Channel
 from .dump import Dump
 from .lazy_pages import criu_words
 from .part import overwrite
-from .prepared_dump import decode
+from .protobuf import decode
 from .transfer import MOST_ROUNDS, ImageSender, parent_of, round_directory
 
 #: A round that is not at most this part of the one before is the last: more would gain little, and take memory at the

@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import os
 import socket
-from typing import Union
 
 from .dump import Dump
+from .protobuf import Fields, decode, encode
 
 DUMP, NOTIFY = 1, 6  # criu_req_type
 #: Fields of criu_req, of its criu_opts, of criu_resp, and of the criu_notify in it.
@@ -26,57 +26,9 @@ SCRIPT = 1
 PACKET = 1 << 16
 NOBODY = b""  # what a closed socket gives
 
-Fields = dict[int, Union[int, bytes]]
-
 
 class NotReady(RuntimeError):
     """CRIU gave up before it was told to begin."""
-
-
-def _varint(value: int) -> bytes:
-    encoded = bytearray()
-    while value > 0x7F:
-        encoded.append((value & 0x7F) | 0x80)
-        value >>= 7
-    return bytes([*encoded, value])
-
-
-def encode(fields: Fields) -> bytes:
-    """Return a protobuf message: numbers as varints, bytes (texts and messages too) length-delimited."""
-    message = b""
-    for number, value in fields.items():
-        if isinstance(value, int):
-            message += _varint(number << 3) + _varint(value)
-        else:
-            message += _varint(number << 3 | 2) + _varint(len(value)) + value
-    return message
-
-
-def decode(message: bytes) -> Fields:
-    """Return the fields of a protobuf message that has varints and length-delimited ones only, as CRIU's answers have."""
-    position = 0
-
-    def varint() -> int:
-        nonlocal position
-        value = shift = 0
-        while True:
-            byte = message[position]
-            position += 1
-            value |= (byte & 0x7F) << shift
-            shift += 7
-            if not byte & 0x80:
-                return value
-
-    fields: Fields = {}
-    while position < len(message):
-        number, kind = divmod(varint(), 8)
-        if kind == 2:
-            length = varint()
-            fields[number] = message[position : position + length]
-            position += length
-        else:
-            fields[number] = varint()
-    return fields
 
 
 def configuration(command: list[str]) -> str:
@@ -97,17 +49,18 @@ class PreparedDump(Dump):
 
     :param command: the ``criu dump`` that is meant (``_criu.dump_command``).
     :param work: directory for its log and for the configuration file that is made here.
+    :param deferred: see :class:`Dump`; looked at when it has begun.
     :raises NotReady: CRIU does not get as far as the container.
     """
 
-    def __init__(self, command: list[str], images: str, work: str) -> None:
+    def __init__(self, command: list[str], images: str, work: str, deferred: str = "") -> None:
         options = os.path.join(work, "dump.conf")
         with open(options, "w", encoding="utf-8") as file:
             file.write(configuration(command))
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         directories = [os.open(path, os.O_RDONLY | os.O_DIRECTORY) for path in (images, work)]
         with theirs:
-            super().__init__([command[0], "swrk", str(theirs.fileno())], (theirs.fileno(),))
+            super().__init__([command[0], "swrk", str(theirs.fileno())], (theirs.fileno(),), deferred)
         order: Fields = {
             IMAGES_FD: directories[0],
             PID: int(command[command.index("--tree") + 1]),

@@ -21,7 +21,8 @@ from . import layer, lazy_pages, paths, sockets
 from .channel import Channel
 from .conntrack import Conntrack
 from .container import Container, creation_document, published_ports
-from .dump import Dump, Freeze
+from .deferred import carried_bytes
+from .dump import Freeze
 from .flows import Flow, forget_on_host, on_source
 from .journal import Journal
 from .part import Part, wipe
@@ -163,8 +164,11 @@ class Source(Part):
             previous, ahead = rounds.last, rounds.document()
             self.bytes["memory"] = sum(each.bytes for each in rounds.rounds)
         self.command = self.container.dump_command(self.images, self.work, self.plain_cgroups, previous)
-        if self.pages is None:
-            self.prepared = PreparedDump(self.command, self.images, self.work)
+        deferred = ""
+        if self.pages:
+            deferred = self.pages.deferral.path
+            ahead["left_bytes"] = carried_bytes(freezer.members(self.container.freezer))
+        self.prepared = PreparedDump(self.command, self.images, self.work, deferred)
         flows = on_source(self.container.connections(), self.conntrack, self.address)
         measured = {"memory_bytes": self.container.memory_bytes(), "link_ms_per_mib": link, **ahead}
         self.say("armed", flows=[flow.document() for flow in flows], **measured)
@@ -200,14 +204,16 @@ class Source(Part):
 
     def _carry(self) -> None:
         """Dump, rewrite, tell the edge the flows, send. After the vote this part no longer decides alone."""
-        assert self.data is not None
+        assert self.data is not None and self.prepared is not None
+        if self.pages:
+            self.pages.serve(freezer.members(self.container.freezer))
         images, dumped = ImageSender(self.data, self.images), threading.Event()
         problems: list[Exception] = []
         sending = threading.Thread(target=self._send_meanwhile, args=(images, dumped, problems))
         sending.start()
         self.commands.append(self.command)
         try:
-            status, words = self.freeze.dump(self.command, self._begin_dump)
+            status, words = self.freeze.dump(self.prepared.begin)
         finally:
             dumped.set()
         self.clock("dumped")
@@ -215,8 +221,7 @@ class Source(Part):
             said = lazy_pages.criu_words(f"{self.work}/dump.log") or words.strip() or "it gave no reason"
             raise RuntimeError(f"CRIU could not dump the container: {said}")
         if self.pages:
-            with self.freeze.deciding():
-                freezer.freeze(self.container.freezer)
+            self.pages.deferral.enter(self.images)
         connections = sockets.rewrite(self.images, self.address, self.new_address)
         if self.plain_cgroups:
             forget_cgroups(self.images)
@@ -228,16 +233,12 @@ class Source(Part):
             raise problems[0]
         images.send_rest()
         self.bytes["memory"] = self.bytes.get("memory", 0) + images.bytes
+        if self.pages:
+            self.pages.await_serving()
         with self.freeze.deciding():
             self.record(State.VOTED, flows=[flow.document() for flow in flows])
         self.data.send("end")
         self.clock("sent")
-
-    def _begin_dump(self, command: list[str]) -> Dump:
-        if self.pages:
-            return self.pages.dump(command)
-        assert self.prepared is not None
-        return self.prepared.begin()
 
     def renounce(self) -> bool:
         """Give up the right to vote; False when the vote is given, or just being written."""

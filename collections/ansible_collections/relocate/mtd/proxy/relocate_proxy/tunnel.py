@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Carrying bytes between a local socket and a TLS connection: CRIU speaks in clear, and only on this host.
 
-CRIU's page server sends memory, unencrypted, to whoever connects. So it gets no port: it is given one end of a connected pair
-of sockets, and what it says leaves the host through a connection of this relocation, to which both sides showed their
+``criu lazy-pages`` asks for memory, unencrypted, of whoever it is connected to. So it is given one end of a connected pair of
+sockets, and what it says leaves the host through a connection of this relocation, to which both sides showed their
 certificates.
 """
 
