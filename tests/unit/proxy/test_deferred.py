@@ -7,6 +7,7 @@ from __future__ import annotations
 import struct
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,7 +23,8 @@ MAPS = """\
 7f0040000000-7f0050000000 rw-s 00000000 00:01 77                         /dev/zero (deleted)
 7f0050000000-7f0060000000 rw-s 00000000 00:00 0 
 7f0060000000-7f0070000000 rw-p 00000000 00:10 8                          /anon_hugepage (deleted)
-7f0070000000-7f0070001000 ---p 00000000 00:00 0                          [anon: a pool]
+7f0070000000-7f0070001000 r--p 00000000 00:00 0                          [anon: a pool]
+7f0070001000-7f0080000000 ---p 00000000 00:00 0                          [anon: a pool]
 7ffc00000000-7ffc00021000 rw-p 00000000 00:00 0                          [stack]
 7ffc000c1000-7ffc000c5000 r--p 00000000 00:00 0                          [vvar]
 7ffc000c5000-7ffc000c7000 r-xp 00000000 00:00 0                          [vdso]
@@ -54,10 +56,15 @@ time.sleep(1000)
 
 
 def task(*words: str) -> tuple[subprocess.Popen[bytes], int]:
-    """Start the task; return it and the address of its area."""
+    """Start the task; return it, when all its threads sleep, and the address of its area."""
     process = subprocess.Popen([sys.executable, "-c", TASK, *words], stdout=subprocess.PIPE)
     assert process.stdout is not None
-    return process, int(process.stdout.readline())
+    address = int(process.stdout.readline())
+    while any(
+        "running" in Path(thread, "syscall").read_text() for thread in Path(f"/proc/{process.pid}/task").iterdir()
+    ):
+        time.sleep(0.01)
+    return process, address
 
 
 @pytest.fixture
@@ -70,11 +77,8 @@ def plain() -> Iterator[tuple[subprocess.Popen[bytes], int]]:
 
 
 def test_only_private_anonymous_memory_can_come_later() -> None:
-    assert [f"{start:x}" for start, _ in deferred.private_anonymous(MAPS)] == [
-        "55d0ca000000",
-        "7f0000000000",
-        "7f0070000000",
-    ]
+    found = [f"{start:x}" for start, _ in deferred.private_anonymous(MAPS)]
+    assert found == ["55d0ca000000", "7f0000000000", "7f0070000000"]
 
 
 def test_large_areas_are_deferred_but_for_their_stacks(plain: tuple[subprocess.Popen[bytes], int]) -> None:

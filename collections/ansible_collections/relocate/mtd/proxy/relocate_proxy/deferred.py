@@ -9,7 +9,7 @@ object (``restore_shim.c``) answers for these areas that there is nothing, and n
 image as what CRIU calls lazy, and ``criu lazy-pages`` fetches it at the destination.
 
 An area is deferred if CRIU could restore it lazily (``vma_entry_can_be_lazy`` of its source): private, anonymous, not locked,
-not of huge pages; and if it is large enough. The pages at a thread's stack pointer are not, as in CRIU.
+not of huge pages; and if it is readable and large enough. The pages at a thread's stack pointer are not, as in CRIU.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ RECORD = struct.Struct("=QQQ")  # of the list that the preloaded object reads, a
 IMAGE_HEAD, LENGTH = 8, struct.Struct("=I")
 ADDRESS, PAGES_COMPATIBLE, FLAGS, PAGES = 1, 2, 4, 5
 LAZY = 2  # PE_LAZY
-_MAPPING = re.compile(r"^([0-9a-f]+)-([0-9a-f]+) ...p [0-9a-f]+ \S+ 0 *(?:\[heap\]|\[anon:.*\])?$", re.MULTILINE)
-_USAGE = re.compile(r"^([0-9a-f]+-[0-9a-f]+) .*?^Anonymous: +(\d+) kB$", re.MULTILINE | re.DOTALL)
+_MAPPING = re.compile(r"^([0-9a-f]+)-([0-9a-f]+) r..p [0-9a-f]+ \S+ 0 *(?:\[heap\]|\[anon:.*\])?$", re.MULTILINE)
+_USAGE = re.compile(r"^([0-9a-f]+)-[0-9a-f]+ .*?^Anonymous: +(\d+) kB$", re.MULTILINE | re.DOTALL)
 
 
 class Area(NamedTuple):
@@ -61,14 +61,12 @@ def carried_bytes(pids: Iterable[int]) -> int:
 
 def _carried_bytes(pid: int) -> int:
     try:
-        maps, usage = _read(pid, "maps"), _read(pid, "smaps")
+        usage = _read(pid, "smaps")
     except (FileNotFoundError, ProcessLookupError):
         return 0
-    deferred = {f"{start:x}-{end:x}" for start, end in private_anonymous(maps) if end - start >= LEAST_BYTES}
-    own = 0
-    for match in _USAGE.finditer(usage):
-        own += 0 if match[1].lstrip("0") in deferred else int(match[2]) << 10
-    return own
+    deferred = {start for start, end in private_anonymous(usage) if end - start >= LEAST_BYTES}
+    own = {int(match[1], 16): int(match[2]) << 10 for match in _USAGE.finditer(usage)}
+    return sum(size for start, size in own.items() if start not in deferred)
 
 
 def _of_process(pid: int) -> list[Area]:
@@ -103,7 +101,12 @@ def without_stacks(start: int, end: int, stacks: Iterable[int]) -> Iterator[tupl
 
 
 def private_anonymous(maps: str) -> Iterator[tuple[int, int]]:
-    """Yield where the private anonymous areas begin and end. :param maps: ``/proc/PID/maps``."""
+    """Yield where the readable private anonymous areas begin and end.
+
+    What the process itself may not read, newer kernels need not let us read either.
+
+    :param maps: ``/proc/PID/maps`` or ``smaps``, whose entries begin as those of the former do.
+    """
     for match in _MAPPING.finditer(maps):
         yield int(match[1], 16), int(match[2], 16)
 
