@@ -128,7 +128,9 @@ class Bench:
         """Start a pipeline's server; return why it cannot be, or nothing."""
         try:
             self.pipelines[name].begin(mib)
-        except (Unavailable, CommandFailed, Refusal) as error:
+        except Unavailable as error:  # what it has begun may be another mode's as well: all end with the size
+            return str(error)
+        except (CommandFailed, Refusal) as error:
             self.pipelines[name].end()
             return str(error)
         return ""

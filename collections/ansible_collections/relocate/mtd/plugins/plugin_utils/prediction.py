@@ -29,7 +29,7 @@ from ansible_collections.relocate.mtd.plugins.module_utils._modes import MODES, 
 #: leaves for its freeze is a guess until its rounds are made; it is measured then.
 DEFAULTS = {
     STOP_AND_COPY: Cost(60.0, 1.5, 0.0, 1.0, 0.8, 1.0, 1.2, overlapped=True),
-    POST_COPY: Cost(65.0, 1.5, 0.07, 0.0, 0.8, 1.0, 1.2, overlapped=True),
+    POST_COPY: Cost(65.0, 1.5, 0.03, 0.0, 0.8, 1.0, 1.2, overlapped=True),
     PRE_COPY: Cost(65.0, 1.5, 0.07, 0.1, 0.8, 1.0, 1.2, overlapped=True, ahead=0.9),
 }
 #: CRIU's dump copies pages into tmpfs while the proxy reads and encrypts them; its restore reads them into fresh pages.
