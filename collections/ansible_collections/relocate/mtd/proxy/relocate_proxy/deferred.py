@@ -20,7 +20,7 @@ import struct
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from . import protobuf
+from . import image, protobuf
 
 #: Smaller ones are small enough to be carried.
 LEAST_BYTES = 2 << 20
@@ -29,8 +29,7 @@ MOST_AREAS = 4096
 PAGE = os.sysconf("SC_PAGE_SIZE")
 
 RECORD = struct.Struct("=QQQ")  # of the list that the preloaded object reads, and continues: pid, start, end
-#: images/pagemap.proto. An image begins with two magic numbers, then each message with its length.
-IMAGE_HEAD, LENGTH = 8, struct.Struct("=I")
+#: images/pagemap.proto
 ADDRESS, PAGES_COMPATIBLE, FLAGS, PAGES = 1, 2, 4, 5
 LAZY = 2  # PE_LAZY
 _MAPPING = re.compile(r"^([0-9a-f]+)-([0-9a-f]+) r..p [0-9a-f]+ \S+ 0 *(?:\[heap\]|\[anon:.*\])?$", re.MULTILINE)
@@ -195,22 +194,13 @@ def enter(path: str, extents: Iterable[Area]) -> None:
     :raises OSError: there is no such page map.
     """
     with open(path, "rb") as file:
-        image = file.read()
-    head, *entries = _messages(image)
+        before = file.read()
+    head, *entries = (message for _, message in image.messages(before))
     merged = [_carried(entry) for entry in entries]
     merged += [(area.start, _deferred_entry(area)) for area in extents]
     with open(path, "wb") as file:
-        file.write(image[:IMAGE_HEAD])
-        for message in (head, *(entry for _, entry in sorted(merged))):
-            file.write(LENGTH.pack(len(message)) + message)
-
-
-def _messages(image: bytes) -> Iterator[bytes]:
-    offset = IMAGE_HEAD
-    while offset < len(image):
-        (length,) = LENGTH.unpack_from(image, offset)
-        offset += LENGTH.size + length
-        yield image[offset - length : offset]
+        file.write(before[: image.HEAD])
+        file.writelines(map(image.framed, (head, *(entry for _, entry in sorted(merged)))))
 
 
 def _carried(entry: bytes) -> tuple[int, bytes]:

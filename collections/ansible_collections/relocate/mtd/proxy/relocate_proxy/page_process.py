@@ -224,7 +224,9 @@ def main() -> None:
         else:
             Fetcher(session, specification).run()
     except Exception as error:
-        say(error=str(error) or type(error).__name__)
+        reason = str(error) or type(error).__name__
+        print(f"page process ({role}): {reason}", file=sys.stderr, flush=True)  # the proxy may not listen any more
+        say(error=reason)
         sys.exit(1)
 
 

@@ -46,12 +46,12 @@ class Memory:
             done += count
 
 
-def serve(connection: socket.socket, memory: Memory) -> int:
-    """Answer until the other end has all it wants, or hangs up; return the bytes of pages sent.
+def serve(connection: socket.socket, memory: Memory) -> None:
+    """Answer until the other end has all it wants, or hangs up.
 
     :raises BadRequest: see :class:`Memory`. :raises OSError: the connection or the memory is gone.
     """
-    buffer, sent = memoryview(bytearray(CHUNK)), 0
+    buffer = memoryview(bytearray(CHUNK))
     while head := _exactly(connection, IOV.size):
         command, pages, address, pid = IOV.unpack(head)
         if command in (CLOSE, FORCE_CLOSE):
@@ -66,8 +66,6 @@ def serve(connection: socket.socket, memory: Memory) -> int:
             connection.sendall(answer)
             connection.sendall(part)
             answer, left = b"", left - len(part)
-        sent += pages * PAGE
-    return sent
 
 
 def _exactly(connection: socket.socket, count: int) -> bytes:

@@ -11,20 +11,19 @@ from __future__ import annotations
 import os
 import socket
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pycriu  # 310 ms when cold: imported before the hold, never inside
 
 from .conntrack import Endpoint
 from .flows import Connection
+from .image import LENGTH, framed, messages
 
 FAMILIES = (socket.AF_INET, socket.AF_INET6)
 PROTOCOLS = {socket.IPPROTO_TCP: "tcp", socket.IPPROTO_UDP: "udp"}
 #: States of <net/tcp_states.h> in which there is no peer, or not yet: CLOSE, LISTEN, NEW_SYN_RECV. Half-closed ones have one.
 WITHOUT_PEER = (7, 10, 12)
-#: Two magic numbers come before the first message of ``files.img``, and before each message its length.
-IMAGE_HEAD = 8
 
 
 def _text(words: Sequence[int], family: int) -> str:
@@ -43,15 +42,6 @@ def _plain(address: str) -> str:
     return address[7:] if address.startswith("::ffff:") and "." in address else address
 
 
-def _messages(image: bytes) -> Iterator[tuple[int, bytes]]:
-    """Yield the place (of its length) and the bytes of each message of an image."""
-    offset = IMAGE_HEAD
-    while offset < len(image):
-        (length,) = struct.unpack_from("=I", image, offset)
-        yield offset, image[offset + 4 : offset + 4 + length]
-        offset += 4 + length
-
-
 def rewrite(images: str, old: str, new: str) -> list[Connection]:
     """Give every socket in ``images`` that is bound to ``old`` the address ``new``; return the live connections.
 
@@ -65,7 +55,7 @@ def rewrite(images: str, old: str, new: str) -> list[Connection]:
     file_entry = pycriu.images.images.handlers["FILES"].payload
     connections: list[Connection] = []
     kept, parts = 0, []
-    for place, message in _messages(image):
+    for place, message in messages(image):
         entry = file_entry()
         entry.ParseFromString(message)
         if not entry.HasField("isk") or entry.isk.family not in FAMILIES or not entry.isk.src_addr:
@@ -75,8 +65,8 @@ def rewrite(images: str, old: str, new: str) -> list[Connection]:
             connections.append(connection)
         if _move(entry.isk, old, new):
             changed = entry.SerializeToString()
-            parts += [image[kept:place], struct.pack("=I", len(changed)), changed]
-            kept = place + 4 + len(message)
+            parts += [image[kept:place], framed(changed)]
+            kept = place + LENGTH.size + len(message)
     if parts:
         with open(path, "wb") as file:
             file.write(b"".join([*parts, image[kept:]]))

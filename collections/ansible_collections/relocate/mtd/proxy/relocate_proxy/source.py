@@ -17,7 +17,7 @@ from ansible_collections.relocate.mtd.plugins.module_utils._bundle import direct
 from ansible_collections.relocate.mtd.plugins.module_utils._docker import DockerError, Engine
 from ansible_collections.relocate.mtd.plugins.module_utils._modes import PRE_COPY
 
-from . import layer, lazy_pages, paths, sockets
+from . import image, layer, lazy_pages, paths, sockets
 from .channel import Channel
 from .conntrack import Conntrack
 from .container import Container, creation_document, published_ports
@@ -35,7 +35,6 @@ from .transfer import ImageSender, LayerSender, measure_link
 SETTLE_SECONDS = 0.05  # how long new connections may keep the container from freezing
 CONNECT_SECONDS = 10.0
 GONE_SECONDS = 10.0
-IMAGE_HEAD = 8  # bytes: two magic numbers, before the first entry of an image
 NO_RESTART = {"Name": "no", "MaximumRetryCount": 0}
 
 
@@ -300,7 +299,7 @@ class Source(Part):
 def forget_cgroups(images: str) -> None:
     """Leave nothing in the image of the cgroups: a restore that ignores them would mount every hierarchy all the same."""
     with contextlib.suppress(FileNotFoundError):
-        os.truncate(f"{images}/cgroup.img", IMAGE_HEAD)
+        os.truncate(f"{images}/cgroup.img", image.HEAD)
 
 
 def kill_frozen(at: freezer.Freezer, veth: str | None) -> None:
