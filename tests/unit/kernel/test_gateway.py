@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -121,15 +122,17 @@ def test_undoing_what_was_never_done_is_no_error(place: Place) -> None:
     assert place.empty()
 
 
-def test_a_dead_relocations_traces_are_removed_one_by_one(place: Place) -> None:
+@pytest.mark.parametrize("protocol", ["tcp", "udp"])
+def test_a_dead_relocations_traces_are_removed_one_by_one(place: Place, protocol: str) -> None:
     """All of them, some of them, none: whatever the dead one had come to. A living one's are left alone."""
+    out = replace(OUT, protocol=protocol)  # the container's own connection, or its connected UDP socket
     place.gateway.raise_barrier()
-    place.gateway.hold([OUT])
-    place.gateway.shut([OUT])
+    place.gateway.hold([out])
+    place.gateway.shut([out])
     place.gateway.close()
     place.inside(lambda: Nft().run(f"add element ip relocate held {{ tcp . {VIRTUAL} . 80 : 0x52451451 }}"))
     for _ in range(2):
-        place.inside(lambda: forget_relocation(SERVICES, OLD, [OUT]))
+        place.inside(lambda: forget_relocation(SERVICES, OLD, [out]))
         assert place.marks("held") == {("tcp", VIRTUAL, 80): 0x52451451}
         assert place.marks("barrier") == {} and place.shut() == set()
 

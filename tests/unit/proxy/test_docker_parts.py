@@ -14,7 +14,7 @@ from ansible_collections.relocate.mtd.plugins.module_utils import _freezer as fr
 from ansible_collections.relocate.mtd.plugins.module_utils._criu import Freezer
 from ansible_collections.relocate.mtd.plugins.module_utils._docker import DockerError
 from relocate_proxy import __main__ as program
-from relocate_proxy import destination, part, paths, source
+from relocate_proxy import docker_host, endings, part, paths, restarted, source
 from relocate_proxy.destination import Destination
 from relocate_proxy.dump import Freeze
 from relocate_proxy.gate import Gate, GateFailed, KeeperGone
@@ -31,6 +31,10 @@ class Docker:
 
     def __init__(self, did: list[str]) -> None:
         self.did = did
+
+    def container(self, name: str) -> dict[str, Any]:
+        """Say that it runs."""
+        return {"State": {"Running": True, "Status": "running"}}
 
     def remove(self, name: str) -> None:
         """Remove a container."""
@@ -54,7 +58,7 @@ def did(monkeypatch: pytest.MonkeyPatch, host: Path) -> list[str]:
     monkeypatch.setattr(Journal, "record", recorded)
     monkeypatch.setattr(os, "nice", lambda _: 0)  # the tests need not hurry
     monkeypatch.setattr(freezer, "thaw", lambda at: calls.append("thaw"))
-    monkeypatch.setattr(source, "kill_frozen", lambda at, veth: calls.append(f"kill behind {veth}"))
+    monkeypatch.setattr(endings, "kill_frozen", lambda at, veth: calls.append(f"kill behind {veth}"))
     monkeypatch.setattr(Gate, "forget", staticmethod(lambda _: calls.append("forget")))
     monkeypatch.setattr(part, "Listener", lambda *_: ScriptedListener([]))
     return calls
@@ -89,6 +93,8 @@ def on_source(did: list[str], policy: str = "always") -> Source:
     made._lock = source.lock(bundle())
     made.veth, made.policy, made.bytes, made.data = "veth1", {"Name": policy}, {}, None
     made.edge, made.freeze, made.pages, made.prepared = Edge(did), Freeze(), None, None
+    made.record(State.STAGING)
+    did.clear()
     return made
 
 
@@ -160,17 +166,17 @@ def test_a_container_that_removes_itself_is_removed(status: int, passes: bool) -
 
     docker: Any = SimpleNamespace(remove=refuse)
     if passes:
-        source.remove_container(docker, "c1")
+        docker_host.remove_container(docker, "c1")
     else:
         with pytest.raises(DockerError):
-            source.remove_container(docker, "c1")
+            docker_host.remove_container(docker, "c1")
 
 
 def on_destination(did: list[str], answer: str | Exception = "running", state: State = State.PREPARED) -> Destination:
     """Return a destination whose copy is restored and waits."""
     made: Destination = object.__new__(Destination)
     part.Part.__init__(made, {"id": "r1", "listen": "", "credentials": {}}, Journal.at("r1", "destination"))
-    made.journal.record(state)
+    made.journal.record(state, container="web", container_id="c2", restart_policy={"Name": "always"})
     did.clear()
 
     def expect(event: str, _: float) -> dict:
@@ -253,8 +259,7 @@ def test_a_part_that_has_ended_is_not_resumed(
     """Killed between its last line and its end: a second end would undo the first."""
     Journal.at("r1", name).record(state)
     calls: list[str] = []
-    for module in (source, destination):
-        monkeypatch.setattr(module, "resume", lambda *_: calls.append("resumed"))
+    monkeypatch.setattr(restarted, "resume", lambda *_: calls.append("resumed"))
     assert program._run_part(name, {"id": "r1"}, os.open(os.devnull, os.O_WRONLY)) == 0
     assert bool(calls) is resumed
 

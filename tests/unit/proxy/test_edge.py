@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from relocate_proxy import conntrack, edge, gateway, recovery
+from relocate_proxy import edge, recovery
 from relocate_proxy.channel import ChannelLost
 from relocate_proxy.edge import Edge, PartFailed
 from relocate_proxy.flows import Flow
@@ -105,9 +105,8 @@ def scene(monkeypatch: pytest.MonkeyPatch, host: Path) -> Maker:
             assert set(left) <= set(flows), "the journal does not name what is held"
             world.held, world.shut, world.barrier = None, None, False
 
-        for module in (edge, conntrack):
+        for module in (edge, recovery):
             monkeypatch.setattr(module, "Conntrack", lambda: world.table)
-        for module in (edge, gateway):
             monkeypatch.setattr(module, "Gateway", lambda *_: FakeGateway(world, made.steps))
             monkeypatch.setattr(module, "forget_relocation", forget)
         monkeypatch.setattr(edge, "Peers", lambda *_, needed=True, seconds=1.0: FakePeers(world, made.steps, needed))

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from relocate_proxy import destination, paths
+from relocate_proxy import endings, paths
 from relocate_proxy.gate import Gate, GateFailed
 
 ID = "c" * 64
@@ -144,7 +144,7 @@ def test_opening_the_gate_of_a_restored_container(keeper: FakeKeeper) -> None:
     """What recovery does after the commit."""
     keeper.answers["attach"] = [event("prepared")]
     keeper.answers["commit"] = [event("running")]
-    destination.open_gate(ID)
+    endings.open_gate(ID)
     assert [message["do"] for message in keeper.heard] == ["attach", "commit"]
 
 
@@ -152,17 +152,17 @@ def test_the_copy_that_dies_at_the_gate_is_told_of(keeper: FakeKeeper) -> None:
     """It must not be taken for one that runs."""
     keeper.answers["commit"] = [event("failed", status=1)]
     with pytest.raises(GateFailed):
-        destination.open_gate(ID)
+        endings.open_gate(ID)
 
 
 def test_cancelling_waits_until_the_keeper_has_left(keeper: FakeKeeper, monkeypatch: pytest.MonkeyPatch) -> None:
     """Removing a container that is being started would block. A keeper that is gone already is no error."""
-    monkeypatch.setattr(destination, "STOP_SECONDS", 5.0)
+    monkeypatch.setattr(endings, "STOP_SECONDS", 5.0)
     keeper.answers["cancel"] = [event("cancelled", reason="x")]
     leave = threading.Timer(0.1, lambda: Path(paths.gate(ID)).unlink())
     leave.start()
-    destination.cancel_gate(ID, "the relocation was rolled back")
+    endings.cancel_gate(ID, "the relocation was rolled back")
     assert not Path(paths.gate(ID)).exists()
     assert keeper.heard[-1] == {"do": "cancel", "reason": "the relocation was rolled back"}
     for nobody in (ID, ""):
-        destination.cancel_gate(nobody, "again")
+        endings.cancel_gate(nobody, "again")

@@ -11,7 +11,8 @@ import pytest
 from ansible_collections.relocate.mtd.plugins.module_utils import _freezer as freezer
 from ansible_collections.relocate.mtd.plugins.module_utils._criu import Freezer
 from ansible_collections.relocate.mtd.plugins.module_utils._docker import DockerError
-from relocate_proxy import conntrack, destination, gateway, paths, recovery, source
+from relocate_proxy import endings, paths, recovery
+from relocate_proxy.conntrack import Endpoint, Entry
 from relocate_proxy.gate import Gate
 from relocate_proxy.journal import Journal
 from relocate_proxy.recovery import COMMIT, ROLL_BACK, InProgress, hold_part, recover, release_part
@@ -41,6 +42,9 @@ def did(monkeypatch: pytest.MonkeyPatch, host: Path) -> list[str]:
         def container(self, name: str) -> dict[str, Any] | None:
             return {"State": {"Running": "copy runs" in calls}}
 
+        def happened(self, name: str, events: tuple[str, ...], since: float) -> bool:
+            return "stopped by hand" in calls
+
         def start(self, name: str) -> None:
             calls.append(f"start {name}")
 
@@ -49,15 +53,15 @@ def did(monkeypatch: pytest.MonkeyPatch, host: Path) -> list[str]:
 
     monkeypatch.setattr(recovery, "Engine", Engine)
     monkeypatch.setattr(freezer, "thaw", note("thaw {0.directory}"))
-    monkeypatch.setattr(source, "kill_frozen", note("kill in {0.directory} behind {1}"))
-    monkeypatch.setattr(source, "remove_container", note("remove {1}"))
-    monkeypatch.setattr(source, "undo", note("policy {2[Name]} for {1}"))
-    monkeypatch.setattr(destination, "cancel_gate", note("cancel {0}"))
-    monkeypatch.setattr(destination, "discard", note("discard {1}"))
-    monkeypatch.setattr(destination, "open_gate", lambda _: calls.append("copy runs"))
+    monkeypatch.setattr(endings, "kill_frozen", note("kill in {0.directory} behind {1}"))
+    monkeypatch.setattr(endings, "remove_container", note("remove {1}"))
+    monkeypatch.setattr(endings, "set_restart_policy", note("policy {2[Name]} for {1}"))
+    monkeypatch.setattr(endings, "cancel_gate", note("cancel {0}"))
+    monkeypatch.setattr(endings, "open_gate", lambda _: calls.append("copy runs"))
     monkeypatch.setattr(Gate, "forget", staticmethod(note("forget {0}")))
-    monkeypatch.setattr(conntrack, "Conntrack", FakeTable)
-    monkeypatch.setattr(gateway, "forget_relocation", note("forget holds of {1}"))
+    for module in (endings, recovery):
+        monkeypatch.setattr(module, "Conntrack", FakeTable)
+    monkeypatch.setattr(recovery, "forget_relocation", note("forget holds of {1}"))
 
     class Gateway:
         """The edge's table."""
@@ -65,10 +69,11 @@ def did(monkeypatch: pytest.MonkeyPatch, host: Path) -> list[str]:
         route = staticmethod(note("route to {0}"))
         persist = staticmethod(note("persist"))
         close = staticmethod(note("unbind"))
+        reopen = release = staticmethod(lambda: None)  # there is nothing that this process holds or shuts
 
         def __init__(self, *_: object) -> None: ...
 
-    monkeypatch.setattr(gateway, "Gateway", Gateway)
+    monkeypatch.setattr(recovery, "Gateway", Gateway)
     return calls
 
 
@@ -120,6 +125,14 @@ def test_a_source_that_is_given_back(did: list[str], state: State) -> None:
     assert not image.parent.exists()
 
 
+def test_a_container_that_was_stopped_by_hand_stays_stopped(did: list[str]) -> None:
+    """Somebody stopped it while it was being moved. Docker's own memory of that says so."""
+    begun("source", State.STAGED, **FACTS)
+    did.append("stopped by hand")
+    settle("source", ROLL_BACK)
+    assert "policy always for c1" in did and "start c1" not in did
+
+
 @pytest.mark.parametrize("state", [State.VOTED, State.COMMITTED])
 def test_a_source_whose_copy_runs(did: list[str], state: State) -> None:
     """Killed while frozen and cut off, and removed."""
@@ -140,15 +153,31 @@ def test_a_copy_that_is_not_wanted(did: list[str], state: State) -> None:
     """Its start is cancelled, then it is removed; killed while it was made, it is found by its provisional name."""
     begun("destination", state, container="web", **({} if state is State.STAGING else {"container_id": "c2"}))
     assert settle("destination", ROLL_BACK)["outcome"] == "rolled-back"
-    assert did == (["cancel ", "discard web.r1"] if state is State.STAGING else ["cancel c2", "discard c2"])
+    copy = "web.r1" if state is State.STAGING else "c2"
+    assert did == [f"cancel {'' if state is State.STAGING else 'c2'}", f"forget {copy}", f"remove {copy}"]
+
+
+def test_nothing_of_a_copy_is_left_in_the_connection_table(did: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Entries were placed for its address; whoever gets that next must not get its packets. Others' entries stay."""
+    copy, client, other = Endpoint("172.20.2.2", 7000), Endpoint("10.88.0.2", 4), Endpoint("172.20.2.3", 80)
+    table = FakeTable(
+        Entry("tcp", client, Endpoint(NEW, 7001), copy, client),
+        Entry("udp", copy, client, client, Endpoint(NEW, 45000)),
+        Entry("tcp", client, Endpoint(NEW, 8080), other, client),
+    )
+    monkeypatch.setattr(endings, "Conntrack", lambda: table)
+    begun("destination", State.RESTORING, container="web", container_id="c2", address="172.20.2.2")
+    settle("destination", ROLL_BACK)
+    assert [entry.reply_source for entry in table.held] == [other]
 
 
 def test_a_copy_that_waits_for_the_commit(did: list[str]) -> None:
-    """Its gate is opened, and only when it runs is the part done."""
+    """The verdict is written down, its gate is opened, and only when it runs is the part done."""
     begun("destination", State.PREPARED, container_id="c2")
     Path(paths.private_directory(paths.GATES), "c2.sock").touch()
     assert settle("destination", COMMIT)["outcome"] == "done"
     assert did == ["copy runs", "forget c2"]
+    assert "committed" in Journal.at("r1", "destination").times
 
 
 def test_a_committed_copy_that_does_not_run_is_said_aloud(did: list[str]) -> None:
@@ -168,7 +197,7 @@ def test_a_copy_whose_keeper_is_dead(did: list[str], monkeypatch: pytest.MonkeyP
         did.append("copy runs")
         raise TimeoutError
 
-    monkeypatch.setattr(destination, "open_gate", nobody)
+    monkeypatch.setattr(endings, "open_gate", nobody)
     assert settle("destination", COMMIT)["outcome"] == "done"
 
 
@@ -213,13 +242,13 @@ def test_settling_twice_changes_once(did: list[str]) -> None:
 
 
 def test_a_step_that_fails_is_repeated(did: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """The journal still says where it stands."""
+    """The journal still says where it stands: the verdict is known, and not carried out."""
     begun("source", State.VOTED, **FACTS)
     with monkeypatch.context() as broken:
-        broken.setattr(source, "remove_container", lambda *_: (_ for _ in ()).throw(DockerError(500, "busy")))
+        broken.setattr(endings, "remove_container", lambda *_: (_ for _ in ()).throw(DockerError(500, "busy")))
         with pytest.raises(DockerError):
             settle("source", COMMIT)
-    assert Journal.at("r1", "source").state is State.VOTED
+    assert Journal.at("r1", "source").state is State.COMMITTED
     assert settle("source", COMMIT)["outcome"] == "done"
 
 

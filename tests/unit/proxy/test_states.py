@@ -13,7 +13,7 @@ from relocate_proxy.states import AFTER_COMMIT, FINAL, IN_DOUBT, State
 
 PROGRAM = Path(states.__file__).parent
 PARTS = ("edge", "source", "destination")
-MODULES = {"destination": ("destination", "drain")}
+MODULES = {"source": ("source", "endings"), "destination": ("destination", "drain")}
 
 
 def _documented(part: str) -> set[State]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import http.client
 import json
 import socket
+import time
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlencode
 
@@ -115,6 +116,15 @@ class Engine:
         """Return ``docker inspect`` of a container, or None if there is none of this name or id."""
         answer: dict[str, Any] | None = self._optional(f"/containers/{quote(name)}/json")
         return answer
+
+    def happened(self, identifier: str, events: tuple[str, ...], since: float) -> bool:
+        """Return whether one of these events befell a container since a time (seconds since the epoch).
+
+        The daemon remembers some hundred events, and none from before it was started.
+        """
+        filters = json.dumps({"container": [identifier], "event": list(events)})
+        query = {"since": f"{since:.9f}", "until": f"{time.time():.9f}", "filters": filters}
+        return self.request("GET", "/events", query) is not None
 
     def image(self, name: str) -> dict[str, Any] | None:
         """Return ``docker image inspect`` of an image on this host, or None."""

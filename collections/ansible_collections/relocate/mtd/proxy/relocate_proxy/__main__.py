@@ -20,7 +20,7 @@ import sys
 import time
 import traceback
 
-from . import faults, paths
+from . import faults, paths, restarted
 from .journal import DIRECTORY, Journal, prune
 from .part import wipe
 from .recovery import hold_part, recover, release_part
@@ -51,7 +51,7 @@ def _run_listener(part: str, specification: dict, journal: Journal, ready: int) 
         _announce(ready, {"pid": os.getpid(), "port": listening.listener.port})
         listening.serve()
     elif not journal.finished:  # else it was killed between its last line and its end
-        module.resume(specification, journal)
+        restarted.resume(part, specification, journal)
 
 
 def _announce(ready: int, document: dict) -> None:

@@ -4,29 +4,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import threading
-import time
 
 from ansible_collections.relocate.mtd.plugins.module_utils._docker import DockerError, Engine
 from ansible_collections.relocate.mtd.plugins.module_utils._modes import POST_COPY
 
-from . import drain, lazy_pages, paths, tmpfs
+from . import drain, endings, lazy_pages, paths, tmpfs
 from .channel import Channel
 from .conntrack import Conntrack
-from .flows import Flow, forget_on_host, place_on_destination
-from .gate import Gate, GateFailed, KeeperGone
+from .flows import Flow, place_on_destination
+from .gate import Gate, GateFailed
 from .journal import Journal
-from .part import Part, wipe
-from .source import remove_container, set_restart_policy
+from .part import Part
 from .states import State
 from .transfer import Receiver
 
 STAGE_SECONDS = 300.0  # a log and a writable layer of any size come over the network
 GATE_SECONDS = 60.0
-RESTORE_SECONDS = 120.0
-STOP_SECONDS = 20.0
 START_SECONDS = 3600.0  # `docker start` lasts as long as the gate: a first copy of a large layer is part of it
 
 
@@ -63,7 +60,7 @@ class Destination(Part):
         """Pull the image if it is missing, and create the container."""
         self.document = document = message["document"]
         self._need_image(document["image"])
-        self.container_id = self.docker.create(provisional_name(document["name"], self.id), document["create"])
+        self.container_id = self.docker.create(endings.provisional_name(document["name"], self.id), document["create"])
         facts = {"container": document["name"], "restart_policy": document["restart_policy"]}
         self.journal.record(State.STAGING, container_id=self.container_id, **facts)
         self.docker.request("POST", f"/containers/{self.container_id}/rename", {"name": document["name"]})
@@ -217,7 +214,7 @@ class Destination(Part):
     def _expect(self, event: str, problem: str) -> dict:
         assert self.gate is not None
         try:
-            return self.gate.expect(event, RESTORE_SECONDS)
+            return self.gate.expect(event, endings.RESTORE_SECONDS)
         except GateFailed as error:
             raise RuntimeError(f"{problem}: {self._criu_words() or error}") from error
 
@@ -250,12 +247,11 @@ class Destination(Part):
         over after all would never see them.
         """
         assert self.gate is not None
-        first = self.journal.state is State.PREPARED
-        if first:
-            drain.accept_verdict(self.journal, self.directory)
+        gate = self.gate
+        first = endings.accept(self.journal, self.directory)
         if "running" not in self.times:
             try:
-                self.gate.say("commit")
+                gate.say("commit")
             except OSError as error:
                 if first:
                     raise RuntimeError("the keeper of the restored copy is gone, and the copy with it") from error
@@ -263,9 +259,8 @@ class Destination(Part):
         if "running" not in self.times:
             # the copy may run: the edge must not hear "failed", which would thaw the source
             try:
-                self.gate.expect("running", RESTORE_SECONDS)
-            except (KeeperGone, OSError):
-                if not runs(self.docker, self.container_id):
+                resume = lambda: gate.expect("running", endings.RESTORE_SECONDS)  # noqa: E731
+                if not endings.let_copy_run(self.docker, self.container_id, resume):
                     return
             except GateFailed as error:
                 raise RuntimeError(
@@ -281,9 +276,9 @@ class Destination(Part):
     def on_finish(self, _: dict) -> None:
         """The source is gone: the container is Docker's again, with the restart policy it came with."""
         if self._start is not None:
-            self._start.join(STOP_SECONDS)
+            self._start.join(endings.STOP_SECONDS)
         if not self.journal.finished:
-            adopt(self.docker, self.container_id, self.document["restart_policy"], self.journal.facts)
+            endings.adopt_copy(self.journal, self.docker)
         timings = {"restore": self.span("received", "prepared"), "resume": self.span("prepared", "running")}
         self.close(State.DONE)
         self.say("finished", timings_ns=timings, commands=self.commands)
@@ -291,144 +286,13 @@ class Destination(Part):
     def roll_back(self, reason: str) -> None:
         """Cancel the gated start and remove the container and every trace of it."""
         self._given_up = True
+        endings.discard_copy(self.journal, self.docker, self.directory, lambda: self._cancel(reason))
+        self.close(State.ROLLED_BACK, reason=reason)
+        self.say_if_heard("rolled_back", commands=self.commands)
+
+    def _cancel(self, reason: str) -> None:
         if self.gate is not None:
-            try:
+            with contextlib.suppress(OSError):
                 self.gate.say("cancel", reason=reason)
-            except OSError:
-                pass
             if self._start is not None:
-                self._start.join(STOP_SECONDS)  # `rm` of a container that is being started would block
-        if self.pages:
-            lazy_pages.end_processes(self.directory)
-        for flow in self.placed:
-            forget_on_host(self.conntrack, flow)
-        discard(self.docker, self.container_id or provisional_name(self.specification["container"], self.id))
-        self.close(State.ROLLED_BACK, reason=reason)
-        if self.edge is not None:
-            try:
-                self.say("rolled_back", commands=self.commands)
-            except OSError:
-                pass
-
-
-def adopt(docker: Engine, container_id: str, policy: dict, facts: dict) -> None:
-    """Make the container Docker's own again: no marker, and the restart policy that it came with.
-
-    One whose memory was lost on the way (``facts["lost"]``) has crashed, and is started afresh if its policy says so.
-    """
-    Gate.forget(container_id)
-    if policy.get("Name") not in ("", "no", None):
-        set_restart_policy(docker, container_id, policy)
-        if "lost" in facts:
-            docker.start(container_id)
-
-
-def provisional_name(container: str, relocation: str) -> str:
-    """Return the name that a container is made under: it can be found, and is surely ours, before its id is on the disk."""
-    return f"{container}.{relocation}"
-
-
-def discard(docker: Engine, container: str) -> None:
-    """Remove a container that never ran, by its id or its provisional name; one that was never made is fine."""
-    Gate.forget(container)
-    remove_container(docker, container)
-
-
-def runs(docker: Engine, container_id: str) -> bool:
-    """Return whether a copy runs, by Docker's word. Docker gives none while the start is going on."""
-    deadline = time.monotonic() + STOP_SECONDS
-    while time.monotonic() < deadline:
-        try:
-            found = docker.container(container_id)
-        except DockerError:
-            continue
-        if found is None or found["State"]["Running"] or found["State"]["Status"] != "created":
-            return bool(found and found["State"]["Running"])
-        time.sleep(0.05)
-    return False
-
-
-def resume(specification: dict, journal: Journal) -> None:
-    """After this process was killed: before PREPARED cancel; after it, wait for the verdict like before."""
-    container_id = journal.facts.get("container_id", "")
-    if journal.state in (State.PREPARED, State.COMMITTED, State.DRAINING):
-        _Waiting(specification, journal).serve()
-        return
-    cancel_gate(container_id, "the destination's proxy was killed")
-    lazy_pages.end_processes(paths.session(specification["id"]))
-    discard(Engine(), container_id or provisional_name(specification["container"], specification["id"]))
-    wipe(paths.session(specification["id"]))
-    journal.record(State.ROLLED_BACK, reason="the destination's proxy was killed before the copy was complete")
-
-
-def open_gate(container_id: str) -> None:
-    """Tell the keeper of a restored container that it may run. :raises GateFailed: the copy died."""
-    gate = Gate(container_id)
-    try:
-        gate.attach(1.0)
-        gate.say("commit")
-        gate.expect("running", RESTORE_SECONDS)
-    finally:
-        gate.close()
-
-
-def cancel_gate(container_id: str, reason: str) -> None:
-    """Make the keeper of a container give up, if there is one, and wait until its start has ended."""
-    if not container_id or not os.path.exists(paths.gate(container_id)):
-        return
-    gate = Gate(container_id)
-    try:
-        gate.attach(1.0)
-        gate.say("cancel", reason=reason)
-        gate.expect("cancelled", STOP_SECONDS)
-    except (OSError, GateFailed):
-        pass
-    finally:
-        gate.close()
-    deadline = time.monotonic() + STOP_SECONDS
-    while os.path.exists(paths.gate(container_id)) and time.monotonic() < deadline:
-        time.sleep(0.02)
-
-
-class _Waiting(Part):
-    """A restarted destination whose copy is restored and waits in the keeper for the verdict."""
-
-    name = "destination"
-
-    def __init__(self, specification: dict, journal: Journal) -> None:
-        super().__init__(specification, journal)
-        self.docker = Engine()
-        self.container_id: str = journal.facts["container_id"]
-
-    def on_commit(self, _: dict) -> None:
-        """The copy may run, if it does not yet."""
-        if self.journal.state is State.PREPARED:
-            drain.accept_verdict(self.journal, self.directory)
-        self.say("accepted")
-        if os.path.exists(paths.gate(self.container_id)):
-            try:
-                open_gate(self.container_id)
-            except (KeeperGone, OSError):  # what it did last, Docker knows
-                pass
-        if runs(self.docker, self.container_id):  # else nobody may decide: see Destination.on_commit
-            self.say("running", address=self.journal.facts.get("address", ""))
-
-    def on_drain(self, _: dict) -> None:
-        """Say when the last page is here, or that it will never be."""
-        drain.begin(self)
-
-    def on_finish(self, _: dict) -> None:
-        """The source is gone."""
-        if not self.journal.finished:
-            adopt(self.docker, self.container_id, self.journal.facts.get("restart_policy", {}), self.journal.facts)
-        self.close(State.DONE)
-        self.say("finished", timings_ns={})
-
-    def roll_back(self, reason: str) -> None:
-        """The source runs on."""
-        cancel_gate(self.container_id, reason)
-        lazy_pages.end_processes(self.directory)
-        discard(self.docker, self.container_id)
-        self.close(State.ROLLED_BACK, reason=reason)
-        if self.edge is not None:
-            self.say("rolled_back")
+                self._start.join(endings.STOP_SECONDS)

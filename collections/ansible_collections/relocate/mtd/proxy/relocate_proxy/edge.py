@@ -9,16 +9,16 @@ from __future__ import annotations
 
 import datetime
 import time
-from collections.abc import Callable
 from typing import Any
 
 from ansible_collections.relocate.mtd.plugins.module_utils._modes import POST_COPY
 
-from . import budget
+from . import budget, endings
 from .budget import Deadline, OverBudget
 from .channel import ChannelLost
 from .conntrack import Conntrack
-from .flows import EGRESS, Flow, UntrackedFlow, datagram_flows, give_back_on_edge, on_edge, place_on_edge
+from .endings import Attempts
+from .flows import EGRESS, Flow, UntrackedFlow, datagram_flows, on_edge, place_on_edge
 from .gateway import Gateway, forget_relocation
 from .journal import Journal
 from .peers import CONNECT_SECONDS, PartFailed, Peers
@@ -158,35 +158,35 @@ class Edge:
         gateway = self.gateway
         assert gateway is not None
         self._mark("committed")
-        problems: list[str] = []
+        attempts = Attempts()
         source: dict = {}
         destination: dict = {}
         if self.journal.state is not State.RELEASED:  # else it runs: only the cleaning is left
             try:
-                self._release(problems)
+                self._release(attempts)
             except PartFailed as error:
                 return self._take_back(error)
             except Exception as error:  # it is silent or gone for good: nobody may decide
-                return self._result("in-doubt", {}, {}, [str(error), *problems])
+                return self._result("in-doubt", {}, {}, [str(error), *attempts.problems])
         self._mark("running")
         lost: dict[str, str] = {}
         if self.plan.get("mode") == POST_COPY and self.journal.state is not State.RELEASED:
             try:
-                lost = self._drain(problems)
+                lost = self._drain(attempts)
             except Exception as error:  # the copy runs, for all we know, and its source is still needed
-                return self._result("in-doubt", {}, {}, [str(error), *problems])
+                return self._result("in-doubt", {}, {}, [str(error), *attempts.problems])
         # The move itself is done. Whatever fails here keeps nothing else from being done; `recover` can repeat it.
-        self._attempt(problems, lambda: self.journal.record(State.RELEASED, **lost))
-        if self._attempt(problems, lambda: source.update(self._insist("source", "finish", "finished"))):
-            self._attempt(problems, gateway.reopen)
-        self._attempt(problems, lambda: destination.update(self._insist("destination", "finish", "finished")))
-        self._attempt(problems, gateway.persist)
-        if not problems:
-            self._attempt(problems, lambda: self.journal.record(State.DONE))
+        attempts.take(lambda: self.journal.record(State.RELEASED, **lost))
+        if attempts.take(lambda: source.update(self._insist("source", "finish", "finished"))):
+            attempts.take(gateway.reopen)
+        attempts.take(lambda: destination.update(self._insist("destination", "finish", "finished")))
+        attempts.take(gateway.persist)
+        if not attempts.problems:
+            attempts.take(lambda: self.journal.record(State.DONE))
         self._mark("end")
-        return self._result("committed", source, destination, problems)
+        return self._result("committed", source, destination, attempts.problems)
 
-    def _release(self, problems: list[str]) -> None:
+    def _release(self, attempts: Attempts) -> None:
         """Let the copy run and the packets go to it, and return when it runs.
 
         They go when the destination has accepted, while CRIU resumes the tasks: what the copy's kernel acknowledges is lost if
@@ -197,35 +197,25 @@ class Edge:
         gateway = self.gateway
         assert gateway is not None
         self._insist("destination", "commit", "accepted")
-        released = self._attempt([], lambda: self.report.update(packets_held=gateway.release()))
+        released = Attempts().take(lambda: self.report.update(packets_held=gateway.release()))
         self._mark("released")
         self._insist("destination", "commit", "running", told=True)
         if not released:
-            self._attempt(problems, gateway.release)
+            attempts.take(gateway.release)
 
-    def _drain(self, problems: list[str]) -> dict[str, str]:
+    def _drain(self, attempts: Attempts) -> dict[str, str]:
         """Wait until the copy does not need its source any more; if it died before that, return why, under ``lost``.
 
         Nobody waits for this but us: the packets flow.
 
         :raises OSError: the destination does not tell.
         """
-        self._attempt(problems, lambda: self.journal.record(State.DRAINING))
+        attempts.take(lambda: self.journal.record(State.DRAINING))
         seconds = DRAIN_SECONDS + self.plan["memory_bytes"] / DRAIN_BYTES_PER_SECOND
         drained = self._insist("destination", "drain", "drained", seconds=seconds)
         self._mark("drained")
         self.pages_bytes = drained.get("bytes", 0)
         return {"lost": drained["lost"]} if "lost" in drained else {}
-
-    @staticmethod
-    def _attempt(problems: list[str], step: Callable[[], object]) -> bool:
-        """Take a step without which the next ones are to be taken all the same; return whether it succeeded."""
-        try:
-            step()
-        except Exception as error:
-            problems.append(str(error) or type(error).__name__)
-            return False
-        return True
 
     def _insist(
         self, part: str, kind: str, answer: str, told: bool = False, seconds: float = FINISH_SECONDS, **fields: Any
@@ -274,42 +264,39 @@ class Edge:
         return self.roll_back(error)
 
     def roll_back(self, error: Exception) -> dict:
-        """Give everything back to the source: first its packets and its life, then tidy up.
-
-        The order counts. Entries come first, and the old place is reopened before the source may speak: an answer of it that
-        is dropped would come again only after a retransmission timeout. The held packets need not wait for the thaw, the
-        source's kernel takes them for the frozen process. A step that fails keeps none of the others from being taken.
-        """
+        """Give everything back to the source: first its packets and its life, then tidy up."""
         self._mark("failed")
         reason = str(error) or type(error).__name__
-        problems: list[str] = []
+        attempts = Attempts()
         gateway, peers = self.gateway, self.peers
         told: dict[str, bool] = {}
-        if self.routed:
-            self._attempt(problems, lambda: give_back_on_edge(self.conntrack, self.routed))
-        if gateway is not None:
-            self._attempt(problems, gateway.reopen)
-        if peers is not None:
-            told["source"] = self._attempt([], lambda: peers.tell("source", "roll_back", reason=reason))
-        if gateway is not None:
-            if self.routed or "routed" in self.marks:
-                self._attempt(problems, lambda: gateway.route(self.plan["source"]["address"]))
-            self._attempt(problems, gateway.release)
+
+        def tell_source() -> None:
+            if peers is not None:
+                told["source"] = Attempts().take(lambda: peers.tell("source", "roll_back", reason=reason))
+
+        if gateway is None:
+            tell_source()
+        else:
+            host = self.plan["source"]["address"]
+            attempts = endings.turn_to_source(gateway, self.conntrack, host, self.routed, reopened=tell_source)
         self._mark("released")
         answers: dict[str, dict] = {}
         if peers is not None:
-            told["destination"] = self._attempt([], lambda: peers.tell("destination", "roll_back", reason=reason))
+            told["destination"] = Attempts().take(lambda: peers.tell("destination", "roll_back", reason=reason))
             for part, heard in told.items():
                 try:
                     answers[part] = self._insist(part, "roll_back", "rolled_back", heard, reason=reason)
                     if part == "source":
                         self._mark("thawed")
                 except Exception as problem:
-                    problems.append(str(problem))
+                    attempts.problems.append(str(problem))
         self._mark("end")
-        self._attempt(problems, lambda: self.journal.record(State.ROLLED_BACK, reason=reason))
+        attempts.take(lambda: self.journal.record(State.ROLLED_BACK, reason=reason))
         outcome = "refused" if isinstance(error, OverBudget) else "rolled-back"
-        return self._result(outcome, answers.get("source", {}), answers.get("destination", {}), [reason, *problems])
+        return self._result(
+            outcome, answers.get("source", {}), answers.get("destination", {}), [reason, *attempts.problems]
+        )
 
     # -- the result -------------------------------------------------------------------------------------------------
 
@@ -407,11 +394,8 @@ def resume(specification: dict, journal: Journal) -> dict:
     seconds = CONNECT_SECONDS + plan["dump_seconds"]  # a source in the middle of its dump answers after it
     edge.peers = Peers(edge.id, specification["credentials"], addresses, needed=False, seconds=seconds)
     if committed:
-        for moved in edge.moved:
-            place_on_edge(edge.conntrack, moved)
-        edge.gateway.route(plan["destination"]["address"])
+        endings.turn_to_destination(edge.gateway, edge.conntrack, plan["destination"]["address"], edge.moved)
         return edge.finish()
     if journal.state is State.ROUTING:
-        edge.marks["routed"] = edge.marks["begin"]
         edge.routed = list(edge.flows)
     return edge.roll_back(RuntimeError("the edge's proxy was killed before the commit"))

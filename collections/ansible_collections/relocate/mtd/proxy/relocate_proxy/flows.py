@@ -217,3 +217,10 @@ def forget_on_host(table: Conntrack, flow: Flow) -> None:
         table.delete(flow.protocol, flow.remote, flow.host)
     else:
         table.delete(flow.protocol, flow.local, flow.remote)
+
+
+def forget_address(table: Conntrack, address: str) -> None:
+    """Remove every entry of a container on this host that never ran, by its address: such entries were only placed for it."""
+    for entry in list(table.entries()):
+        if address in (entry.source.address, entry.reply_source.address):
+            table.delete(entry.protocol, entry.source, entry.destination)

@@ -135,8 +135,8 @@ def forget_relocation(services: list[dict], source: str, egress: Iterable[Flow] 
     shut = [table.key(s["protocol"], source, s["host_port"]) for s in services]
     for flow in egress:
         if flow.virtual:
-            keys.append(table.key("tcp", flow.virtual.address, flow.virtual.port))
-            shut.append(table.key("tcp", flow.host.address, flow.host.port))
+            keys.append(table.key(flow.protocol, flow.virtual.address, flow.virtual.port))
+            shut.append(table.key(flow.protocol, flow.host.address, flow.host.port))
     commands = [f"delete element {HEAD} {name} {{ {key} }}" for name in ("held", "barrier") for key in keys]
     for command in commands + [f"delete element {HEAD} shut {{ {key} }}" for key in shut]:
         try:

@@ -96,6 +96,11 @@ class Part:
             raise ChannelLost("the edge has not connected yet")
         self.edge.send(kind, **fields)
 
+    def say_if_heard(self, kind: str, **fields: Any) -> None:
+        """Tell the edge, if it is there: what is told is on the disk, and a restarted edge or recovery reads it there."""
+        with contextlib.suppress(OSError):
+            self.say(kind, **fields)
+
     def clock(self, name: str) -> None:
         """Remember when something happened, for the result."""
         self.times[name] = time.monotonic_ns()

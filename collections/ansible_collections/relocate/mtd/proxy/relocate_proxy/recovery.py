@@ -2,22 +2,22 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Bringing one part of a relocation to its end without its processes: after a reboot, or when the guardian gave up.
 
-The edge's journal decides. No COMMITTED in it: roll back. Every step here is the one that the living part would take, and
-can be repeated.
+The edge's journal decides. No COMMITTED in it: roll back. The steps are those of ``endings``, as for a living part.
 """
 
 from __future__ import annotations
 
 import fcntl
 import os
-from typing import Any
 
-from ansible_collections.relocate.mtd.plugins.module_utils import _freezer as freezer
 from ansible_collections.relocate.mtd.plugins.module_utils._docker import DockerError, Engine
-from ansible_collections.relocate.mtd.plugins.module_utils._modes import POST_COPY
 
-from . import paths
+from . import drain, endings, paths
+from .conntrack import Conntrack
+from .flows import Flow
+from .gateway import Gateway, forget_relocation
 from .journal import Journal
+from .part import wipe
 from .states import AFTER_COMMIT, State
 
 DRAIN_SECONDS = 300.0
@@ -82,81 +82,46 @@ def recover(order: dict) -> dict:
 
 
 def _edge(journal: Journal, commit: bool) -> None:
-    from .conntrack import Conntrack
-    from .flows import Flow, give_back_on_edge, place_on_edge
-    from .gateway import Gateway, forget_relocation
-
-    plan = journal.facts["plan"]
-    flows = [Flow.read(flow) for flow in journal.facts.get("flows", [])]
-    moved = [Flow.read(flow) for flow in journal.facts.get("moved", [])]
-    armed = [Flow.read(flow) for flow in journal.facts.get("armed", [])]
-    forget_relocation(plan["services"], plan["source"]["address"], [*armed, *flows])
-    gateway = Gateway(plan["container"], plan["services"], plan["source"]["address"], plan["destination"]["address"])
-    gateway.route(plan["destination" if commit else "source"]["address"])
+    facts = journal.facts
+    plan = facts["plan"]
+    armed, flows, moved = ([Flow.read(flow) for flow in facts.get(name, [])] for name in ("armed", "flows", "moved"))
+    source, destination = plan["source"]["address"], plan["destination"]["address"]
+    forget_relocation(plan["services"], source, [*armed, *flows])
+    gateway = Gateway(plan["container"], plan["services"], source, destination)
     table = Conntrack()
     if commit:
-        for flow in moved:
-            place_on_edge(table, flow)
+        endings.turn_to_destination(gateway, table, destination, moved)
     else:
-        give_back_on_edge(table, flows, missing=False)
+        endings.turn_to_source(gateway, table, source, flows, missing=False).insist()
     gateway.persist()
     gateway.close()
+    table.close()
     journal.record(State.DONE if commit else State.ROLLED_BACK, reason="recovered")
 
 
 def _source(journal: Journal, commit: bool) -> None:
-    from . import source
-    from .part import wipe
-
-    facts = journal.facts
-    at = freezer.Freezer(*facts["freezer"])
-    docker = Engine()
-    source.let_go(paths.session(_relocation(journal)))
-    if commit:
-        source.kill_frozen(at, facts.get("veth"))
-        source.remove_container(docker, facts["container_id"])
-        source.forget_flows(journal)
-    else:
-        freezer.thaw(at)
-        source.undo(docker, facts["container_id"], facts["restart_policy"])
-        _start_if_stopped(docker, facts)
-    wipe(paths.session(_relocation(journal)))
+    session = paths.session(_relocation(journal))
+    end = endings.end_original if commit else endings.give_original_back
+    end(journal, Engine(), lambda: endings.let_go(session))
+    wipe(session)
     journal.record(State.DONE if commit else State.ROLLED_BACK, reason="recovered")
 
 
-def _start_if_stopped(docker: Engine, facts: dict[str, Any]) -> None:
-    """After a reboot of the source nothing runs any more: a container that had a restart policy is started again."""
-    found = docker.container(facts["container_id"])
-    if found and not found["State"]["Running"] and facts["restart_policy"].get("Name") not in ("", "no"):
-        docker.start(facts["container_id"])
-
-
 def _destination(journal: Journal, commit: bool) -> None:
-    from . import destination, drain
-    from .part import wipe
-
+    docker, session = Engine(), paths.session(_relocation(journal))
     container_id = journal.facts.get("container_id", "")
-    docker = Engine()
     if commit:
-        if journal.state is State.PREPARED and journal.facts.get("mode") == POST_COPY:
-            drain.accept_verdict(journal, paths.session(_relocation(journal)))
-        if os.path.exists(paths.gate(container_id)):
-            try:
-                destination.open_gate(container_id)
-            except TimeoutError:  # its keeper is dead; whether the copy runs is what Docker says next
-                pass
+        endings.accept(journal, session)
+        runs = endings.let_copy_run(docker, container_id)
         if journal.state is State.DRAINING:
-            drain.settle(journal, paths.session(_relocation(journal)), DRAIN_SECONDS)
-        found = docker.container(container_id)
-        if "lost" not in journal.facts and (found is None or not found["State"]["Running"]):
+            drain.settle(journal, session, DRAIN_SECONDS)
+        if not runs and "lost" not in journal.facts:
             raise DockerError(0, "the copy was committed and is not running: its source must not be removed")
-        if found:
-            destination.adopt(docker, container_id, journal.facts.get("restart_policy", {}), journal.facts)
+        endings.adopt_copy(journal, docker)
     else:
-        destination.cancel_gate(container_id, "the relocation was rolled back")
-        name = destination.provisional_name(journal.facts.get("container", ""), _relocation(journal))
-        destination.discard(docker, container_id or name)
-    wipe(paths.session(_relocation(journal)))
+        cancel = lambda: endings.cancel_gate(container_id, "the relocation was rolled back")  # noqa: E731
+        endings.discard_copy(journal, docker, session, cancel)
+    wipe(session)
     journal.record(State.DONE if commit else State.ROLLED_BACK, reason="recovered")
 
 

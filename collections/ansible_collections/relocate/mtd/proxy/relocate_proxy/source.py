@@ -7,35 +7,32 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import signal
 import subprocess
 import threading
 import time
 
 from ansible_collections.relocate.mtd.plugins.module_utils import _freezer as freezer
 from ansible_collections.relocate.mtd.plugins.module_utils._bundle import directory_of
-from ansible_collections.relocate.mtd.plugins.module_utils._docker import DockerError, Engine
+from ansible_collections.relocate.mtd.plugins.module_utils._docker import Engine
 from ansible_collections.relocate.mtd.plugins.module_utils._modes import PRE_COPY
 
-from . import image, layer, lazy_pages, paths, sockets
+from . import endings, image, layer, lazy_pages, paths, sockets
 from .channel import Channel
 from .conntrack import Conntrack
 from .container import Container, creation_document, published_ports
 from .deferred import carried_bytes
+from .docker_host import NO_RESTART, set_restart_policy
 from .dump import Freeze
-from .flows import Flow, forget_on_host, on_source
+from .flows import on_source
 from .journal import Journal
-from .part import Part, wipe
+from .part import Part
 from .pre_copy import PreCopy
 from .prepared_dump import PreparedDump
 from .states import State
-from .strays import end_strays
 from .transfer import ImageSender, LayerSender, measure_link
 
 SETTLE_SECONDS = 0.05  # how long new connections may keep the container from freezing
 CONNECT_SECONDS = 10.0
-GONE_SECONDS = 10.0
-NO_RESTART = {"Name": "no", "MaximumRetryCount": 0}
 
 
 class AlreadyMoving(RuntimeError):
@@ -258,12 +255,7 @@ class Source(Part):
     def on_finish(self, _: dict) -> None:
         """Commit, as the source hears it: the destination runs. Kill what is frozen here and remove the container."""
         if not self.journal.finished:
-            self.record(State.COMMITTED)
-            if self.pages:
-                self.pages.close()
-            kill_frozen(self.container.freezer, self.veth)
-            remove_container(self.docker, self.container.id)
-            forget_flows(self.journal)
+            endings.end_original(self.journal, self.docker, self._stop_serving)
         timings = self._timings()
         self.close(State.DONE)
         self.say("finished", timings_ns=timings, bytes=self.bytes, commands=self.commands)
@@ -278,119 +270,28 @@ class Source(Part):
 
     def roll_back(self, reason: str) -> None:
         """Let the container run on; then give it its restart policy back."""
+        endings.give_original_back(self.journal, self.docker, self._call_off, self._thawed)
+        self.close(State.ROLLED_BACK, reason=reason)
+        timings = {**self._timings(), "frozen_total": self.span("frozen", "thawed")}
+        self.say_if_heard("rolled_back", timings_ns=timings, commands=self.commands)
+
+    def _call_off(self) -> None:
+        """Have CRIU let the frozen tasks go."""
         self.freeze.call_off()
         if self.data is not None:
             self.data.close()  # a thread that waits for room in it goes on
-        freezer.thaw(self.container.freezer)
+
+    def _thawed(self) -> None:
         self.clock("thawed")
         self.freeze.ended()
+        self._stop_serving()
+
+    def _stop_serving(self) -> None:
         if self.pages:
             self.pages.close()
-        undo(self.docker, self.container.id, self.policy)
-        self.close(State.ROLLED_BACK, reason=reason)
-        if self.edge is not None:
-            timings = {**self._timings(), "frozen_total": self.span("frozen", "thawed")}
-            try:
-                self.say("rolled_back", timings_ns=timings, commands=self.commands)
-            except OSError:
-                pass
 
 
 def forget_cgroups(images: str) -> None:
     """Leave nothing in the image of the cgroups: a restore that ignores them would mount every hierarchy all the same."""
     with contextlib.suppress(FileNotFoundError):
         os.truncate(f"{images}/cgroup.img", image.HEAD)
-
-
-def kill_frozen(at: freezer.Freezer, veth: str | None) -> None:
-    """End a frozen container without a packet: its link down, SIGKILL to all, then thaw, for only then do they die."""
-    if veth:
-        subprocess.run(["ip", "link", "set", veth, "down"], capture_output=True, check=False)
-    for pid in freezer.members(at):
-        try:
-            os.kill(pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
-    freezer.thaw(at)
-    deadline = time.monotonic() + GONE_SECONDS
-    while freezer.members(at) and time.monotonic() < deadline:
-        time.sleep(0.005)
-
-
-def let_go(session: str) -> None:
-    """Return when no CRIU of a relocation has its hands on the container. :raises TimeoutError: one does not let go."""
-    lazy_pages.end_processes(session)
-    end_strays(session)
-
-
-def remove_container(docker: Engine, container_id: str) -> None:
-    """Remove the killed container; one that Docker removed itself (``--rm``) is fine."""
-    try:
-        docker.remove(container_id)
-    except DockerError as error:
-        if error.status not in (404, 409):  # 409: Docker is removing it already
-            raise
-
-
-def forget_flows(journal: Journal) -> None:
-    """Forget the connections that have left with the container: another one may get its address."""
-    table = Conntrack()
-    for flow in journal.facts.get("flows", []):
-        forget_on_host(table, Flow.read(flow))
-    table.close()
-
-
-def undo(docker: Engine, container_id: str, policy: dict) -> None:
-    """Give a container that stays its restart policy back."""
-    if policy.get("Name") not in ("", "no"):
-        set_restart_policy(docker, container_id, policy)
-
-
-def set_restart_policy(docker: Engine, container_id: str, policy: dict) -> None:
-    """``docker update --restart``."""
-    docker.request("POST", f"/containers/{container_id}/update", body={"RestartPolicy": policy})
-
-
-def resume(specification: dict, journal: Journal) -> None:
-    """After this process was killed: before the vote, thaw; after it, wait for the verdict like before."""
-    facts = journal.facts
-    at = freezer.Freezer(facts["freezer"][0], facts["freezer"][1])
-    docker = Engine()
-    if journal.state in (State.VOTED, State.COMMITTED):
-        waiting = _Waiting(specification, journal, docker, at)
-        waiting.serve()
-        return
-    let_go(paths.session(specification["id"]))
-    freezer.thaw(at)
-    undo(docker, facts["container_id"], facts["restart_policy"])
-    wipe(paths.session(specification["id"]))
-    journal.record(State.ROLLED_BACK, reason="the source's proxy was killed before its vote")
-
-
-class _Waiting(Part):
-    """A restarted source that has voted: it can only obey."""
-
-    name = "source"
-
-    def __init__(self, specification: dict, journal: Journal, docker: Engine, at: freezer.Freezer) -> None:
-        super().__init__(specification, journal)
-        self.docker, self.at = docker, at
-
-    def on_finish(self, _: dict) -> None:
-        """The destination runs."""
-        if not self.journal.finished:
-            self.journal.record(State.COMMITTED)
-            let_go(self.directory)
-            kill_frozen(self.at, self.journal.facts.get("veth"))
-            remove_container(self.docker, self.journal.facts["container_id"])
-            forget_flows(self.journal)
-        self.close(State.DONE)
-        self.say("finished", timings_ns={}, bytes={})
-
-    def roll_back(self, reason: str) -> None:
-        """The container runs on here."""
-        let_go(self.directory)
-        freezer.thaw(self.at)
-        undo(self.docker, self.journal.facts["container_id"], self.journal.facts["restart_policy"])
-        self.close(State.ROLLED_BACK, reason=reason)
-        self.say("rolled_back")
