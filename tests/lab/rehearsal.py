@@ -15,8 +15,8 @@ from fleet import ROOT, Fleet
 PROXY = ROOT / "collections/ansible_collections/relocate/mtd/proxy"
 sys.path.insert(0, str(PROXY))
 
-from relocate_proxy.faults import MOMENTS  # noqa: E402
-from relocate_proxy.states import AFTER_COMMIT, State  # noqa: E402
+from relocate_proxy.protocol.faults import MOMENTS  # noqa: E402
+from relocate_proxy.protocol.states import AFTER_COMMIT, State  # noqa: E402
 
 MODULES = {"source": ("source",), "destination": ("destination", "drain"), "edge": ("edge",)}
 PARTS = tuple(MODULES)

@@ -23,11 +23,11 @@ from typing import Any
 
 from ansible_collections.relocate.mtd.plugins.module_utils import _criu
 from ansible_collections.relocate.mtd.plugins.module_utils import _freezer as freezer
-from relocate_proxy import paths
-from relocate_proxy.channel import ChannelLost
-from relocate_proxy.pre_copy import PreCopy
-from relocate_proxy.prepared_dump import PreparedDump
-from relocate_proxy.transfer import ImageSender, Receiver
+from relocate_proxy.files.transfer import ImageSender, Receiver
+from relocate_proxy.host import paths
+from relocate_proxy.memory.prepared_dump import PreparedDump
+from relocate_proxy.memory.rounds import PreCopy
+from relocate_proxy.protocol.channel import ChannelLost
 
 SECONDS = 60.0
 HERE = Path(__file__).parent

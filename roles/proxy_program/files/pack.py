@@ -20,7 +20,16 @@ import sys
 import tarfile
 from pathlib import Path
 
-SHARED = ("_bundle.py", "_criu.py", "_docker.py", "_downtime.py", "_edge_table.py", "_freezer.py", "_modes.py")
+SHARED = (
+    "_bundle.py",
+    "_criu.py",
+    "_docker.py",
+    "_downtime.py",
+    "_edge_table.py",
+    "_freezer.py",
+    "_modes.py",
+    "_paths.py",
+)
 SHARED_HOME = "ansible_collections/relocate/mtd/plugins/module_utils"
 
 

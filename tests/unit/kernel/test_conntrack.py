@@ -9,8 +9,9 @@ from collections.abc import Callable
 from typing import TypeVar
 
 import pytest
-from relocate_proxy import flows, kernel
-from relocate_proxy.conntrack import Conntrack, Endpoint, Entry
+from relocate_proxy.host import syscalls
+from relocate_proxy.network import flows
+from relocate_proxy.network.conntrack import Conntrack, Endpoint, Entry
 
 from .conftest import Network
 
@@ -24,7 +25,7 @@ REMOTE, AWAY = Endpoint("10.88.0.2", 80), Endpoint("10.88.0.100", 45000)
 @pytest.fixture
 def table(network: Callable[[], Network]) -> Conntrack:
     """Return the table of a new namespace: its socket belongs there, whoever uses it."""
-    return kernel.in_network(network().path, Conntrack)
+    return syscalls.in_network(network().path, Conntrack)
 
 
 @pytest.mark.parametrize("protocol", ["tcp", "udp"])
@@ -66,7 +67,7 @@ def test_a_taken_reply_is_a_clash(table: Conntrack) -> None:
 def test_an_established_connection_is_what_was_placed(table: Conntrack, network: Callable[[], Network]) -> None:
     """Assured, liberal about windows nobody told us, and for five days: seen by the kernel's own tool."""
     place = network()
-    other = kernel.in_network(place.path, Conntrack)
+    other = syscalls.in_network(place.path, Conntrack)
     other.insert("tcp", CLIENT, VIRTUAL, destination_nat=PLACE)
     shown = place.run("conntrack", "-L", "-o", "extended")
     assert "ESTABLISHED" in shown and "[ASSURED]" in shown

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.relocate.mtd.plugins.module_utils import _freezer as freezer
-from relocate_proxy.endings import kill_frozen
+from relocate_proxy.parts.endings import kill_frozen
 
 pytestmark = pytest.mark.kernel
 

@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 from ansible_collections.relocate.mtd.plugins.module_utils import _edge_table as definition
-from relocate_proxy import gateway, kernel
-from relocate_proxy.conntrack import Endpoint
-from relocate_proxy.flows import EGRESS, INGRESS, Flow
-from relocate_proxy.gateway import Gateway, forget_relocation
-from relocate_proxy.nft import Nft, NftError
+from relocate_proxy.host import paths, syscalls
+from relocate_proxy.network.conntrack import Endpoint
+from relocate_proxy.network.flows import EGRESS, INGRESS, Flow
+from relocate_proxy.network.nft import Nft, NftError
+from relocate_proxy.network.packet_rules import Gateway, forget_relocation
 
 from .conftest import Network
 
@@ -55,15 +55,15 @@ class Place:
 
     def inside(self, work: Callable[[], object]) -> None:
         """Do something in the namespace."""
-        kernel.in_network(self.path, work)
+        syscalls.in_network(self.path, work)
 
     def make(self) -> Gateway:
         """Return a relocation's gateway."""
-        return kernel.in_network(self.path, lambda: Gateway("counter", SERVICES, OLD, NEW))
+        return syscalls.in_network(self.path, lambda: Gateway("counter", SERVICES, OLD, NEW))
 
     def document(self) -> dict:
         """Return the table."""
-        return {"nftables": kernel.in_network(self.path, lambda: Nft().query("list table ip relocate"))}
+        return {"nftables": syscalls.in_network(self.path, lambda: Nft().query("list table ip relocate"))}
 
     def marks(self, name: str) -> dict[tuple, int]:
         """Return a map's elements."""
@@ -148,7 +148,7 @@ def test_two_relocations_have_two_marks(place: Place) -> None:
 
 def test_what_is_kept_for_the_next_boot(place: Place, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The services as they are now, loadable, and nothing of the relocation."""
-    monkeypatch.setattr(gateway, "PERSISTED", str(tmp_path / "edge" / "table.nft"))
+    monkeypatch.setattr(paths, "EDGE_TABLE", str(tmp_path / "edge" / "table.nft"))
     place.gateway.hold([OUT])
     place.gateway.shut([OUT])
     place.gateway.route(NEW)

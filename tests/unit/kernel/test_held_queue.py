@@ -10,8 +10,8 @@ import time
 from collections.abc import Callable, Iterator
 
 import pytest
-from relocate_proxy import kernel
-from relocate_proxy.held_queue import HeldQueue
+from relocate_proxy.host import syscalls
+from relocate_proxy.network.held_queue import HeldQueue
 
 from .conftest import Network
 
@@ -31,14 +31,14 @@ class Wire:
         rule = f"-t raw -A PREROUTING -p udp --dport {PORT} -j NFQUEUE --queue-num {QUEUE} --queue-bypass"
         receiver.run("iptables", *rule.split())
         datagrams = (socket.AF_INET, socket.SOCK_DGRAM)
-        self.out = kernel.in_network(sender.path, lambda: socket.socket(*datagrams))
+        self.out = syscalls.in_network(sender.path, lambda: socket.socket(*datagrams))
         self.out.connect((HERE, PORT))
-        self.back = kernel.in_network(receiver.path, lambda: socket.socket(*datagrams))
+        self.back = syscalls.in_network(receiver.path, lambda: socket.socket(*datagrams))
         self.back.bind((HERE, PORT))
 
     def queue(self) -> HeldQueue:
         """Return the reader of the receiver's queue."""
-        return kernel.in_network(self.receiver.path, lambda: HeldQueue(QUEUE))
+        return syscalls.in_network(self.receiver.path, lambda: HeldQueue(QUEUE))
 
     def send(self, *numbers: int) -> None:
         """Send one datagram for each number."""
@@ -126,11 +126,11 @@ def test_a_queue_whose_reader_is_gone_lets_pass(wire: Wire) -> None:
 def test_each_relocation_has_a_queue_of_its_own(network: Callable[[], Network]) -> None:
     """The first that is free; when all are taken the move is refused."""
     place = network().path
-    first = kernel.in_network(place, lambda: HeldQueue.first_free(range(5200, 5202)))
-    second = kernel.in_network(place, lambda: HeldQueue.first_free(range(5200, 5202)))
+    first = syscalls.in_network(place, lambda: HeldQueue.first_free(range(5200, 5202)))
+    second = syscalls.in_network(place, lambda: HeldQueue.first_free(range(5200, 5202)))
     assert (first.number, second.number) == (5200, 5201)
     with pytest.raises(OSError, match="all 2 packet queues of the edge are in use by other relocations") as full:
-        kernel.in_network(place, lambda: HeldQueue.first_free(range(5200, 5202)))
+        syscalls.in_network(place, lambda: HeldQueue.first_free(range(5200, 5202)))
     assert full.value.errno == errno.EBUSY
     first.close()
     second.close()

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from relocate_proxy import kernel
+from relocate_proxy.host import syscalls
 
 from .conftest import ROOT, Network
 
@@ -24,7 +24,7 @@ def test_no_packet_leaves_a_network_whose_links_are_down(network: Callable[[], N
         place.run("ip", "link", "add", "left", "type", "veth", "peer", "name", "right")
         for name in ("left", "right"):
             place.run("ip", "link", "set", name, "up")
-    kernel.in_network(one.path, kernel.links_down)
+    syscalls.in_network(one.path, syscalls.links_down)
     up = one.run("ip", "-o", "link", "show", "up")
     assert "lo:" in up and "left" not in up and "right" not in up
     assert "left" in other.run("ip", "-o", "link", "show", "up")
@@ -35,12 +35,12 @@ def test_work_elsewhere_leaves_this_thread_where_it_is(network: Callable[[], Net
     place = network()
     ours, theirs = Path("/proc/self/ns/net"), Path("/proc/thread-self/ns/net")
     here = ours.stat().st_ino
-    assert kernel.in_network(place.path, lambda: theirs.stat().st_ino) == Path(place.path).stat().st_ino != here
+    assert syscalls.in_network(place.path, lambda: theirs.stat().st_ino) == Path(place.path).stat().st_ino != here
     assert ours.stat().st_ino == here
     with pytest.raises(ZeroDivisionError):
-        kernel.in_network(place.path, lambda: 1 // 0)
+        syscalls.in_network(place.path, lambda: 1 // 0)
     with pytest.raises(FileNotFoundError):
-        kernel.in_network("/proc/0/ns/net", int)
+        syscalls.in_network("/proc/0/ns/net", int)
 
 
 STAND_IN = """

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from relocate_proxy import layer
-from relocate_proxy.layer import Writer, changes, contents, describe, scan, upper_directory
+from relocate_proxy.files import trees
+from relocate_proxy.files.trees import Writer, changes, contents, describe, scan, upper_directory
 
 pytestmark = pytest.mark.kernel
 
@@ -70,7 +70,7 @@ def overlays(tmp_path: Path) -> Iterator[tuple[Overlay, Overlay]]:
             each.close()
 
 
-def carry(source: Overlay, writer: Writer, before: layer.Snapshot) -> layer.Snapshot:
+def carry(source: Overlay, writer: Writer, before: trees.Snapshot) -> trees.Snapshot:
     """Send what has changed, as ``transfer`` does it."""
     upper = upper_directory(str(source.root))
     assert upper == str(source.upper)
@@ -118,9 +118,9 @@ def test_the_container_sees_the_same_files(overlays: tuple[Overlay, Overlay]) ->
     assert source.seen() == destination.seen()
     live(source.root)
     assert source.seen() != destination.seen()
-    assert os.getxattr(source.upper / "var/cache", layer.OPAQUE) == b"y", "this kernel hides directories otherwise"
+    assert os.getxattr(source.upper / "var/cache", trees.OPAQUE) == b"y", "this kernel hides directories otherwise"
     assert stat.S_ISCHR((source.upper / "etc/app/conf").lstat().st_mode)
-    carry(source, Writer(str(destination.root)), layer.Snapshot())
+    carry(source, Writer(str(destination.root)), trees.Snapshot())
     assert destination.seen() == source.seen()
 
 
@@ -129,7 +129,7 @@ def test_the_difference_in_the_freeze(overlays: tuple[Overlay, Overlay]) -> None
     source, destination = overlays
     live(source.root)
     writer = Writer(str(destination.root))
-    before = carry(source, writer, layer.Snapshot())
+    before = carry(source, writer, trees.Snapshot())
     (source.root / "srv/data/table").write_bytes(b"short")
     (source.root / "srv/link").unlink()
     subprocess.run(["rm", "-r", str(source.root / "etc/app")], check=True)
@@ -142,7 +142,7 @@ def test_a_removed_directory_that_is_made_again(overlays: tuple[Overlay, Overlay
     """Between the first copy and the freeze, with another content."""
     source, destination = overlays
     writer = Writer(str(destination.root))
-    before = carry(source, writer, layer.Snapshot())
+    before = carry(source, writer, trees.Snapshot())
     subprocess.run(["rm", "-r", str(source.root / "var/cache")], check=True)
     before = carry(source, writer, before)
     assert destination.seen() == source.seen()
@@ -157,7 +157,7 @@ def test_what_the_container_removed_of_its_own_and_the_image_had_too(overlays: t
     source, destination = overlays
     writer = Writer(str(destination.root))
     (source.root / "etc/hosts").write_text("changed\n")
-    before = carry(source, writer, layer.Snapshot())
+    before = carry(source, writer, trees.Snapshot())
     (source.root / "etc/hosts").unlink()
     carry(source, writer, before)
     assert not (destination.root / "etc/hosts").exists() and destination.seen() == source.seen()

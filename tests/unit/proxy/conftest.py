@@ -21,13 +21,14 @@ sys.path.insert(0, str(ROOT / "collections/ansible_collections/relocate/mtd/prox
 # The one module that needs pycriu gets the stand-in; who looks for pycriu afterwards finds what this machine has.
 with pytest.MonkeyPatch.context() as patch:
     patch.setitem(sys.modules, "pycriu", pycriu_standin.module())
-    importlib.import_module("relocate_proxy.sockets")
+    importlib.import_module("relocate_proxy.memory.criu_sockets")
 
 
 @pytest.fixture
 def host(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Return a directory that stands for the host's /run/relocate and journals. Its path is short: sockets lie in it."""
-    from relocate_proxy import journal, paths
+    from relocate_proxy.host import paths
+    from relocate_proxy.protocol import journal
 
     with tempfile.TemporaryDirectory(prefix="mtd-") as name:
         directory = Path(name)

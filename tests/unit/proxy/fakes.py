@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from relocate_proxy.channel import ChannelLost
+from relocate_proxy.protocol.channel import ChannelLost
 
 
 class ScriptedChannel:

@@ -7,7 +7,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Iterator
 
-from relocate_proxy.conntrack import Endpoint, Entry
+from relocate_proxy.network.conntrack import Endpoint, Entry
 
 
 class FakeTable:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.relocate.mtd.plugins.plugin_utils import credentials
-from relocate_proxy.channel import HEADER, MAX_MESSAGE, Channel, ChannelLost, Listener, tls_context
+from relocate_proxy.protocol.channel import HEADER, MAX_MESSAGE, Channel, ChannelLost, Listener, tls_context
 
 KEYS = credentials.make("r1")
 OTHERS = credentials.make("r2")

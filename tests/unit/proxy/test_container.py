@@ -10,9 +10,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from relocate_proxy import container
-from relocate_proxy.conntrack import Endpoint
-from relocate_proxy.container import Container, _endpoint, creation_document, published_ports
+from relocate_proxy.files import container
+from relocate_proxy.files.container import Container, _endpoint, creation_document, published_ports
+from relocate_proxy.network.conntrack import Endpoint
 
 INSPECT: dict[str, Any] = {
     "Id": "abcdef123456" + "0" * 52,

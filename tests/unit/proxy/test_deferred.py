@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from relocate_proxy import deferred, protobuf
-from relocate_proxy.deferred import LAZY, PAGE, Area, Deferral
+from relocate_proxy.memory import deferred, protobuf
+from relocate_proxy.memory.deferred import LAZY, PAGE, Area, Deferral
 
 PRESENT = 4
 MAPS = """\

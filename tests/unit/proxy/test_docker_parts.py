@@ -13,15 +13,17 @@ import pytest
 from ansible_collections.relocate.mtd.plugins.module_utils import _freezer as freezer
 from ansible_collections.relocate.mtd.plugins.module_utils._criu import Freezer
 from ansible_collections.relocate.mtd.plugins.module_utils._docker import DockerError
-from relocate_proxy import __main__ as program
-from relocate_proxy import docker_host, endings, part, paths, restarted, source
-from relocate_proxy.destination import Destination
-from relocate_proxy.dump import Freeze
-from relocate_proxy.gate import Gate, GateFailed, KeeperGone
-from relocate_proxy.journal import Journal
-from relocate_proxy.pre_copy import PreCopy, Round
-from relocate_proxy.source import AlreadyMoving, Source
-from relocate_proxy.states import State
+from relocate_proxy import guardian
+from relocate_proxy.host import paths
+from relocate_proxy.host.docker import remove_container
+from relocate_proxy.memory.dump import Freeze
+from relocate_proxy.memory.rounds import PreCopy, Round
+from relocate_proxy.parts import base, endings, restarted, source
+from relocate_proxy.parts.destination import Destination
+from relocate_proxy.parts.source import AlreadyMoving, Source
+from relocate_proxy.protocol.journal import Journal
+from relocate_proxy.protocol.states import State
+from relocate_proxy.restore.keeper_client import Gate, GateFailed, KeeperGone
 
 from .fakes import ScriptedChannel, ScriptedListener
 
@@ -60,7 +62,7 @@ def did(monkeypatch: pytest.MonkeyPatch, host: Path) -> list[str]:
     monkeypatch.setattr(freezer, "thaw", lambda at: calls.append("thaw"))
     monkeypatch.setattr(endings, "kill_frozen", lambda at, veth: calls.append(f"kill behind {veth}"))
     monkeypatch.setattr(Gate, "forget", staticmethod(lambda _: calls.append("forget")))
-    monkeypatch.setattr(part, "Listener", lambda *_: ScriptedListener([]))
+    monkeypatch.setattr(base, "Listener", lambda *_: ScriptedListener([]))
     return calls
 
 
@@ -87,7 +89,7 @@ def bundle() -> str:
 def on_source(did: list[str], policy: str = "always") -> Source:
     """Return a source whose container is frozen."""
     made: Source = object.__new__(Source)
-    part.Part.__init__(made, {"id": "r1", "listen": "", "credentials": {}}, Journal.at("r1", "source"))
+    base.Part.__init__(made, {"id": "r1", "listen": "", "credentials": {}}, Journal.at("r1", "source"))
     made.docker = Docker(did)
     made.container = SimpleNamespace(id="c1", name="web", freezer=Freezer("/cg", 1))
     made._lock = source.lock(bundle())
@@ -166,16 +168,16 @@ def test_a_container_that_removes_itself_is_removed(status: int, passes: bool) -
 
     docker: Any = SimpleNamespace(remove=refuse)
     if passes:
-        docker_host.remove_container(docker, "c1")
+        remove_container(docker, "c1")
     else:
         with pytest.raises(DockerError):
-            docker_host.remove_container(docker, "c1")
+            remove_container(docker, "c1")
 
 
 def on_destination(did: list[str], answer: str | Exception = "running", state: State = State.PREPARED) -> Destination:
     """Return a destination whose copy is restored and waits."""
     made: Destination = object.__new__(Destination)
-    part.Part.__init__(made, {"id": "r1", "listen": "", "credentials": {}}, Journal.at("r1", "destination"))
+    base.Part.__init__(made, {"id": "r1", "listen": "", "credentials": {}}, Journal.at("r1", "destination"))
     made.journal.record(state, container="web", container_id="c2", restart_policy={"Name": "always"})
     did.clear()
 
@@ -260,7 +262,7 @@ def test_a_part_that_has_ended_is_not_resumed(
     Journal.at("r1", name).record(state)
     calls: list[str] = []
     monkeypatch.setattr(restarted, "resume", lambda *_: calls.append("resumed"))
-    assert program._run_part(name, {"id": "r1"}, os.open(os.devnull, os.O_WRONLY)) == 0
+    assert guardian.run_part(name, {"id": "r1"}, os.open(os.devnull, os.O_WRONLY)) == 0
     assert bool(calls) is resumed
 
 
@@ -275,9 +277,9 @@ def test_only_a_part_in_the_middle_is_started_again(
     def fail(*_: object) -> None:
         raise LookupError("the container web is not running on this host")
 
-    monkeypatch.setattr(program, "_run_listener", fail)
+    monkeypatch.setattr(guardian, "_run_listener", fail)
     read, write = os.pipe()
-    assert program._run_part("source", {"id": "r1"}, write) == status
+    assert guardian.run_part("source", {"id": "r1"}, write) == status
     with os.fdopen(read) as line:
         assert line.read() == '{"error": "the container web is not running on this host"}\n'
 

@@ -9,8 +9,8 @@ import threading
 from pathlib import Path
 
 import pytest
-from relocate_proxy import paths
-from relocate_proxy.dump import CalledOff, Dump, Freeze
+from relocate_proxy.host import paths
+from relocate_proxy.memory.dump import CalledOff, Dump, Freeze
 
 #: Writes until it cannot, says why, and takes its leave: what CRIU does when its image has no room.
 WRITER = """
@@ -102,7 +102,7 @@ def test_a_freeze_that_is_called_off_in_its_dump(tmp_path: Path) -> None:
 
 def test_a_vote_that_is_just_being_written_counts_as_given(monkeypatch: pytest.MonkeyPatch) -> None:
     """The disk may hang: nobody can know what it will say."""
-    monkeypatch.setattr("relocate_proxy.dump.VOTE_SECONDS", 0.01)
+    monkeypatch.setattr("relocate_proxy.memory.dump.VOTE_SECONDS", 0.01)
     freeze = Freeze()
     writing, written = threading.Event(), threading.Event()
 

@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from relocate_proxy import edge, recovery
-from relocate_proxy.channel import ChannelLost
-from relocate_proxy.edge import Edge, PartFailed
-from relocate_proxy.flows import Flow
-from relocate_proxy.states import AFTER_COMMIT, State
+from relocate_proxy.network.flows import Flow
+from relocate_proxy.parts import edge, recovery
+from relocate_proxy.parts.edge import Edge, PartFailed
+from relocate_proxy.protocol.channel import ChannelLost
+from relocate_proxy.protocol.states import AFTER_COMMIT, State
 
 from .test_states import _documented
 from .world import IN, NEW, OLD, OUT, PLAN, FakeGateway, FakePeers, StepJournal, Steps, World

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from relocate_proxy import __main__ as program
-from relocate_proxy import faults
-from relocate_proxy.journal import Journal
-from relocate_proxy.states import State
+from relocate_proxy import guardian
+from relocate_proxy.protocol import faults
+from relocate_proxy.protocol.journal import Journal
+from relocate_proxy.protocol.states import State
 
 ORDER = {"part": "source", "state": "voted", "moment": "after", "do": "fail"}
 
@@ -120,7 +120,7 @@ def test_an_order_that_cannot_be_obeyed_stops_the_part_before_it_begins(
     monkeypatch.setattr(os, "nice", lambda _: 0)
     leave(host, **order)
     read, write = os.pipe()
-    assert program._run_part("source", {"id": "r1"}, write) == 1
+    assert guardian.run_part("source", {"id": "r1"}, write) == 1
     with os.fdopen(read) as line:
         assert sentence in json.loads(line.read())["error"]
     assert written() == []

@@ -10,9 +10,9 @@ import random
 from dataclasses import replace
 
 import pytest
-from relocate_proxy import flows
-from relocate_proxy.conntrack import Endpoint, Entry
-from relocate_proxy.flows import EGRESS, INGRESS, Connection, Flow, UntrackedFlow
+from relocate_proxy.network import flows
+from relocate_proxy.network.conntrack import Endpoint, Entry
+from relocate_proxy.network.flows import EGRESS, INGRESS, Connection, Flow, UntrackedFlow
 
 from .tables import FakeTable
 

@@ -11,8 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from relocate_proxy import endings, paths
-from relocate_proxy.gate import Gate, GateFailed
+from relocate_proxy.host import paths
+from relocate_proxy.parts import endings
+from relocate_proxy.restore.keeper_client import Gate, GateFailed
 
 ID = "c" * 64
 

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from relocate_proxy.journal import KEPT_SECONDS, Journal, prune, unfinished
-from relocate_proxy.states import State
+from relocate_proxy.protocol.journal import KEPT_SECONDS, Journal, prune, unfinished
+from relocate_proxy.protocol.states import State
 
 ID = "20261123-120000-abcdef"
 

@@ -16,8 +16,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from relocate_proxy import cgroups, keeper, kernel, paths
-from relocate_proxy.keeper import Keeper, Runtime
+from relocate_proxy.host import cgroups, paths, syscalls
+from relocate_proxy.restore import keeper
+from relocate_proxy.restore.keeper import Keeper, Runtime
 
 SHIM = (
     "--root /var/run/docker/runtime-runc/moby --log /b/log.json --log-format json {more}create --bundle /b "
@@ -159,8 +160,8 @@ class Scene:
 
         monkeypatch.setattr(keeper, "start_holder", holder)
         monkeypatch.setattr(os, "kill", lambda pid, number: self.did.append(f"kill {pid} {number}"))
-        monkeypatch.setattr(kernel, "stand_in", lambda pid: self.did.append(f"stand-in {pid}"))
-        monkeypatch.setattr(kernel, "in_network", lambda path, work: self.did.append(f"{work.__name__} {path}"))
+        monkeypatch.setattr(syscalls, "stand_in", lambda pid: self.did.append(f"stand-in {pid}"))
+        monkeypatch.setattr(syscalls, "in_network", lambda path, work: self.did.append(f"{work.__name__} {path}"))
         waitpid = os.waitpid
 
         def reap(pid: int, options: int) -> tuple[int, int]:

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from relocate_proxy import layer
-from relocate_proxy.layer import LayerProblem, Snapshot, Stamp, Writer, changes, contents, describe, scan
+from relocate_proxy.files import trees
+from relocate_proxy.files.trees import LayerProblem, Snapshot, Stamp, Writer, changes, contents, describe, scan
 
 
 @pytest.fixture
@@ -87,14 +87,14 @@ STAMP = Stamp(stat.S_IFREG | 0o644, 7, 10, 1_000_000_000)
 )
 def test_each_part_of_a_stamp_tells_a_change(change: dict[str, int]) -> None:
     """Mode, identity, size, and the time that no program can set."""
-    taken = STAMP.changed_ns + 10 * layer.CLOCK_GRAIN_NS
+    taken = STAMP.changed_ns + 10 * trees.CLOCK_GRAIN_NS
     before = Snapshot({"a": STAMP, "b": STAMP}, taken)
     now = Snapshot({"a": Stamp(**{**vars(STAMP), **change}), "b": STAMP}, taken)
     assert changes(before, now) == (["a"], [])
 
 
 @pytest.mark.parametrize(
-    ("age_ns", "sent"), [(0, True), (layer.CLOCK_GRAIN_NS, True), (layer.CLOCK_GRAIN_NS + 1, False)]
+    ("age_ns", "sent"), [(0, True), (trees.CLOCK_GRAIN_NS, True), (trees.CLOCK_GRAIN_NS + 1, False)]
 )
 def test_a_file_changed_within_the_clocks_grain_is_sent_again(age_ns: int, sent: bool) -> None:
     """A second write in the same tick of the file system's clock leaves the stamp as it was."""
@@ -112,7 +112,7 @@ def test_directories_are_not_doubted() -> None:
 def test_a_layer_at_rest_has_no_changes(upper: Path) -> None:
     """The second copy of one that nobody writes to is empty."""
     (upper / "a").write_text("x")
-    time.sleep(2 * layer.CLOCK_GRAIN_NS / 1e9)
+    time.sleep(2 * trees.CLOCK_GRAIN_NS / 1e9)
     assert changes(scan(str(upper)), scan(str(upper))) == ([], [])
 
 
@@ -215,7 +215,7 @@ def test_a_whiteout_removes_what_the_image_has(upper: Path, root: Path) -> None:
 
 def test_an_opaque_directory_hides_what_the_image_has(upper: Path, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is made anew. (The attribute needs root: here it is another name's.)"""
-    monkeypatch.setattr(layer, "OPAQUE", "user.opaque")
+    monkeypatch.setattr(trees, "OPAQUE", "user.opaque")
     (root / "etc").mkdir()
     (root / "etc/from-the-image").write_text("hidden")
     (upper / "etc").mkdir()
@@ -237,7 +237,7 @@ def test_overlays_own_attributes_do_not_travel(upper: Path, monkeypatch: pytest.
         describe(str(upper), "a", {})
 
 
-@pytest.mark.parametrize("size", [0, 1, layer.CHUNK, layer.CHUNK + 1])
+@pytest.mark.parametrize("size", [0, 1, trees.CHUNK, trees.CHUNK + 1])
 def test_contents_are_as_long_as_they_were_described(upper: Path, size: int) -> None:
     """No longer if the file grows, and shorter if it shrinks meanwhile: the freeze sends it again."""
     (upper / "a").write_bytes(b"x" * size)
@@ -293,7 +293,7 @@ def test_the_upper_directory_is_read_from_the_mount(
     open_ = open
     monkeypatch.setattr("builtins.open", lambda _, *args, **kw: open_(table, *args, **kw))
     if expected.startswith("/"):
-        assert layer.upper_directory("/run/bundle/rootfs") == expected
+        assert trees.upper_directory("/run/bundle/rootfs") == expected
     else:
         with pytest.raises(LayerProblem, match=expected):
-            layer.upper_directory("/run/bundle/rootfs")
+            trees.upper_directory("/run/bundle/rootfs")

@@ -16,10 +16,11 @@ from typing import Any
 
 import pytest
 from ansible_collections.relocate.mtd.plugins.plugin_utils import credentials
-from relocate_proxy import drain, lazy_pages, page_process
-from relocate_proxy.journal import Journal
-from relocate_proxy.lazy_pages import PageClient, PageServer, PagesLost
-from relocate_proxy.states import State
+from relocate_proxy.memory import lazy_pages, page_process
+from relocate_proxy.memory.lazy_pages import PageClient, PageServer, PagesLost
+from relocate_proxy.parts import drain
+from relocate_proxy.protocol.journal import Journal
+from relocate_proxy.protocol.states import State
 
 KEYS = credentials.make("r1")
 PAGE = 4096
@@ -154,7 +155,7 @@ def hosts(host: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hosts]:
     program.chmod(program.stat().st_mode | stat.S_IXUSR)
     monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
     monkeypatch.setenv("LD_PRELOAD", "")
-    monkeypatch.setattr("relocate_proxy.paths.RESTORE_SHIM", "")
+    monkeypatch.setattr("relocate_proxy.host.paths.RESTORE_SHIM", "")
     made = Hosts(host)
     yield made
     made.end()

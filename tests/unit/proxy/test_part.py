@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from relocate_proxy import part
-from relocate_proxy.channel import ChannelLost
-from relocate_proxy.journal import Journal
-from relocate_proxy.states import State
+from relocate_proxy.parts import base
+from relocate_proxy.protocol.channel import ChannelLost
+from relocate_proxy.protocol.journal import Journal
+from relocate_proxy.protocol.states import State
 
 from .fakes import ScriptedChannel, ScriptedListener
 
@@ -19,7 +19,7 @@ BEFORE_THE_VOTE = (None, State.STAGING, State.STAGED, State.GATED, State.FREEZIN
 BOUND = (State.VOTED, State.PREPARED, State.COMMITTED)
 
 
-class Walker(part.Part):
+class Walker(base.Part):
     """A part that records the states it is told to, and how it was rolled back."""
 
     name = "source"
@@ -50,7 +50,7 @@ class Walker(part.Part):
 
 def walker(monkeypatch: pytest.MonkeyPatch, host: Path, *script: Any) -> Walker:
     """Return a part at whose listener the channels of the script arrive."""
-    monkeypatch.setattr(part, "Listener", lambda *_: ScriptedListener(script))
+    monkeypatch.setattr(base, "Listener", lambda *_: ScriptedListener(script))
     journal = Journal.at("r1", "source", str(host / "journal"))
     return Walker({"id": "r1", "listen": "127.0.0.1", "credentials": {}}, journal)
 

@@ -8,10 +8,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from relocate_proxy import paths, pre_copy
-from relocate_proxy.channel import ChannelLost
-from relocate_proxy.pre_copy import STATS_HEAD, PreCopy, another, stopped_ms
-from relocate_proxy.protobuf import encode
+from relocate_proxy.host import paths
+from relocate_proxy.memory import rounds
+from relocate_proxy.memory.protobuf import encode
+from relocate_proxy.memory.rounds import STATS_HEAD, PreCopy, another, stopped_ms
+from relocate_proxy.protocol.channel import ChannelLost
 
 from .fakes import ScriptedChannel
 
@@ -132,4 +133,4 @@ def test_a_destination_that_is_gone_ends_the_rounds(scene: Scene) -> None:
 def test_the_time_that_it_stood_still(tmp_path: Path) -> None:
     (tmp_path / "stats-dump").write_bytes(statistics(80_123))
     assert stopped_ms(str(tmp_path / "stats-dump")) == 80.123
-    assert pre_copy.STATS_HEAD.size == 12
+    assert rounds.STATS_HEAD.size == 12

@@ -9,15 +9,16 @@ import sys
 from pathlib import Path
 
 import pytest
-from relocate_proxy import paths, prepared_dump
-from relocate_proxy.prepared_dump import NotReady, PreparedDump, configuration
-from relocate_proxy.protobuf import decode, encode
+from relocate_proxy.host import paths
+from relocate_proxy.memory import prepared_dump
+from relocate_proxy.memory.prepared_dump import NotReady, PreparedDump, configuration
+from relocate_proxy.memory.protobuf import decode, encode
 
 #: Speaks like ``criu swrk``. Its order goes to the file "order"; each notice that was agreed to, to the file "agreed".
 CRIU = """#!{python}
 import json, os, socket, sys
 sys.path.insert(0, {path!r})
-from relocate_proxy.prepared_dump import *
+from relocate_proxy.memory.prepared_dump import *
 ours = socket.socket(fileno=int(sys.argv[2]))
 order = decode(decode(ours.recv(65536))[OPTIONS])
 work = order[CONFIG_FILE].decode().rpartition("/")[0]
@@ -48,7 +49,7 @@ class Scene:
         self.images.mkdir()
         self.work.mkdir()
         self.program = directory / "criu"
-        self.program.write_text(CRIU.format(python=sys.executable, path=str(Path(prepared_dump.__file__).parents[1])))
+        self.program.write_text(CRIU.format(python=sys.executable, path=str(Path(prepared_dump.__file__).parents[2])))
         self.program.chmod(0o755)
         self.mode("dumps")
 

@@ -11,12 +11,13 @@ import pytest
 from ansible_collections.relocate.mtd.plugins.module_utils import _freezer as freezer
 from ansible_collections.relocate.mtd.plugins.module_utils._criu import Freezer
 from ansible_collections.relocate.mtd.plugins.module_utils._docker import DockerError
-from relocate_proxy import endings, paths, recovery
-from relocate_proxy.conntrack import Endpoint, Entry
-from relocate_proxy.gate import Gate
-from relocate_proxy.journal import Journal
-from relocate_proxy.recovery import COMMIT, ROLL_BACK, InProgress, hold_part, recover, release_part
-from relocate_proxy.states import AFTER_COMMIT, FINAL, State
+from relocate_proxy.host import paths
+from relocate_proxy.network.conntrack import Endpoint, Entry
+from relocate_proxy.parts import endings, recovery
+from relocate_proxy.parts.recovery import COMMIT, ROLL_BACK, InProgress, hold_part, recover, release_part
+from relocate_proxy.protocol.journal import Journal
+from relocate_proxy.protocol.states import AFTER_COMMIT, FINAL, State
+from relocate_proxy.restore.keeper_client import Gate
 
 from .tables import FakeTable
 from .world import NEW, OLD, PLAN

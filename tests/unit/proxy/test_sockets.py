@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from relocate_proxy.conntrack import Endpoint
-from relocate_proxy.flows import Connection
+from relocate_proxy.network.conntrack import Endpoint
+from relocate_proxy.network.flows import Connection
 
 from . import pycriu_standin
 
@@ -42,12 +42,12 @@ def isk(source: str, port: int, destination: str = "", remote: int = 0, **other:
 
 def rewrite(directory: Path, *entries: dict[str, Any]) -> tuple[list[Connection], list[dict[str, Any]]]:
     """Rewrite an image and return the connections and its entries as they are then."""
-    from relocate_proxy import sockets
+    from relocate_proxy.memory import criu_sockets
 
     path = directory / "files.img"
     path.write_bytes(pycriu_standin.pack(entries))
     before = path.stat().st_mtime_ns, path.stat().st_ino
-    found = sockets.rewrite(str(directory), OLD, NEW)
+    found = criu_sockets.rewrite(str(directory), OLD, NEW)
     after = pycriu_standin.unpack(path.read_bytes())
     if after == list(entries):
         assert (path.stat().st_mtime_ns, path.stat().st_ino) == before, "written without need"
@@ -114,7 +114,7 @@ def test_connected_udp_is_a_connection_and_an_unconnected_one_is_not(tmp_path: P
 
 def test_an_image_without_files_is_no_image(tmp_path: Path) -> None:
     """CRIU always writes one."""
-    from relocate_proxy import sockets
+    from relocate_proxy.memory import criu_sockets
 
     with pytest.raises(FileNotFoundError, match=r"files\.img"):
-        sockets.rewrite(str(tmp_path), OLD, NEW)
+        criu_sockets.rewrite(str(tmp_path), OLD, NEW)

@@ -8,10 +8,11 @@ import ast
 from pathlib import Path
 
 import pytest
-from relocate_proxy import states
-from relocate_proxy.states import AFTER_COMMIT, FINAL, IN_DOUBT, State
+from relocate_proxy.parts import endings
+from relocate_proxy.protocol import states
+from relocate_proxy.protocol.states import AFTER_COMMIT, FINAL, IN_DOUBT, State
 
-PROGRAM = Path(states.__file__).parent
+PARTS_DIRECTORY = Path(endings.__file__).parent
 PARTS = ("edge", "source", "destination")
 MODULES = {"source": ("source", "endings"), "destination": ("destination", "drain")}
 
@@ -30,7 +31,7 @@ def _documented(part: str) -> set[State]:
 
 def _recorded(part: str) -> set[State]:
     """Return the states that a part's module hands to ``record`` or ``close``, read from its source text."""
-    text = "".join((PROGRAM / f"{name}.py").read_text(encoding="utf-8") for name in MODULES.get(part, (part,)))
+    text = "".join((PARTS_DIRECTORY / f"{name}.py").read_text(encoding="utf-8") for name in MODULES.get(part, (part,)))
     found = set()
     for call in ast.walk(ast.parse(text.replace("from __future__ import annotations", ""))):
         if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Attribute) or not call.args:

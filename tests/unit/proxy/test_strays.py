@@ -10,7 +10,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from relocate_proxy.strays import end_strays
+from relocate_proxy.memory.strays import end_strays
 
 WRITER = """#!/bin/sh
 trap '' XFSZ

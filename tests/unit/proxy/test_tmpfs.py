@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 from ansible_collections.relocate.mtd.plugins.module_utils._criu import Mount
-from relocate_proxy import part, tmpfs
+from relocate_proxy.files import tmpfs
+from relocate_proxy.host import mounts, secrets
 
 SHM = {"point": "/dev/shm", "source": "shm", "options": "size=65536k,mode=1777,uid=0,gid=0"}
 
@@ -75,7 +76,7 @@ def mounted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, *points: str) -> No
     """Let the host have these mounts."""
     mountinfo = tmp_path / "mountinfo"
     mountinfo.write_text("".join(f"1 2 0:5 / {point} rw - tmpfs tmpfs rw\n" for point in points))
-    monkeypatch.setattr(tmpfs, "OWN_MOUNTS", str(mountinfo))
+    monkeypatch.setattr(mounts, "OWN_MOUNTS", str(mountinfo))
 
 
 def test_what_lies_below_is_let_go_the_last_first(
@@ -83,7 +84,7 @@ def test_what_lies_below_is_let_go_the_last_first(
 ) -> None:
     """And nothing else."""
     mounted(monkeypatch, tmp_path, "/run/r1/memory/0", "/run/r1/memory/1", "/run/r10/memory/0", "/run/r1")
-    tmpfs.unmount_below("/run/r1")
+    mounts.unmount_below("/run/r1")
     assert commands.did == [["umount", "--lazy", f"/run/r1/memory/{number}"] for number in (1, 0)]
 
 
@@ -97,5 +98,5 @@ def test_a_session_with_something_mounted_is_not_wiped(
     commands.refuse = "umount"
     mounted(monkeypatch, tmp_path, f"{session}/memory/0")
     with pytest.raises(OSError, match="memory/0 could not be unmounted: it is busy"):
-        part.wipe(str(session))
+        secrets.wipe(str(session))
     assert (session / "segment").read_text() == "the container's"

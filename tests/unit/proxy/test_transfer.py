@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import ClassVar
 
 import pytest
-from relocate_proxy import transfer
-from relocate_proxy.layer import LayerProblem
-from relocate_proxy.transfer import ImageSender, LayerSender, Receiver
+from relocate_proxy.files import transfer
+from relocate_proxy.files.transfer import ImageSender, LayerSender, Receiver
+from relocate_proxy.files.trees import LayerProblem
 
 from .fakes import ScriptedChannel
 
@@ -114,7 +114,7 @@ def test_a_file_that_goes_while_it_is_sent(ends: Ends, monkeypatch: pytest.Monke
     """The next copy knows that it is gone, and others follow it as if nothing had happened."""
     (ends.upper / "a").write_text("a")
     (ends.upper / "b").write_text("b")
-    describe = transfer.layer.describe
+    describe = transfer.trees.describe
 
     def vanish(upper: str, path: str, links: dict) -> dict:
         if path == "a":
@@ -122,7 +122,7 @@ def test_a_file_that_goes_while_it_is_sent(ends: Ends, monkeypatch: pytest.Monke
         return describe(upper, path, links)
 
     with monkeypatch.context() as meanwhile:
-        meanwhile.setattr(transfer.layer, "describe", vanish)
+        meanwhile.setattr(transfer.trees, "describe", vanish)
         ends.sender.send_changes()
     ends.carry()
     assert [path.name for path in ends.root.iterdir()] == ["b"]
@@ -191,7 +191,7 @@ def test_a_file_system_in_memory_is_a_tree_of_its_own(ends: Ends, tmp_path: Path
     assert (there / "segment").read_bytes() == b"before" and (ends.root / "segment").read_bytes() == b"the layer's"
     (here / "segment").write_bytes(b"after!")
     for tree in sender._trees:  # long ago, and with the times of now
-        tree.before = dataclasses.replace(transfer.layer.scan(tree.directory), taken_ns=2**62)
+        tree.before = dataclasses.replace(transfer.trees.scan(tree.directory), taken_ns=2**62)
     sender.send_changes()
     again = [message["entry"]["path"] for message in ends.line.sent if message["kind"] == "entry"]
     ends.carry()

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.relocate.mtd.plugins.plugin_utils import credentials
-from relocate_proxy.channel import Channel, Listener
-from relocate_proxy.tunnel import CHUNK, Relay, socket_pair, watch_peer
+from relocate_proxy.memory.tunnel import CHUNK, Relay, socket_pair, watch_peer
+from relocate_proxy.protocol.channel import Channel, Listener
 
 KEYS = credentials.make("r1")
 

@@ -3,7 +3,7 @@
 """A world of three hosts for the edge's part: what is true in it, and who may fail at which moment.
 
 The edge is the real one, with its real journal. Source, destination, packet rules and connection table are simulated after the
-table in ``relocate_proxy.states``: which message leads to which state, and what a part does when its proxy dies there.
+table in ``relocate_proxy.protocol.states``: which message leads to which state, and what a part does when its proxy dies there.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from ansible_collections.relocate.mtd.plugins.module_utils._downtime import Cost
-from relocate_proxy.channel import ChannelLost
-from relocate_proxy.conntrack import Endpoint, Entry
-from relocate_proxy.edge import PartFailed
-from relocate_proxy.flows import EGRESS, INGRESS, Flow
-from relocate_proxy.journal import Journal
-from relocate_proxy.recovery import COMMIT
-from relocate_proxy.states import AFTER_COMMIT, FINAL, IN_DOUBT, State
+from relocate_proxy.network.conntrack import Endpoint, Entry
+from relocate_proxy.network.flows import EGRESS, INGRESS, Flow
+from relocate_proxy.parts.edge import PartFailed
+from relocate_proxy.parts.recovery import COMMIT
+from relocate_proxy.protocol.channel import ChannelLost
+from relocate_proxy.protocol.journal import Journal
+from relocate_proxy.protocol.states import AFTER_COMMIT, FINAL, IN_DOUBT, State
 
 from .tables import FakeTable
 

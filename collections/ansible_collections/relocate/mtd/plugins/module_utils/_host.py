@@ -12,15 +12,10 @@ import os
 import platform
 from typing import Any, Callable, Dict, List, Optional
 
-from ansible_collections.relocate.mtd.plugins.module_utils import _preflight, _sockets, _speed
+from ansible_collections.relocate.mtd.plugins.module_utils import _paths, _preflight, _sockets, _speed
 from ansible_collections.relocate.mtd.plugins.module_utils._criu import freezer, version_tuple
 from ansible_collections.relocate.mtd.plugins.module_utils._docker import DockerError, Engine, address, publications
 
-PROXY = "/usr/local/lib/relocate/relocate_proxy/__main__.py"
-SHIM = "/usr/local/lib/relocate/restore_shim.so"
-JOURNALS = "/var/lib/relocate/journal"
-#: A host with this file takes no new containers: drained by hand or by the scheduler.
-CORDON = "/var/lib/relocate/cordoned"
 FINAL = ("done", "rolled-back")
 ESTABLISHED = "01"  # <net/tcp_states.h>
 
@@ -136,11 +131,11 @@ def _docker(engine: Engine, host: Dict[str, Any], starting: List[str]) -> List[D
 def unfinished() -> List[Dict[str, Any]]:
     """Return the relocations whose journal on this host has no end."""
     found = []
-    for name in sorted(os.listdir(JOURNALS)) if os.path.isdir(JOURNALS) else []:
+    for name in sorted(os.listdir(_paths.JOURNALS)) if os.path.isdir(_paths.JOURNALS) else []:
         if not name.endswith(".jsonl"):
             continue
         facts: Dict[str, Any] = {}
-        for line in _text(os.path.join(JOURNALS, name)).splitlines():
+        for line in _text(os.path.join(_paths.JOURNALS, name)).splitlines():
             try:
                 facts.update(json.loads(line))
             except ValueError:  # the last line of a crashed host: that step was never taken
@@ -154,8 +149,7 @@ def unfinished() -> List[Dict[str, Any]]:
 
 def _starting() -> List[str]:
     """Return the ids of containers that wait at their gate."""
-    directory = "/run/relocate/expected"
-    return os.listdir(directory) if os.path.isdir(directory) else []
+    return os.listdir(_paths.EXPECTED) if os.path.isdir(_paths.EXPECTED) else []
 
 
 def _memory_speed() -> Dict[str, float]:
@@ -177,12 +171,12 @@ def describe(run: Callable[..., str], find: Callable[[str], Optional[str]]) -> D
         "architecture": platform.machine(),
         "criu_version": ".".join(map(str, version_tuple(words))) if words else None,
         "pycriu": importlib.util.find_spec("pycriu") is not None,
-        "proxy": os.path.exists(PROXY),
-        "shim": os.path.exists(SHIM),
+        "proxy": os.path.exists(_paths.PROXY),
+        "shim": os.path.exists(_paths.RESTORE_SHIM),
         "memory_available_bytes": _memory_available(),
         "memory_speed": _memory_speed(),
         "cpu_flags": _cpu_flags(),
-        "cordoned": os.path.exists(CORDON),
+        "cordoned": os.path.exists(_paths.CORDON),
         **modes(run, criu),
     }
     engine = Engine()

@@ -11,9 +11,10 @@ import os
 from typing import Any
 
 from ansible_collections.relocate.mtd.plugins.module_utils import _edge_table as edge_table
+from ansible_collections.relocate.mtd.plugins.module_utils import _paths
 from ansible_collections.relocate.mtd.plugins.module_utils._commands import Commands, read_text
 
-STATE_DIRECTORY = "/var/lib/relocate/edge"
+STATE_DIRECTORY = _paths.EDGE
 
 _OURS = ["table", edge_table.FAMILY, edge_table.TABLE]
 

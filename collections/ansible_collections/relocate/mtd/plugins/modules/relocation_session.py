@@ -99,9 +99,9 @@ import time
 from typing import Optional
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.relocate.mtd.plugins.module_utils import _paths
 
 INSTALLED = "/usr/local/lib/relocate"
-RESULTS = "/run/relocate/results"
 INTERPRETER = "/usr/bin/python3"
 POLL_SECONDS = 0.05
 
@@ -130,7 +130,7 @@ def proxy(module: AnsibleModule, arguments: list, data: str) -> dict:
 
 def fetch(relocation: str, seconds: int) -> Optional[dict]:
     """Return the result that the edge's part wrote, and remove it; None if there is none in time."""
-    path = f"{RESULTS}/{relocation}.json"
+    path = f"{_paths.RESULTS}/{relocation}.json"
     deadline = time.monotonic() + seconds
     while not os.path.exists(path):
         if time.monotonic() > deadline:

@@ -1,0 +1,263 @@
+# Copyright (c) 2026 The RELOCATE authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A running container as the source sees it: where its parts lie, and the document from which it can be made elsewhere."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import socket
+import struct
+
+from ansible_collections.relocate.mtd.plugins.module_utils import _bundle, _criu
+from ansible_collections.relocate.mtd.plugins.module_utils._docker import Engine
+from ansible_collections.relocate.mtd.plugins.module_utils._freezer import freezer_of
+
+from ..host import paths, syscalls
+from ..network.conntrack import Endpoint
+from ..network.flows import Connection
+from . import tmpfs
+
+#: Where runc keeps the state of Docker's containers (the same on 26 and 28).
+RUNTIME_ROOT = "/run/docker/runtime-runc/moby"
+PROC = "/proc"
+#: <net/tcp_states.h>
+SYN_RECEIVED, LISTEN = 3, 10
+CONNECTED = (1, 2, 4, 5, 8, 9, 11)  # ESTABLISHED, SYN_SENT, FIN_WAIT1, FIN_WAIT2, CLOSE_WAIT, LAST_ACK, CLOSING
+
+
+def creation_document(inspect: dict) -> dict:
+    """Return the body of ``POST /containers/create`` that makes the same container, from what ``inspect`` says.
+
+    The restart policy is left out until the commit: nothing but us may start the copy. Addresses are left out: they change.
+    Generated names (a hostname that is the ID) stay: the process may have read them.
+    """
+    body = copy.deepcopy(inspect["Config"])
+    host = copy.deepcopy(inspect["HostConfig"])
+    host["Runtime"] = paths.RUNTIME_NAME
+    host["RestartPolicy"] = {"Name": "no", "MaximumRetryCount": 0}
+    host["AutoRemove"] = False
+    host["ContainerIDFile"] = ""
+    body["HostConfig"] = host
+    networks = {}
+    for name, settings in (inspect["NetworkSettings"].get("Networks") or {}).items():
+        if host["NetworkMode"] in ("default", "bridge"):
+            break
+        aliases = [alias for alias in settings.get("Aliases") or [] if not inspect["Id"].startswith(alias)]
+        networks[name] = {"Aliases": aliases}
+    if networks:
+        body["NetworkingConfig"] = {"EndpointsConfig": networks}
+    return body
+
+
+def published_ports(inspect: dict) -> list[dict]:
+    """Return what the container publishes on its host: ``protocol``, ``host_port``, ``container_port``."""
+    found = []
+    for name, bindings in (inspect["NetworkSettings"].get("Ports") or {}).items():
+        port, _, protocol = name.partition("/")
+        for binding in bindings or []:
+            entry = {"protocol": protocol, "host_port": int(binding["HostPort"]), "container_port": int(port)}
+            if entry not in found:  # Docker lists IPv4 and IPv6 wildcards separately
+                found.append(entry)
+    return found
+
+
+def _socket_table(pid: int, name: str) -> list[list[str]]:
+    try:
+        with open(f"/proc/{pid}/net/{name}", encoding="ascii") as lines:
+            return [line.split() for line in lines.readlines()[1:]]
+    except FileNotFoundError:  # no IPv6 in the kernel
+        return []
+
+
+def _endpoint(text: str) -> Endpoint:
+    """Decode ``0100007F:1F90`` of /proc/net/tcp{,6}: words in host byte order."""
+    address, _, port = text.partition(":")
+    packed = b"".join(struct.pack("=I", int(address[i : i + 8], 16)) for i in range(0, len(address), 8))
+    if len(packed) == 16 and packed.startswith(b"\0" * 10 + b"\xff\xff"):
+        packed = packed[12:]
+    family = socket.AF_INET if len(packed) == 4 else socket.AF_INET6
+    return Endpoint(socket.inet_ntop(family, packed), int(port, 16))
+
+
+class Container:
+    """A running container on this host.
+
+    :raises LookupError: there is none of that name, or it does not run.
+    """
+
+    def __init__(self, docker: Engine, name: str) -> None:
+        self.docker = docker
+        inspect = docker.container(name)
+        if inspect is None or not inspect["State"]["Running"]:
+            raise LookupError(f"the container {name} is not running here any more: it was moved or stopped meanwhile")
+        self.inspect: dict = inspect
+        self.id: str = self.inspect["Id"]
+        self.name: str = self.inspect["Name"].lstrip("/")
+        self.pid: int = self.inspect["State"]["Pid"]
+        self.bundle = _bundle.config_of(self.id)
+        self.root: str = self.bundle["root"]["path"]
+        self.freezer = freezer_of(self.pid)
+        self.network = f"/proc/{self.pid}/ns/net"
+
+    @property
+    def address(self) -> str:
+        """The container's IPv4 address, from whichever network it is on (Docker 28 leaves the old field empty)."""
+        for settings in (self.inspect["NetworkSettings"].get("Networks") or {}).values():
+            if settings.get("IPAddress"):
+                return settings["IPAddress"]
+        raise LookupError(f"the container {self.name} has no address")
+
+    @property
+    def log_path(self) -> str | None:
+        """Docker's own log file of the container, if its log driver keeps one on this host."""
+        path = self.inspect.get("LogPath") or ""
+        return path if path and os.path.exists(path) else None
+
+    def memory_bytes(self) -> int:
+        """Resident memory of all tasks: what a full copy has to carry, shared pages counted once per task."""
+        total = 0
+        for line in self._processes():
+            try:
+                with open(f"/proc/{line}/statm", encoding="ascii") as statm:
+                    total += int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+        return total
+
+    def _processes(self) -> list[int]:
+        with open(f"{self.freezer.directory}/cgroup.procs", encoding="ascii") as procs:
+            return [int(line) for line in procs]
+
+    def connections(self) -> list[Connection]:
+        """Return the connections of the container's network namespace: TCP, those that it begins or that are half-closed among
+        them, and connected UDP.
+        """
+        found = []
+        for table in ("tcp", "tcp6", "udp", "udp6"):
+            for fields in _socket_table(self.pid, table):
+                if int(fields[3], 16) in CONNECTED:
+                    found.append(Connection(table[:3], _endpoint(fields[1]), _endpoint(fields[2])))
+        return found
+
+    def half_open(self) -> int:
+        """Return how many connections are between SYN and ``accept``: CRIU cannot carry those."""
+        count = 0
+        for table in ("tcp", "tcp6"):
+            for fields in _socket_table(self.pid, table):
+                state = int(fields[3], 16)
+                if state == SYN_RECEIVED:
+                    count += 1
+                elif state == LISTEN:  # rx_queue of a listener: connections nobody has accepted yet
+                    count += int(fields[4].partition(":")[2], 16)
+        return count
+
+    def dump_command(self, images: str, work: str, plain_cgroups: bool, previous: str | None = None) -> list[str]:
+        """Return the direct CRIU dump of this container, frozen before and left frozen after.
+
+        :param previous: directory of the last pre-dump, relative to ``images``.
+        """
+        externals = self.externals(self._mountinfo()) + _criu.memory_externals(self._memory_mounts())
+        return _criu.dump_command(
+            self.pid,
+            images,
+            work,
+            root=self.root,
+            externals=externals,
+            freeze_cgroup=self.freezer.directory,
+            net_inode=os.stat(self.network).st_ino,
+            skip_in_flight=True,
+            manage_cgroups="ignore" if plain_cgroups else "soft",
+            previous=previous,
+        )
+
+    def plain_cgroups(self) -> bool:
+        """Return whether all tasks are in the very cgroups that the runtime has made, and see them as the host does.
+
+        runc starts the restoring CRIU in the cgroups of the new container, and what CRIU restores is in them, too. So it need
+        not carry their settings, which are the runtime's, nor move a task: the first such move waits for all processors of
+        the host (10 to 20 ms).
+        """
+        if _criu.bundle_private_cgroups(self.bundle) or any(
+            entry.is_dir() for entry in os.scandir(self.freezer.directory)
+        ):
+            return False
+        seen = set()
+        for pid in self._processes():
+            try:
+                with open(f"{PROC}/{pid}/cgroup", encoding="utf-8") as file:
+                    seen.add(file.read())
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+        return len(seen) == 1
+
+    def externals(self, mountinfo: str) -> list[str]:
+        """Return the mounts that the runtime makes anew at the destination."""
+        return _criu.mount_externals(
+            mountinfo,
+            _criu.bundle_masked(self.bundle),
+            _criu.bundle_binds(self.bundle),
+            _criu.bundle_private_cgroups(self.bundle),
+        )
+
+    def masked_directories(self) -> list[str]:
+        """Return the hidden directories for which the restore must offer an empty one."""
+        return _criu.masked_directories(self.externals(self._mountinfo()), _criu.bundle_masked(self.bundle))
+
+    def _mountinfo(self) -> str:
+        with open(f"/proc/{self.pid}/mountinfo", encoding="utf-8") as file:
+            return file.read()
+
+    def _memory_mounts(self) -> list[_criu.Mount]:
+        mountinfo = self._mountinfo()
+        return _criu.memory_mounts(mountinfo, self.externals(mountinfo))
+
+    def memory_file_systems(self) -> list[dict[str, str]]:
+        """Return what the destination needs to offer the same file systems in memory (see ``tmpfs``)."""
+        return tmpfs.describe(self._memory_mounts(), f"/proc/{self.pid}/root")
+
+    def memory_directories(self) -> dict[str, str]:
+        """Return where this host finds them, by their mount points in the container."""
+        return {mount.point: f"/proc/{self.pid}/root{mount.point}" for mount in self._memory_mounts()}
+
+    def descriptors(self) -> str:
+        """Return runc's ``descriptors.json``: the pipes that Docker's logger reads, by the names they had at the start.
+
+        What the init has at 0 to 2 just now may be something else: a shell may have redirected it for a moment.
+        """
+        with open(f"{RUNTIME_ROOT}/{self.id}/state.json", encoding="utf-8") as file:
+            return _criu.descriptors(json.load(file)["external_descriptors"])
+
+    def veth(self) -> str | None:
+        """Return the host's end of the container's veth pair, which is taken down before the frozen tasks are killed."""
+
+        def peer_index() -> int | None:
+            for _, name in socket.if_nameindex():
+                if name != "lo":
+                    # sysfs would show the caller's namespace, not this thread's: ask the kernel
+                    return _link_peer(name)
+            return None
+
+        index = syscalls.in_network(self.network, peer_index)
+        try:
+            return socket.if_indextoname(index) if index else None
+        except OSError:
+            return None
+
+
+def _link_peer(name: str) -> int | None:
+    """Return IFLA_LINK of an interface: for one end of a veth pair, the index of the other end in its namespace."""
+    request = struct.pack("=IHHIIBBHiII", 32, 18, 1, 1, 0, 0, 0, 0, socket.if_nametoindex(name), 0, 0)  # RTM_GETLINK
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0) as route:
+        route.send(request)
+        data = route.recv(65536)
+    offset = 32  # nlmsghdr (16) and ifinfomsg (16)
+    while offset + 4 <= len(data):
+        length, kind = struct.unpack_from("=HH", data, offset)
+        if length < 4:
+            break
+        if kind == 5:  # IFLA_LINK
+            return struct.unpack_from("=i", data, offset + 4)[0]
+        offset += (length + 3) & ~3
+    return None

@@ -1,0 +1,164 @@
+# Copyright (c) 2026 The RELOCATE authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The guardian of one part: a process that outlives the connection that started it, and starts a killed part again.
+
+It keeps the specification, with the part's key, in memory. The part is its child; one that is killed in the middle is started
+again on the same port, and brings what its journal says to an end.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import json
+import os
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable
+
+from .host import paths
+from .host.secrets import wipe
+from .parts import restarted
+from .parts.recovery import hold_part, release_part
+from .protocol import faults
+from .protocol.journal import Journal, prune
+
+PARTS = ("source", "destination", "edge")
+RESTARTS = 3
+SWITCH_SECONDS = 0.0005  # how long a thread may keep another of this process waiting: its own default is 5 ms
+NICENESS = -10  # the freeze is short, and other load must not delay it
+
+
+def begin(part: str, specification: dict) -> dict:
+    """Start a guardian for ``part`` and return what the part announces: ``pid`` and ``port``, or ``error``."""
+
+    def guardian(ready: int) -> int:
+        _detach(paths.log(specification["id"], part))
+        _guard(part, specification, ready)
+        return 0
+
+    _, announced = _fork(guardian)
+    return announced
+
+
+def _fork(work: Callable[[int], int]) -> tuple[int, dict]:
+    """Run ``work`` in a child, which ends with its exit status; return the child's pid and the one line that it announces.
+
+    ``work`` gets the descriptor to announce on.
+    """
+    announced, ready = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.close(announced)
+        os._exit(work(ready))
+    os.close(ready)
+    with os.fdopen(announced) as line:
+        return pid, json.loads(line.readline() or '{"error": "the proxy ended before it was ready; see its log"}')
+
+
+def _announce(ready: int, document: dict) -> None:
+    """Write one line to whoever waits for this process to be ready, and hang up."""
+    try:
+        os.write(ready, json.dumps(document).encode() + b"\n")
+        os.close(ready)
+    except OSError:  # announced already
+        pass
+
+
+def _detach(log: str) -> None:
+    """Leave the session and the pipes of the connection that started us."""
+    os.setsid()
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    os.makedirs(os.path.dirname(log), mode=0o700, exist_ok=True)
+    null = os.open(os.devnull, os.O_RDONLY)
+    output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    for source, target in ((null, 0), (output, 1), (output, 2)):
+        os.dup2(source, target)
+
+
+def _guard(part: str, specification: dict, ready: int) -> None:
+    """Run the part as a child; when the child is killed in the middle, run it again on the same port."""
+    relocation = specification["id"]
+    lock = hold_part(relocation, part)  # its child has it too: `recover` leaves a living part alone
+
+    def child(announce: int) -> int:
+        _hurry()
+        return run_part(part, specification, announce)
+
+    for _ in range(RESTARTS + 1):
+        pid, announced = _fork(child)
+        _announce(ready, announced)
+        specification.setdefault("port", announced.get("port", 0))
+        _, status = os.waitpid(pid, 0)
+        if os.WIFEXITED(status) and os.WEXITSTATUS(status) in (0, 1):
+            break
+        if Journal.at(relocation, part).state is None:  # killed before it began: whoever started it has heard so
+            break
+        time.sleep(0.2)
+    if Journal.at(relocation, part).state is None:
+        wipe(paths.session(relocation))
+    release_part(relocation, part, lock)
+    prune()
+
+
+def _hurry() -> None:
+    """Let nothing in this process, and little on this host, get in the way of the freeze."""
+    gc.disable()  # a collection takes milliseconds, and this process lives for seconds
+    sys.setswitchinterval(SWITCH_SECONDS)
+    try:
+        os.nice(NICENESS)
+    except OSError:
+        pass
+
+
+def run_part(part: str, specification: dict, ready: int) -> int:
+    """Run the part in this process. Return 0 when it came to an end, 1 when it refused to begin, 2 when it was stopped."""
+    journal = Journal.at(specification["id"], part)
+    try:
+        if journal.state is None:
+            faults.arm(part)
+        if part == "edge":
+            _run_edge(specification, journal, ready)
+        else:
+            _run_listener(part, specification, journal, ready)
+    except Exception as error:
+        traceback.print_exc()
+        _announce(ready, {"error": str(error) or type(error).__name__})
+        return 1 if journal.state is None or journal.finished else 2
+    return 0
+
+
+# A part's module is imported by the process that runs it, and by no other: pycriu is on the Docker hosts only.
+
+
+def _run_edge(specification: dict, journal: Journal, ready: int) -> None:
+    from .parts.edge import Edge, resume
+
+    if journal.state is None:
+        edge = Edge(specification, journal)
+        _announce(ready, {"pid": os.getpid(), "port": 0})
+        result = edge.run()
+        edge.close()
+    else:
+        result = resume(specification, journal)
+    _write_result(specification["id"], result)
+
+
+def _run_listener(part: str, specification: dict, journal: Journal, ready: int) -> None:
+    if journal.state is None:
+        module = importlib.import_module(f".parts.{part}", __package__)
+        listening = getattr(module, part.capitalize())(specification, journal)
+        _announce(ready, {"pid": os.getpid(), "port": listening.listener.port})
+        listening.serve()
+    elif not journal.finished:  # else it was killed between its last line and its end
+        restarted.resume(part, specification, journal)
+
+
+def _write_result(relocation: str, result: dict) -> None:
+    path = paths.result(relocation)
+    paths.private_directory(os.path.dirname(path))
+    with open(path + ".part", "w", encoding="utf-8") as file:
+        json.dump(result, file)
+    os.rename(path + ".part", path)

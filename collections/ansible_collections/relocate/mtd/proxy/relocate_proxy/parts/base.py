@@ -1,0 +1,124 @@
+# Copyright (c) 2026 The RELOCATE authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the source's and the destination's part have in common: they listen, obey the edge, and know what to do without it."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable
+from typing import Any
+
+from ..host import paths
+from ..host.secrets import wipe
+from ..protocol.channel import Channel, ChannelLost, Listener
+from ..protocol.journal import Journal
+from ..protocol.states import AFTER_COMMIT, IN_DOUBT, State
+
+EDGE_SECONDS = 45.0  # the edge connects, or comes back after its guardian restarted it
+
+
+class Part:
+    """A listening part of one relocation. Subclasses have one ``on_KIND`` method for each message of the edge."""
+
+    name = ""
+
+    def __init__(self, specification: dict, journal: Journal) -> None:
+        self.id: str = specification["id"]
+        self.specification = specification
+        self.journal = journal
+        self.directory = paths.private_directory(paths.session(self.id))
+        self.listener = Listener(specification["listen"], specification["credentials"], specification.get("port", 0))
+        self.edge: Channel | None = None
+        self.times: dict[str, int] = {}
+        self.finished = False
+        self.commands: list[list[str]] = []  # what ran here, for the result
+
+    def handler(self, kind: str) -> Callable[[dict], None]:
+        """Return the method for a message. :raises ValueError: there is none."""
+        method = getattr(self, "on_" + kind, None)
+        if method is None:
+            raise ValueError(f"the edge asked for '{kind}', which the {self.name} does not know; run prepare.yml again")
+        return method
+
+    @property
+    def bound(self) -> bool:
+        """Whether this part has given its word, or heard the verdict: it must not roll back by itself any more."""
+        return self.journal.state in IN_DOUBT | AFTER_COMMIT
+
+    def renounce(self) -> bool:
+        """Give up the right to vote, to be able to roll back alone; False when the word is given already."""
+        return not self.bound
+
+    def serve(self) -> None:
+        """Obey the edge until this part is finished. Without the edge: roll back before the vote, wait after it.
+
+        If it does not come back, everything stays as it is, frozen or gated, and this process ends: a relocation without
+        living processes is one that ``relocate recover`` settles.
+        """
+        while not self.finished:
+            try:
+                self.edge = self.await_edge()
+                while not self.finished:
+                    self._obey(self.edge.receive())
+            except (OSError, ValueError) as error:  # ChannelLost, TimeoutError among them
+                if self.finished:
+                    break
+                if self.renounce():
+                    self.roll_back(f"the edge's proxy is gone: {error}")
+                    break
+                if isinstance(error, TimeoutError):
+                    break
+        self.listener.close()
+
+    def await_edge(self) -> Channel:
+        """Return the edge's channel. :raises TimeoutError: when it does not come, or come back, in time."""
+        while True:
+            channel = self.listener.accept(EDGE_SECONDS)
+            if channel.peer == "edge":
+                return channel
+            self.accept_other(channel)
+
+    def accept_other(self, channel: Channel) -> None:
+        """Take the channel of a part that is not the edge."""
+        channel.close()
+
+    def _obey(self, message: dict) -> None:
+        try:
+            self.handler(message["kind"])(message)
+        except Exception as error:  # the loss of the data channel among them; if the edge is lost, saying so raises
+            self.say("failed", reason=f"{type(error).__name__}: {error}" if not str(error) else str(error))
+
+    def say(self, kind: str, **fields: Any) -> None:
+        """Tell the edge. :raises ChannelLost: when it is gone."""
+        if self.edge is None:
+            raise ChannelLost("the edge has not connected yet")
+        self.edge.send(kind, **fields)
+
+    def say_if_heard(self, kind: str, **fields: Any) -> None:
+        """Tell the edge, if it is there: what is told is on the disk, and a restarted edge or recovery reads it there."""
+        with contextlib.suppress(OSError):
+            self.say(kind, **fields)
+
+    def clock(self, name: str) -> None:
+        """Remember when something happened, for the result."""
+        self.times[name] = time.monotonic_ns()
+
+    def span(self, begin: str, end: str) -> int | None:
+        """Return the nanoseconds between two remembered moments."""
+        return self.times[end] - self.times[begin] if begin in self.times and end in self.times else None
+
+    def on_roll_back(self, message: dict) -> None:
+        """The edge's verdict: the source runs on."""
+        self.roll_back(message.get("reason", "the edge rolled the relocation back"))
+
+    def roll_back(self, reason: str) -> None:
+        """Undo everything this part did. Idempotent; also called without an edge."""
+        raise NotImplementedError
+
+    def close(self, state: State, **facts: object) -> None:
+        """Wipe the session and write the final state, once. A memory image is a secret: overwritten, then removed."""
+        wipe(self.directory)
+        if not self.journal.finished:
+            self.journal.record(state, **facts)
+        self.finished = True

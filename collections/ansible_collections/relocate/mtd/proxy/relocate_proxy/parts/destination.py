@@ -1,0 +1,301 @@
+# Copyright (c) 2026 The RELOCATE authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The destination's part: makes the container, starts it up to the gate, receives, restores, runs it on commit."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import threading
+
+from ansible_collections.relocate.mtd.plugins.module_utils._docker import DockerError, Engine
+from ansible_collections.relocate.mtd.plugins.module_utils._modes import POST_COPY
+
+from ..files import tmpfs
+from ..files.transfer import Receiver
+from ..host import paths
+from ..memory import lazy_pages
+from ..network.conntrack import Conntrack
+from ..network.flows import Flow, place_on_destination
+from ..protocol.channel import Channel
+from ..protocol.journal import Journal
+from ..protocol.states import State
+from ..restore.keeper_client import Gate, GateFailed
+from . import drain, endings
+from .base import Part
+
+STAGE_SECONDS = 300.0  # a log and a writable layer of any size come over the network
+GATE_SECONDS = 60.0
+START_SECONDS = 3600.0  # `docker start` lasts as long as the gate: a first copy of a large layer is part of it
+
+
+class Destination(Part):
+    """The host that the container comes to."""
+
+    name = "destination"
+
+    def __init__(self, specification: dict, journal: Journal) -> None:
+        self.docker = Engine()
+        super().__init__(specification, journal)
+        self.docker.changes = self.commands
+        self.images = paths.private_directory(f"{self.directory}/images")
+        self.work = paths.private_directory(f"{self.directory}/work")
+        self.conntrack = Conntrack()
+        self.container_id = ""
+        self.document: dict = {}
+        self.address = ""
+        self.gate: Gate | None = None
+        self.placed: list[Flow] = []
+        self.pages: lazy_pages.PageClient | None = None
+        self.pid = 0  # of the copy's init, on this host
+        self._start: threading.Thread | None = None
+        self._start_error = ""
+        self.root = ""
+        self.memory: dict[str, str] = {}  # file systems in memory: where they are here, by mount point
+        self._log_stored, self._mounted = threading.Event(), threading.Event()
+        self._given_up = False
+        self.journal.record(State.STAGING, container=specification["container"], mode=specification.get("mode"))
+
+    # -- before anything is frozen ----------------------------------------------------------------------------------
+
+    def on_create(self, message: dict) -> None:
+        """Pull the image if it is missing, and create the container."""
+        self.document = document = message["document"]
+        self._need_image(document["image"])
+        self.container_id = self.docker.create(endings.provisional_name(document["name"], self.id), document["create"])
+        facts = {"container": document["name"], "restart_policy": document["restart_policy"]}
+        self.journal.record(State.STAGING, container_id=self.container_id, **facts)
+        self.docker.request("POST", f"/containers/{self.container_id}/rename", {"name": document["name"]})
+        self.memory = tmpfs.mount_all(document["memory"], f"{self.directory}/memory")
+        mounts = {**dict.fromkeys(document["masked"], paths.EMPTY), **self.memory}
+        self._write_restore_options(mounts, document["plain_cgroups"])
+        where = {}
+        if self.specification.get("mode") == POST_COPY:
+            self.pages = lazy_pages.PageClient(self.directory, self.specification)
+            where["pages"] = [self.specification["listen"], self.pages.port]
+        self.say("created", container_id=self.container_id, **where)
+
+    def on_start(self, _: dict) -> None:
+        """Start it, as soon as its log is here: ``docker start`` blocks at the gate."""
+        if not self._log_stored.wait(STAGE_SECONDS):
+            raise TimeoutError("the log of the container did not arrive from the source")
+        Gate.expect_container(self.container_id, self.directory)
+        self._start = threading.Thread(target=self._docker_start, daemon=True)
+        self._start.start()
+        self.gate = Gate(self.container_id)
+        try:
+            self.gate.attach(GATE_SECONDS)
+            gated = self.gate.expect("gated", GATE_SECONDS)
+        except (GateFailed, TimeoutError) as error:
+            self._start.join(1.0)
+            raise RuntimeError(f"docker start failed on the destination: {self._start_error or error}") from error
+        self.root, self.pid = gated["root"], gated["pid"]
+        self.address = self._plugged_address()
+        self.journal.record(State.GATED, address=self.address, pid=self.pid)
+        self._mounted.set()
+        self.say("gated", address=self.address, container_id=self.container_id)
+
+    def _need_image(self, reference: str) -> None:
+        if self.docker.image(reference) is None:
+            self.docker.pull(reference)
+
+    def _docker_start(self) -> None:
+        try:
+            engine = Engine()
+            engine.changes = self.commands
+            engine.request("POST", f"/containers/{self.container_id}/start", timeout=START_SECONDS)
+        except (DockerError, OSError) as error:
+            self._start_error = str(error)
+
+    def _plugged_address(self) -> str:
+        """Return the address that Docker gave the container; ``inspect`` of a gated container would block."""
+        for network in self.docker.request("GET", "/networks"):
+            details = self.docker.request("GET", f"/networks/{network['Id']}")
+            entry = (details.get("Containers") or {}).get(self.container_id)
+            if entry and entry.get("IPv4Address"):
+                return entry["IPv4Address"].partition("/")[0]
+        raise LookupError("Docker plugged no network into the container at the destination")
+
+    def _write_restore_options(self, mounts: dict[str, str], plain_cgroups: bool) -> None:
+        """Tell CRIU what runc has no option for, or another opinion of: this file has the last word.
+
+        :param mounts: what is on this host for every external mount that runc does not know.
+        :param plain_cgroups: the tasks are to be in the cgroups that runc has made, where CRIU itself is started.
+        """
+        lines = ["network-lock skip", "verbosity=1", *(f'external "mnt[{key}]:{path}"' for key, path in mounts.items())]
+        if plain_cgroups:
+            lines.append("manage-cgroups=ignore")
+        with open(f"{self.directory}/restore.conf", "w", encoding="utf-8") as file:
+            file.writelines(line + "\n" for line in lines)
+        self._make_empty()
+
+    @staticmethod
+    def _make_empty() -> None:
+        """The empty directory that stands for everything the runtime hides: read-only, and a tmpfs like runc's own."""
+        os.makedirs(paths.EMPTY, exist_ok=True)
+        if not os.path.ismount(paths.EMPTY):
+            subprocess.run(["mount", "-t", "tmpfs", "-o", "ro,size=4k,mode=755", "relocate", paths.EMPTY], check=True)
+
+    # -- receiving --------------------------------------------------------------------------------------------------
+
+    def accept_other(self, channel: Channel) -> None:
+        """The source connects while the edge's channel is open as well: see :meth:`serve`."""
+        if channel.peer != "source":
+            channel.close()
+            return
+        threading.Thread(target=self._receive, args=(channel,), daemon=True).start()
+
+    def await_edge(self) -> Channel:
+        """Return the edge's channel, and go on accepting the source's in the background."""
+        edge = super().await_edge()
+        threading.Thread(target=self._accept_source, daemon=True).start()
+        return edge
+
+    def _accept_source(self) -> None:
+        while not self.finished:
+            try:
+                channel = self.listener.accept(None)
+            except OSError:
+                return
+            self.accept_other(channel)
+            return
+
+    def _receive(self, channel: Channel) -> None:
+        """Log, first copy, a restore that waits, delta and image: the gate opens the moment the last byte is here."""
+        try:
+            receiver = Receiver(channel, self._log_path(), self.images)
+            receiver.receive()
+            self._log_stored.set()
+            if not self._mounted.wait(STAGE_SECONDS):
+                raise TimeoutError("the container's root file system was not mounted in time")
+            receiver.mounted(self.root, self.memory)
+            channel.send("mounted")
+            receiver.receive()
+            channel.send("stored")
+            receiver.receive()
+            self._prime()
+            channel.send("primed")
+            receiver.receive()
+            self.clock("received")
+            self._restore(receiver.words)
+        except Exception as error:
+            if not self._given_up:
+                try:
+                    self.say("failed", reason=str(error) or type(error).__name__)
+                except OSError:
+                    pass
+        finally:
+            channel.close()
+
+    def _log_path(self) -> str:
+        root = self.docker.info()["DockerRootDir"]
+        return f"{root}/containers/{self.container_id}/{self.container_id}-json.log"
+
+    def _prime(self) -> None:
+        """Have the restore started up to where it needs the image."""
+        assert self.gate is not None
+        self.journal.record(State.RESTORING)
+        options = ["--lazy-pages"] if self.pages else []
+        self.gate.say(
+            "prime", images=self.images, work=self.work, configuration=f"{self.directory}/restore.conf", options=options
+        )
+        primed = self._expect("primed", "the restore could not be prepared")
+        self.commands.append(primed["command"])
+
+    def _restore(self, words: list[list[str]]) -> None:
+        assert self.gate is not None
+        self.gate.print(words)
+        if self.pages:
+            self.pages.begin(self.container_id, self.pid)
+        self.gate.say("restore")
+        self._expect("prepared", "CRIU could not restore the container")
+        self.clock("prepared")
+        self.journal.record(State.PREPARED)
+        self.say("prepared")
+
+    def _expect(self, event: str, problem: str) -> dict:
+        assert self.gate is not None
+        try:
+            return self.gate.expect(event, endings.RESTORE_SECONDS)
+        except GateFailed as error:
+            raise RuntimeError(f"{problem}: {self._criu_words() or error}") from error
+
+    def _criu_words(self) -> str:
+        try:
+            with open(f"{self.work}/restore.log", encoding="utf-8", errors="replace") as file:
+                errors = [line.partition(") ")[2].strip() for line in file if "Error" in line]
+        except OSError:
+            return ""
+        return errors[0] if errors else ""
+
+    def on_place(self, message: dict) -> None:
+        """Place the connection tracking entries of the flows, while the image is on its way."""
+        host = self.specification["listen"]
+        for document in message["flows"]:
+            self.placed.append(place_on_destination(self.conntrack, Flow.read(document), host, self.address))
+        self.say("placed", flows=[flow.document() for flow in self.placed])
+
+    def on_routed(self, _: dict) -> None:
+        """The edge knows the new places: let the restored sockets speak."""
+        assert self.gate is not None
+        self.gate.say("routed")
+
+    # -- the verdict ------------------------------------------------------------------------------------------------
+
+    def on_commit(self, _: dict) -> None:
+        """The copy may run: say that this is accepted, then that it runs. Idempotent: a restarted edge says it again.
+
+        Until it is accepted the edge holds the packets: the copy's kernel would acknowledge them, and a source that had to take
+        over after all would never see them.
+        """
+        assert self.gate is not None
+        gate = self.gate
+        first = endings.accept(self.journal, self.directory)
+        if "running" not in self.times:
+            try:
+                gate.say("commit")
+            except OSError as error:
+                if first:
+                    raise RuntimeError("the keeper of the restored copy is gone, and the copy with it") from error
+        self.say("accepted")
+        if "running" not in self.times:
+            # the copy may run: the edge must not hear "failed", which would thaw the source
+            try:
+                resume = lambda: gate.expect("running", endings.RESTORE_SECONDS)  # noqa: E731
+                if not endings.let_copy_run(self.docker, self.container_id, resume):
+                    return
+            except GateFailed as error:
+                raise RuntimeError(
+                    f"the copy died while it was being resumed: {self._criu_words() or error}"
+                ) from error
+            self.clock("running")
+        self.say("running", address=self.address)
+
+    def on_drain(self, _: dict) -> None:
+        """Say when the last page is here: the copy does not need its source any more."""
+        drain.begin(self)
+
+    def on_finish(self, _: dict) -> None:
+        """The source is gone: the container is Docker's again, with the restart policy it came with."""
+        if self._start is not None:
+            self._start.join(endings.STOP_SECONDS)
+        if not self.journal.finished:
+            endings.adopt_copy(self.journal, self.docker)
+        timings = {"restore": self.span("received", "prepared"), "resume": self.span("prepared", "running")}
+        self.close(State.DONE)
+        self.say("finished", timings_ns=timings, commands=self.commands)
+
+    def roll_back(self, reason: str) -> None:
+        """Cancel the gated start and remove the container and every trace of it."""
+        self._given_up = True
+        endings.discard_copy(self.journal, self.docker, self.directory, lambda: self._cancel(reason))
+        self.close(State.ROLLED_BACK, reason=reason)
+        self.say_if_heard("rolled_back", commands=self.commands)
+
+    def _cancel(self, reason: str) -> None:
+        if self.gate is not None:
+            with contextlib.suppress(OSError):
+                self.gate.say("cancel", reason=reason)
+            if self._start is not None:
+                self._start.join(endings.STOP_SECONDS)

@@ -1,0 +1,401 @@
+# Copyright (c) 2026 The RELOCATE authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The edge's part: coordinates the three, holds the packets, decides the commit.
+
+Read :meth:`Edge.stage`, :meth:`Edge.cutover` and :meth:`Edge.finish` from top to bottom: that is the protocol.
+"""
+
+from __future__ import annotations
+
+import datetime
+import time
+from typing import Any
+
+from ansible_collections.relocate.mtd.plugins.module_utils._modes import POST_COPY
+
+from ..network.conntrack import Conntrack
+from ..network.flows import EGRESS, Flow, UntrackedFlow, datagram_flows, on_edge, place_on_edge
+from ..network.packet_rules import Gateway, forget_relocation
+from ..protocol.channel import ChannelLost
+from ..protocol.journal import Journal
+from ..protocol.peers import CONNECT_SECONDS, PartFailed, Peers
+from ..protocol.states import State
+from . import budget, endings
+from .budget import Deadline, OverBudget
+from .endings import Attempts
+
+STAGE_SECONDS = 300.0  # an image pull and a first copy of the writable layer
+SETTLE_SECONDS = 2.0
+FREEZE_SECONDS = 10.0
+CUTOVER_SECONDS = 30.0
+FINISH_SECONDS = 30.0
+#: The last pages of a post-copy: reading them at the slowest speed that is still a move.
+DRAIN_SECONDS, DRAIN_BYTES_PER_SECOND = 60.0, 5 << 20
+ATTEMPTS = 3
+
+
+class Edge:
+    """One relocation, seen from the edge.
+
+    ``specification`` is what the controller hands over: ``id``, ``credentials``, ``plan``, and where the other two listen
+    (``source`` and ``destination``: ``[address, port]``).
+    """
+
+    def __init__(self, specification: dict, journal: Journal) -> None:
+        self.id: str = specification["id"]
+        self.plan: dict = specification["plan"]
+        self.specification = specification
+        self.journal = journal
+        self.marks: dict[str, int] = {}
+        self.armed: list[Flow] = []
+        self.flows: list[Flow] = []
+        self.moved: list[Flow] = []
+        self.routed: list[Flow] = []
+        self.report: dict = {}
+        self.pages_bytes = 0  # memory that followed after the release
+        self.conntrack = Conntrack()
+        self.gateway: Gateway | None = None
+        self.peers: Peers | None = None
+
+    # -- the protocol -----------------------------------------------------------------------------------------------
+
+    def run(self) -> dict:
+        """Do the whole relocation and return the plan with results added. Never raises for what can be rolled back."""
+        try:
+            self.stage()
+            self.cutover()
+        except Exception as error:
+            if self.journal.state is not State.COMMITTED:
+                return self.roll_back(error)
+        return self.finish()
+
+    def _mark(self, name: str) -> None:
+        self.marks[name] = time.monotonic_ns()
+
+    def stage(self) -> None:
+        """Everything that takes time, while the container runs."""
+        self._mark("begin")
+        plan = self.plan
+        self.journal.record(State.STAGING, plan=plan)
+        source, destination = plan["source"]["address"], plan["destination"]["address"]
+        self.gateway = Gateway(plan["container"], plan["services"], source, destination)
+        addresses = {part: self.specification[part] for part in ("source", "destination")}
+        self.peers = peers = Peers(self.id, self.specification["credentials"], addresses)
+        peers.tell("source", "describe")
+        described = peers.expect("source", "described", STAGE_SECONDS)
+        peers.tell("destination", "create", document=described["document"])
+        created = peers.expect("destination", "created", STAGE_SECONDS)
+        peers.tell("source", "copy", destination=self.specification["destination"], pages=created.get("pages"))
+        peers.tell("destination", "start")
+        gated = peers.expect("destination", "gated", STAGE_SECONDS)
+        self.report["address_before"] = described["address"]
+        self.report["address_after"] = gated["address"]
+        copied = peers.expect("source", "copied", STAGE_SECONDS)
+        self.report["bytes"] = {"writable_layer": copied["bytes"], "volumes": 0}
+        peers.tell("source", "arm", address=gated["address"])
+        armed = peers.expect("source", "armed", STAGE_SECONDS)
+        # both refuse while all still runs
+        self.armed = on_edge([Flow.read(flow) for flow in armed["flows"]], self.conntrack)
+        self.report["rounds"] = armed.get("rounds", [])
+        self.report |= budget.predict(plan, armed, len(self.armed))
+        budget.refuse_over(plan, self.report["predicted_downtime_ms"])
+
+    def cutover(self) -> None:
+        """From the first held packet to the commit point. Every millisecond here is a client's."""
+        peers, gateway = self.peers, self.gateway
+        assert peers is not None and gateway is not None
+        self.journal.record(State.HOLDING, armed=[flow.document() for flow in self.armed])
+        gateway.raise_barrier()
+        peers.tell("source", "settle")
+        peers.expect("source", "settled", SETTLE_SECONDS)
+        self._mark("hold")
+        deadline = Deadline(self.plan["downtime_limit_ms"])
+        gateway.hold(self.armed)
+        self._mark("held")
+        peers.tell("source", "freeze")
+        deadline.expect(peers, "source", "frozen", FREEZE_SECONDS)
+        self._mark("frozen")
+        now = datetime.datetime.now(datetime.timezone.utc)
+        self.report["frozen_at"] = now.isoformat(timespec="milliseconds")
+        gateway.shut(self.armed)
+        dumped = deadline.expect(peers, "source", "dumped", FREEZE_SECONDS + self.plan["dump_seconds"])
+        self._mark("dumped")
+        # The image is on its way to the destination while we place entries on both sides.
+        flows = on_edge([Flow.read(flow) for flow in dumped["flows"]], self.conntrack)
+        self._all_held(flows)
+        datagrams = datagram_flows(
+            self.conntrack, self.plan["source"]["address"], self.plan["services"], self.report["address_before"]
+        )
+        flows += [flow for flow in datagrams if flow not in flows]  # a server may have connected its socket to a client
+        self.flows = flows
+        self.journal.record(State.ROUTING, flows=[flow.document() for flow in flows])
+        peers.tell("destination", "place", flows=[flow.document() for flow in flows])
+        placed = deadline.expect(peers, "destination", "placed", CUTOVER_SECONDS)
+        self.moved = [Flow.read(flow) for flow in placed["flows"]]
+        for flow, moved in zip(flows, self.moved):
+            self.routed.append(flow)
+            place_on_edge(self.conntrack, moved)
+        gateway.route(self.plan["destination"]["address"])
+        peers.tell("destination", "routed")  # until it hears this, the copy's sockets say nothing
+        self._mark("routed")
+        deadline.expect(peers, "destination", "prepared", CUTOVER_SECONDS + self.plan["dump_seconds"])
+        self._mark("prepared")
+        self.journal.record(State.COMMITTED, moved=[flow.document() for flow in self.moved], report=self.report)
+
+    def _all_held(self, flows: list[Flow]) -> None:
+        """See that every connection the container opened was held before the freeze.
+
+        The answers to one that was not went on to the frozen source, whose kernel acknowledged what no image holds.
+
+        :raises UntrackedFlow: there is one; the move must be taken back.
+        """
+        for flow in flows:
+            if flow.direction == EGRESS and flow.protocol == "tcp" and flow not in self.armed:
+                raise UntrackedFlow(f"the container opened the connection {flow} in the last moment: try again")
+
+    def finish(self) -> dict:
+        """Let the destination run, take the source away, then every trace. Can't fail from here: it can only be repeated."""
+        gateway = self.gateway
+        assert gateway is not None
+        self._mark("committed")
+        attempts = Attempts()
+        source: dict = {}
+        destination: dict = {}
+        if self.journal.state is not State.RELEASED:  # else it runs: only the cleaning is left
+            try:
+                self._release(attempts)
+            except PartFailed as error:
+                return self._take_back(error)
+            except Exception as error:  # it is silent or gone for good: nobody may decide
+                return self._result("in-doubt", {}, {}, [str(error), *attempts.problems])
+        self._mark("running")
+        lost: dict[str, str] = {}
+        if self.plan.get("mode") == POST_COPY and self.journal.state is not State.RELEASED:
+            try:
+                lost = self._drain(attempts)
+            except Exception as error:  # the copy runs, for all we know, and its source is still needed
+                return self._result("in-doubt", {}, {}, [str(error), *attempts.problems])
+        # The move itself is done. Whatever fails here keeps nothing else from being done; `recover` can repeat it.
+        attempts.take(lambda: self.journal.record(State.RELEASED, **lost))
+        if attempts.take(lambda: source.update(self._insist("source", "finish", "finished"))):
+            attempts.take(gateway.reopen)
+        attempts.take(lambda: destination.update(self._insist("destination", "finish", "finished")))
+        attempts.take(gateway.persist)
+        if not attempts.problems:
+            attempts.take(lambda: self.journal.record(State.DONE))
+        self._mark("end")
+        return self._result("committed", source, destination, attempts.problems)
+
+    def _release(self, attempts: Attempts) -> None:
+        """Let the copy run and the packets go to it, and return when it runs.
+
+        They go when the destination has accepted, while CRIU resumes the tasks: what the copy's kernel acknowledges is lost if
+        the verdict has to be taken back.
+
+        :raises PartFailed: the destination says that nothing of the copy is left; :raises OSError: it says nothing.
+        """
+        gateway = self.gateway
+        assert gateway is not None
+        self._insist("destination", "commit", "accepted")
+        released = Attempts().take(lambda: self.report.update(packets_held=gateway.release()))
+        self._mark("released")
+        self._insist("destination", "commit", "running", told=True)
+        if not released:
+            attempts.take(gateway.release)
+
+    def _drain(self, attempts: Attempts) -> dict[str, str]:
+        """Wait until the copy does not need its source any more; if it died before that, return why, under ``lost``.
+
+        Nobody waits for this but us: the packets flow.
+
+        :raises OSError: the destination does not tell.
+        """
+        attempts.take(lambda: self.journal.record(State.DRAINING))
+        seconds = DRAIN_SECONDS + self.plan["memory_bytes"] / DRAIN_BYTES_PER_SECOND
+        drained = self._insist("destination", "drain", "drained", seconds=seconds)
+        self._mark("drained")
+        self.pages_bytes = drained.get("bytes", 0)
+        return {"lost": drained["lost"]} if "lost" in drained else {}
+
+    def _insist(
+        self, part: str, kind: str, answer: str, told: bool = False, seconds: float = FINISH_SECONDS, **fields: Any
+    ) -> dict:
+        """Have a part do what the verdict demands of it, and return its answer; a part that was killed is told again.
+
+        :param told: it has heard it already, and only its answer is missing.
+        :raises PartFailed: it says time and again that it cannot; of a commit it says so once, and means it.
+        :raises OSError: it is gone, or silent.
+        """
+        peers = self.peers
+        assert peers is not None
+        problem: Exception = ChannelLost(f"the {part}'s proxy is gone")
+        for _ in range(ATTEMPTS):
+            try:
+                if not told:
+                    peers.tell(part, kind, **fields)
+                told = True
+                while True:
+                    try:
+                        return peers.expect(part, answer, seconds)
+                    except PartFailed as error:
+                        if error.part == part:
+                            raise
+                        continue  # another part's older complaint
+            except TimeoutError:
+                raise
+            except Exception as error:
+                if kind == "commit" and isinstance(error, PartFailed):
+                    raise
+                problem, told = error, False
+                if isinstance(error, ChannelLost):
+                    peers.reconnect(part)
+        raise problem
+
+    def _take_back(self, error: PartFailed) -> dict:
+        """The copy died while its tasks were being resumed, and the source still stands frozen: it is all there is.
+
+        Only the destination itself can say so. The verdict is changed on the disk before the source may run: whoever reads
+        this journal after a crash must not let the copy run as well.
+        """
+        try:
+            self.journal.record(State.ROUTING, taken_back=str(error))
+        except Exception as problem:
+            return self._result("in-doubt", {}, {}, [str(error), str(problem)])
+        return self.roll_back(error)
+
+    def roll_back(self, error: Exception) -> dict:
+        """Give everything back to the source: first its packets and its life, then tidy up."""
+        self._mark("failed")
+        reason = str(error) or type(error).__name__
+        attempts = Attempts()
+        gateway, peers = self.gateway, self.peers
+        told: dict[str, bool] = {}
+
+        def tell_source() -> None:
+            if peers is not None:
+                told["source"] = Attempts().take(lambda: peers.tell("source", "roll_back", reason=reason))
+
+        if gateway is None:
+            tell_source()
+        else:
+            host = self.plan["source"]["address"]
+            attempts = endings.turn_to_source(gateway, self.conntrack, host, self.routed, reopened=tell_source)
+        self._mark("released")
+        answers: dict[str, dict] = {}
+        if peers is not None:
+            told["destination"] = Attempts().take(lambda: peers.tell("destination", "roll_back", reason=reason))
+            for part, heard in told.items():
+                try:
+                    answers[part] = self._insist(part, "roll_back", "rolled_back", heard, reason=reason)
+                    if part == "source":
+                        self._mark("thawed")
+                except Exception as problem:
+                    attempts.problems.append(str(problem))
+        self._mark("end")
+        attempts.take(lambda: self.journal.record(State.ROLLED_BACK, reason=reason))
+        outcome = "refused" if isinstance(error, OverBudget) else "rolled-back"
+        return self._result(
+            outcome, answers.get("source", {}), answers.get("destination", {}), [reason, *attempts.problems]
+        )
+
+    # -- the result -------------------------------------------------------------------------------------------------
+
+    def _span(self, begin: str, end: str) -> int | None:
+        if begin in self.marks and end in self.marks:
+            return self.marks[end] - self.marks[begin]
+        return None
+
+    def _source_needed(self) -> int:
+        """Return the nanoseconds from the release to the last page of a post-copy; 0 in other modes."""
+        times = self.journal.times
+        if "draining" not in times:
+            return 0
+        if "hold" in self.marks:
+            return self._span("released", "drained") or 0
+        return (
+            times.get("released", times["draining"]) - times["draining"]
+        )  # two processes: the journal's clock bridges them
+
+    def _result(self, outcome: str, source: dict, destination: dict, problems: list[str]) -> dict:
+        timings = {
+            "stage": self._span("begin", "hold" if "hold" in self.marks else "end"),
+            "hold": self._span("hold", "held"),
+            "frozen_total": self._span("frozen", "thawed" if "thawed" in self.marks else "running"),
+            "transfer_restore": self._span("dumped", "prepared"),
+            "commit": self._span("prepared", "committed"),
+            "release": self._span("committed", "released"),
+            "held_total": self._span("hold", "released"),
+            "cleanup": self._span("released", "end"),
+            **source.get("timings_ns", {}),
+            **destination.get("timings_ns", {}),
+        }
+        held, times = timings["held_total"], self.journal.times
+        if held is None and outcome == "committed" and {"holding", "released"} <= times.keys():
+            held = (
+                times.get("draining", times["released"]) - times["holding"]
+            )  # two processes: only the journal's clock bridges them
+        bytes_moved = {**self.report.get("bytes", {}), **source.get("bytes", {})}
+        bytes_moved["memory"] = bytes_moved.get("memory", 0) + self.pages_bytes
+        lost = self.journal.facts.get("lost")
+        if lost and outcome == "committed":
+            outcome = "failed"
+            problems = [f"the copy died before the last of its memory had come from the source: {lost}", *problems]
+        kept = len(self.moved) if outcome == "committed" else 0
+        return {
+            **self.plan,
+            **self.report,
+            "bytes": bytes_moved,
+            "flows": {
+                "ingress": sum(flow.direction != EGRESS for flow in self.flows),
+                "egress": sum(flow.direction == EGRESS for flow in self.flows),
+                "kept": kept,
+                "lost": len(self.flows) - kept if outcome in ("committed", "failed") else 0,
+            },
+            "timings_ns": {name: value for name, value in timings.items() if value is not None},
+            "downtime_ms": round(held / 1e6, 3) if held is not None else 0.0,
+            "source_needed_ms": round(self._source_needed() / 1e6, 3),
+            "commands": [*source.get("commands", []), *destination.get("commands", [])],
+            "rolled_back": outcome == "rolled-back",
+            "outcome": outcome,
+            "problems": problems,
+        }
+
+    def close(self) -> None:
+        """Let everything go that only a living process can hold."""
+        if self.peers:
+            self.peers.close()
+        if self.gateway:
+            self.gateway.close()
+        self.conntrack.close()
+
+
+def resume(specification: dict, journal: Journal) -> dict:
+    """Bring a relocation to its end after this part was killed: repeat the commit, or roll back.
+
+    The queue died with the process, and the kernel dropped what it held or passed it on; TCP repairs that.
+    """
+    edge = Edge(specification, journal)
+    edge.flows = [Flow.read(flow) for flow in journal.facts.get("flows", [])]
+    edge.moved = [Flow.read(flow) for flow in journal.facts.get("moved", [])]
+    edge.report = {"packets_held": 0, **journal.facts.get("report", {})}
+    if journal.finished:  # killed before it could write the result
+        done = journal.state is State.DONE
+        return edge._result("committed" if done else "rolled-back", {}, {}, [] if done else [journal.facts["reason"]])
+    plan = edge.plan
+    addresses = {part: specification[part] for part in ("source", "destination")}
+    committed = journal.state in (State.COMMITTED, State.DRAINING, State.RELEASED)
+    edge.armed = [Flow.read(flow) for flow in journal.facts.get("armed", [])]
+    forget_relocation(plan["services"], plan["source"]["address"], [*edge.armed, *edge.flows])
+    edge.gateway = Gateway(
+        plan["container"], plan["services"], plan["source"]["address"], plan["destination"]["address"]
+    )
+    edge._mark("begin")
+    # Before the vote they have rolled back by themselves and are gone: the packets must flow again all the same.
+    seconds = CONNECT_SECONDS + plan["dump_seconds"]  # a source in the middle of its dump answers after it
+    edge.peers = Peers(edge.id, specification["credentials"], addresses, needed=False, seconds=seconds)
+    if committed:
+        endings.turn_to_destination(edge.gateway, edge.conntrack, plan["destination"]["address"], edge.moved)
+        return edge.finish()
+    if journal.state is State.ROUTING:
+        edge.routed = list(edge.flows)
+    return edge.roll_back(RuntimeError("the edge's proxy was killed before the commit"))

@@ -1,0 +1,297 @@
+# Copyright (c) 2026 The RELOCATE authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How a relocation ends for each part, and for each verdict. Each ending is written here, once.
+
+Three callers take these steps: the part that has lived through the whole relocation, the part that its guardian started again
+after a kill, and ``relocate recover``, when no process is left. So an ending needs nothing but the journal's facts and the
+host, every step of it can be repeated, and its caller writes the final state when it returns.
+
+===========  ===========================================  ====================================================
+part         commit                                       rollback
+===========  ===========================================  ====================================================
+source       :func:`end_original`: kill what is frozen    :func:`give_original_back`: thaw it
+destination  :func:`accept`, :func:`let_copy_run`,        :func:`discard_copy`: cancel its start, remove it
+             :func:`adopt_copy`: it is Docker's again
+edge         :func:`turn_to_destination`                  :func:`turn_to_source`
+===========  ===========================================  ====================================================
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterable
+
+from ansible_collections.relocate.mtd.plugins.module_utils import _freezer as freezer
+from ansible_collections.relocate.mtd.plugins.module_utils._docker import DockerError, Engine
+
+from ..host import paths
+from ..host.docker import remove_container, set_restart_policy
+from ..memory import lazy_pages
+from ..memory.strays import end_strays
+from ..network.conntrack import Conntrack
+from ..network.flows import Flow, forget_address, forget_on_host, give_back_on_edge, place_on_edge
+from ..network.packet_rules import Gateway
+from ..protocol.journal import Journal
+from ..protocol.states import State
+from ..restore.keeper_client import Gate, GateFailed, KeeperGone
+from . import drain
+
+GONE_SECONDS = 10.0
+RESTORE_SECONDS = 120.0
+STOP_SECONDS = 20.0
+
+
+def nothing() -> None:
+    """Stand for a step that a caller does not have to take."""
+
+
+class Attempts:
+    """Steps of which each is to be taken even if the one before it failed; what failed is remembered in ``problems``."""
+
+    def __init__(self) -> None:
+        self.problems: list[str] = []
+        self._first: Exception | None = None
+
+    def take(self, step: Callable[[], object]) -> bool:
+        """Take a step; return whether it succeeded."""
+        try:
+            step()
+        except Exception as error:
+            self.problems.append(str(error) or type(error).__name__)
+            self._first = self._first or error
+            return False
+        return True
+
+    def insist(self) -> None:
+        """Raise the first error, if there was one: for a caller that will take all the steps again."""
+        if self._first is not None:
+            raise self._first
+
+
+# -- the source ---------------------------------------------------------------------------------------------------------
+
+
+def let_go(session: str) -> None:
+    """Return when no process of a relocation is attached to the container. :raises TimeoutError: one does not let go."""
+    lazy_pages.end_processes(session)
+    end_strays(session)
+
+
+def end_original(journal: Journal, docker: Engine, detach: Callable[[], None]) -> None:
+    """The copy runs: kill the frozen container without a packet, remove it, and forget its connections.
+
+    :param detach: ends what still works inside the frozen container.
+    """
+    if journal.state is not State.COMMITTED:
+        journal.record(State.COMMITTED)
+    facts = journal.facts
+    detach()
+    kill_frozen(freezer.Freezer(*facts["freezer"]), facts.get("veth"))
+    remove_container(docker, facts["container_id"])
+    table = Conntrack()
+    for flow in facts.get("flows", []):  # another container may get the address
+        forget_on_host(table, Flow.read(flow))
+    table.close()
+
+
+def give_original_back(
+    journal: Journal, docker: Engine, detach: Callable[[], None], thawed: Callable[[], None] = nothing
+) -> None:
+    """The container runs on here: thaw it first, for clients wait; then give it its restart policy back.
+
+    :param detach: ends what still works inside the frozen container: it must not be thawed under that.
+    :param thawed: what can wait until the container runs.
+    """
+    facts = journal.facts
+    detach()
+    freezer.thaw(freezer.Freezer(*facts["freezer"]))
+    thawed()
+    policy = facts["restart_policy"]
+    if policy.get("Name") not in ("", "no"):
+        set_restart_policy(docker, facts["container_id"], policy)
+        _start_if_ended(docker, journal)
+
+
+def _start_if_ended(docker: Engine, journal: Journal) -> None:
+    """Start a container that ended while its restart policy was put aside, by itself or with its host; Docker did not.
+
+    One that somebody stopped meanwhile stays stopped. Docker remembers such events for as long as its daemon lives.
+    """
+    container_id = journal.facts["container_id"]
+    found = docker.container(container_id)
+    if found is None or found["State"]["Running"]:
+        return
+    begun = min(journal.times.values()) / 1e9
+    if not docker.happened(container_id, ("stop", "kill"), begun):
+        docker.start(container_id)
+
+
+def kill_frozen(at: freezer.Freezer, veth: str | None) -> None:
+    """End a frozen container without a packet: its link down, SIGKILL to all, then thaw, for only then do they die."""
+    if veth:
+        subprocess.run(["ip", "link", "set", veth, "down"], capture_output=True, check=False)
+    for pid in freezer.members(at):
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+    freezer.thaw(at)
+    deadline = time.monotonic() + GONE_SECONDS
+    while freezer.members(at) and time.monotonic() < deadline:
+        time.sleep(0.005)
+
+
+# -- the destination ----------------------------------------------------------------------------------------------------
+
+
+def accept(journal: Journal, session: str) -> bool:
+    """Write down that the copy may run; return whether that was news.
+
+    :raises PagesLost: in a post-copy, when memory will be missing: the copy has not run an instruction, and must not.
+    """
+    if journal.state is not State.PREPARED:
+        return False
+    drain.accept_verdict(journal, session)
+    return True
+
+
+def let_copy_run(docker: Engine, container_id: str, resume: Callable[[], object] | None = None) -> bool:
+    """Have the keeper of an accepted copy resume it, if it has not; return whether the copy runs.
+
+    A keeper that is gone proves nothing: it may have resumed the copy before. Docker knows.
+
+    :param resume: asks a keeper that the caller is connected to already.
+    :raises GateFailed: the keeper says that the copy died while it was resumed.
+    """
+    if resume is None and not os.path.exists(paths.gate(container_id)):
+        return runs(docker, container_id)
+    try:
+        (resume or (lambda: open_gate(container_id)))()
+    except (KeeperGone, OSError):
+        return runs(docker, container_id)
+    return True
+
+
+def open_gate(container_id: str) -> None:
+    """Tell the keeper of a restored container that it may run.
+
+    :raises GateFailed: the copy died; :raises KeeperGone: nobody knows; :raises OSError: there is no keeper.
+    """
+    gate = Gate(container_id)
+    try:
+        gate.attach(1.0)
+        gate.say("commit")
+        gate.expect("running", RESTORE_SECONDS)
+    finally:
+        gate.close()
+
+
+def runs(docker: Engine, container_id: str) -> bool:
+    """Return whether a copy runs, by Docker's word. Docker gives none while the start is going on."""
+    deadline = time.monotonic() + STOP_SECONDS
+    while time.monotonic() < deadline:
+        try:
+            found = docker.container(container_id)
+        except DockerError:
+            continue
+        if found is None or found["State"]["Running"] or found["State"].get("Status") != "created":
+            return bool(found and found["State"]["Running"])
+        time.sleep(0.05)
+    return False
+
+
+def adopt_copy(journal: Journal, docker: Engine) -> None:
+    """Make the copy Docker's own: no marker, and the restart policy that it came with.
+
+    One whose memory was lost on the way (``facts["lost"]``) has crashed, and is started afresh if its policy says so.
+    """
+    container_id, policy = journal.facts["container_id"], journal.facts.get("restart_policy", {})
+    lost = "lost" in journal.facts
+    Gate.forget(container_id)
+    if lost and docker.container(container_id) is None:  # somebody removed what was left
+        return
+    if policy.get("Name") not in ("", "no", None):
+        set_restart_policy(docker, container_id, policy)
+        if lost:
+            docker.start(container_id)
+
+
+def discard_copy(journal: Journal, docker: Engine, session: str, cancel: Callable[[], None]) -> None:
+    """The container runs on at the source: remove its copy and every trace of it.
+
+    :param cancel: makes the keeper give up, and returns when ``docker start`` has ended: removing a container that is being
+        started would block.
+    """
+    facts = journal.facts
+    cancel()
+    lazy_pages.end_processes(session)
+    if "address" in facts:
+        table = Conntrack()
+        forget_address(table, facts["address"])
+        table.close()
+    container_id = facts.get("container_id") or provisional_name(facts["container"], os.path.basename(session))
+    Gate.forget(container_id)
+    remove_container(docker, container_id)
+
+
+def cancel_gate(container_id: str, reason: str) -> None:
+    """Make the keeper of a container give up, if there is one, and wait until its start has ended."""
+    if not container_id or not os.path.exists(paths.gate(container_id)):
+        return
+    gate = Gate(container_id)
+    try:
+        gate.attach(1.0)
+        gate.say("cancel", reason=reason)
+        gate.expect("cancelled", STOP_SECONDS)
+    except (OSError, GateFailed):
+        pass
+    finally:
+        gate.close()
+    deadline = time.monotonic() + STOP_SECONDS
+    while os.path.exists(paths.gate(container_id)) and time.monotonic() < deadline:
+        time.sleep(0.02)
+
+
+def provisional_name(container: str, relocation: str) -> str:
+    """Return the name that a copy is made under: it can be found, and is surely ours, before its id is on the disk."""
+    return f"{container}.{relocation}"
+
+
+# -- the edge -----------------------------------------------------------------------------------------------------------
+
+
+def turn_to_destination(gateway: Gateway, table: Conntrack, host: str, moved: Iterable[Flow]) -> None:
+    """Point the services and their connections at the destination ``host``, whatever they pointed at before."""
+    for flow in moved:
+        place_on_edge(table, flow)
+    gateway.route(host)
+
+
+def turn_to_source(
+    gateway: Gateway,
+    table: Conntrack,
+    host: str,
+    flows: Iterable[Flow],
+    *,
+    missing: bool = True,
+    reopened: Callable[[], None] = nothing,
+) -> Attempts:
+    """Give the services and their connections back to the source ``host``: a step that fails keeps no other from being taken.
+
+    The order counts. Entries come first, and the old place is reopened before the source may speak: an answer of it that
+    is dropped would come again only after a retransmission timeout. The held packets need not wait for the thaw: the
+    source's kernel takes them for the frozen process.
+
+    :param missing: see :func:`flows.give_back_on_edge`.
+    :param reopened: is called when the source may speak.
+    """
+    attempts = Attempts()
+    attempts.take(lambda: give_back_on_edge(table, flows, missing))
+    attempts.take(gateway.reopen)
+    attempts.take(reopened)
+    attempts.take(lambda: gateway.route(host))
+    attempts.take(gateway.release)
+    return attempts

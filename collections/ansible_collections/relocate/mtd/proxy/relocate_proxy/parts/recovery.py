@@ -1,0 +1,130 @@
+# Copyright (c) 2026 The RELOCATE authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Bringing one part of a relocation to its end without its processes: after a reboot, or when the guardian gave up.
+
+The edge's journal decides. No COMMITTED in it: roll back. The steps are those of ``endings``, as for a living part.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+
+from ansible_collections.relocate.mtd.plugins.module_utils._docker import DockerError, Engine
+
+from ..host import paths
+from ..host.secrets import wipe
+from ..network.conntrack import Conntrack
+from ..network.flows import Flow
+from ..network.packet_rules import Gateway, forget_relocation
+from ..protocol.journal import Journal
+from ..protocol.states import AFTER_COMMIT, State
+from . import drain, endings
+
+DRAIN_SECONDS = 300.0
+COMMIT, ROLL_BACK = "commit", "roll-back"
+
+
+class InProgress(RuntimeError):
+    """The relocation has a living process here, which will bring it to an end."""
+
+
+def hold_part(relocation: str, part: str) -> int:
+    """Take a part of a relocation for this process and its children, as long as one of them lives.
+
+    :raises InProgress: another process has it.
+    """
+    directory = paths.private_directory(f"{paths.RUN}/parts")
+    fd = os.open(f"{directory}/{relocation}.{part}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(fd)
+        raise InProgress(f"relocation {relocation} is in progress on this host") from None
+    return fd
+
+
+def release_part(relocation: str, part: str, fd: int) -> None:
+    """Give a part back and remove its lock file."""
+    try:
+        os.unlink(f"{paths.RUN}/parts/{relocation}.{part}")
+    except FileNotFoundError:
+        pass
+    os.close(fd)
+
+
+def recover(order: dict) -> dict:
+    """Settle ``order["part"]`` of ``order["relocation"]``; ``order["verdict"]`` is needed unless the part is the edge's.
+
+    Return ``changed``, ``outcome`` (the journal's last state, "unknown", "in-progress", or "lost": the copy was committed and
+    died before the last of its memory came from the source) and ``verdict``.
+    """
+    relocation, part = order["relocation"], order["part"]
+    journal = Journal.at(relocation, part)
+    try:
+        lock = hold_part(relocation, part)
+    except InProgress:
+        return {"changed": False, "outcome": "in-progress", "verdict": None}
+    try:
+        verdict = order.get("verdict")
+        if part == "edge":
+            verdict = COMMIT if journal.state in AFTER_COMMIT else ROLL_BACK
+        if journal.state is None:
+            return {"changed": False, "outcome": "unknown", "verdict": verdict}
+        if journal.finished:
+            return {"changed": False, "outcome": journal.state.value, "verdict": verdict}
+        if verdict not in (COMMIT, ROLL_BACK):
+            raise ValueError(f"the {part} cannot decide alone: the edge's journal has the verdict")
+        {"edge": _edge, "source": _source, "destination": _destination}[part](journal, verdict == COMMIT)
+        outcome = "lost" if "lost" in journal.facts else journal.state.value
+        return {"changed": True, "outcome": outcome, "verdict": verdict}
+    finally:
+        release_part(relocation, part, lock)
+
+
+def _edge(journal: Journal, commit: bool) -> None:
+    facts = journal.facts
+    plan = facts["plan"]
+    armed, flows, moved = ([Flow.read(flow) for flow in facts.get(name, [])] for name in ("armed", "flows", "moved"))
+    source, destination = plan["source"]["address"], plan["destination"]["address"]
+    forget_relocation(plan["services"], source, [*armed, *flows])
+    gateway = Gateway(plan["container"], plan["services"], source, destination)
+    table = Conntrack()
+    if commit:
+        endings.turn_to_destination(gateway, table, destination, moved)
+    else:
+        endings.turn_to_source(gateway, table, source, flows, missing=False).insist()
+    gateway.persist()
+    gateway.close()
+    table.close()
+    journal.record(State.DONE if commit else State.ROLLED_BACK, reason="recovered")
+
+
+def _source(journal: Journal, commit: bool) -> None:
+    session = paths.session(_relocation(journal))
+    end = endings.end_original if commit else endings.give_original_back
+    end(journal, Engine(), lambda: endings.let_go(session))
+    wipe(session)
+    journal.record(State.DONE if commit else State.ROLLED_BACK, reason="recovered")
+
+
+def _destination(journal: Journal, commit: bool) -> None:
+    docker, session = Engine(), paths.session(_relocation(journal))
+    container_id = journal.facts.get("container_id", "")
+    if commit:
+        endings.accept(journal, session)
+        runs = endings.let_copy_run(docker, container_id)
+        if journal.state is State.DRAINING:
+            drain.settle(journal, session, DRAIN_SECONDS)
+        if not runs and "lost" not in journal.facts:
+            raise DockerError(0, "the copy was committed and is not running: its source must not be removed")
+        endings.adopt_copy(journal, docker)
+    else:
+        cancel = lambda: endings.cancel_gate(container_id, "the relocation was rolled back")  # noqa: E731
+        endings.discard_copy(journal, docker, session, cancel)
+    wipe(session)
+    journal.record(State.DONE if commit else State.ROLLED_BACK, reason="recovered")
+
+
+def _relocation(journal: Journal) -> str:
+    return os.path.basename(journal.path).partition(".")[0]

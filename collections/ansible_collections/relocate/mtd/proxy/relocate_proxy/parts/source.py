@@ -1,0 +1,300 @@
+# Copyright (c) 2026 The RELOCATE authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The source's part: describes the container, copies its files, freezes and dumps it, and keeps it until the verdict."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import subprocess
+import threading
+import time
+
+from ansible_collections.relocate.mtd.plugins.module_utils import _freezer as freezer
+from ansible_collections.relocate.mtd.plugins.module_utils._bundle import directory_of
+from ansible_collections.relocate.mtd.plugins.module_utils._docker import Engine
+from ansible_collections.relocate.mtd.plugins.module_utils._modes import PRE_COPY
+
+from ..files import trees
+from ..files.container import Container, creation_document, published_ports
+from ..files.transfer import ImageSender, LayerSender, measure_link
+from ..host import paths
+from ..host.docker import NO_RESTART, set_restart_policy
+from ..memory import criu_image, criu_sockets, lazy_pages
+from ..memory.deferred import carried_bytes
+from ..memory.dump import Freeze
+from ..memory.prepared_dump import PreparedDump
+from ..memory.rounds import PreCopy
+from ..network.conntrack import Conntrack
+from ..network.flows import on_source
+from ..protocol.channel import Channel
+from ..protocol.journal import Journal
+from ..protocol.states import State
+from . import endings
+from .base import Part
+
+SETTLE_SECONDS = 0.05  # how long new connections may keep the container from freezing
+CONNECT_SECONDS = 10.0
+
+
+class AlreadyMoving(RuntimeError):
+    """Another relocation has the container."""
+
+
+def lock(bundle: str) -> int:
+    """Take the container of an OCI bundle for one relocation; the kernel gives it back when the process ends, however it ends.
+
+    :raises AlreadyMoving: another relocation has it.
+    """
+    fd = os.open(f"{bundle}/config.json", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(fd)
+        raise AlreadyMoving("the container is being relocated already; wait for that move to end") from None
+    return fd
+
+
+class Source(Part):
+    """The host that the container leaves."""
+
+    name = "source"
+
+    def __init__(self, specification: dict, journal: Journal) -> None:
+        self.docker = Engine()
+        self.container = Container(self.docker, specification["container"])
+        self._lock = lock(directory_of(self.container.id))
+        super().__init__(specification, journal)
+        self.docker.changes = self.commands
+        self.images = paths.private_directory(f"{self.directory}/images")
+        self.work = paths.private_directory(f"{self.directory}/work")
+        self.conntrack = Conntrack()
+        self.address = self.container.address
+        self.new_address = ""
+        self.command: list[str] = []
+        self.data: Channel | None = None
+        self.freeze = Freeze()
+        self.prepared: PreparedDump | None = None
+        self.pages: lazy_pages.PageServer | None = None
+        self.files: LayerSender | None = None
+        self.veth = self.container.veth()
+        self.plain_cgroups = self.container.plain_cgroups()
+        self.bytes: dict[str, int] = {}
+        self.policy: dict = self.container.inspect["HostConfig"]["RestartPolicy"]
+        self._warm_up()
+        self.record(State.STAGING)
+
+    def close(self, state: State, **facts: object) -> None:
+        """End, and give the container back to whoever wants to move it next."""
+        if self.prepared is not None:
+            self.prepared.close()
+        super().close(state, **facts)
+        os.close(self._lock)
+
+    def record(self, state: State, **facts: object) -> None:
+        """Write a state with what a rollback without this process needs."""
+        at = self.container.freezer
+        self.journal.record(
+            state,
+            container_id=self.container.id,
+            container=self.container.name,
+            freezer=[at.directory, at.version],
+            veth=self.veth,
+            restart_policy=self.policy,
+            **facts,
+        )
+
+    def _warm_up(self) -> None:
+        """CRIU's first call after boot probes the kernel (30 ms), and its pages come from the disk."""
+        subprocess.run(["criu", "check", "--feature", "nftables"], capture_output=True, check=False)
+
+    # -- before anything is frozen ----------------------------------------------------------------------------------
+
+    def on_describe(self, _: dict) -> None:
+        """Say what the destination needs to make the same container."""
+        inspect = self.container.inspect
+        document = {
+            "name": self.container.name,
+            "create": creation_document(inspect),
+            "image": inspect["Config"]["Image"],
+            "image_id": inspect["Image"],
+            "restart_policy": self.policy,
+            "auto_remove": inspect["HostConfig"]["AutoRemove"],
+            "masked": self.container.masked_directories(),
+            "memory": self.container.memory_file_systems(),
+            "plain_cgroups": self.plain_cgroups,
+            "ports": published_ports(inspect),
+        }
+        self.say("described", document=document, address=self.address)
+
+    def on_copy(self, message: dict) -> None:
+        """First copy of the log, and of the writable layer once it is mounted there; the container runs meanwhile."""
+        host, port = message["destination"]
+        credentials = self.specification["credentials"]
+        self.data = Channel.connect((host, port), "destination", self.id, credentials, CONNECT_SECONDS)
+        if message.get("pages"):  # where the destination's page process listens: post-copy
+            host, port = message["pages"]
+            self.pages = lazy_pages.PageServer(self.directory, self.specification, (host, port))
+        upper = trees.upper_directory(self.container.root)
+        self.files = LayerSender(self.data, upper, self.container.log_path, self.container.memory_directories())
+        self.files.send_log()
+        self.data.send("end")
+        self.data.receive()
+        copied = self.files.send_changes()
+        self.data.send("end")
+        self.data.receive()
+        self.say("copied", bytes=copied)
+
+    def on_arm(self, message: dict) -> None:
+        """Prepare everything that the freeze needs; show the connections as they are now, so that the edge can refuse."""
+        self.new_address = message["address"]
+        assert self.data is not None
+        self.data.send("image", raw=self.container.descriptors().encode(), name="descriptors.json")
+        self.data.send("end")
+        self.data.receive()  # the restore over there waits for the rest of the image
+        self._forbid_restart()
+        self.record(State.STAGED)
+        link = measure_link(self.data)
+        previous, ahead = None, {}
+        if self.specification.get("mode") == PRE_COPY:
+            rounds = PreCopy(self.data, self.container.pid, self.images, self.work, self.commands)
+            rounds.run()
+            previous, ahead = rounds.last, rounds.document()
+            self.bytes["memory"] = sum(each.bytes for each in rounds.rounds)
+        self.command = self.container.dump_command(self.images, self.work, self.plain_cgroups, previous)
+        deferred = ""
+        if self.pages:
+            deferred = self.pages.deferral.path
+            ahead["left_bytes"] = carried_bytes(freezer.members(self.container.freezer))
+        self.prepared = PreparedDump(self.command, self.images, self.work, deferred)
+        flows = on_source(self.container.connections(), self.conntrack, self.address)
+        measured = {"memory_bytes": self.container.memory_bytes(), "link_ms_per_mib": link, **ahead}
+        self.say("armed", flows=[flow.document() for flow in flows], **measured)
+
+    def _forbid_restart(self) -> None:
+        """A restart policy would start a fresh process here when the frozen one is killed."""
+        if self.policy.get("Name") not in ("", "no"):
+            set_restart_policy(self.docker, self.container.id, NO_RESTART)
+
+    def on_settle(self, _: dict) -> None:
+        """Wait for connections between SYN and accept: new ones wait at the edge already."""
+        deadline = time.monotonic() + SETTLE_SECONDS
+        while self.container.half_open() and time.monotonic() < deadline:
+            time.sleep(0.001)
+        self.say("settled")
+
+    # -- the freeze -------------------------------------------------------------------------------------------------
+
+    def on_freeze(self, _: dict) -> None:
+        """Freeze. What follows runs beside this loop, which must hear the edge when it calls the move off."""
+        self.record(State.FREEZING)
+        self.clock("begin")
+        freezer.freeze(self.container.freezer)
+        self.say("frozen")
+        self.clock("frozen")
+        self.freeze.begin(self._carry, self._failed)
+
+    def _failed(self, error: Exception) -> None:
+        try:
+            self.say("failed", reason=str(error) or type(error).__name__)
+        except OSError:  # the edge is gone, too: the other thread has noticed
+            pass
+
+    def _carry(self) -> None:
+        """Dump, rewrite, tell the edge the flows, send. After the vote this part no longer decides alone."""
+        assert self.data is not None and self.prepared is not None
+        if self.pages:
+            self.pages.serve(freezer.members(self.container.freezer))
+        images, dumped = ImageSender(self.data, self.images), threading.Event()
+        problems: list[Exception] = []
+        sending = threading.Thread(target=self._send_meanwhile, args=(images, dumped, problems))
+        sending.start()
+        self.commands.append(self.command)
+        try:
+            status, words = self.freeze.dump(self.prepared.begin)
+        finally:
+            dumped.set()
+        self.clock("dumped")
+        if status:
+            said = lazy_pages.criu_words(f"{self.work}/dump.log") or words.strip() or "it gave no reason"
+            raise RuntimeError(f"CRIU could not dump the container: {said}")
+        if self.pages:
+            self.pages.deferral.enter(self.images)
+        connections = criu_sockets.rewrite(self.images, self.address, self.new_address)
+        if self.plain_cgroups:
+            forget_cgroups(self.images)
+        self.clock("rewritten")
+        flows = on_source(connections, self.conntrack, self.address)
+        self.say("dumped", flows=[flow.document() for flow in flows])
+        sending.join()
+        if problems:
+            raise problems[0]
+        images.send_rest()
+        self.bytes["memory"] = self.bytes.get("memory", 0) + images.bytes
+        if self.pages:
+            self.pages.await_serving()
+        with self.freeze.deciding():
+            self.record(State.VOTED, flows=[flow.document() for flow in flows])
+        self.data.send("end")
+        self.clock("sent")
+
+    def renounce(self) -> bool:
+        """Give up the right to vote; False when the vote is given, or just being written."""
+        return self.freeze.renounce(lambda: self.bound)
+
+    def _send_meanwhile(self, images: ImageSender, dumped: threading.Event, problems: list[Exception]) -> None:
+        """Send what changed in the files; then the pages, while CRIU writes them."""
+        try:
+            assert self.files is not None
+            self.files.send_changes()
+            self.files.send_last_words()
+            images.send_pages(dumped)
+        except Exception as error:
+            problems.append(error)
+
+    # -- the verdict ------------------------------------------------------------------------------------------------
+
+    def on_finish(self, _: dict) -> None:
+        """Commit, as the source hears it: the destination runs. Kill what is frozen here and remove the container."""
+        if not self.journal.finished:
+            endings.end_original(self.journal, self.docker, self._stop_serving)
+        timings = self._timings()
+        self.close(State.DONE)
+        self.say("finished", timings_ns=timings, bytes=self.bytes, commands=self.commands)
+
+    def _timings(self) -> dict[str, int | None]:
+        return {
+            "freeze": self.span("begin", "frozen"),
+            "dump": self.span("frozen", "dumped"),
+            "rewrite": self.span("dumped", "rewritten"),
+            "transfer": self.span("rewritten", "sent"),
+        }
+
+    def roll_back(self, reason: str) -> None:
+        """Let the container run on; then give it its restart policy back."""
+        endings.give_original_back(self.journal, self.docker, self._call_off, self._thawed)
+        self.close(State.ROLLED_BACK, reason=reason)
+        timings = {**self._timings(), "frozen_total": self.span("frozen", "thawed")}
+        self.say_if_heard("rolled_back", timings_ns=timings, commands=self.commands)
+
+    def _call_off(self) -> None:
+        """Have CRIU let the frozen tasks go."""
+        self.freeze.call_off()
+        if self.data is not None:
+            self.data.close()  # a thread that waits for room in it goes on
+
+    def _thawed(self) -> None:
+        self.clock("thawed")
+        self.freeze.ended()
+        self._stop_serving()
+
+    def _stop_serving(self) -> None:
+        if self.pages:
+            self.pages.close()
+
+
+def forget_cgroups(images: str) -> None:
+    """Leave nothing in the image of the cgroups: a restore that ignores them would mount every hierarchy all the same."""
+    with contextlib.suppress(FileNotFoundError):
+        os.truncate(f"{images}/cgroup.img", criu_image.HEAD)

@@ -1,0 +1,186 @@
+# Copyright (c) 2026 The RELOCATE authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Channels between the parts: framed JSON messages and raw bytes over mutual TLS.
+
+The controller makes one certificate authority per relocation, signs one certificate a part, hands each part its own key over
+SSH, and forgets the authority. A certificate names its part (``source.ID``), so that a part can tell who called.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import socket
+import ssl
+import struct
+import tempfile
+import threading
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from ..host import paths
+
+HEADER = struct.Struct("!IQ")  # length of the JSON message, length of the raw bytes that follow it
+MAX_MESSAGE = 64 << 20
+SMALL = 16384  # below, one record holds head and bytes; above, copying them together costs more than a record
+RECORDS = 1 << 18  # bytes per call into OpenSSL: short enough not to keep a reader waiting
+#: A part that only waits would never notice that the network to its peer is gone. Seconds, tries, milliseconds: see tcp(7).
+KEEP_ALIVE = (
+    (socket.TCP_KEEPIDLE, 5),
+    (socket.TCP_KEEPINTVL, 5),
+    (socket.TCP_KEEPCNT, 2),
+    (socket.TCP_USER_TIMEOUT, 20_000),
+)
+
+
+class ChannelLost(ConnectionError):
+    """The peer is gone: the channel ended or broke."""
+
+
+def tls_context(credentials: dict, server: bool) -> ssl.SSLContext:
+    """Return a TLS 1.3 context that shows our certificate and demands one of the same relocation from the peer.
+
+    ``credentials`` has ``authority``, ``certificate`` and ``key`` as PEM texts. The ``ssl`` module loads a key only from a
+    file; the file lives in a memory file system for the length of the call.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER if server else ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.load_verify_locations(cadata=credentials["authority"])
+    if server:
+        context.num_tickets = 0  # nobody resumes a session that lives for seconds
+    with tempfile.NamedTemporaryFile("w", dir=paths.private_directory(paths.RUN), suffix=".pem") as pem:
+        os.fchmod(pem.fileno(), 0o600)
+        pem.write(credentials["key"] + credentials["certificate"])
+        pem.flush()
+        context.load_cert_chain(pem.name)
+    return context
+
+
+class Channel:
+    """One TLS connection to one peer. Any thread may send while another receives.
+
+    OpenSSL forbids two threads inside one connection, even one reading and one writing, and Python (before 3.13) does not
+    keep them apart: so the socket is non-blocking, every call into OpenSSL is short and under a lock, and waiting is done
+    outside it.
+    """
+
+    def __init__(self, tls: ssl.SSLSocket) -> None:
+        tls.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        tls.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for option, value in KEEP_ALIVE:
+            tls.setsockopt(socket.IPPROTO_TCP, option, value)
+        tls.setblocking(False)
+        self._tls = tls
+        self._openssl = threading.Lock()
+        self._sending = threading.Lock()  # one message at a time
+        certificate: Any = tls.getpeercert()
+        subject = dict(pair[0] for pair in certificate["subject"])
+        self.peer: str = subject.get("commonName", "").partition(".")[0]
+
+    @classmethod
+    def connect(
+        cls, address: tuple[str, int], part: str, relocation: str, credentials: dict, timeout: float
+    ) -> Channel:
+        """Connect to the listening ``part`` of ``relocation``.
+
+        :raises OSError: when nobody answers in ``timeout`` seconds; :raises ssl.SSLError: when the wrong one does.
+        """
+        plain = socket.create_connection(address, timeout)
+        return cls(tls_context(credentials, server=False).wrap_socket(plain, server_hostname=f"{part}.{relocation}"))
+
+    def send(self, kind: str, raw: bytes | bytearray = b"", **fields: Any) -> None:
+        """Send one message. :raises ChannelLost: when the peer is gone."""
+        body = json.dumps({"kind": kind, **fields}, separators=(",", ":")).encode()
+        head = HEADER.pack(len(body), len(raw)) + body
+        with self._sending:
+            for piece in (head + raw,) if len(raw) < SMALL else (head, raw):
+                self._send_all(piece)
+
+    def _send_all(self, data: bytes | bytearray) -> None:
+        view = memoryview(data)
+        while view:
+            view = view[self._do(partial(self._tls.send, view[:RECORDS])) :]
+
+    def receive(self) -> dict:
+        """Return the next message as a dictionary; its raw bytes, if any, are under ``raw``.
+
+        :raises ChannelLost: when the channel ends.
+        """
+        length, extra = HEADER.unpack(self._exactly(HEADER.size))
+        if length > MAX_MESSAGE or extra > MAX_MESSAGE:
+            raise ChannelLost(f"the {self.peer} sent a message of {length + extra} bytes")
+        message = json.loads(self._exactly(length))
+        if extra:
+            message["raw"] = self._exactly(extra)
+        return message
+
+    def _exactly(self, count: int) -> bytearray:
+        buffer = bytearray(count)
+        view = memoryview(buffer)
+        while view:
+            got = self._do(partial(self._tls.recv_into, view))
+            if not got:
+                raise ChannelLost(f"the {self.peer} closed the channel")
+            view = view[got:]
+        return buffer
+
+    def _do(self, operation: Callable[[], int]) -> int:
+        """Run one OpenSSL call until it neither wants to read nor to write."""
+        while True:
+            try:
+                with self._openssl:
+                    return operation()
+            except ssl.SSLWantReadError:
+                to_read, to_write = [self._tls], []
+            except ssl.SSLWantWriteError:
+                to_read, to_write = [], [self._tls]
+            except (OSError, ValueError) as error:
+                raise ChannelLost(f"the {self.peer} is gone: {error}") from error
+            try:
+                select.select(to_read, to_write, [], 1.0)  # a second at most: another thread may have read for us
+            except (OSError, ValueError) as error:
+                raise ChannelLost(f"the channel to the {self.peer} was closed") from error
+
+    def detach(self) -> ssl.SSLSocket:
+        """Give the connection to somebody who speaks another language on it. Nothing may be waiting in it."""
+        return self._tls
+
+    def close(self) -> None:
+        """Close without ceremony; a thread that waits in :meth:`receive` gets :class:`ChannelLost`."""
+        try:
+            self._tls.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass
+        self._tls.close()
+
+
+class Listener:
+    """Where a part waits for its peers."""
+
+    def __init__(self, address: str, credentials: dict, port: int = 0) -> None:
+        self._socket = socket.create_server((address, port))
+        self._context = tls_context(credentials, server=True)
+        self.port: int = self._socket.getsockname()[1]
+
+    def accept(self, timeout: float | None) -> Channel:
+        """Return the next peer that shows a certificate of this relocation; others are turned away.
+
+        :raises TimeoutError: when none came in ``timeout`` seconds.
+        """
+        self._socket.settimeout(timeout)
+        while True:
+            plain, _ = self._socket.accept()
+            plain.settimeout(10)
+            try:
+                tls = self._context.wrap_socket(plain, server_side=True)
+            except OSError:  # includes ssl.SSLError: a stranger, or one that hung up
+                plain.close()
+                continue
+            return Channel(tls)
+
+    def close(self) -> None:
+        """Stop listening."""
+        self._socket.close()

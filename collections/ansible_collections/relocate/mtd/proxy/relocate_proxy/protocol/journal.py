@@ -1,0 +1,139 @@
+# Copyright (c) 2026 The RELOCATE authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The journal of one part of one relocation: JSON lines, fsynced before the step they announce is taken.
+
+One file a part, ``/var/lib/relocate/journal/ID.PART.jsonl``, mode 0600 in a directory of mode 0700. It holds no secrets:
+keys and memory images live in ``/run/relocate`` (tmpfs) and never reach a disk.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+
+from ..host import paths
+from . import faults
+from .states import FINAL, State
+
+KEPT_SECONDS = 30 * 86400  # how long the journal and the log of a relocation that has ended are kept
+
+
+class Journal:
+    """Append-only record of a part's states and of the facts its rollback or completion needs.
+
+    ``facts`` is the union of everything recorded so far: what a restarted part or ``recover`` reads. ``times`` has for each
+    state when it was first entered (ns since the epoch).
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.part = os.path.basename(path).removesuffix(".jsonl").rpartition(".")[2]
+        self.state: State | None = None
+        self.facts: dict = {}
+        self.times: dict[str, int] = {}
+        self._fd = -1
+        self._length = 0  # bytes of whole lines: what lies behind them in the file was never acted upon
+
+    @classmethod
+    def at(cls, relocation: str, part: str, directory: str = paths.JOURNALS) -> Journal:
+        """Return the journal of ``part`` ("source", "destination", "edge") of a relocation, read if it exists already."""
+        journal = cls(os.path.join(directory, f"{relocation}.{part}.jsonl"))
+        journal._read()
+        return journal
+
+    def _read(self) -> None:
+        try:
+            with open(self.path, "rb") as lines:
+                for line in lines:
+                    try:
+                        entry = json.loads(line)
+                    except ValueError:
+                        break
+                    if not line.endswith(b"\n"):  # a crash in the middle of the last write: the step was not taken
+                        break
+                    self._absorb(entry)
+                    self._length += len(line)
+        except FileNotFoundError:
+            pass
+
+    def _absorb(self, entry: dict) -> None:
+        self.state = State(entry.pop("state"))
+        self.times.setdefault(self.state.value, entry.pop("at_ns"))
+        self.facts.update(entry)
+
+    def record(self, state: State, **facts: object) -> None:
+        """Write ``state`` and ``facts`` and return when they are on the disk.
+
+        :raises OSError: when the disk refuses; the caller must then not take the step.
+        """
+        faults.strike(self.part, state, "before")
+        if self._fd < 0:
+            directory = os.path.dirname(self.path)
+            os.makedirs(directory, mode=0o700, exist_ok=True)
+            self._fd = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            os.ftruncate(self._fd, self._length)  # a torn line would swallow the one that is written behind it
+            self._sync_directory(directory)
+        entry = {"state": state.value, "at_ns": time.time_ns(), **facts}
+        line = (json.dumps(entry, separators=(",", ":")) + "\n").encode()
+        try:
+            self._write(line)
+        except OSError:
+            os.ftruncate(self._fd, self._length)
+            raise
+        self._length += len(line)
+        self._absorb(entry)
+        faults.strike(self.part, state, "after")
+
+    def _write(self, line: bytes) -> None:
+        view = memoryview(line)
+        while view:  # a disk that is nearly full takes a part, and refuses the rest
+            view = view[os.write(self._fd, view) :]
+        os.fdatasync(self._fd)
+
+    @staticmethod
+    def _sync_directory(directory: str) -> None:
+        fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+    @property
+    def finished(self) -> bool:
+        """Whether the part has nothing left to do."""
+        return self.state in FINAL
+
+
+def unfinished(directory: str = paths.JOURNALS) -> list[tuple[str, str, Journal]]:
+    """Return ``(relocation, part, journal)`` for every journal on this host whose part did not reach a final state."""
+    found = []
+    for name in sorted(os.listdir(directory)) if os.path.isdir(directory) else []:
+        relocation, _, rest = name.partition(".")
+        part, _, ending = rest.partition(".")
+        if ending != "jsonl":
+            continue
+        journal = Journal.at(relocation, part, directory)
+        if journal.state is not None and not journal.finished:
+            found.append((relocation, part, journal))
+    return found
+
+
+def prune(directory: str = paths.JOURNALS, now: float | None = None) -> int:
+    """Remove journals and logs of relocations that ended more than ``KEPT_SECONDS`` ago; return how many files went.
+
+    A journal without an end stays, however old: somebody has to settle it.
+    """
+    limit = (time.time() if now is None else now) - KEPT_SECONDS
+    removed = 0
+    for name in os.listdir(directory) if os.path.isdir(directory) else []:
+        relocation, _, rest = name.partition(".")
+        part, _, ending = rest.partition(".")
+        path = os.path.join(directory, name)
+        if ending not in ("jsonl", "log") or os.stat(path).st_mtime > limit:
+            continue
+        journal = Journal.at(relocation, part, directory)
+        if journal.state is None or journal.finished:
+            os.unlink(path)
+            removed += 1
+    return removed
