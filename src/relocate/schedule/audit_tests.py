@@ -110,7 +110,7 @@ def repeats(u: Floats, resolution: float) -> tuple[int, float, float]:
     pairs = n * (n - 1) / 2.0
     if pairs == 0:
         return 0, 0.0, 1.0
-    near = max(SPARSE / (2.0 * pairs), resolution)
+    near = min(1.0, max(SPARSE / (2.0 * pairs), resolution))  # u is below 1: with a coarse resolution all are equal
     ordered = np.sort(u)
     found = int((np.searchsorted(ordered, ordered + near, side="right") - np.arange(1, n + 1)).sum())
     expected = pairs * (2 * near - near**2)

@@ -234,3 +234,9 @@ def test_tails() -> None:
     assert audit_tests.poisson_tail(10, 5.0) == pytest.approx(0.031828, abs=1e-6)
     assert audit_tests.poisson_tail(0, 5.0) == 1.0
     assert audit_tests.holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+
+
+def test_a_resolution_coarser_than_the_stays_finds_nothing() -> None:
+    """A slow machine is late by more than a fast clock's mean stay: every pair is equal, as expected."""
+    found, expected, p = audit_tests.repeats(np.array([0.1, 0.5, 0.9]), resolution=3.0)
+    assert (found, expected) == (3, 3.0) and p > 0.5
