@@ -18,7 +18,7 @@ sys.path.insert(0, str(PROXY))
 from relocate_proxy.protocol.faults import MOMENTS  # noqa: E402
 from relocate_proxy.protocol.states import AFTER_COMMIT, State  # noqa: E402
 
-MODULES = {"source": ("source",), "destination": ("destination", "drain"), "edge": ("edge",)}
+MODULES = {"source": ("source", "endings"), "destination": ("destination", "drain"), "edge": ("edge",)}
 PARTS = tuple(MODULES)
 
 __all__ = ["AFTER_COMMIT", "PARTS", "Fault", "State", "every_fault", "instead_of_criu", "journaled", "rehearse"]
@@ -26,7 +26,9 @@ __all__ = ["AFTER_COMMIT", "PARTS", "Fault", "State", "every_fault", "instead_of
 
 def journaled(part: str) -> list[State]:
     """Return the states that a part writes into its journal, in the protocol's order, read from the program itself."""
-    trees = [ast.parse((PROXY / f"relocate_proxy/{name}.py").read_text(encoding="utf-8")) for name in MODULES[part]]
+    trees = [
+        ast.parse((PROXY / f"relocate_proxy/parts/{name}.py").read_text(encoding="utf-8")) for name in MODULES[part]
+    ]
     named = {
         node.attr
         for tree in trees

@@ -46,16 +46,16 @@ def test_work_elsewhere_leaves_this_thread_where_it_is(network: Callable[[], Net
 STAND_IN = """
 import os, sys, time
 sys.path[:0] = sys.argv[1:]
-from relocate_proxy import kernel
+from relocate_proxy.host import syscalls
 wanted = os.fork()
 if wanted == 0:
     os._exit(0)
 os.waitpid(wanted, 0)
 keeper = os.fork()
 if keeper == 0:
-    kernel.stand_in(wanted, 0.05)
+    syscalls.stand_in(wanted, 0.05)
     try:
-        kernel.stand_in(wanted)
+        syscalls.stand_in(wanted)
     except FileExistsError:
         os._exit(7)
     os._exit(0)
