@@ -152,6 +152,14 @@ def test_a_list_that_the_dump_continues(tmp_path: Path, plain: tuple[subprocess.
     assert deferral.noted() == [first, second]
 
 
+def test_pages_that_the_dump_has_looked_at_twice_are_listed_once() -> None:
+    """In pages: the head of an area, in the window of its small neighbour; the area; a part in its middle; other processes."""
+    noted = [(1, 10, 14), (1, 10, 40), (1, 20, 30), (1, 39, 50), (1, 60, 61), (1, 60, 61), (2, 10, 14), (2, 15, 16)]
+    areas = [Area(pid, start * PAGE, end * PAGE) for pid, start, end in noted]
+    found = [(area.pid, area.start // PAGE, area.end // PAGE) for area in deferred.joined(areas)]
+    assert found == [(1, 10, 50), (1, 60, 61), (2, 10, 14), (2, 15, 16)]
+
+
 def image(*entries: dict[int, int]) -> bytes:
     """Return a page map with a head."""
     messages = [protobuf.encode({1: 9}), *(protobuf.encode(dict(entry)) for entry in entries)]

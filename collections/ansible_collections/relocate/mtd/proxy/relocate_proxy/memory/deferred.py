@@ -170,11 +170,16 @@ class Deferral:
 
 
 def joined(noted: Iterable[Area]) -> list[Area]:
-    """Return areas in order, and one for those without a gap between them."""
+    """Return areas in order, and one for those without a gap between them: each page once, however often it was noted.
+
+    CRIU may look at a page twice. Where a small mapping begins in a window of 2 MiB, it looks at the whole window, and at what
+    begins there and ends elsewhere again, later. A page that is listed twice comes twice, and the second time it cannot be
+    placed: ``criu lazy-pages`` asks for it again, for ever.
+    """
     found: list[Area] = []
     for area in sorted(noted):
-        if found and found[-1].pid == area.pid and found[-1].end == area.start:
-            found[-1] = found[-1]._replace(end=area.end)
+        if found and found[-1].pid == area.pid and area.start <= found[-1].end:
+            found[-1] = found[-1]._replace(end=max(found[-1].end, area.end))
         else:
             found.append(area)
     return found
