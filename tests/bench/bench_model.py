@@ -26,12 +26,12 @@ from ansible_collections.relocate.mtd.plugins.plugin_utils.clocks import Poisson
 from rich.console import Console
 from rich.table import Table
 
-from relocate.model import attacks
-from relocate.model.closed_forms import periodic_survival
-from relocate.model.engine import Chunk, Scenario, stream
-from relocate.model.placement import Chain, UniformOthers, transition_matrix
-from relocate.model.simulation import CHUNK, simulate
-from relocate.model.spec import ClassesSpec, Simulation
+from relocate.model.laws import attacks
+from relocate.model.laws.closed_forms import periodic_survival
+from relocate.model.simulate.placement import Chain, UniformOthers, transition_matrix
+from relocate.model.simulate.simulation import CHUNK, simulate
+from relocate.model.simulate.spec import ClassesSpec, Simulation
+from relocate.model.simulate.trials import Chunk, Scenario, stream
 
 HOSTS, ATTACKERS, HOPS = 30, 5, 1000
 ROUNDS = 3

@@ -180,7 +180,7 @@ def memory() -> dict[str, Any]:
 
 def overhead(container: str, rounds: int) -> dict[str, Any]:
     """Move a container by ansible-playbook and by the scheduler's launcher, in turns; the difference of the medians."""
-    from relocate.fleet_run import inventory_path
+    from relocate.move.relocation import inventory_path
     from relocate.schedule.launchers import Move, make
     from relocate.schedule.launchers.settings import RunnerSettings
 

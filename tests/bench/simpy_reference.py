@@ -19,7 +19,7 @@ import simpy
 
 @dataclass
 class Model:
-    """The same parameters as ``relocate.model.engine.Scenario``; ``rows`` are cumulated probabilities of the next host."""
+    """The parameters of ``relocate.model.simulate.trials.Scenario``; ``rows`` are cumulated probabilities of the next host."""
 
     hosts: int
     attackers: int

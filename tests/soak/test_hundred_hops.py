@@ -27,7 +27,7 @@ from cutover.summary import distribution
 from fleet import NO_LIMIT, REPOSITORY, ROOT, VIRTUAL, Fleet, prepared_fleet
 
 from relocate.demo.watching import Client
-from relocate.fleet_run import relocate
+from relocate.move.relocation import relocate
 
 pytestmark = pytest.mark.soak
 

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from relocate import playbook
 from relocate.errors import Refusal
 from relocate.lab import status
 from relocate.lab.lock import exclusively
 from relocate.lab.paths import Lab, project_root
+from relocate.move import playbook
 
 VARIABLES = ("RELOCATE_LAB_NAME", "RELOCATE_LAB_STATE", "RELOCATE_LAB_CACHE", "RELOCATE_PROJECT")
 

@@ -1,1 +1,6 @@
-"""One file per command of ``relocate``; each defines a function or a typer application that ``relocate.cli`` registers."""
+"""The subcommands: their arguments, and the text, tables and JSON that they print.
+
+A subcommand is a file with ``register(app)``, its name in ``COMMANDS`` of ``cli.py``; what it prints at length lies beside
+it (``plan_run``, ``simulate_file``, …) and is imported when the command runs. It may import every other package, and none may
+import it. Invariant: with ``--json``, one document on stdout and nothing else.
+"""

@@ -13,14 +13,14 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from relocate import playbook
 from relocate.commands import lab
 from relocate.commands.move import phase_bar, phase_words
 from relocate.demo.clockwork import CLOCK, Clockwork
 from relocate.demo.watching import Client
 from relocate.errors import Refusal
-from relocate.fleet_run import DEFAULT_INVENTORY, recover
 from relocate.lab.paths import Lab, project_root
+from relocate.move import playbook
+from relocate.move.relocation import DEFAULT_INVENTORY, recover
 from relocate.schedule.records import Firing
 from relocate.schedule.views import duration
 

@@ -15,12 +15,12 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from relocate import playbook
 from relocate.errors import Refusal
 from relocate.fleet import inventory_policy
 from relocate.fleet.report import Question, Report, answer, place_of
-from relocate.fleet_run import inventory_path
 from relocate.lab.paths import project_root
+from relocate.move import playbook
+from relocate.move.relocation import inventory_path
 
 #: Hosts whose differences fit a terminal, and lines of the other tables.
 MATRIX_HOSTS = 12

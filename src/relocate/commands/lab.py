@@ -15,11 +15,11 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from relocate import playbook
 from relocate.errors import Refusal
 from relocate.lab import status
 from relocate.lab.lock import exclusively
 from relocate.lab.paths import Lab, project_root
+from relocate.move import playbook
 
 HOSTS = 3  # Docker hosts of a lab that nobody has given a number
 MOST_HOSTS = 200  # what the default network has addresses for, with room above

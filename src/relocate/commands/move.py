@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from relocate.errors import Refusal
-from relocate.fleet_run import relocate
+from relocate.move.relocation import relocate
 
 #: Phases of the pause in the order in which they pass.
 PHASES = ("hold", "freeze", "dump", "rewrite", "transfer", "restore", "commit", "release")

@@ -7,11 +7,11 @@ from typing import Annotated
 
 import typer
 
-from relocate import playbook
 from relocate.commands.schedule import ConfigOption, InventoryOption, configured
 from relocate.errors import Refusal
-from relocate.fleet_run import inventory_path
 from relocate.lab.paths import project_root
+from relocate.move import playbook
+from relocate.move.relocation import inventory_path
 from relocate.schedule.records import Pause
 from relocate.schedule.settings import Configuration
 from relocate.schedule.store import Store

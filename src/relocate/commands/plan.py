@@ -29,6 +29,6 @@ def plan(
     ] = None,
 ) -> None:
     """Plan; see HELP."""
-    from relocate.model import cli_plan
+    from relocate.commands import plan_run
 
-    cli_plan.run(file, ledger, out, as_json)
+    plan_run.run(file, ledger, out, as_json)

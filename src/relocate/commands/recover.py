@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from relocate import fleet_run
+from relocate.move import relocation
 
 
 def register(app: typer.Typer) -> None:
@@ -26,7 +26,7 @@ def recover(
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show Ansible's own output.")] = False,
 ) -> None:
     """Finish or roll back whatever a crash left half-done; leave what is in progress alone."""
-    document = fleet_run.recover(inventory=inventory, check=check, verbose=verbose and not json_, quiet=json_)
+    document = relocation.recover(inventory=inventory, check=check, verbose=verbose and not json_, quiet=json_)
     if json_:
         typer.echo(json.dumps(document, indent=2))
         return

@@ -39,11 +39,11 @@ def simulate(
 ) -> None:
     """Run one simulation; see HELP."""
     if target in ("fig4", "fig5"):
-        from relocate.model.cli_figures import Options, run
+        from relocate.commands.simulate_figures import Options, run
 
         options = Options(trials or 1_000_000, 7 if seed is None else seed, paper, resisted, hosts, attackers)
         run(target, options, plot, live, as_json)
     else:
-        from relocate.model import cli_simulation
+        from relocate.commands import simulate_file
 
-        cli_simulation.run(Path(target), trials, seed, plot, as_json)
+        simulate_file.run(Path(target), trials, seed, plot, as_json)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from relocate.errors import Refusal
 from relocate.fleet.clusters import cluster_order
-from relocate.model.ledger import default_path
+from relocate.model.measured import default_path
 
 #: Hosts that a heat map shows; of a larger fleet, one host of each of its largest configurations.
 SHOWN = 300

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from ansible_collections.relocate.mtd.plugins.plugin_utils.clocks import Clock
 
-from relocate.model.numerics import ks_test
+from relocate.model.laws.numerics import ks_test
 
 Floats = npt.NDArray[np.floating[Any]]
 Integers = npt.NDArray[np.integer[Any]]

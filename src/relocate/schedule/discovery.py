@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from relocate import playbook
-from relocate.fleet_run import inventory_path
 from relocate.lab.paths import project_root
+from relocate.move import playbook
+from relocate.move.relocation import inventory_path
 from relocate.schedule.records import Tenant
 
 ENABLED = "relocate.mtd/enabled"

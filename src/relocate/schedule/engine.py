@@ -18,7 +18,7 @@ from ansible_collections.relocate.mtd.plugins.plugin_utils.clocks import Clock
 
 from relocate.schedule.discovery import Fleet, Survey
 from relocate.schedule.launchers.base import Move
-from relocate.schedule.ledger import Ledger, alert_of
+from relocate.schedule.ledger_writer import Ledger, alert_of
 from relocate.schedule.limits import HOST_FAILURES, Asked, Kind, Limits, Opened, Pauses, Verdict
 from relocate.schedule.metrics import Metrics
 from relocate.schedule.records import Firing, Pause, Tenant, iso, new_id

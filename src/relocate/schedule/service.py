@@ -27,7 +27,7 @@ from relocate.schedule.engine import Engine
 from relocate.schedule.heartbeat import Heartbeat
 from relocate.schedule.launchers.base import Launcher, LaunchError, Move
 from relocate.schedule.lease import Lease
-from relocate.schedule.ledger import Ledger
+from relocate.schedule.ledger_writer import Ledger
 from relocate.schedule.limits import Opened
 from relocate.schedule.metrics import Metrics
 from relocate.schedule.reconcile import resolve, settled_outcomes

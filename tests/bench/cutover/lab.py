@@ -10,12 +10,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from relocate import playbook
 from relocate.commands import lab as lab_command
 from relocate.errors import Refusal
-from relocate.fleet_run import DEFAULT_INVENTORY
 from relocate.lab import status
 from relocate.lab.paths import Lab, project_root
+from relocate.move import playbook
+from relocate.move.relocation import DEFAULT_INVENTORY
 
 from .shell import CommandFailed, Shell
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from relocate.commands.move import PHASES
 from relocate.errors import Refusal
-from relocate.fleet_run import relocate
+from relocate.move.relocation import relocate
 
 from .lab import REPOSITORY, VIRTUAL, BenchLab
 from .pipeline import Sample, Timing, Unavailable, watched

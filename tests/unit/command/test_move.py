@@ -13,9 +13,9 @@ import typer
 from rich.console import Console
 from typer.testing import CliRunner
 
-from relocate import fleet_run, playbook
 from relocate.commands import move
 from relocate.errors import Refusal
+from relocate.move import playbook, relocation
 
 RESULT: dict[str, Any] = {
     "container": "web",
@@ -114,8 +114,8 @@ class Run:
         def run(root: object, book: str, variables: dict[str, Any], **options: Any) -> None:
             self.asked = {"book": book, **variables, **options}
             event = "runner_on_failed" if refuses else "runner_on_ok"
-            for action in ("ansible.builtin.debug", fleet_run.RELOCATE):
-                data = {"task_action": action, "res": result if action == fleet_run.RELOCATE else {"outcome": "wrong"}}
+            for action in ("ansible.builtin.debug", relocation.RELOCATE):
+                data = {"task_action": action, "res": result if action == relocation.RELOCATE else {"outcome": "wrong"}}
                 options["watch"]({"event": event, "event_data": data})
             if refuses:
                 raise Refusal(refuses)

@@ -9,7 +9,7 @@ import pytest
 from ansible_collections.relocate.mtd.plugins.plugin_utils import clocks
 from ansible_collections.relocate.mtd.plugins.plugin_utils.clocks import ClockError, make_clock
 
-from relocate.model.numerics import ks_test
+from relocate.model.laws.numerics import ks_test
 
 EVERY = [
     {"kind": "truncated-poisson", "rate": 0.5, "ceiling": 3.0},

@@ -13,11 +13,11 @@ from ansible_collections.relocate.mtd.plugins.plugin_utils.heterogeneity import 
     softmax_row,
 )
 
-from relocate.model import attacks, closed_forms
-from relocate.model.exposure import Exposure
-from relocate.model.numerics import ks_test, lambert_w0, talbot, wilson
-from relocate.model.pole import long_run
-from relocate.model.renewal import Neighbours, System
+from relocate.model.laws import attacks, closed_forms
+from relocate.model.laws.exposure import Exposure
+from relocate.model.laws.numerics import ks_test, lambert_w0, talbot, wilson
+from relocate.model.laws.pole import long_run
+from relocate.model.laws.renewal import Neighbours, System
 
 TO_SIX = 5e-7
 

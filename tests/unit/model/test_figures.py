@@ -11,9 +11,10 @@ import pytest
 from ansible_collections.relocate.mtd.plugins.plugin_utils.clocks import TruncatedPoisson
 
 from relocate.errors import Refusal
-from relocate.model import figures, ledger
-from relocate.model.empirical import Empirical
+from relocate.model.laws.empirical import Empirical
+from relocate.model.measured import default_path, read
 from relocate.model.plots import paper
+from relocate.model.simulate import figures
 
 OPTIONS = figures.Options(trials=100_000)
 
@@ -87,7 +88,7 @@ def write_ledger(path: Path, entries: int = 60) -> None:
 def test_ledger(tmp_path: Path) -> None:
     path = tmp_path / "ledger.jsonl"
     write_ledger(path)
-    measured = ledger.read(path)
+    measured = read(path)
     assert measured.relocations == 60
     assert measured.unreadable == 1
     assert len(measured.stays) == 59
@@ -100,7 +101,7 @@ def test_ledger_falls_back_on_the_phases(tmp_path: Path) -> None:
     path = tmp_path / "ledger.jsonl"
     entry = {"container": "web", "outcome": "committed", "timings_ns": {"stage": 3e9, "freeze": 1e8}, "stay_ms": 5000}
     path.write_text(json.dumps(entry) + "\n")
-    measured = ledger.read(path)
+    measured = read(path)
     assert measured.latencies == [pytest.approx(3.1)]
     assert measured.stays == [5.0]
     with pytest.raises(Refusal, match="at least 2 are needed"):
@@ -110,19 +111,19 @@ def test_ledger_falls_back_on_the_phases(tmp_path: Path) -> None:
 def test_the_default_ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RELOCATE_LEDGER", raising=False)
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
-    assert ledger.default_path() == tmp_path / "relocate" / "ledger.jsonl"
+    assert default_path() == tmp_path / "relocate" / "ledger.jsonl"
     write_ledger(tmp_path / "here.jsonl")
     monkeypatch.setenv("RELOCATE_LEDGER", str(tmp_path / "here.jsonl"))
-    assert ledger.read(Path("default")).relocations == 60
+    assert read(Path("default")).relocations == 60
 
 
 def test_an_empty_ledger_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "ledger.jsonl"
     path.write_text("")
     with pytest.raises(Refusal, match="holds no relocation"):
-        ledger.read(path)
+        read(path)
     with pytest.raises(Refusal, match="cannot be read"):
-        ledger.read(tmp_path / "none")
+        read(tmp_path / "none")
 
 
 def test_measured_stays_are_a_clock() -> None:
@@ -136,7 +137,7 @@ def test_measured_stays_are_a_clock() -> None:
 def test_plots_are_drawn_with_the_measured_overlay(tmp_path: Path) -> None:
     path = tmp_path / "ledger.jsonl"
     write_ledger(path)
-    measured = ledger.read(path)
+    measured = read(path)
     live = figures.Live(Empirical.of(measured), 4.0, 0.1, 0.05, measured.relocations)
     few = figures.Options(trials=2000)
     four, five = figures.fig4(few, live), figures.fig5(few, live)

@@ -10,9 +10,11 @@ import pytest
 import yaml
 from ansible_collections.relocate.mtd.plugins.plugin_utils.clocks import make_clock
 
+from relocate.commands import plan_report
 from relocate.errors import Refusal
-from relocate.model import documents, ledger, plan_report, planned, planner
-from relocate.model.plan_spec import PRESETS, Plan, duration
+from relocate.model import documents, measured
+from relocate.model.clock_plan import planned, planner
+from relocate.model.clock_plan.spec import PRESETS, Plan, duration
 
 from .test_figures import write_ledger
 
@@ -98,7 +100,7 @@ def test_the_ledger_is_measured_and_banded(tmp_path: Path) -> None:
         fleet={"hosts": 12, "attackers": 2, "classes": {"count": 4}},
         goal={"horizon": "2 d", "survival": 0.95, "min_entropy_bits": 2.5},
     )
-    answer = planned.make(wanted, ledger.read(path))
+    answer = planned.make(wanted, measured.read(path))
     assert 3 < answer.problem.latency < 5
     assert 0 < answer.problem.failure < 0.25
     for band in answer.bands:

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from relocate.model import attacks
-from relocate.model.closed_forms import chase_mttc
-from relocate.model.engine import Chunk, stream
-from relocate.model.placement import Chain, alias_table, transition_matrix
-from relocate.model.simulation import simulate
-from relocate.model.spec import ClassesSpec, Simulation
+from relocate.model.laws import attacks
+from relocate.model.laws.closed_forms import chase_mttc
+from relocate.model.simulate.placement import Chain, alias_table, transition_matrix
+from relocate.model.simulate.simulation import simulate
+from relocate.model.simulate.spec import ClassesSpec, Simulation
+from relocate.model.simulate.trials import Chunk, stream
 
 CLOCKS: list[dict[str, Any]] = [
     {"kind": "poisson", "rate": 0.5},

@@ -9,7 +9,7 @@ import pytest
 from ansible_collections.relocate.mtd.plugins.plugin_utils._clock_beyond import stays_beyond
 from ansible_collections.relocate.mtd.plugins.plugin_utils.clocks import make_clock
 
-from relocate.model.numerics import ks_test
+from relocate.model.laws.numerics import ks_test
 
 CLOCKS: list[dict[str, Any]] = [
     {"kind": "truncated-poisson", "rate": 0.1, "ceiling": 20.0},

@@ -15,7 +15,7 @@ from relocate.schedule.discovery import Survey
 from relocate.schedule.engine import Engine
 from relocate.schedule.launchers.base import Move
 from relocate.schedule.lease import Lease
-from relocate.schedule.ledger import Ledger
+from relocate.schedule.ledger_writer import Ledger
 from relocate.schedule.limits import Opened
 from relocate.schedule.metrics import Metrics
 from relocate.schedule.records import Firing, Tenant

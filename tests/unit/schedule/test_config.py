@@ -11,8 +11,9 @@ import pytest
 import yaml
 
 from relocate.errors import Refusal
-from relocate.model import documents, planned
-from relocate.model.plan_spec import Plan
+from relocate.model import documents
+from relocate.model.clock_plan import planned
+from relocate.model.clock_plan.spec import Plan
 from relocate.schedule.config import load, parse
 from relocate.schedule.settings import merged
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from relocate.errors import Refusal
-from relocate.fleet_run import RELOCATE, Catcher
+from relocate.move.relocation import RELOCATE, Catcher
 from relocate.schedule.config import parse
 from relocate.schedule.launchers import LaunchError, Move, make
 from relocate.schedule.launchers.outcome import document, settle

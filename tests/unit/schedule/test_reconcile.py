@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from relocate.schedule.discovery import Fleet, Listener, Survey
-from relocate.schedule.ledger import Ledger
+from relocate.schedule.ledger_writer import Ledger
 from relocate.schedule.reconcile import GONE, GRACE, resolve, settled_outcomes
 from relocate.schedule.records import Firing, Tenant
 

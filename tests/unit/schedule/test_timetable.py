@@ -13,7 +13,7 @@ from ansible_collections.relocate.mtd.plugins.plugin_utils.clocks import Clock, 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relocate.model.numerics import ks_test
+from relocate.model.laws.numerics import ks_test
 from relocate.schedule.calendar import Calendar, Window
 from relocate.schedule.timetable import Alert, Entry, Timetable
 

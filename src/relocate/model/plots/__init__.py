@@ -1,1 +1,5 @@
-"""Plots fit for a paper; matplotlib is imported only when one is made."""
+"""Pictures of the model's results; the only package that loads matplotlib, so it is imported where a plot is asked for.
+
+It may import all other packages of ``model``. Invariant: a plot shows numbers that were computed before; it computes curves to
+draw, never a result.
+"""

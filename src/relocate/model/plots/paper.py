@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from matplotlib.ticker import PercentFormatter
 
-from relocate.model.exposure import Exposure
-from relocate.model.figures import PaperCurve, families, paper_clock
+from relocate.model.laws.exposure import Exposure
 from relocate.model.plots.style import BLUE, GREEN, GREY, ORANGE, PURPLE, RED, SKY, figure, label_end
-from relocate.model.spec import Simulation
+from relocate.model.simulate.figures import PaperCurve, families, paper_clock
+from relocate.model.simulate.spec import Simulation
 
 FAMILY_COLOURS = {"fixed": BLUE, "Erlang-4": GREEN, "exponential": ORANGE}
 

@@ -16,13 +16,13 @@ from ansible_collections.relocate.mtd.plugins.plugin_utils.heterogeneity import 
     softmax_row,
 )
 
-from relocate.model import attacks
-from relocate.model.numerics import ks_test
-from relocate.model.plan_spec import Problem
-from relocate.model.planned import Planned
-from relocate.model.planner import survival, system_for
+from relocate.model.clock_plan.planned import Planned
+from relocate.model.clock_plan.planner import survival, system_for
+from relocate.model.clock_plan.spec import Problem
+from relocate.model.laws import attacks
+from relocate.model.laws.numerics import ks_test
+from relocate.model.laws.renewal import System
 from relocate.model.plots.style import BLUE, GREEN, GREY, ORANGE, PURPLE, RED, SKY, figure
-from relocate.model.renewal import System
 
 Floats = npt.NDArray[np.floating[Any]]
 NODES = 1 << 13

@@ -1,4 +1,8 @@
-"""Ways to have a relocation carried out: on this machine, on an execution node, by AWX, or not at all."""
+"""Ways to have a relocation carried out: on this machine, on an execution node, by AWX, or not at all.
+
+It may import ``move`` and ``lab``, and nothing of the scheduler around it. Invariant: a launcher that cannot say how a move
+ended says ``in-doubt``; it never guesses.
+"""
 
 from __future__ import annotations
 

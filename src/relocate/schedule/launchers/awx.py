@@ -12,7 +12,7 @@ import threading
 import time
 from typing import Any
 
-from relocate.fleet_run import RECOVER, RELOCATE
+from relocate.move.relocation import RECOVER, RELOCATE
 from relocate.schedule.launchers.base import LaunchError, Move
 from relocate.schedule.launchers.controller import Controller, Denied, Unreachable
 from relocate.schedule.launchers.outcome import CANCELLED, document

@@ -14,7 +14,7 @@ from ansible_collections.relocate.mtd.plugins.plugin_utils.ledger import default
 from ansible_collections.relocate.mtd.plugins.plugin_utils.profiles import default_directory as profiles_directory
 
 from relocate.errors import Refusal
-from relocate.playbook import write_variables
+from relocate.move.playbook import write_variables
 
 #: Parts of the project that playbooks use. The callback stays here: the ledger is written where the scheduler is.
 PARTS = ("ansible.cfg", "playbooks", "roles", "collections")

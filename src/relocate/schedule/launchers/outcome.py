@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from relocate.fleet_run import Catcher
+from relocate.move.relocation import Catcher
 from relocate.schedule.launchers.base import OUTCOMES, LaunchError, Move
 
 CANCELLED = "cancelled before anything was touched"

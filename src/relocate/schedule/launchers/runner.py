@@ -12,9 +12,9 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from relocate import fleet_run, playbook
 from relocate.errors import Refusal
 from relocate.lab.paths import project_root
+from relocate.move import playbook, relocation
 from relocate.schedule.launchers.base import LaunchError, Move
 from relocate.schedule.launchers.outcome import CANCELLED, settle
 from relocate.schedule.launchers.retention import Retention
@@ -28,7 +28,7 @@ class RunnerLauncher:
 
     def __init__(self, settings: RunnerSettings, inventory: str | None) -> None:
         self._root = project_root()
-        self._inventory = fleet_run.inventory_path(inventory, self._root)
+        self._inventory = relocation.inventory_path(inventory, self._root)
         self._arguments = "-" + "v" * settings.verbosity if settings.verbosity else ""
         self._retention = Retention(settings.runs, settings.kept_runs, settings.kept_days)
 
@@ -38,7 +38,7 @@ class RunnerLauncher:
         ``cancelled`` kills Ansible until the relocation itself begins. From then on it is let to its end: ansible-runner's
         cancel is a SIGKILL, no ``always:`` runs, the hosts finish the cutover all the same, and only the result would be lost.
         """
-        caught = fleet_run.Catcher(fleet_run.RELOCATE)
+        caught = relocation.Catcher(relocation.RELOCATE)
         said = "the playbook ended without relocating anything"
         with tempfile.NamedTemporaryFile(prefix="relocate-run-") as output:
             try:
@@ -58,14 +58,14 @@ class RunnerLauncher:
 
     def recover(self) -> dict[str, list[Any]]:
         """Run ``playbooks/recover.yml``. Raises LaunchError when something could not be settled."""
-        caught = fleet_run.Catcher(fleet_run.RECOVER)
+        caught = relocation.Catcher(relocation.RECOVER)
         try:
             self._run("playbooks/recover.yml", {}, caught, cancelled=lambda: False, output=None)
         except Refusal as refusal:
             raise LaunchError(str(refusal)) from None
         return {name: caught.result.get(name, []) for name in ("settled", "in_progress", "left")}
 
-    def _run(self, book: str, variables: dict[str, Any], caught: fleet_run.Catcher, **rest: Any) -> None:
+    def _run(self, book: str, variables: dict[str, Any], caught: relocation.Catcher, **rest: Any) -> None:
         try:
             playbook.run(
                 self._root,

@@ -18,10 +18,10 @@ from typing import IO, Any
 
 import ansible_runner
 
-from relocate import fleet_run
 from relocate.errors import Refusal
 from relocate.lab.paths import project_root
-from relocate.playbook import failure
+from relocate.move import relocation
+from relocate.move.playbook import failure
 from relocate.schedule.launchers.base import LaunchError, Move
 from relocate.schedule.launchers.bundle import pack
 from relocate.schedule.launchers.outcome import CANCELLED, settle
@@ -64,7 +64,7 @@ class StreamLauncher:
     def __init__(self, settings: StreamSettings, inventory: str | None) -> None:
         self._settings = settings
         self._root = project_root()
-        self._inventory = fleet_run.inventory_path(inventory, self._root)
+        self._inventory = relocation.inventory_path(inventory, self._root)
         self._retention = Retention(settings.runs, settings.kept_runs, settings.kept_days)
 
     def command(self) -> list[str]:
@@ -86,20 +86,20 @@ class StreamLauncher:
         """
         if cancelled.is_set():
             raise LaunchError(CANCELLED)
-        caught = fleet_run.Catcher(fleet_run.RELOCATE)
+        caught = relocation.Catcher(relocation.RELOCATE)
         said, kept = self._run("playbooks/relocate.yml", move.variables, caught, move.id)
         return settle(move, caught, said or "the playbook ended without relocating anything", run=kept)
 
     def recover(self) -> dict[str, list[Any]]:
         """Run ``playbooks/recover.yml`` on the node. Raises LaunchError when something could not be settled."""
-        caught = fleet_run.Catcher(fleet_run.RECOVER)
+        caught = relocation.Catcher(relocation.RECOVER)
         said, _ = self._run("playbooks/recover.yml", {}, caught, "recover")
         if said:
             raise LaunchError(said)
         return {name: caught.result.get(name, []) for name in ("settled", "in_progress", "left")}
 
     def _run(
-        self, book: str, variables: dict[str, Any], caught: fleet_run.Catcher, name: str
+        self, book: str, variables: dict[str, Any], caught: relocation.Catcher, name: str
     ) -> tuple[str | None, str | None]:
         """Run a playbook; return why it failed (None: it did not) and where its output is kept."""
         failed: list[str] = []

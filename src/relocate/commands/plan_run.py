@@ -7,10 +7,12 @@ from pathlib import Path
 
 from rich.console import Console
 
+from relocate.commands import plan_text
+from relocate.commands.simulate_file import progress_bar
 from relocate.errors import Refusal
-from relocate.model import documents, plan_text, planned
-from relocate.model.cli_simulation import progress_bar
-from relocate.model.plan_spec import Plan
+from relocate.model import documents
+from relocate.model.clock_plan import planned
+from relocate.model.clock_plan.spec import Plan
 
 
 def run(file: Path, ledger: Path | None, out: Path | None, as_json: bool) -> None:
@@ -22,7 +24,7 @@ def run(file: Path, ledger: Path | None, out: Path | None, as_json: bool) -> Non
     except ValueError as error:
         raise Refusal(f"{file}: {error}.") from None
     if out is not None:
-        from relocate.model import plan_report
+        from relocate.commands import plan_report
 
         plan_report.write(answer, out)
     if as_json:

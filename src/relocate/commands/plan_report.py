@@ -8,10 +8,11 @@ from pathlib import Path
 from ansible_collections.relocate.mtd.plugins.plugin_utils.clocks import make_clock
 from rich.console import Console
 
+from relocate.commands import plan_text
 from relocate.errors import Refusal
-from relocate.model import figures, plan_text
-from relocate.model.planned import Planned
+from relocate.model.clock_plan.planned import Planned
 from relocate.model.plots import paper, plan
+from relocate.model.simulate import figures
 
 FIGURE_TRIALS = 100_000
 

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from relocate.model.attacks import Attack
-from relocate.model.numerics import lambert_w0, talbot
+from relocate.model.laws.attacks import Attack
+from relocate.model.laws.numerics import lambert_w0, talbot
 
 Floats = npt.NDArray[np.floating[Any]]
 Complexes = npt.NDArray[np.complexfloating[Any, Any]]

@@ -16,8 +16,8 @@ import numpy as np
 import numpy.typing as npt
 from ansible_collections.relocate.mtd.plugins.plugin_utils.clocks import Clock, Static
 
-from relocate.model.attacks import Attack, Fixed
-from relocate.model.exposure import NODES, Exposure
+from relocate.model.laws.attacks import Attack, Fixed
+from relocate.model.laws.exposure import NODES, Exposure
 
 Floats = npt.NDArray[np.floating[Any]]
 

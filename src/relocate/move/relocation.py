@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from relocate import playbook
 from relocate.errors import Refusal
 from relocate.lab.paths import project_root
+from relocate.move import playbook
 
 RELOCATE, RECOVER = "relocate.mtd.container_relocate", "relocate.mtd.relocations_recover"
 DEFAULT_INVENTORY = "inventories/lab"

@@ -16,9 +16,9 @@ from rich.table import Table
 
 from relocate.errors import Refusal
 from relocate.model import documents
-from relocate.model.simulation import Progress as Report
-from relocate.model.simulation import Result, simulate
-from relocate.model.spec import Simulation
+from relocate.model.simulate.simulation import Progress as Report
+from relocate.model.simulate.simulation import Result, simulate
+from relocate.model.simulate.spec import Simulation
 
 PLAIN_EVERY = 10.0  # seconds between progress lines where there is no terminal
 

@@ -17,8 +17,8 @@ import numpy as np
 import numpy.typing as npt
 from ansible_collections.relocate.mtd.plugins.plugin_utils.clocks import Clock, Static
 
-from relocate.model.attacks import Attack, Fixed
-from relocate.model.placement import Hosts, Placement
+from relocate.model.laws.attacks import Attack, Fixed
+from relocate.model.simulate.placement import Hosts, Placement
 
 Floats = npt.NDArray[np.floating[Any]]
 Mask = npt.NDArray[np.bool_]

@@ -22,12 +22,12 @@ from ansible_collections.relocate.mtd.plugins.plugin_utils.clocks import (
 )
 
 from relocate.errors import Refusal
-from relocate.model import closed_forms
-from relocate.model.exposure import NODES
-from relocate.model.ledger import Measured
-from relocate.model.plan_spec import Plan, Problem
-from relocate.model.pole import long_run
-from relocate.model.renewal import System
+from relocate.model.clock_plan.spec import Plan, Problem
+from relocate.model.laws import closed_forms
+from relocate.model.laws.exposure import NODES
+from relocate.model.laws.pole import long_run
+from relocate.model.laws.renewal import System
+from relocate.model.measured import Measured
 
 Floats = npt.NDArray[np.floating[Any]]
 

@@ -7,7 +7,7 @@ import math
 from rich import box
 from rich.table import Table
 
-from relocate.model.planned import Planned
+from relocate.model.clock_plan.planned import Planned
 
 
 def table(answer: Planned) -> Table:

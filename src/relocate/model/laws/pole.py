@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from relocate.model.attacks import Fixed
-from relocate.model.numerics import bisect
-from relocate.model.renewal import System
+from relocate.model.laws.attacks import Fixed
+from relocate.model.laws.numerics import bisect
+from relocate.model.laws.renewal import System
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,9 @@ import numpy.typing as npt
 from ansible_collections.relocate.mtd.plugins.plugin_utils.clocks import make_clock
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 
-from relocate.model import attacks
-from relocate.model.renewal import Neighbours
-from relocate.model.spec import MATRIX_LIMIT, ClassesSpec, Strict, read_matrix
+from relocate.model.laws import attacks
+from relocate.model.laws.renewal import Neighbours
+from relocate.model.simulate.spec import MATRIX_LIMIT, ClassesSpec, Strict, read_matrix
 
 Floats = npt.NDArray[np.floating[Any]]
 

@@ -11,13 +11,15 @@ import numpy.typing as npt
 import yaml
 from ansible_collections.relocate.mtd.plugins.plugin_utils import heterogeneity as mtd
 
-from relocate.model import closed_forms, ledger, planner
-from relocate.model.engine import Chunk, Scenario
-from relocate.model.ledger import Measured
-from relocate.model.placement import Chain, Placement, UniformOthers, transition_matrix
-from relocate.model.plan_spec import Plan, Problem
-from relocate.model.planner import Alternative, Band
-from relocate.model.simulation import Progress, proportion
+from relocate.model import measured
+from relocate.model.clock_plan import planner
+from relocate.model.clock_plan.planner import Alternative, Band
+from relocate.model.clock_plan.spec import Plan, Problem
+from relocate.model.laws import closed_forms
+from relocate.model.measured import Measured
+from relocate.model.simulate.placement import Chain, Placement, UniformOthers, transition_matrix
+from relocate.model.simulate.simulation import Progress, proportion
+from relocate.model.simulate.trials import Chunk, Scenario
 
 Floats = npt.NDArray[np.floating[Any]]
 
@@ -128,7 +130,7 @@ def make(plan: Plan, measured: Measured | None, progress: Progress | None = None
 def read_ledger(plan: Plan, override: Any) -> Measured | None:
     """Return the ledger named on the command line, else in the file; None where neither names one."""
     path = override or plan.ledger
-    return None if path is None else ledger.read(path)
+    return None if path is None else measured.read(path)
 
 
 def _placement(plan: Plan) -> tuple[Where, Placement]:

@@ -21,15 +21,15 @@ from ansible_collections.relocate.mtd.plugins.plugin_utils.clocks import (
     poisson_pmf,
 )
 
-from relocate.model import attacks
-from relocate.model.empirical import Empirical
-from relocate.model.engine import Chunk, Scenario
-from relocate.model.exposure import Exposure
-from relocate.model.numerics import bisect
-from relocate.model.placement import Stay, UniformOthers
-from relocate.model.renewal import Neighbours, System
-from relocate.model.simulation import CHUNK, Progress, proportion, simulate
-from relocate.model.spec import Simulation
+from relocate.model.laws import attacks
+from relocate.model.laws.empirical import Empirical
+from relocate.model.laws.exposure import Exposure
+from relocate.model.laws.numerics import bisect
+from relocate.model.laws.renewal import Neighbours, System
+from relocate.model.simulate.placement import Stay, UniformOthers
+from relocate.model.simulate.simulation import CHUNK, Progress, proportion, simulate
+from relocate.model.simulate.spec import Simulation
+from relocate.model.simulate.trials import Chunk, Scenario
 
 PAPER_LAMBDA = 4.0
 PAPER_GAIN = 0.29

@@ -8,11 +8,11 @@ from typing import Any
 
 from ansible_collections.relocate.mtd.plugins.plugin_utils.clocks import Poisson, Static
 
-from relocate.model import closed_forms
-from relocate.model.attacks import Exponential
-from relocate.model.exposure import Exposure
-from relocate.model.renewal import Neighbours, System
-from relocate.model.spec import Simulation
+from relocate.model.laws import closed_forms
+from relocate.model.laws.attacks import Exponential
+from relocate.model.laws.exposure import Exposure
+from relocate.model.laws.renewal import Neighbours, System
+from relocate.model.simulate.spec import Simulation
 
 #: Beyond this many exposures or attack times the lattice is too coarse for the digits a million trials can tell apart.
 LONGEST_HORIZON = 2000.0

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from relocate.model.engine import Chunk, Outcome, Scenario, stream
-from relocate.model.exact import Exact, exact_values
-from relocate.model.numerics import Z95, wilson
-from relocate.model.spec import Simulation
+from relocate.model.laws.numerics import Z95, wilson
+from relocate.model.simulate.exact import Exact, exact_values
+from relocate.model.simulate.spec import Simulation
+from relocate.model.simulate.trials import Chunk, Outcome, Scenario, stream
 
 Floats = npt.NDArray[np.floating[Any]]
 

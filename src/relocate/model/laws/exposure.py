@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from ansible_collections.relocate.mtd.plugins.plugin_utils.clocks import Clock
 
-from relocate.model.attacks import Attack, Fixed
+from relocate.model.laws.attacks import Attack, Fixed
 
 Floats = npt.NDArray[np.floating[Any]]
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from ansible_collections.relocate.mtd.plugins.plugin_utils.clocks import Clock, Entropy
 
 from relocate.errors import Refusal
-from relocate.model.ledger import Measured
+from relocate.model.measured import Measured
 
 Floats = npt.NDArray[np.floating[Any]]
 

@@ -13,9 +13,9 @@ import numpy.typing as npt
 from ansible_collections.relocate.mtd.plugins.plugin_utils.clocks import Clock, make_clock, unused_keys
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
-from relocate.model import attacks
-from relocate.model.engine import Progress, Scenario
-from relocate.model.placement import Chain, Placement, Stay, UniformAll, UniformOthers, transition_matrix
+from relocate.model.laws import attacks
+from relocate.model.simulate.placement import Chain, Placement, Stay, UniformAll, UniformOthers, transition_matrix
+from relocate.model.simulate.trials import Progress, Scenario
 
 Floats = npt.NDArray[np.floating[Any]]
 

@@ -10,11 +10,12 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from relocate.commands.simulate_file import progress_bar
 from relocate.errors import Refusal
-from relocate.model import figures, ledger
-from relocate.model.cli_simulation import progress_bar
-from relocate.model.empirical import Empirical
-from relocate.model.figures import Live, Options
+from relocate.model import measured
+from relocate.model.laws.empirical import Empirical
+from relocate.model.simulate import figures
+from relocate.model.simulate.figures import Live, Options
 
 
 def run(which: str, options: Options, plot: Path | None, live: Path | None, as_json: bool) -> None:
@@ -39,13 +40,13 @@ def run(which: str, options: Options, plot: Path | None, live: Path | None, as_j
 
 
 def _live(path: Path) -> Live:
-    measured = ledger.read(path)
+    past = measured.read(path)
     return Live(
-        Empirical.of(measured),
-        float(np.mean(measured.latencies)) if measured.latencies else 0.0,
-        float(np.mean(measured.downtimes)) if measured.downtimes else 0.0,
-        measured.missed / measured.relocations,
-        measured.relocations,
+        Empirical.of(past),
+        float(np.mean(past.latencies)) if past.latencies else 0.0,
+        float(np.mean(past.downtimes)) if past.downtimes else 0.0,
+        past.missed / past.relocations,
+        past.relocations,
     )
 
 

@@ -1,0 +1,98 @@
+"""The packages of the command: which may import which. The table is the rule; the code is held against it."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).parents[2] / "src" / "relocate"
+
+#: Package -> the packages of the command that it may import. (All may import ``relocate`` itself: its version and errors.)
+MAY_IMPORT: dict[str, set[str]] = {
+    "": {"commands"},  # cli.py, by name
+    "lab": set(),
+    "move": {"lab"},
+    "model": set(),
+    "model.laws": {"model"},
+    "model.simulate": {"model.laws"},
+    "model.clock_plan": {"model", "model.laws", "model.simulate"},
+    "model.plots": {"model.laws", "model.simulate", "model.clock_plan"},
+    "fleet": {"model", "model.plots"},
+    "schedule.launchers": {"lab", "move"},
+    "schedule": {"lab", "move", "model.laws", "schedule.launchers"},
+    "demo": {"schedule"},
+    "commands": {
+        *("lab", "move", "fleet", "demo", "schedule"),
+        *("model", "model.laws", "model.simulate", "model.clock_plan", "model.plots"),
+    },
+}
+
+
+def package_of(path: Path) -> str:
+    return ".".join(path.relative_to(SOURCE).parent.parts)
+
+
+def imported(path: Path) -> set[str]:
+    """Return the modules of the command that a file imports, wherever in it, ``from a import b`` as both a and a.b."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            assert node.level == 0, f"{path}: a relative import"
+            names.update((node.module, *(f"{node.module}.{alias.name}" for alias in node.names)))
+    return {name.removeprefix("relocate.") for name in names if name.startswith("relocate.")}
+
+
+def home(name: str) -> str | None:
+    """Return the package that a dotted name lies in; None for a bare package, and for what is no module, such as a class."""
+    path = SOURCE.joinpath(*name.split("."))
+    if (path / "__init__.py").exists():
+        return name if name in FACADES else None
+    return package_of(path.with_suffix(".py")) if path.with_suffix(".py").exists() else None
+
+
+FILES = sorted(SOURCE.rglob("*.py"))
+#: Packages whose ``__init__`` holds more than a paragraph.
+FACADES = {"schedule.launchers"}
+
+
+def test_every_package_is_in_the_table() -> None:
+    assert {package_of(path) for path in FILES} == set(MAY_IMPORT)
+
+
+def test_no_package_may_import_one_that_may_import_it() -> None:
+    order: list[str] = []
+    left = dict(MAY_IMPORT)
+    while left:
+        ready = [name for name, below in left.items() if not below - set(order)]
+        assert ready, f"a circle among {sorted(left)}"
+        order += ready
+        for name in ready:
+            del left[name]
+
+
+@pytest.mark.parametrize("package", sorted(MAY_IMPORT))
+def test_imports_keep_the_direction(package: str) -> None:
+    crossed = {
+        (path.relative_to(SOURCE).as_posix(), name)
+        for path in FILES
+        if package_of(path) == package
+        for name in imported(path)
+        if (target := home(name)) is not None and target not in {package, "", *MAY_IMPORT[package]}
+    }
+    assert not crossed
+
+
+@pytest.mark.parametrize("package", sorted(set(MAY_IMPORT) - {""}))
+def test_an_init_says_what_is_inside_and_what_it_may_import(package: str) -> None:
+    text = ast.get_docstring(ast.parse((SOURCE.joinpath(*package.split(".")) / "__init__.py").read_text()))
+    assert text and "may import" in text.replace("\n", " ")
+
+
+@pytest.mark.parametrize("package", sorted(MAY_IMPORT))
+def test_the_table_allows_nothing_that_nobody_uses(package: str) -> None:
+    used = {home(name) for path in FILES if package_of(path) == package for name in imported(path)}
+    assert MAY_IMPORT[package] - {"commands"} <= used
