@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from ansible.plugins.action import ActionBase
-from ansible_collections.relocate.mtd.plugins.plugin_utils.remote import Remote, Unreachable
+from ansible_collections.relocate.mtd.plugins.plugin_utils.remote import Remotes, Unreachable
 
 #: States in which a part has heard the verdict, and it was commit.
 COMMITTED = ("committed", "draining", "released", "done", "lost")
@@ -24,22 +24,18 @@ class ActionModule(ActionBase):
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """Return what was settled and what was left."""
         super().run(tmp, task_vars)
-        self._vars = task_vars or {}
+        groups = (task_vars or {}).get("groups") or {}
         hosts = {"type": "list", "elements": "str"}
         _, arguments = self.validate_argument_spec(argument_spec={"docker_hosts": hosts, "edges": hosts})
-        docker_hosts = arguments["docker_hosts"] or list(self._vars["groups"].get("docker_hosts", []))
+        docker_hosts = arguments["docker_hosts"] or list(groups.get("docker_hosts", []))
         self._docker_hosts = docker_hosts
-        edges = arguments["edges"] or list(self._vars["groups"].get("edge", []))
-        self._remotes: dict[str, Remote] = {}
+        edges = arguments["edges"] or list(groups.get("edge", []))
         self._settled: list[dict[str, Any]] = []
         self._left: list[str] = []
         self._in_progress: list[str] = []
-        try:
+        with Remotes(self, task_vars or {}) as self._remotes:
             for relocation, parts in sorted(self._unfinished([*edges, *docker_hosts]).items()):
                 self._settle(relocation, parts, edges)
-        finally:
-            for remote in self._remotes.values():
-                remote.close()
         changed = bool(self._settled)
         result: dict[str, Any] = {"changed": changed, "settled": self._settled, "left": self._left}
         result["in_progress"] = self._in_progress
@@ -47,17 +43,12 @@ class ActionModule(ActionBase):
             result.update(failed=True, msg="; ".join(self._left))
         return result
 
-    def _remote(self, host: str) -> Remote:
-        if host not in self._remotes:
-            self._remotes[host] = Remote(self, host, self._vars)
-        return self._remotes[host]
-
     def _unfinished(self, hosts: list[str]) -> dict[str, dict[str, dict[str, Any]]]:
         """Return by relocation and part what has no end: its ``host``, ``state`` and ``container``."""
         found: dict[str, dict[str, dict[str, Any]]] = {}
         for host in hosts:
             try:
-                result = self._remote(host).module("relocate.mtd.relocation_info", register_fact=False)
+                result = self._remotes.of(host).module("relocate.mtd.relocation_info", register_fact=False)
             except Unreachable as error:
                 self._left.append(f"{error.message}; what it has is left as it is")
                 continue
@@ -128,7 +119,7 @@ class ActionModule(ActionBase):
             return {"outcome": "planned", "verdict": verdict}
         order = {"state": "recovered", "relocation": relocation, "part": part}
         try:
-            answer = self._remote(host).module(
+            answer = self._remotes.of(host).module(
                 "relocate.mtd.relocation_session", **order, **({"verdict": verdict} if verdict else {})
             )
         except Unreachable as error:

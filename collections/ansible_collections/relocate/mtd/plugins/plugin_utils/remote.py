@@ -122,6 +122,27 @@ class Remote:
             self._module_action = None
 
 
+class Remotes:
+    """The hosts that one action works on: one connection each, all of them let go at the end of the C(with) block."""
+
+    def __init__(self, action: ActionBase, task_vars: dict[str, Any]) -> None:
+        self._action, self._vars = action, task_vars
+        self._open: dict[str, Remote] = {}
+
+    def of(self, host: str) -> Remote:
+        """Return a host of the inventory. :raises AnsibleError: the inventory has no such host."""
+        if host not in self._open:
+            self._open[host] = Remote(self._action, host, self._vars)
+        return self._open[host]
+
+    def __enter__(self) -> Remotes:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for remote in self._open.values():
+            remote.close()
+
+
 def _first_line(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[0] if lines else type(error).__name__

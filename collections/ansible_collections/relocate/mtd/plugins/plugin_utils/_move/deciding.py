@@ -1,0 +1,168 @@
+# Copyright (c) 2026 The RELOCATE authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Whether a container moves, where to, and how: from what is wanted and what the hosts answered.
+
+What is refused is raised as Refused, with the reason and the remedy in one sentence.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ansible_collections.relocate.mtd.plugins.module_utils._downtime import limit_problem
+from ansible_collections.relocate.mtd.plugins.module_utils._modes import MODES, mode_refusals
+from ansible_collections.relocate.mtd.plugins.module_utils._preflight import host_refusals
+from ansible_collections.relocate.mtd.plugins.plugin_utils import ledger, plan, policy, prediction, survey
+from ansible_collections.relocate.mtd.plugins.plugin_utils._move.asking import Answers
+from ansible_collections.relocate.mtd.plugins.plugin_utils.heterogeneity import FactError
+from ansible_collections.relocate.mtd.plugins.plugin_utils.plan import Refused
+from ansible_collections.relocate.mtd.plugins.plugin_utils.profiles import default_directory, from_directory
+
+
+class Wanted(NamedTuple):
+    """What the caller wants: the module's options, with the inventory's groups where they name no host."""
+
+    container: str
+    destination: str | None
+    docker_hosts: list[str]
+    edges: list[str]
+    mode: str
+    downtime_limit_ms: float
+    ledger: str | None
+    reason: str
+    identifier: str | None
+    policy: dict[str, Any]
+
+
+class Resident(NamedTuple):
+    """The container that is to move, and the host that has it."""
+
+    host: str
+    container: dict[str, Any]
+
+
+#: Asks a host whether it can take the container; returns why not.
+Preflight = Callable[[str], list[str]]
+
+
+def check(wanted: Wanted) -> None:
+    """Check what can be checked before any host is asked. :raises Refused: it makes no sense for this inventory."""
+    problem = limit_problem(wanted.downtime_limit_ms)
+    if problem:
+        raise Refused(problem)
+    if not wanted.docker_hosts or not wanted.edges:
+        raise Refused("the inventory has no fleet: the groups docker_hosts and edge each need a host")
+    if wanted.destination and wanted.destination not in wanted.docker_hosts:
+        raise Refused(
+            f"there is no Docker host '{wanted.destination}' in the inventory "
+            f"(there are: {', '.join(wanted.docker_hosts)})"
+        )
+
+
+def resident(wanted: Wanted, answers: Answers) -> Resident:
+    """Return the container and its host. :raises Refused: it is nowhere, cannot leave, or is where it is wanted already."""
+    name = wanted.container
+    try:
+        source, container = plan.find_container(name, answers.hosts)
+    except Refused as refused:
+        if answers.silent:
+            raise Refused(f"{refused}; unreachable: {', '.join(answers.silent)}") from None
+        raise
+    if wanted.destination == source:
+        raise Refused(f"the container {name} is on {source} already: name another destination")
+    if wanted.destination in answers.silent:
+        raise Refused(f"the destination {answers.silent[wanted.destination]}")
+    info = answers.hosts[source]
+    refusals = container["refusals"] + host_refusals(source, info["host"]) + _under_way(name, info)
+    if refusals:
+        raise Refused("; ".join(refusals))
+    return Resident(source, container)
+
+
+def _under_way(container: str, info: dict[str, Any]) -> list[str]:
+    return [
+        f"the container {container} is being relocated already ({each['relocation']}, {each['state']}): "
+        "wait for that move, or run recover.yml if nothing is going on"
+        for each in info["unfinished"]
+        if each["container"] == container
+    ]
+
+
+def destination(
+    wanted: Wanted, moving: Resident, answers: Answers, preflight: Preflight, show_draw: bool
+) -> tuple[str, dict[str, Any]]:
+    """Return the destination and how it was chosen, after asking that host itself.
+
+    :param show_draw: with what was not drawn; that says what may come next: it is for the plan, never for the ledger.
+    :raises Refused: the wanted host cannot take the container, or no host can.
+    """
+    if wanted.destination:
+        refusals = preflight(wanted.destination)
+        if refusals:
+            raise Refused("; ".join(refusals))
+        return wanted.destination, {"host": wanted.destination, "policy": "given"}
+    settings, profiles, notes = _policy(wanted.policy, moving.host)
+    refused: dict[str, list[str]] = {}
+    while True:
+        try:
+            choice = policy.choose_destination(
+                survey.moving(*moving), survey.candidates(answers.hosts, answers.silent, refused), profiles, settings
+            )
+        except (policy.NoDestination, ValueError) as error:
+            raise Refused(str(error)) from error
+        refusals = preflight(choice.host)
+        if not refusals:
+            shown = choice.plan() if show_draw else choice.record()
+            return choice.host, {**shown, "why": choice.sentence(), "notes": [*notes, *choice.notes]}
+        refused[choice.host] = refusals
+
+
+def _policy(options: dict[str, Any], source: str) -> tuple[policy.Settings, dict[str, Any], list[str]]:
+    """Return the settings of the draw, the profiles it needs, and what the operator should know about that.
+
+    Without a profile of the source no difference can be measured, and the draw is uniform: still unpredictable.
+
+    :raises Refused: the settings are wrong.
+    """
+    try:
+        settings = policy.Settings.from_mapping(options)
+        profiles = dict(from_directory(default_directory())) if settings.policy != "uniform" else {}
+    except FactError:
+        profiles = {}
+    except ValueError as error:
+        raise Refused(f"relocate_policy: {error}") from error
+    if settings.policy == "uniform" or source in profiles:
+        return settings, profiles, []
+    uniform = dataclasses.replace(settings, policy="uniform")
+    return (
+        uniform,
+        {},
+        [f"{source} has no profile, so the draw was uniform: run playbooks/profile.yml to draw by difference"],
+    )
+
+
+def mode(wanted: Wanted, moving: Resident, destination: str, answers: Answers) -> dict[str, Any]:
+    """Return the mode of the move with its predicted downtime.
+
+    :raises Refused: the mode that is asked for cannot be had between these hosts.
+    """
+    source, container = moving
+    here, there = answers.hosts[source]["host"], answers.hosts[destination]["host"]
+    refused = {mode: mode_refusals(mode, container, source, here, destination, there) for mode in MODES}
+    if refused.get(wanted.mode):
+        raise Refused("; ".join(refused[wanted.mode]))
+    path = Path(wanted.ledger) if wanted.ledger else ledger.default_path()
+    predictions = prediction.predict(
+        container,
+        [mode for mode in MODES if not refused[mode]],
+        (source, here),
+        (destination, there),
+        ledger.committed_between(ledger.latest(path), set(answers.addresses.items())),
+    )
+    decision = prediction.decide(wanted.mode, predictions, wanted.downtime_limit_ms)
+    unavailable = {mode: "; ".join(reasons) for mode, reasons in refused.items() if reasons}
+    return {**decision, "modes_unavailable": unavailable}

@@ -1,0 +1,62 @@
+# Copyright (c) 2026 The RELOCATE authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What C(container_relocate) returns for each way in which a move can end: the document, with a sentence and a diff."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ansible_collections.relocate.mtd.plugins.plugin_utils import plan
+from ansible_collections.relocate.mtd.plugins.plugin_utils._move.deciding import Wanted
+
+
+def refused(wanted: Wanted, sentence: str) -> dict[str, Any]:
+    """Return the refusal of a move that has no plan."""
+    refusal = {"outcome": "refused", "container": wanted.container, "reason": wanted.reason}
+    if wanted.identifier:
+        refusal["id"] = wanted.identifier
+    return {"failed": True, "changed": False, "rolled_back": False, "msg": sentence, **refusal}
+
+
+def over_budget(document: dict[str, Any], problem: str) -> dict[str, Any]:
+    """Return the refusal of a move that would take too long: with its plan, which says what it would have been."""
+    refusal = {"outcome": "refused", "rolled_back": False, "changed": False, "failed": True, "msg": problem}
+    return {**document, **refusal, "commands": [], "diff": _diff(document)}
+
+
+def planned(document: dict[str, Any]) -> dict[str, Any]:
+    """Return what check mode shows."""
+    return {**document, "changed": True, "outcome": "planned", "rolled_back": False, "diff": _diff(document)}
+
+
+def ended(document: dict[str, Any], result: dict[str, Any]) -> dict[str, Any]:
+    """Return the result of a move that was begun, whatever its outcome.
+
+    :param document: its plan. :param result: what the edge's part reported.
+    """
+    moved = result["outcome"] == "committed"
+    told = {**result, "changed": moved, "failed": not moved, "diff": _diff(document)}
+    if not moved:
+        told["msg"] = _sentence(result)
+    return told
+
+
+def _diff(document: dict[str, Any]) -> dict[str, str]:
+    lines = "\n".join(plan.steps(document)) + "\n"
+    return {"before": "", "after": lines, "after_header": f"relocation {document['id']}"}
+
+
+def _sentence(result: dict[str, Any]) -> str:
+    why = "; ".join(result.get("problems") or ["no reason was given"])
+    name, source = result["container"], result["source"]["host"]
+    if result["outcome"] == "refused":
+        return why
+    if result["outcome"] == "rolled-back":
+        return f"the move of {name} was rolled back and it runs on at {source}: {why}"
+    if result["outcome"] == "failed":
+        there = result["destination"]["host"]
+        return (
+            f"{name} was moved to {there} and lost there: {why}; its files are there, start it afresh with docker start"
+        )
+    return f"the move of {name} ({result['id']}) did not come to an end: {why}; run recover.yml to settle it"

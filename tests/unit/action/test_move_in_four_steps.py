@@ -1,0 +1,203 @@
+# Copyright (c) 2026 The RELOCATE authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What container_relocate asks of whom, in which order, and what it returns for each way in which a move can end."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from ansible_collections.relocate.mtd.plugins.action import container_relocate
+from ansible_collections.relocate.mtd.plugins.plugin_utils.remote import Unreachable
+
+HOST: dict[str, Any] = {
+    "docker_version": "28.5.2",
+    "docker_problem": None,
+    "criu_version": "4.2.1",
+    "kernel": "6.18.0",
+    "pycriu": True,
+    "proxy": True,
+    "runtime": True,
+    "cordoned": False,
+    "architecture": "x86_64",
+    "cpu_flags": "fpu sse2",
+    "networks": ["bridge"],
+    "userfaultfd": True,
+    "dirty_tracking": False,
+    "memory_available_bytes": 4 << 30,
+    "disk_available_bytes": 4 << 30,
+}
+WEB: dict[str, Any] = {
+    "name": "web",
+    "state": "running",
+    "labels": {},
+    "refusals": [],
+    "image": "r:5000/web:1",
+    "address": "172.20.1.2",
+    "memory_bytes": 8 << 20,
+    "layer_bytes": 0,
+    "network": None,
+    "ports": [{"protocol": "tcp", "host_port": 8080, "container_port": 80}],
+}
+
+
+def info(*containers: dict[str, Any], **other: Any) -> dict[str, Any]:
+    return {"host": {**HOST, **other}, "containers": list(containers), "unfinished": [], "used_ports": []}
+
+
+class Fleet:
+    """Stands for the inventory's hosts; ``told`` is what was asked of them, in order."""
+
+    def __init__(self, **hosts: Any) -> None:
+        self.hosts = hosts
+        self.told: list[tuple[str, str]] = []
+        self.refusing: dict[str, list[str]] = {}
+        self.outcome: dict[str, Any] | None = {"outcome": "committed"}
+        self.specifications: dict[str, dict[str, Any]] = {}
+        self.closed = False
+
+    def __call__(self, *_: Any) -> Fleet:
+        return self
+
+    def __enter__(self) -> Fleet:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.closed = True
+
+    def of(self, host: str) -> Any:
+        return SimpleNamespace(
+            get=lambda name, default=None: {"relocate_fabric_address": f"10.77.0.{host}"}.get(name, default),
+            fact=lambda name: None,
+            module=lambda name, /, **options: self.module(host, name.rpartition(".")[2], options),
+        )
+
+    def module(self, host: str, name: str, options: dict[str, Any]) -> dict[str, Any]:
+        self.told.append((host, options.get("part") or options.get("state") or name))
+        if name == "relocation_info":
+            if self.hosts[host] is None:
+                raise Unreachable(f"{host} is unreachable: no route")
+            return {"relocation_info": self.hosts[host]}
+        if name == "relocation_preflight":
+            return {"refusals": self.refusing.get(host, [])}
+        if name == "nat_service_info":
+            return {"table": True, "services": []}
+        if options["state"] == "started":
+            self.specifications[options["part"]] = json.loads(options["specification"])
+            return {"port": 4000 + len(self.specifications)}
+        plan = self.specifications["edge"]["plan"]
+        return {"result": {**plan, **self.outcome} if self.outcome else None}
+
+
+@pytest.fixture
+def fleet(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Fleet:
+    for variable in ("RELOCATE_LEDGER", "XDG_STATE_HOME", "XDG_CACHE_HOME"):
+        monkeypatch.setenv(variable, str(tmp_path / variable))
+    found = Fleet(one=info(WEB), two=info(), three=info())
+    monkeypatch.setattr(container_relocate, "Remotes", found)
+    return found
+
+
+def move(check_mode: bool = False, **options: Any) -> dict[str, Any]:
+    """Run the action with the options of a task."""
+    options = {"container": "web", "policy": {"policy": "uniform"}, **options}
+    task = SimpleNamespace(
+        args=options, check_mode=check_mode, async_val=0, environment=None, action="container_relocate"
+    )
+    action = container_relocate.ActionModule(
+        task=task,
+        connection=SimpleNamespace(_shell=SimpleNamespace(tmpdir=None)),
+        play_context=SimpleNamespace(check_mode=check_mode, diff=True),
+        loader=None,
+        templar=None,
+        shared_loader_obj=None,
+    )
+    return action.run(task_vars={"groups": {"docker_hosts": ["one", "two", "three"], "edge": ["edge"]}})
+
+
+def test_a_move_asks_first_and_starts_the_edge_last(fleet: Fleet) -> None:
+    result = move(destination="two")
+    assert (result["outcome"], result["changed"], result["failed"]) == ("committed", True, False)
+    assert fleet.told == [
+        *((host, "relocation_info") for host in ("one", "two", "three")),
+        ("edge", "nat_service_info"),
+        ("two", "relocation_preflight"),
+        *((("one", "source")), ("two", "destination"), ("edge", "edge"), ("edge", "finished")),
+    ]
+    assert fleet.specifications["edge"]["source"] == ["10.77.0.one", 4001]
+    assert fleet.closed
+
+
+def test_check_mode_ends_with_the_plan(fleet: Fleet) -> None:
+    result = move(check_mode=True)
+    assert (result["outcome"], result["changed"]) == ("planned", True)
+    assert not fleet.specifications
+    assert result["diff"]["after"].startswith("container    web")
+    assert set(result["choice"]["distribution"]) == {"two", "three"}
+
+
+def test_a_host_that_refuses_is_not_drawn_again(fleet: Fleet) -> None:
+    fleet.refusing = {"two": ["two: full"]}
+    for _ in range(5):
+        assert move(check_mode=True)["destination"]["host"] == "three"
+    fleet.refusing["three"] = ["three: full"]
+    refused = move(check_mode=True)
+    assert refused["outcome"] == "refused" and "full" in refused["msg"]
+
+
+@pytest.mark.parametrize(
+    ("hosts", "options", "sentence"),
+    [
+        ({}, {"destination": "nine"}, "there is no Docker host 'nine' in the inventory (there are: one, two, three)"),
+        ({}, {"destination": "one"}, "the container web is on one already: name another destination"),
+        ({"two": None}, {"destination": "two"}, "the destination two is unreachable: no route"),
+        ({"one": None}, {}, "(no container runs anywhere); unreachable: one"),
+        ({}, {"downtime_limit_ms": -1}, "downtime_limit_ms is -1: it has to be a number of milliseconds above 0"),
+        ({}, {"mode": "pre-copy", "destination": "two"}, "pre-copy"),
+        ({"one": info({**WEB, "refusals": ["web has a terminal"]})}, {}, "web has a terminal"),
+    ],
+)
+def test_a_refusal_has_no_plan_and_touches_nothing(
+    fleet: Fleet, hosts: dict[str, Any], options: dict[str, Any], sentence: str
+) -> None:
+    fleet.hosts.update(hosts)
+    result = move(identifier="20260101-000000-abcdef", **options)
+    assert sentence in result["msg"]
+    assert (result["failed"], result["outcome"], result["id"]) == (True, "refused", "20260101-000000-abcdef")
+    assert not fleet.specifications and fleet.closed
+
+
+def test_a_move_under_way_is_not_begun_twice(fleet: Fleet) -> None:
+    fleet.hosts["one"]["unfinished"] = [{"relocation": "r1", "state": "voted", "container": "web"}]
+    assert "the container web is being relocated already (r1, voted)" in move()["msg"]
+
+
+def test_one_over_budget_is_refused_with_its_plan(fleet: Fleet) -> None:
+    result = move(destination="two", downtime_limit_ms=1)
+    assert (result["outcome"], result["failed"], result["commands"]) == ("refused", True, [])
+    assert "downtime_limit_ms is 1" in result["msg"] and result["diff"]["after"]
+
+
+@pytest.mark.parametrize(
+    ("outcome", "sentence"),
+    [
+        ({"outcome": "refused"}, "it broke"),
+        ({"outcome": "rolled-back"}, "the move of web was rolled back and it runs on at one: it broke"),
+        ({"outcome": "failed"}, "web was moved to two and lost there: it broke"),
+        ({"outcome": "in-doubt"}, "did not come to an end: it broke; run recover.yml to settle it"),
+    ],
+)
+def test_an_end_that_is_no_commit_has_a_sentence(fleet: Fleet, outcome: dict[str, Any], sentence: str) -> None:
+    fleet.outcome = {**outcome, "problems": ["it broke"]}
+    result = move(destination="two")
+    assert sentence in result["msg"] and result["failed"] and not result["changed"]
+
+
+def test_an_edge_that_reports_nothing_leaves_a_doubt(fleet: Fleet) -> None:
+    fleet.outcome = None
+    result = move(destination="two", timeout=60)
+    assert fleet.told.count(("edge", "finished")) == 2
+    assert result["outcome"] == "in-doubt" and "no result within 60 s" in result["msg"]
