@@ -34,7 +34,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible.plugins.callback import CallbackBase
-from ansible_collections.relocate.mtd.plugins.plugin_utils.ledger import recorded
+from ansible_collections.relocate.mtd.plugins.plugin_utils._move.ledger import recorded
 
 ACTION = "relocate.mtd.container_relocate"
 #: Phases in the order in which they pass, and what they are called for people.

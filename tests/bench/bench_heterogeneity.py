@@ -90,7 +90,7 @@ def best(action: Callable[[], object], times: int) -> float:
 
 def measure_fleet(distinct: int) -> dict[str, Any]:
     """Measure one fleet in this process."""
-    from ansible_collections.relocate.mtd.plugins.plugin_utils.heterogeneity import Fleet, Weights
+    from ansible_collections.relocate.mtd.plugins.plugin_utils._heterogeneity.heterogeneity import Fleet, Weights
 
     weights = Weights.equal()
     timed = list(fleet_profiles(distinct)) if distinct < HOSTS else None

@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "src"), str(ROOT / "collections"), str(Path(__file__).parent)]
 
 import simpy_reference
-from ansible_collections.relocate.mtd.plugins.plugin_utils.clocks import Poisson, TruncatedPoisson
+from ansible_collections.relocate.mtd.plugins.plugin_utils._clocks.clocks import Poisson, TruncatedPoisson
 from rich.console import Console
 from rich.table import Table
 

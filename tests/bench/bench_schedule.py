@@ -55,7 +55,7 @@ def quantile(values: list[float], share: float) -> float:
 def clocks() -> dict[str, Any]:
     """Load the clocks alone: the timetable's own time and memory."""
     import numpy  # noqa: F401 - its memory is not the clocks'
-    from ansible_collections.relocate.mtd.plugins.plugin_utils.clocks import make_clock
+    from ansible_collections.relocate.mtd.plugins.plugin_utils._clocks.clocks import make_clock
 
     from relocate.schedule.timetable import Entry, Timetable
 

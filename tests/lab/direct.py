@@ -14,7 +14,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from ansible_collections.relocate.mtd.plugins.plugin_utils import credentials, plan
+from ansible_collections.relocate.mtd.plugins.plugin_utils._move import credentials, plan
 from fleet import NO_LIMIT, VIRTUAL, Fleet
 
 PROXY = "PYTHONPATH=/usr/local/lib/relocate LC_ALL=C.UTF-8 python3 -m relocate_proxy"

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.relocate.mtd.plugins.plugin_utils.heterogeneity import Fleet, Selection, Weights
-from ansible_collections.relocate.mtd.plugins.plugin_utils.policy import choose_destination
-from ansible_collections.relocate.mtd.plugins.plugin_utils.profiles import from_directory
+from ansible_collections.relocate.mtd.plugins.plugin_utils._heterogeneity.heterogeneity import Fleet, Selection, Weights
+from ansible_collections.relocate.mtd.plugins.plugin_utils._heterogeneity.profiles import from_directory
+from ansible_collections.relocate.mtd.plugins.plugin_utils._placement.policy import choose_destination
 
 pytestmark = pytest.mark.lab
 

@@ -96,3 +96,42 @@ def test_an_init_says_what_is_inside_and_what_it_may_import(package: str) -> Non
 def test_the_table_allows_nothing_that_nobody_uses(package: str) -> None:
     used = {home(name) for path in FILES if package_of(path) == package for name in imported(path)}
     assert MAY_IMPORT[package] - {"commands"} <= used
+
+
+# -- the collection's shared code ---------------------------------------------------------------------------------------
+
+UTILS = (
+    Path(__file__).parents[2] / "collections" / "ansible_collections" / "relocate" / "mtd" / "plugins" / "plugin_utils"
+)
+#: Package of ``plugin_utils`` -> those that it may import.
+UTILS_MAY_IMPORT: dict[str, set[str]] = {
+    "_clocks": set(),
+    "_addresses": set(),
+    "_heterogeneity": set(),
+    "_placement": {"_heterogeneity"},
+    "_move": {"_placement", "_heterogeneity"},
+}
+
+
+@pytest.mark.parametrize("folder", ["plugin_utils", "module_utils"])
+def test_what_plugins_share_is_private_and_says_so(folder: str) -> None:
+    """``_`` means private to the collection and this project, for every file and package of these two."""
+    public = [path.name for path in (UTILS.parent / folder).iterdir() if not path.name.startswith("_")]
+    assert not public
+
+
+@pytest.mark.parametrize("package", sorted(UTILS_MAY_IMPORT))
+def test_shared_packages_keep_the_direction(package: str) -> None:
+    home = "ansible_collections.relocate.mtd.plugins."
+    for path in (UTILS / package).glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not isinstance(node, ast.ImportFrom) or not (node.module or "").startswith(home):
+                continue
+            kind, _, below = (node.module or "").removeprefix(home).partition(".")
+            assert kind in ("plugin_utils", "module_utils"), f"{path.name} imports {node.module}"
+            if kind == "plugin_utils":
+                assert below.partition(".")[0] in {package, *UTILS_MAY_IMPORT[package]}, f"{path.name}: {node.module}"
+
+
+def test_every_shared_package_is_in_the_table() -> None:
+    assert {path.parent.name for path in UTILS.glob("*/*.py")} == set(UTILS_MAY_IMPORT)

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from ansible_collections.relocate.mtd.plugins.plugin_utils.heterogeneity import MODES
-from ansible_collections.relocate.mtd.plugins.plugin_utils.policy import Settings
+from ansible_collections.relocate.mtd.plugins.plugin_utils._heterogeneity.heterogeneity import MODES
+from ansible_collections.relocate.mtd.plugins.plugin_utils._placement.policy import Settings
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table

@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 from pathlib import Path
 
-from ansible_collections.relocate.mtd.plugins.plugin_utils.clocks import make_clock
+from ansible_collections.relocate.mtd.plugins.plugin_utils._clocks.clocks import make_clock
 from rich.console import Console
 
 from relocate.commands import plan_text

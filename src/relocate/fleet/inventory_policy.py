@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.relocate.mtd.plugins.plugin_utils.policy import PolicyError, Settings
+from ansible_collections.relocate.mtd.plugins.plugin_utils._placement.policy import PolicyError, Settings
 
 from relocate.errors import Refusal
 

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ansible_collections.relocate.mtd.plugins.plugin_utils import profiles as sources
-from ansible_collections.relocate.mtd.plugins.plugin_utils.heterogeneity import Fleet, Selection, Weights
-from ansible_collections.relocate.mtd.plugins.plugin_utils.next_hops import NextHop, fleet_summary, next_hop
+from ansible_collections.relocate.mtd.plugins.plugin_utils._heterogeneity import profiles as sources
+from ansible_collections.relocate.mtd.plugins.plugin_utils._heterogeneity.heterogeneity import Fleet, Selection, Weights
+from ansible_collections.relocate.mtd.plugins.plugin_utils._placement.next_hops import NextHop, fleet_summary, next_hop
 from numpy.typing import NDArray
 
 from relocate.errors import Refusal

@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
-from ansible_collections.relocate.mtd.plugins.plugin_utils.clocks import Clock
+from ansible_collections.relocate.mtd.plugins.plugin_utils._clocks.clocks import Clock
 
 from relocate.schedule import audit_tests as tests
 

@@ -13,8 +13,8 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from ansible_collections.relocate.mtd.plugins.plugin_utils.alert import exposure_ms
-from ansible_collections.relocate.mtd.plugins.plugin_utils.clocks import Clock
+from ansible_collections.relocate.mtd.plugins.plugin_utils._clocks.clocks import Clock
+from ansible_collections.relocate.mtd.plugins.plugin_utils._move.alert import exposure_ms
 
 from relocate.schedule.discovery import Fleet, Survey
 from relocate.schedule.launchers.base import Move

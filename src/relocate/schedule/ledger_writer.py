@@ -8,8 +8,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.relocate.mtd.plugins.plugin_utils.alert import annotate
-from ansible_collections.relocate.mtd.plugins.plugin_utils.ledger import recorded
+from ansible_collections.relocate.mtd.plugins.plugin_utils._move.alert import annotate
+from ansible_collections.relocate.mtd.plugins.plugin_utils._move.ledger import recorded
 
 from relocate.schedule.records import Firing, iso
 

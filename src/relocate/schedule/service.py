@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.relocate.mtd.plugins.plugin_utils.ledger import default_path
+from ansible_collections.relocate.mtd.plugins.plugin_utils._move.ledger import default_path
 from sqlalchemy.exc import SQLAlchemyError
 
 from relocate.errors import Refusal

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from ansible_collections.relocate.mtd.plugins.plugin_utils import policy
-from ansible_collections.relocate.mtd.plugins.plugin_utils.clocks import Clock, ClockError, make_clock
+from ansible_collections.relocate.mtd.plugins.plugin_utils._clocks.clocks import Clock, ClockError, make_clock
+from ansible_collections.relocate.mtd.plugins.plugin_utils._placement import policy
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator, model_validator
 
 from relocate.schedule.calendar import Blackout, Calendar, Window

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
-from ansible_collections.relocate.mtd.plugins.plugin_utils._clock_beyond import stays_beyond
-from ansible_collections.relocate.mtd.plugins.plugin_utils.clocks import SYSTEM_ENTROPY, Clock, Entropy
+from ansible_collections.relocate.mtd.plugins.plugin_utils._clocks.beyond import stays_beyond
+from ansible_collections.relocate.mtd.plugins.plugin_utils._clocks.clocks import SYSTEM_ENTROPY, Clock, Entropy
 
 from relocate.schedule.calendar import Calendar
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.relocate.mtd.plugins.plugin_utils.clocks import make_clock
+from ansible_collections.relocate.mtd.plugins.plugin_utils._clocks.clocks import make_clock
 from rich.console import Console
 from rich.table import Table
 from sqlalchemy.engine import make_url

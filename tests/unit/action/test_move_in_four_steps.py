@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.relocate.mtd.plugins.action import container_relocate
-from ansible_collections.relocate.mtd.plugins.plugin_utils.remote import Unreachable
+from ansible_collections.relocate.mtd.plugins.plugin_utils._move.remote import Unreachable
 
 HOST: dict[str, Any] = {
     "docker_version": "28.5.2",

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from ansible_collections.relocate.mtd.plugins.plugin_utils.heterogeneity import (
+from ansible_collections.relocate.mtd.plugins.plugin_utils._heterogeneity.heterogeneity import (
     BETA_LIMIT,
     beta_for_floor,
     effective_number,

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from ansible_collections.relocate.mtd.plugins.plugin_utils import _sets
-from ansible_collections.relocate.mtd.plugins.plugin_utils.heterogeneity import FactError, Fleet, Weights
+from ansible_collections.relocate.mtd.plugins.plugin_utils._heterogeneity import sets
+from ansible_collections.relocate.mtd.plugins.plugin_utils._heterogeneity.heterogeneity import FactError, Fleet, Weights
 from fleets import TRIXIE, lab
 
 EQUAL = Weights.equal()
@@ -106,7 +106,9 @@ def random_fleet(seed: int, hosts: int, unknown: bool) -> dict[str, dict[str, An
 @pytest.mark.parametrize("unknown", [False, True])
 @pytest.mark.parametrize("block", [11, 1024])
 def test_rows_and_matrix_agree_with_brute_force(unknown: bool, block: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ansible_collections.relocate.mtd.plugins.plugin_utils.heterogeneity._BLOCK", block)
+    monkeypatch.setattr(
+        "ansible_collections.relocate.mtd.plugins.plugin_utils._heterogeneity.heterogeneity._BLOCK", block
+    )
     hosts = random_fleet(3, 100, unknown)
     hosts["twin"] = copy.deepcopy(hosts["h5"])
     fleet = Fleet(hosts)
@@ -124,9 +126,9 @@ def test_the_population_count_of_old_numpy_is_the_same(monkeypatch: pytest.Monke
     words = np.random.default_rng(1).integers(0, 2**63, size=100, dtype=np.uint64) * np.uint64(2)
     words[:2] = (0, np.iinfo(np.uint64).max)
     expected = [int(word).bit_count() for word in words]
-    assert _sets._popcount(words).tolist() == expected
+    assert sets._popcount(words).tolist() == expected
     monkeypatch.delattr(np, "bitwise_count", raising=False)
-    assert _sets._popcount(words).tolist() == expected
+    assert sets._popcount(words).tolist() == expected
 
 
 def test_facts_in_another_order_are_the_same_configuration() -> None:
@@ -147,7 +149,9 @@ def test_a_key_and_its_value_are_not_confused() -> None:
 
 @pytest.mark.parametrize("block", [2, 1024])
 def test_vulnerabilities_count_by_severity_and_direction(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ansible_collections.relocate.mtd.plugins.plugin_utils.heterogeneity._BLOCK", block)
+    monkeypatch.setattr(
+        "ansible_collections.relocate.mtd.plugins.plugin_utils._heterogeneity.heterogeneity._BLOCK", block
+    )
     hosts = lab()
     hosts["host1"]["v"] = {"CVE-1": 1.0, "CVE-2": 0.5, "CVE-3": 0.25}
     hosts["host2"]["v"] = {"CVE-1": 1.0}

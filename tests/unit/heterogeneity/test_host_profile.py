@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.relocate.mtd.plugins.module_utils import _profile_network as network
-from ansible_collections.relocate.mtd.plugins.module_utils import _profile_services as services
-from ansible_collections.relocate.mtd.plugins.module_utils import _profile_system as system
+from ansible_collections.relocate.mtd.plugins.module_utils._profile import network as network
+from ansible_collections.relocate.mtd.plugins.module_utils._profile import services as services
+from ansible_collections.relocate.mtd.plugins.module_utils._profile import system as system
 
 
 def put(root: Path, path: str, text: str) -> None:

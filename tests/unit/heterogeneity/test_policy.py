@@ -9,15 +9,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from ansible_collections.relocate.mtd.plugins.plugin_utils.heterogeneity import FactError, softmax_row
-from ansible_collections.relocate.mtd.plugins.plugin_utils.policy import (
+from ansible_collections.relocate.mtd.plugins.plugin_utils._heterogeneity.heterogeneity import FactError, softmax_row
+from ansible_collections.relocate.mtd.plugins.plugin_utils._heterogeneity.weights import WeightError
+from ansible_collections.relocate.mtd.plugins.plugin_utils._placement.policy import (
     NoDestination,
     PolicyError,
     Settings,
     choose_destination,
     draw,
 )
-from ansible_collections.relocate.mtd.plugins.plugin_utils.weights import WeightError
 from fleets import TRIXIE, lab
 
 GIB = 2**30

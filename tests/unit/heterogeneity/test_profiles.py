@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.relocate.mtd.plugins.plugin_utils import profiles
-from ansible_collections.relocate.mtd.plugins.plugin_utils.heterogeneity import FactError
+from ansible_collections.relocate.mtd.plugins.plugin_utils._heterogeneity import profiles
+from ansible_collections.relocate.mtd.plugins.plugin_utils._heterogeneity.heterogeneity import FactError
 from fleets import TRIXIE
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.relocate.mtd.plugins.plugin_utils.heterogeneity import (
+from ansible_collections.relocate.mtd.plugins.plugin_utils._heterogeneity.heterogeneity import (
     Fleet,
     Selection,
     SelectionError,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ansible_collections.relocate.mtd.plugins.plugin_utils.policy import Settings, choose_destination
-from ansible_collections.relocate.mtd.plugins.plugin_utils.survey import candidates, moving
+from ansible_collections.relocate.mtd.plugins.plugin_utils._move.survey import candidates, moving
+from ansible_collections.relocate.mtd.plugins.plugin_utils._placement.policy import Settings, choose_destination
 
 WEB: dict[str, Any] = {
     "name": "web",

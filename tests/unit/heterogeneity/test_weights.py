@@ -6,8 +6,11 @@ import math
 
 import numpy as np
 import pytest
-from ansible_collections.relocate.mtd.plugins.plugin_utils.heterogeneity import FactError, Fleet, Weights
-from ansible_collections.relocate.mtd.plugins.plugin_utils.weights import WeightError, non_negative_least_squares
+from ansible_collections.relocate.mtd.plugins.plugin_utils._heterogeneity.heterogeneity import FactError, Fleet, Weights
+from ansible_collections.relocate.mtd.plugins.plugin_utils._heterogeneity.weights import (
+    WeightError,
+    non_negative_least_squares,
+)
 from fleets import lab
 
 

@@ -6,8 +6,8 @@ import math
 
 import numpy as np
 import pytest
-from ansible_collections.relocate.mtd.plugins.plugin_utils import clocks
-from ansible_collections.relocate.mtd.plugins.plugin_utils.clocks import ClockError, make_clock
+from ansible_collections.relocate.mtd.plugins.plugin_utils._clocks import clocks
+from ansible_collections.relocate.mtd.plugins.plugin_utils._clocks.clocks import ClockError, make_clock
 
 from relocate.model.laws.numerics import ks_test
 

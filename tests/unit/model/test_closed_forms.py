@@ -6,8 +6,8 @@ import math
 
 import numpy as np
 import pytest
-from ansible_collections.relocate.mtd.plugins.plugin_utils import clocks
-from ansible_collections.relocate.mtd.plugins.plugin_utils.heterogeneity import (
+from ansible_collections.relocate.mtd.plugins.plugin_utils._clocks import clocks
+from ansible_collections.relocate.mtd.plugins.plugin_utils._heterogeneity.heterogeneity import (
     min_entropy_bits,
     shannon_bits,
     softmax_row,

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from ansible_collections.relocate.mtd.plugins.plugin_utils.clocks import TruncatedPoisson
+from ansible_collections.relocate.mtd.plugins.plugin_utils._clocks.clocks import TruncatedPoisson
 
 from relocate.errors import Refusal
 from relocate.model.laws.empirical import Empirical

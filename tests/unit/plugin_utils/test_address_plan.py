@@ -10,12 +10,12 @@ from ansible.errors import AnsibleFilterError
 from ansible_collections.relocate.mtd.plugins.filter.criu_problem import criu_problem_filter
 from ansible_collections.relocate.mtd.plugins.filter.docker0_address import docker0_address_filter
 from ansible_collections.relocate.mtd.plugins.filter.publications import publications_filter
-from ansible_collections.relocate.mtd.plugins.plugin_utils.address_plan import (
+from ansible_collections.relocate.mtd.plugins.plugin_utils._addresses.address_plan import (
     AddressPlanError,
     docker0_address,
     docker0_subnet,
 )
-from ansible_collections.relocate.mtd.plugins.plugin_utils.publication import PublicationError, parse
+from ansible_collections.relocate.mtd.plugins.plugin_utils._addresses.publication import PublicationError, parse
 from hypothesis import given
 from hypothesis import strategies as st
 

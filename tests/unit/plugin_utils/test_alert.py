@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.relocate.mtd.plugins.plugin_utils import alert
+from ansible_collections.relocate.mtd.plugins.plugin_utils._move import alert
 
 AT = "2026-11-23T12:00:00.000+00:00"
 

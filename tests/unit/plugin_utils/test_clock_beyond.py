@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from ansible_collections.relocate.mtd.plugins.plugin_utils._clock_beyond import stays_beyond
-from ansible_collections.relocate.mtd.plugins.plugin_utils.clocks import make_clock
+from ansible_collections.relocate.mtd.plugins.plugin_utils._clocks.beyond import stays_beyond
+from ansible_collections.relocate.mtd.plugins.plugin_utils._clocks.clocks import make_clock
 
 from relocate.model.laws.numerics import ks_test
 

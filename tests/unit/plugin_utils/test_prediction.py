@@ -20,8 +20,8 @@ from ansible_collections.relocate.mtd.plugins.module_utils._downtime import (
     with_left,
 )
 from ansible_collections.relocate.mtd.plugins.module_utils._speed import memory_speed
-from ansible_collections.relocate.mtd.plugins.plugin_utils import ledger, prediction
-from ansible_collections.relocate.mtd.plugins.plugin_utils.prediction import (
+from ansible_collections.relocate.mtd.plugins.plugin_utils._move import ledger, prediction
+from ansible_collections.relocate.mtd.plugins.plugin_utils._move.prediction import (
     DEFAULTS,
     DUMP_PER_WRITE,
     PREFERENCE_MS,

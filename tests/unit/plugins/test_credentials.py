@@ -7,7 +7,7 @@ from __future__ import annotations
 import datetime
 
 import pytest
-from ansible_collections.relocate.mtd.plugins.plugin_utils import credentials
+from ansible_collections.relocate.mtd.plugins.plugin_utils._move import credentials
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import serialization

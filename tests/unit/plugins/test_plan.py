@@ -9,8 +9,8 @@ import re
 from typing import Any
 
 import pytest
-from ansible_collections.relocate.mtd.plugins.plugin_utils import plan
-from ansible_collections.relocate.mtd.plugins.plugin_utils.plan import Refused
+from ansible_collections.relocate.mtd.plugins.plugin_utils._move import plan
+from ansible_collections.relocate.mtd.plugins.plugin_utils._move.plan import Refused
 
 
 def container(name: str = "web", state: str = "running", **other: Any) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from ansible_collections.relocate.mtd.plugins.plugin_utils import credentials
+from ansible_collections.relocate.mtd.plugins.plugin_utils._move import credentials
 from relocate_proxy.protocol.channel import HEADER, MAX_MESSAGE, Channel, ChannelLost, Listener, tls_context
 
 KEYS = credentials.make("r1")

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.relocate.mtd.plugins.plugin_utils import credentials
+from ansible_collections.relocate.mtd.plugins.plugin_utils._move import credentials
 from relocate_proxy.memory import lazy_pages, page_process
 from relocate_proxy.memory.lazy_pages import PageClient, PageServer, PagesLost
 from relocate_proxy.parts import drain

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from ansible_collections.relocate.mtd.plugins.plugin_utils import credentials
+from ansible_collections.relocate.mtd.plugins.plugin_utils._move import credentials
 from relocate_proxy.memory.tunnel import CHUNK, Relay, socket_pair, watch_peer
 from relocate_proxy.protocol.channel import Channel, Listener
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from ansible_collections.relocate.mtd.plugins.plugin_utils.clocks import Clock, make_clock
+from ansible_collections.relocate.mtd.plugins.plugin_utils._clocks.clocks import Clock, make_clock
 
 from relocate.schedule import audit_tests
 from relocate.schedule.audit import Stay, audit

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from ansible_collections.relocate.mtd.plugins.plugin_utils.clocks import make_clock
+from ansible_collections.relocate.mtd.plugins.plugin_utils._clocks.clocks import make_clock
 from typer.testing import CliRunner
 
 from relocate import cli

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from ansible_collections.relocate.mtd.plugins.plugin_utils.clocks import Clock, make_clock
+from ansible_collections.relocate.mtd.plugins.plugin_utils._clocks.clocks import Clock, make_clock
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import yaml
-from ansible_collections.relocate.mtd.plugins.plugin_utils import heterogeneity as mtd
+from ansible_collections.relocate.mtd.plugins.plugin_utils._heterogeneity import heterogeneity as mtd
 
 from relocate.model import measured
 from relocate.model.clock_plan import planner

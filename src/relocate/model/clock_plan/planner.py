@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from ansible_collections.relocate.mtd.plugins.plugin_utils.clocks import (
+from ansible_collections.relocate.mtd.plugins.plugin_utils._clocks.clocks import (
     Clock,
     Periodic,
     PmfSample,

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from ansible_collections.relocate.mtd.plugins.plugin_utils.clocks import make_clock
+from ansible_collections.relocate.mtd.plugins.plugin_utils._clocks.clocks import make_clock
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 
 from relocate.model.laws import attacks

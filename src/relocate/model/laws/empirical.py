@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
-from ansible_collections.relocate.mtd.plugins.plugin_utils.clocks import Clock, Entropy
+from ansible_collections.relocate.mtd.plugins.plugin_utils._clocks.clocks import Clock, Entropy
 
 from relocate.errors import Refusal
 from relocate.model.measured import Measured

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from ansible_collections.relocate.mtd.plugins.plugin_utils.clocks import Clock
+from ansible_collections.relocate.mtd.plugins.plugin_utils._clocks.clocks import Clock
 
 from relocate.model.laws.attacks import Attack, Fixed
 

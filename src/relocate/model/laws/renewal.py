@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from ansible_collections.relocate.mtd.plugins.plugin_utils.clocks import Clock, Static
+from ansible_collections.relocate.mtd.plugins.plugin_utils._clocks.clocks import Clock, Static
 
 from relocate.model.laws.attacks import Attack, Fixed
 from relocate.model.laws.exposure import NODES, Exposure

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from ansible_collections.relocate.mtd.plugins.plugin_utils.clocks import Clock, Poisson, TruncatedPoisson
-from ansible_collections.relocate.mtd.plugins.plugin_utils.heterogeneity import (
+from ansible_collections.relocate.mtd.plugins.plugin_utils._clocks.clocks import Clock, Poisson, TruncatedPoisson
+from ansible_collections.relocate.mtd.plugins.plugin_utils._heterogeneity.heterogeneity import (
     min_entropy_bits,
     shannon_bits,
     softmax_row,

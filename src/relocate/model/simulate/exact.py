@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from ansible_collections.relocate.mtd.plugins.plugin_utils.clocks import Poisson, Static
+from ansible_collections.relocate.mtd.plugins.plugin_utils._clocks.clocks import Poisson, Static
 
 from relocate.model.laws import closed_forms
 from relocate.model.laws.attacks import Exponential

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from ansible_collections.relocate.mtd.plugins.plugin_utils.clocks import (
+from ansible_collections.relocate.mtd.plugins.plugin_utils._clocks.clocks import (
     Clock,
     PmfSample,
     Poisson,

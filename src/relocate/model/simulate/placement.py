@@ -11,7 +11,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from ansible_collections.relocate.mtd.plugins.plugin_utils.heterogeneity import beta_for_floor, paper_row, softmax_row
+from ansible_collections.relocate.mtd.plugins.plugin_utils._heterogeneity.heterogeneity import (
+    beta_for_floor,
+    paper_row,
+    softmax_row,
+)
 
 Floats = npt.NDArray[np.floating[Any]]
 Hosts = npt.NDArray[np.integer[Any]]

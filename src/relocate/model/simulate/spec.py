@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from ansible_collections.relocate.mtd.plugins.plugin_utils.clocks import Clock, make_clock, unused_keys
+from ansible_collections.relocate.mtd.plugins.plugin_utils._clocks.clocks import Clock, make_clock, unused_keys
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from relocate.model.laws import attacks

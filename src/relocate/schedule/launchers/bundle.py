@@ -10,8 +10,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.relocate.mtd.plugins.plugin_utils.ledger import default_path as ledger_path
-from ansible_collections.relocate.mtd.plugins.plugin_utils.profiles import default_directory as profiles_directory
+from ansible_collections.relocate.mtd.plugins.plugin_utils._heterogeneity.profiles import (
+    default_directory as profiles_directory,
+)
+from ansible_collections.relocate.mtd.plugins.plugin_utils._move.ledger import default_path as ledger_path
 
 from relocate.errors import Refusal
 from relocate.move.playbook import write_variables

@@ -14,12 +14,11 @@ from typing import Any
 from ansible.plugins.action import ActionBase
 from ansible_collections.relocate.mtd.plugins.module_utils._downtime import DEFAULT_LIMIT_MS, over_budget
 from ansible_collections.relocate.mtd.plugins.module_utils._modes import ASKABLE
-from ansible_collections.relocate.mtd.plugins.plugin_utils import alert, plan
-from ansible_collections.relocate.mtd.plugins.plugin_utils._move import deciding, starting, wording
+from ansible_collections.relocate.mtd.plugins.plugin_utils._move import alert, deciding, plan, starting, wording
 from ansible_collections.relocate.mtd.plugins.plugin_utils._move.asking import Asking
 from ansible_collections.relocate.mtd.plugins.plugin_utils._move.deciding import Wanted
-from ansible_collections.relocate.mtd.plugins.plugin_utils.plan import Refused
-from ansible_collections.relocate.mtd.plugins.plugin_utils.remote import Remotes, Unreachable
+from ansible_collections.relocate.mtd.plugins.plugin_utils._move.plan import Refused
+from ansible_collections.relocate.mtd.plugins.plugin_utils._move.remote import Remotes, Unreachable
 
 
 class ActionModule(ActionBase):

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from ansible.plugins.action import ActionBase
-from ansible_collections.relocate.mtd.plugins.plugin_utils.remote import Remotes, Unreachable
+from ansible_collections.relocate.mtd.plugins.plugin_utils._move.remote import Remotes, Unreachable
 
 #: States in which a part has heard the verdict, and it was commit.
 COMMITTED = ("committed", "draining", "released", "done", "lost")

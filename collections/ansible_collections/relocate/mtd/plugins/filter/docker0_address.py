@@ -48,7 +48,10 @@ from collections.abc import Callable
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.relocate.mtd.plugins.plugin_utils.address_plan import AddressPlanError, docker0_address
+from ansible_collections.relocate.mtd.plugins.plugin_utils._addresses.address_plan import (
+    AddressPlanError,
+    docker0_address,
+)
 
 
 def docker0_address_filter(supernet: Any, prefix: Any, index: Any) -> str:

@@ -41,7 +41,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.relocate.mtd.plugins.plugin_utils.publication import PublicationError, parse
+from ansible_collections.relocate.mtd.plugins.plugin_utils._addresses.publication import PublicationError, parse
 
 
 def publications_filter(text: Any) -> list[dict[str, Any]]:

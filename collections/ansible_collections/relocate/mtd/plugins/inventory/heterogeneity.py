@@ -173,9 +173,14 @@ from ansible.vars.plugins import get_vars_from_inventory_sources
 
 try:
     import numpy as np
-    from ansible_collections.relocate.mtd.plugins.plugin_utils import profiles as sources
-    from ansible_collections.relocate.mtd.plugins.plugin_utils.heterogeneity import FactError, Fleet, Selection, Weights
-    from ansible_collections.relocate.mtd.plugins.plugin_utils.next_hops import fleet_summary, next_hop
+    from ansible_collections.relocate.mtd.plugins.plugin_utils._heterogeneity import profiles as sources
+    from ansible_collections.relocate.mtd.plugins.plugin_utils._heterogeneity.heterogeneity import (
+        FactError,
+        Fleet,
+        Selection,
+        Weights,
+    )
+    from ansible_collections.relocate.mtd.plugins.plugin_utils._placement.next_hops import fleet_summary, next_hop
 except ImportError as error:
     MISSING: str | None = str(error)
 else:

@@ -150,8 +150,12 @@ from ansible.errors import AnsibleLookupError
 from ansible.plugins.lookup import LookupBase
 
 try:
-    from ansible_collections.relocate.mtd.plugins.plugin_utils import profiles as sources
-    from ansible_collections.relocate.mtd.plugins.plugin_utils.policy import NoDestination, Settings, choose_destination
+    from ansible_collections.relocate.mtd.plugins.plugin_utils._heterogeneity import profiles as sources
+    from ansible_collections.relocate.mtd.plugins.plugin_utils._placement.policy import (
+        NoDestination,
+        Settings,
+        choose_destination,
+    )
 except ImportError as error:
     MISSING: str | None = str(error)
 else:

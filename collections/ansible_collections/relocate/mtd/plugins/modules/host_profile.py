@@ -132,13 +132,9 @@ import time
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.relocate.mtd.plugins.module_utils import (
-    _profile_network,
-    _profile_services,
-    _profile_system,
-)
 from ansible_collections.relocate.mtd.plugins.module_utils._commands import Commands
 from ansible_collections.relocate.mtd.plugins.module_utils._docker import DockerError, Engine
+from ansible_collections.relocate.mtd.plugins.module_utils._profile import network, services, system
 
 #: Version of the profile's shape.
 VERSION = 1
@@ -168,29 +164,29 @@ class Profiler:
 
     def configuration(self) -> dict[str, Any]:
         """Return C."""
-        facts = _profile_system.configuration(ROOT)
+        facts = system.configuration(ROOT)
         version = self._docker("/version", {})
         unknown = dict.fromkeys(("docker", "containerd", "runc"))
-        facts.update(unknown if version is None else _profile_system.runtime_versions(version))
+        facts.update(unknown if version is None else system.runtime_versions(version))
         info = self._docker("/info", {}) if version is not None else None
         facts["storage_driver"] = None if info is None else str(info.get("Driver") or "")
         criu = self.module.get_bin_path("criu", opt_dirs=["/usr/sbin", "/sbin", "/usr/local/sbin"])
         output = self.commands.run(["criu", "--version"], check=False)[1] if criu else ""
-        facts["criu"] = _profile_system.criu_version(output)
+        facts["criu"] = system.criu_version(output)
         return facts
 
     def networking(self) -> dict[str, Any]:
         """Return N."""
-        names = _profile_network.interfaces(ROOT)
+        names = network.interfaces(ROOT)
         addresses = self.commands.run_json(["ip", "-json", "address", "show"])
-        drivers = {_profile_network.driver(ROOT, name) for name in names}
+        drivers = {network.driver(ROOT, name) for name in names}
         return {
-            "subnets": _profile_network.subnets(addresses, names),
+            "subnets": network.subnets(addresses, names),
             "rack": self.module.params["rack"],
             "switch": self.module.params["switch"],
             "nic_drivers": sorted(filter(None, drivers)),
-            "firewall": _profile_network.firewall(),
-            "listening": _profile_network.listening(ROOT),
+            "firewall": network.firewall(),
+            "listening": network.listening(ROOT),
         }
 
     def services(self) -> dict[str, Any]:
@@ -199,23 +195,23 @@ class Profiler:
         return {
             "packages": self._packages(),
             "services": self._running(),
-            "images": None if images is None else _profile_services.images(images),
+            "images": None if images is None else services.images(images),
         }
 
     def _packages(self) -> dict[str, str] | None:
-        manager = _profile_services.package_manager(ROOT)
+        manager = services.package_manager(ROOT)
         if manager is None:
             self.module.warn("the packages are null: the host has none of the databases of dpkg, rpm and apk")
             return None
         name, command = manager
-        return _profile_services.packages(name, self.commands.run(command, what=f"listing packages with {name}")[1])
+        return services.packages(name, self.commands.run(command, what=f"listing packages with {name}")[1])
 
     def _running(self) -> list[str]:
         if os.path.isdir("/run/systemd/system"):
             command = ["systemctl", "list-units", "--type=service", "--state=running", "--no-pager", "--output=json"]
-            return _profile_services.systemd_services(self.commands.run(command)[1])
-        started = _profile_services.openrc_services(ROOT)
-        return _profile_services.daemons(ROOT) if started is None else started
+            return services.systemd_services(self.commands.run(command)[1])
+        started = services.openrc_services(ROOT)
+        return services.daemons(ROOT) if started is None else started
 
 
 def main() -> None:

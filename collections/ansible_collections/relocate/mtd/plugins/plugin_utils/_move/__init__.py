@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """One move, as the controller sees it: asking the hosts, deciding, starting the parts, wording what came of it.
 
-C(container_relocate) calls these four in that order. They may import the rest of C(plugin_utils) and C(module_utils), and no
-plugin. Invariant: nothing is touched before the plan is complete; C(asking) reads, C(deciding) and C(wording) only compute,
-C(starting) alone acts.
+C(container_relocate) calls C(asking), C(deciding), C(starting) and C(wording) in that order; the others are what these four
+work with: the plan, the prediction, past moves (C(ledger)), connections, keys. They may import C(_placement),
+C(_heterogeneity) and C(module_utils). Invariant: nothing is touched before the plan is complete; C(starting) alone acts.
 """

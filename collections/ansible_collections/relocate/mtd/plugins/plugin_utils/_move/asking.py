@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ansible.errors import AnsibleError
-from ansible_collections.relocate.mtd.plugins.plugin_utils import plan
-from ansible_collections.relocate.mtd.plugins.plugin_utils.plan import Refused
-from ansible_collections.relocate.mtd.plugins.plugin_utils.remote import Remotes, Unreachable
+from ansible_collections.relocate.mtd.plugins.plugin_utils._move import plan
+from ansible_collections.relocate.mtd.plugins.plugin_utils._move.plan import Refused
+from ansible_collections.relocate.mtd.plugins.plugin_utils._move.remote import Remotes, Unreachable
 
 
 @dataclass

@@ -16,11 +16,15 @@ from typing import Any, NamedTuple
 from ansible_collections.relocate.mtd.plugins.module_utils._downtime import limit_problem
 from ansible_collections.relocate.mtd.plugins.module_utils._modes import MODES, mode_refusals
 from ansible_collections.relocate.mtd.plugins.module_utils._preflight import host_refusals
-from ansible_collections.relocate.mtd.plugins.plugin_utils import ledger, plan, policy, prediction, survey
+from ansible_collections.relocate.mtd.plugins.plugin_utils._heterogeneity.heterogeneity import FactError
+from ansible_collections.relocate.mtd.plugins.plugin_utils._heterogeneity.profiles import (
+    default_directory,
+    from_directory,
+)
+from ansible_collections.relocate.mtd.plugins.plugin_utils._move import ledger, plan, prediction, survey
 from ansible_collections.relocate.mtd.plugins.plugin_utils._move.asking import Answers
-from ansible_collections.relocate.mtd.plugins.plugin_utils.heterogeneity import FactError
-from ansible_collections.relocate.mtd.plugins.plugin_utils.plan import Refused
-from ansible_collections.relocate.mtd.plugins.plugin_utils.profiles import default_directory, from_directory
+from ansible_collections.relocate.mtd.plugins.plugin_utils._move.plan import Refused
+from ansible_collections.relocate.mtd.plugins.plugin_utils._placement import policy
 
 
 class Wanted(NamedTuple):

@@ -8,9 +8,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from ansible_collections.relocate.mtd.plugins.plugin_utils import credentials
-from ansible_collections.relocate.mtd.plugins.plugin_utils.plan import Refused
-from ansible_collections.relocate.mtd.plugins.plugin_utils.remote import Remotes
+from ansible_collections.relocate.mtd.plugins.plugin_utils._move import credentials
+from ansible_collections.relocate.mtd.plugins.plugin_utils._move.plan import Refused
+from ansible_collections.relocate.mtd.plugins.plugin_utils._move.remote import Remotes
 
 WAIT_SLICE = 30  # seconds one module call waits for the result
 

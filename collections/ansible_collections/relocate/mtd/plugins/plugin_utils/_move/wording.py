@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ansible_collections.relocate.mtd.plugins.plugin_utils import plan
+from ansible_collections.relocate.mtd.plugins.plugin_utils._move import plan
 from ansible_collections.relocate.mtd.plugins.plugin_utils._move.deciding import Wanted
 
 

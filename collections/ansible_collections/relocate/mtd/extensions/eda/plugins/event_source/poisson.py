@@ -64,7 +64,7 @@ _ROOT = str(Path(__file__).resolve().parents[7])
 if _ROOT not in sys.path:
     sys.path.append(_ROOT)
 
-from ansible_collections.relocate.mtd.plugins.plugin_utils.clocks import Clock, ClockError, make_clock
+from ansible_collections.relocate.mtd.plugins.plugin_utils._clocks.clocks import Clock, ClockError, make_clock
 
 DEFAULT_CLOCK: dict[str, Any] = {"kind": "truncated-poisson", "rate": 1 / 900, "ceiling": 3600.0}
 KNOWN = frozenset({"containers", "clock"})

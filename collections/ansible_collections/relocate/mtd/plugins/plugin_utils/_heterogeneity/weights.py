@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from ansible_collections.relocate.mtd.plugins.plugin_utils.entropy import FloatArray
+from ansible_collections.relocate.mtd.plugins.plugin_utils._heterogeneity.entropy import FloatArray
 
 if TYPE_CHECKING:
-    from ansible_collections.relocate.mtd.plugins.plugin_utils.heterogeneity import Fleet
+    from ansible_collections.relocate.mtd.plugins.plugin_utils._heterogeneity.heterogeneity import Fleet
 
 #: How far the sum of given weights may be from 1: 1/3 written with six digits is welcome.
 _SUM_TOLERANCE = 1.0e-5

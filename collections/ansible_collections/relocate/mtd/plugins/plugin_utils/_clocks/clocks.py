@@ -21,7 +21,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
-from ansible_collections.relocate.mtd.plugins.plugin_utils._clock_laws import (
+from ansible_collections.relocate.mtd.plugins.plugin_utils._clocks.laws import (
     SYSTEM_ENTROPY,
     CappedPoisson,
     Clock,

@@ -11,7 +11,7 @@ import os
 import re
 from typing import Any
 
-from ansible_collections.relocate.mtd.plugins.module_utils._profile_system import read
+from ansible_collections.relocate.mtd.plugins.module_utils._profile.system import read
 
 #: Package managers: (name, the database that tells it is in use, its command).
 PACKAGE_MANAGERS = (

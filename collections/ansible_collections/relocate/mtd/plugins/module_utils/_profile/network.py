@@ -22,7 +22,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-from ansible_collections.relocate.mtd.plugins.module_utils._profile_system import read
+from ansible_collections.relocate.mtd.plugins.module_utils._profile.system import read
 
 _SIOCETHTOOL = 0x8946
 _ETHTOOL_GDRVINFO = 0x00000003

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from ansible_collections.relocate.mtd.plugins.plugin_utils.entropy import (
+from ansible_collections.relocate.mtd.plugins.plugin_utils._heterogeneity.entropy import (
     FloatArray,
     beta_for_floor,
     effective_number,
@@ -22,7 +22,7 @@ from ansible_collections.relocate.mtd.plugins.plugin_utils.entropy import (
     softmax_row,
     stationary,
 )
-from ansible_collections.relocate.mtd.plugins.plugin_utils.heterogeneity import Fleet, Weights
+from ansible_collections.relocate.mtd.plugins.plugin_utils._heterogeneity.heterogeneity import Fleet, Weights
 
 #: Above this many configurations the entropy rate is left out: its linear system grows with the cube.
 RATE_LIMIT = 500

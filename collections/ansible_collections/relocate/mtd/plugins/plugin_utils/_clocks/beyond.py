@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from ansible_collections.relocate.mtd.plugins.plugin_utils._clock_laws import (
+from ansible_collections.relocate.mtd.plugins.plugin_utils._clocks.laws import (
     Clock,
     Entropy,
     Floats,

@@ -15,8 +15,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Protocol
 
 import numpy as np
-from ansible_collections.relocate.mtd.plugins.plugin_utils._eligibility import exclusions
-from ansible_collections.relocate.mtd.plugins.plugin_utils.heterogeneity import (
+from ansible_collections.relocate.mtd.plugins.plugin_utils._heterogeneity.heterogeneity import (
     MODES,
     Fleet,
     Selection,
@@ -27,6 +26,7 @@ from ansible_collections.relocate.mtd.plugins.plugin_utils.heterogeneity import 
     shannon_bits,
     softmax_row,
 )
+from ansible_collections.relocate.mtd.plugins.plugin_utils._placement.eligibility import exclusions
 from numpy.typing import NDArray
 
 POLICIES = ("softmax", "paper", "uniform")

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.relocate.mtd.plugins.plugin_utils._gower import FactError
+from ansible_collections.relocate.mtd.plugins.plugin_utils._heterogeneity.gower import FactError
 
 #: The fact and the variable that hold a host's profile.
 VARIABLE = "relocate_profile"

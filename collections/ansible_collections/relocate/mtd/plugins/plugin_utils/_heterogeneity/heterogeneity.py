@@ -21,9 +21,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
-from ansible_collections.relocate.mtd.plugins.plugin_utils._gower import Encoder, FactError, Term
-from ansible_collections.relocate.mtd.plugins.plugin_utils._sets import Vocabulary, WeightedSets
-from ansible_collections.relocate.mtd.plugins.plugin_utils.entropy import (
+from ansible_collections.relocate.mtd.plugins.plugin_utils._heterogeneity.entropy import (
     BETA_LIMIT,
     FloatArray,
     beta_for_floor,
@@ -35,8 +33,14 @@ from ansible_collections.relocate.mtd.plugins.plugin_utils.entropy import (
     softmax_row,
     stationary,
 )
-from ansible_collections.relocate.mtd.plugins.plugin_utils.selection import TERMS, Selection, SelectionError
-from ansible_collections.relocate.mtd.plugins.plugin_utils.weights import Weights
+from ansible_collections.relocate.mtd.plugins.plugin_utils._heterogeneity.gower import Encoder, FactError, Term
+from ansible_collections.relocate.mtd.plugins.plugin_utils._heterogeneity.selection import (
+    TERMS,
+    Selection,
+    SelectionError,
+)
+from ansible_collections.relocate.mtd.plugins.plugin_utils._heterogeneity.sets import Vocabulary, WeightedSets
+from ansible_collections.relocate.mtd.plugins.plugin_utils._heterogeneity.weights import Weights
 from numpy.typing import NDArray
 
 __all__ = [

@@ -21,7 +21,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from ansible_collections.relocate.mtd.plugins.plugin_utils._sets import Vocabulary, WeightedSets
+from ansible_collections.relocate.mtd.plugins.plugin_utils._heterogeneity.sets import Vocabulary, WeightedSets
 from numpy.typing import NDArray
 
 #: What a package's name weighs beside its version when two hosts have it in different versions.
