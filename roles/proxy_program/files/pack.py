@@ -3,42 +3,69 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Pack the proxy program for its targets: ``pack.py COLLECTION ARCHIVE``.
 
-The archive holds ``relocate/relocate_proxy``, and beside it the collection's modules that the proxy uses, under
-their own names (``ansible_collections.relocate…``): what a module and the proxy both know (CRIU's arguments, the
-edge's table, the Engine API) is written down once. One archive is one task and one transfer a host; file by file it
-would be one a file.
+The archive holds ``relocate/relocate_proxy``, and beside it the collection's modules that the proxy imports, under
+their own names (``ansible_collections.relocate…``); the imports themselves say which. What a module and the proxy
+both know (CRIU's arguments, the edge's table, Docker's API) is written down once. One archive is one task and one
+transfer a host; file by file it would be one a file.
 
 The archive is written only if it would differ; prints ``changed`` then, and nothing otherwise.
 """
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import io
 import os
 import sys
 import tarfile
+from collections.abc import Iterable
 from pathlib import Path
 
-SHARED = (
-    "_bundle.py",
-    "_criu.py",
-    "_docker.py",
-    "_downtime.py",
-    "_edge_table.py",
-    "_freezer.py",
-    "_modes.py",
-    "_paths.py",
-)
-SHARED_HOME = "ansible_collections/relocate/mtd/plugins/module_utils"
+SHARED_HOME = "ansible_collections.relocate.mtd.plugins.module_utils"
+
+
+def imports(path: Path) -> set[str]:
+    """Return the dotted names that a file imports, wherever in it; C(from a import b) is both a and a.b."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_bytes())):
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names.update((node.module, *(f"{node.module}.{alias.name}" for alias in node.names)))
+    return names
+
+
+def shared(program: Iterable[Path], utilities: Path) -> dict[str, Path]:
+    """Return the files of C(module_utils) that the program needs, by their path below it: what it imports, and what they do.
+
+    Where a package is imported, its C(__init__) comes along. C(module_utils) itself is a namespace on targets.
+    """
+    found: dict[str, Path] = {}
+    unread = list(program)
+    while unread:
+        for name in imports(unread.pop()):
+            if not name.startswith(f"{SHARED_HOME}."):
+                continue
+            parts = name.removeprefix(f"{SHARED_HOME}.").split(".")
+            places = [
+                "/".join(parts) + ".py",
+                *("/".join((*parts[:n], "__init__.py")) for n in range(1, len(parts) + 1)),
+            ]
+            for place in places:
+                if place not in found and (utilities / place).is_file():
+                    found[place] = utilities / place
+                    unread.append(found[place])
+    return found
 
 
 def members(collection: Path) -> dict[str, Path]:
     """Return the file behind every name in the archive."""
     program = collection / "proxy" / "relocate_proxy"
     found = {f"relocate_proxy/{path.relative_to(program)}": path for path in program.rglob("*.py")}
-    for name in SHARED:
-        found[f"{SHARED_HOME}/{name}"] = collection / "plugins" / "module_utils" / name
+    home = SHARED_HOME.replace(".", "/")
+    for place, path in shared(found.values(), collection / "plugins" / "module_utils").items():
+        found[f"{home}/{place}"] = path
     return found
 
 

@@ -57,3 +57,23 @@ def test_the_archive_does_not_depend_on_the_clone(tmp_path: Path) -> None:
         archives.append(tmp_path / f"{number}.tar")
         subprocess.run([sys.executable, str(script), str(clone), str(archives[-1])], check=True, capture_output=True)
     assert archives[0].read_bytes() == archives[1].read_bytes()
+
+
+def test_a_new_import_of_the_proxy_is_packed_without_being_listed(tmp_path: Path) -> None:
+    """Also one inside a function, one of a package, and what that imports in turn."""
+    for part in ("proxy", "plugins/module_utils"):
+        shutil.copytree(COLLECTION / part, tmp_path / part)
+    home = "ansible_collections.relocate.mtd.plugins.module_utils"
+    utilities, room = tmp_path / "plugins" / "module_utils", tmp_path / "plugins" / "module_utils" / "_room"
+    room.mkdir()
+    (room / "__init__.py").touch()
+    (room / "door.py").write_text(f"import {home}._lone\n")
+    (utilities / "_lone.py").touch()
+    (tmp_path / "proxy" / "relocate_proxy" / "new.py").write_text(
+        f"def open_it():\n    from {home}._room import door\n\n    return door\n"
+    )
+    script, archive = ROOT / "roles" / "proxy_program" / "files" / "pack.py", tmp_path / "a.tar"
+    subprocess.run([sys.executable, str(script), str(tmp_path), str(archive)], check=True, capture_output=True)
+    listed = subprocess.run(["tar", "-tf", str(archive)], capture_output=True, text=True, check=True).stdout.split()
+    packed = {name.rpartition("module_utils/")[2] for name in listed if "/module_utils/" in name}
+    assert {"_room/__init__.py", "_room/door.py", "_lone.py", "_criu.py"} <= packed and "_announce.py" not in packed
