@@ -9,7 +9,7 @@ from __future__ import annotations
 import heapq
 import itertools
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -63,8 +63,43 @@ class _Hand:
     serial: int
 
 
+class _Due(NamedTuple):
+    """A place in the queue. It has lapsed when its clock has another serial by now, or is gone."""
+
+    moment: float
+    serial: int
+    name: str
+
+
+class _Queue:
+    """Due times, earliest first. In order after every call: nothing outside touches the heap."""
+
+    def __init__(self, items: Iterable[_Due] = ()) -> None:
+        self._heap = list(items)
+        heapq.heapify(self._heap)
+
+    def __len__(self) -> int:
+        return len(self._heap)
+
+    def add(self, items: Sequence[_Due]) -> None:
+        """Take in one or many: many in one pass over all."""
+        if len(items) == 1:
+            heapq.heappush(self._heap, items[0])
+        elif items:
+            self._heap += items
+            heapq.heapify(self._heap)
+
+    def first(self) -> _Due | None:
+        """Return the earliest, and leave it."""
+        return self._heap[0] if self._heap else None
+
+    def take(self) -> _Due:
+        """Take the earliest. IndexError if there is none."""
+        return heapq.heappop(self._heap)
+
+
 class Timetable:
-    """All clocks of a fleet in one heap. Not safe for threads: one loop owns it.
+    """All clocks of a fleet in one queue. Not safe for threads: one loop owns it.
 
     ``epoch_offset`` is what has to be added to a moment to get seconds since the epoch, which the calendar needs.
     """
@@ -79,7 +114,7 @@ class Timetable:
     ) -> None:
         self._source = source
         self._hands: dict[str, _Hand] = {}
-        self._heap: list[tuple[float, int, str]] = []
+        self._queue = _Queue()
         self._serial = itertools.count()
         self._offset = epoch_offset
         self.limit(min_stay, calendar)
@@ -114,6 +149,7 @@ class Timetable:
         for entry in entries:
             groups.setdefault(entry.clock, []).append(entry)
         watched = now if alive is None else min(alive, now)
+        placed: list[_Due] = []
         for clock, members in groups.items():
             since = np.array([entry.since for entry in members])
             elapsed = np.maximum(watched - since, 0.0)
@@ -127,13 +163,13 @@ class Timetable:
                     due, clamp, stay = now, "overdue", math.nan
                 elif due < now:
                     due, clamp = now, "outage"
-                self._set(entry.name, clock, entry.since, due, stay, clamp)
-        if len(self._heap) > 2 * len(self._hands) + 64:
-            self._heap = [(hand.due, hand.serial, name) for name, hand in self._hands.items()]
-        heapq.heapify(self._heap)
+                placed.append(self._start(entry.name, clock, entry.since, due, stay, clamp))
+        self._queue.add(placed)
+        if len(self._queue) > 2 * len(self._hands) + 64:
+            self._requeue()
 
     def leave(self, names: Iterable[str]) -> None:
-        """Stop clocks; a name without one is passed over. Their places in the heap are dropped when they come up."""
+        """Stop clocks; a name without one is passed over. Their places in the queue are dropped when they come up."""
         for name in names:
             self._hands.pop(name, None)
 
@@ -142,24 +178,27 @@ class Timetable:
         for hand in self._hands.values():
             hand.since += seconds
             hand.due += seconds
-        self._heap = [(hand.due, hand.serial, name) for name, hand in self._hands.items()]
-        heapq.heapify(self._heap)
+        self._requeue()
+
+    def _requeue(self) -> None:
+        """Make the queue anew, without what has lapsed."""
+        self._queue = _Queue(_Due(hand.due, hand.serial, name) for name, hand in self._hands.items())
 
     def next_due(self) -> float | None:
         """Return the earliest due time, for the loop's timer and nothing else; None if there is none."""
-        while self._heap and self._stale(self._heap[0]):
-            heapq.heappop(self._heap)
-        return self._heap[0][0] if self._heap else None
+        while (first := self._queue.first()) is not None and self._lapsed(first):
+            self._queue.take()
+        return None if first is None else first.moment
 
     def due(self, now: float) -> list[Alert]:
         """Return the alerts up to ``now`` in their order, and draw the next due time of each clock from the last one."""
         alerts: list[Alert] = []
         while (first := self.next_due()) is not None and first <= now:
-            _, _, name = heapq.heappop(self._heap)
+            name = self._queue.take().name
             hand = self._hands[name]
             alerts.append(Alert(name, hand.due, hand.since, hand.drawn, hand.clamp))
             stay = float(hand.clock.stays(self._source, 1)[0])
-            self._push(name, hand.clock, hand.due, hand.due + stay, stay, "none")
+            self._queue.add([self._start(name, hand.clock, hand.due, hand.due + stay, stay, "none")])
         return alerts
 
     def first(self) -> Alert | None:
@@ -169,21 +208,15 @@ class Timetable:
             return None
         return self.due(due)[0]
 
-    def _stale(self, item: tuple[float, int, str]) -> bool:
-        hand = self._hands.get(item[2])
-        return hand is None or hand.serial != item[1]
+    def _lapsed(self, place: _Due) -> bool:
+        hand = self._hands.get(place.name)
+        return hand is None or hand.serial != place.serial
 
-    def _set(self, name: str, clock: Clock, since: float, due: float, drawn: float, clamp: str) -> None:
-        """Put a clamped due time behind the others; the heap's order is the caller's to restore."""
+    def _start(self, name: str, clock: Clock, since: float, due: float, drawn: float, clamp: str) -> _Due:
+        """Start a clock with a clamped due time, and return its place: it runs out once the queue has it."""
         due, clamp = self._clamped(clock, since, due, clamp)
-        serial = next(self._serial)
-        self._hands[name] = _Hand(clock, since, due, drawn, clamp, serial)
-        self._heap.append((due, serial, name))
-
-    def _push(self, name: str, clock: Clock, since: float, due: float, drawn: float, clamp: str) -> None:
-        self._set(name, clock, since, due, drawn, clamp)
-        item = self._heap.pop()
-        heapq.heappush(self._heap, item)
+        hand = self._hands[name] = _Hand(clock, since, due, drawn, clamp, next(self._serial))
+        return _Due(hand.due, hand.serial, name)
 
     def _clamped(self, clock: Clock, since: float, due: float, clamp: str) -> tuple[float, str]:
         """Return a due time after the minimum stay and in an open time, and what changed it."""
