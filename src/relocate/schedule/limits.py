@@ -229,10 +229,6 @@ class Limits:
         breaker.until = now + seconds
         return Opened(host, breaker.failures, seconds)
 
-    def open_breakers(self, now: float) -> dict[str, float]:
-        """Return the hosts whose breaker is open, and for how many seconds more."""
-        return {host: b.until - now for host, b in self._breakers.items() if b.opened and now < b.until}
-
     def forget(self, containers: Iterable[str]) -> None:
         """Containers are gone for good."""
         for name in containers:

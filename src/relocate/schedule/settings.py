@@ -16,7 +16,6 @@ from relocate.schedule.launchers.settings import LauncherSettings, RunnerSetting
 
 #: What a fleet's clock is when nothing is said: four hops an hour on average, and never more than an hour at one place.
 DEFAULT_CLOCK: dict[str, Any] = {"kind": "truncated-poisson", "rate": 1 / 900, "ceiling": 3600.0}
-CLOCK_KEYS = ("kind", "rate", "ceiling", "low", "lambda", "threshold", "tick", "period", "shape")
 
 
 def state_directory() -> Path:

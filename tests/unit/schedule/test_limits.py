@@ -112,7 +112,6 @@ def test_the_breaker_opens_tries_one_and_closes_or_opens_for_longer() -> None:
     assert (opened.host, opened.failures, opened.seconds) == ("h1", 2, 100)
     assert subject.judge(ask("c"), NOON + 99) == Verdict(Kind.DROP, "breaker")
     assert subject.judge(ask("c", "h2"), NOON) == GO
-    assert subject.open_breakers(NOON + 99) == {"h1": 1.0}
     assert subject.judge(ask("c"), NOON + 100) == GO
     subject.started(ask("c"), NOON + 100)
     assert subject.judge(ask("d"), NOON + 101) == Verdict(Kind.DROP, "breaker"), "one is tried, and only one"

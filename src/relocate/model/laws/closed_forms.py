@@ -2,7 +2,8 @@
 
 Symbols: N hosts, m of them attacked, p = m/N; A the time an attack needs beside its target, G*(s) = E e^{-sA}; S the stay,
 lambda the rate of a Poisson clock; L exposure latency (alert to freeze); f the probability that a hop fails; D downtime.
-Progress is lost on a hop (``reset``, the paper's rule). Times share one unit, rates are per that unit.
+Progress is lost on a hop (``reset``, the paper's rule). Times share one unit, rates are per that unit. Formulas that only
+check others are in tests/unit/model/oracles.py.
 """
 
 from __future__ import annotations
@@ -14,10 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from relocate.model.laws.attacks import Attack
-from relocate.model.laws.numerics import lambert_w0, talbot
+from relocate.model.laws.numerics import lambert_w0
 
 Floats = npt.NDArray[np.floating[Any]]
-Complexes = npt.NDArray[np.complexfloating[Any, Any]]
 
 
 def success_per_stay(rate: float, attack: Attack) -> float:
@@ -25,24 +25,9 @@ def success_per_stay(rate: float, attack: Attack) -> float:
     return float(attack.transform(rate).real)
 
 
-def success_per_stay_exposed(rate: float, attack_time: float, latency: float = 0.0, failure: float = 0.0) -> float:
-    """Formula 6: e^{-lambda (1-f) (a - L)}; 1 where a <= L, for no clock can then help. Fixed attack time a."""
-    return math.exp(-rate * (1 - failure) * max(attack_time - latency, 0.0))
-
-
 def hops_per_time(mean_stay: float, downtime: float = 0.0, latency: float = 0.0, failure: float = 0.0) -> float:
     """Formula 6: completed hops per unit time, 1/(E S/(1-f) + L + D); with L = f = 0 it is 1/(E S + D)."""
     return 0.0 if failure == 1 else 1 / (mean_stay / (1 - failure) + latency + downtime)
-
-
-def mttc_any_clock(success: float, mean_stay: float, mean_min: float, p: float) -> float:
-    """Formula 2: MTTC = [(1-p) E S + p E min(S,A)] / (p P(A<=S)), destination drawn anew from all hosts each time.
-
-    ``success`` is P(A <= S), ``mean_min`` is E min(S, A). Infinite where success or p is 0.
-    """
-    if success == 0 or p == 0:
-        return math.inf
-    return ((1 - p) * mean_stay + p * mean_min) / (p * success)
 
 
 def mttc_no_self_hop(hosts: int, attacked: int, rate: float, attack: Attack) -> float:
@@ -52,15 +37,6 @@ def mttc_no_self_hop(hosts: int, attacked: int, rate: float, attack: Attack) -> 
     """
     g = success_per_stay(rate, attack)
     return hosts * (1 - g) / (attacked * rate * g)
-
-
-def mttc_no_self_hop_uniform_start(hosts: int, attacked: int, rate: float, attack: Attack) -> float:
-    """Formula 3 from a uniform start: add (1 - m/N) times the mean time to first reach an attacked host.
-
-    From a clean host every hop reaches one with probability m/(N-1): (N-1)/(m lambda) in the mean.
-    """
-    to_attacked = (hosts - 1) / (attacked * rate)
-    return mttc_no_self_hop(hosts, attacked, rate, attack) + (1 - attacked / hosts) * to_attacked
 
 
 def chase_mttc(chase_rate: float, attack_rate: float, clock_rate: float) -> float:
@@ -77,35 +53,6 @@ def chase_survival(chase_rate: float, attack_rate: float, clock_rate: float, t: 
     initial_slope = -mu if beside else 0.0  # S(0) = 1, S'(0) = minus the hazard at the start
     weight = (initial_slope - fast) / (slow - fast)
     return weight * math.exp(slow * t) + (1 - weight) * math.exp(fast * t)
-
-
-def survival_transform(z: Complexes, rate: float, attack: Attack, p: float) -> Complexes:
-    """Formula 5: S^(z) = (1 - p g)/(z + lambda p g), g = G*(z + lambda)."""
-    g = attack.transform(z + rate)
-    return (1 - p * g) / (z + rate * p * g)
-
-
-def survival_talbot(rate: float, attack: Attack, p: float, t: float) -> float:
-    """Formula 5 inverted on Talbot's contour: for exponential and Erlang A (rational G*); 1 at t = 0."""
-    return 1.0 if t <= 0 else talbot(lambda z: survival_transform(z, rate, attack, p), t)
-
-
-def survival_fixed(rate: float, attack_time: float, p: float, t: float) -> float:
-    """Formula 5 for fixed a: 1 + sum_{j>=1, ja<=t} (-q)^j {[l(t-ja)]^j/j! + [l(t-ja)]^{j-1}/(j-1)!}, q = p e^{-la}.
-
-    The terms alternate and cancel: ValueError for lambda t > 30, where ``survival_pole`` is the form to use.
-    """
-    if rate * t > 30:
-        raise ValueError(f"the series loses its digits at lambda t = {rate * t:g}: use survival_pole beyond 30.")
-    q = p * math.exp(-rate * attack_time)
-    total = 1.0
-    j = 1
-    while j * attack_time <= t:
-        x = rate * (t - j * attack_time)
-        previous = x ** (j - 1) / math.factorial(j - 1)
-        total += (-q) ** j * (previous * x / j + previous)
-        j += 1
-    return total
 
 
 def survival_pole(rate: float, attack_time: float, p: float, t: float) -> float:

@@ -1,4 +1,4 @@
-"""The numerical tools the model needs, each a few lines and with its source: inversion, Lambert W, intervals, tests."""
+"""The numerical tools the model needs, each a few lines and with its source: Lambert W, intervals, tests."""
 
 from __future__ import annotations
 
@@ -10,26 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 Floats = npt.NDArray[np.floating[Any]]
-Transform = Callable[[npt.NDArray[np.complexfloating[Any, Any]]], npt.NDArray[np.complexfloating[Any, Any]]]
 
 Z95 = 1.959963984540054
-
-
-def talbot(transform: Transform, t: float, nodes: int = 24) -> float:
-    """Invert a Laplace transform at time ``t`` > 0 on Talbot's fixed contour.
-
-    Source: J. Abate and P. P. Valko, "Multi-precision Laplace transform inversion", Int. J. Numer. Meth. Engng 60 (2004):
-    s(theta) = r theta (cot theta + i), r = 2M/5t. In double precision the best M is near 24; more is not better. For
-    transforms whose singularities are on or near the negative real axis; not for a pure delay e^{-za} with a near t.
-    """
-    r = 2 * nodes / (5 * t)
-    theta = np.arange(1, nodes) * np.pi / nodes
-    cot = 1 / np.tan(theta)
-    s = r * theta * (cot + 1j)
-    sigma = theta + (theta * cot - 1) * cot
-    real_axis = 0.5 * np.exp(r * t) * transform(np.array([r + 0j]))[0].real
-    rest = np.real(np.exp(t * s) * transform(s) * (1 + 1j * sigma)).sum()
-    return float(r / nodes * (real_axis + rest))
 
 
 def lambert_w0(x: float) -> float:
