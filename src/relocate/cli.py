@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+from functools import cache
 from typing import Annotated
 
 import typer
@@ -39,6 +40,7 @@ def _root(
     """Moving-target defence for containers."""
 
 
+@cache
 def build() -> typer.Typer:
     """Return the application with every subcommand registered."""
     for name in COMMANDS:

@@ -5,24 +5,27 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 from rich.console import Console
 
+from relocate import reading
 from relocate.commands import plan_text
-from relocate.commands.simulate_file import progress_bar
+from relocate.commands.simulate_file import EXTREME, progress_bar
 from relocate.errors import Refusal
-from relocate.model import documents
 from relocate.model.clock_plan import planned
 from relocate.model.clock_plan.spec import Plan
 
 
 def run(file: Path, ledger: Path | None, out: Path | None, as_json: bool) -> None:
     """Plan and print. Raises Refusal for a bad file and for a goal that cannot be had."""
-    plan = documents.load(file, Plan)
+    plan = reading.load(file, Plan, keys="docs/planner.md")
     try:
-        with progress_bar("alternatives") as report:
-            answer = planned.make(plan, planned.read_ledger(plan, ledger), report)
+        with np.errstate(all="ignore"), progress_bar("alternatives") as report:
+            answer = planned.make(plan, planned.read_ledger(plan, ledger), report, where=f"{file}:1: goal.horizon")
     except ValueError as error:
-        raise Refusal(f"{file}: {error}.") from None
+        raise Refusal(f"{file}:1: {error}.") from None
+    except (ArithmeticError, MemoryError):
+        raise Refusal(f"{file}:1: {EXTREME}") from None
     if out is not None:
         from relocate.commands import plan_report
 

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from relocate.model.simulate.work import MOST_TRIALS
+
 HELP = """What protection a setting gives: survival, time to compromise and cost, by simulation and in closed form.
 
 TARGET is a simulation file (docs/simulator.md), or fig4 or fig5: the paper's two figures."""
@@ -20,8 +22,10 @@ def register(app: typer.Typer) -> None:
 def simulate(
     target: Annotated[str, typer.Argument(metavar="FILE|fig4|fig5", help="A simulation file, or one of the figures.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")] = False,
-    trials: Annotated[int | None, typer.Option(min=1, help="Trials; overrides the file.")] = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="Seed; overrides the file.")] = None,
+    trials: Annotated[
+        int | None, typer.Option(min=1, max=MOST_TRIALS, help="Trials; overrides the file.", show_default=False)
+    ] = None,
+    seed: Annotated[int | None, typer.Option(min=0, max=2**63 - 1, help="Seed; overrides the file.")] = None,
     plot: Annotated[
         Path | None, typer.Option(help="Write the plot to this PNG, SVG or PDF file.", show_default=False)
     ] = None,
@@ -32,7 +36,7 @@ def simulate(
         float, typer.Option(min=0.01, max=0.999, help="Figures: the share of attacks resisted to calibrate to.")
     ] = 0.87,
     hosts: Annotated[int, typer.Option(min=2, max=2000, help="fig5: hosts.")] = 30,
-    attackers: Annotated[int, typer.Option(min=1, help="fig5: attacked hosts.")] = 10,
+    attackers: Annotated[int, typer.Option(min=1, max=2000, help="fig5: attacked hosts.")] = 10,
     live: Annotated[
         Path | None, typer.Option(metavar="LEDGER", help="Figures: overlay what this ledger measured.")
     ] = None,

@@ -17,11 +17,17 @@ from relocate.model.laws.empirical import Empirical
 from relocate.model.simulate import figures
 from relocate.model.simulate.figures import Live, Options
 
+FIGURE_TRIALS = 100_000_000
+
 
 def run(which: str, options: Options, plot: Path | None, live: Path | None, as_json: bool) -> None:
     """Compute a figure and print it; write its plot where asked. Raises Refusal."""
     if options.attackers > options.hosts:
         raise Refusal(f"--attackers is {options.attackers}: it must lie between 1 and --hosts, {options.hosts}.", 2)
+    if options.trials > FIGURE_TRIALS:
+        raise Refusal(
+            f"--trials is {options.trials}: a figure takes {FIGURE_TRIALS} at most, some minutes; ask for fewer.", 2
+        )
     if which == "fig5" and options.hosts < 6:
         raise Refusal(f"--hosts is {options.hosts}: fig5 needs at least 6, one for each class.", 2)
     measured = _live(live) if live is not None else None

@@ -10,16 +10,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from relocate import reading
 from relocate.errors import Refusal
-from relocate.model import documents
 from relocate.model.simulate.simulation import Progress as Report
 from relocate.model.simulate.simulation import Result, simulate
 from relocate.model.simulate.spec import Simulation
 
+EXTREME = "its numbers lie too far apart to be computed with: use times and rates within a few powers of ten."
 PLAIN_EVERY = 10.0  # seconds between progress lines where there is no terminal
 
 
@@ -46,14 +48,14 @@ def progress_bar(what: str) -> Iterator[Report]:
 
 def run(path: Path, trials: int | None, seed: int | None, plot: Path | None, as_json: bool) -> None:
     """Simulate the file and print. Raises Refusal for whatever is wrong with it; exit status 130 after Ctrl-C."""
-    spec = documents.load(path, Simulation)
-    changes = {key: value for key, value in (("trials", trials), ("seed", seed)) if value is not None}
-    spec = spec.model_copy(update=changes)
+    spec = reading.load(path, Simulation, keys="docs/simulator.md", trials=trials, seed=seed)
     try:
-        with progress_bar("trials") as report:
-            result = simulate(spec, report)
+        with np.errstate(all="ignore"), progress_bar("trials") as report:
+            result = simulate(spec, report, where=f"{path}:1: trials")
     except ValueError as error:
-        raise Refusal(f"{path}: destination: {error}.") from None
+        raise Refusal(f"{path}:1: destination: {error}.") from None
+    except (ArithmeticError, MemoryError):
+        raise Refusal(f"{path}:1: {EXTREME}") from None
     document = result.document()
     if plot is not None:
         from relocate.model.plots import paper

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import re
 from collections.abc import Sequence
 from datetime import date, datetime, time, timedelta
 from typing import Literal
@@ -10,10 +11,14 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from relocate.reading import shown
+
 Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 DAYS: tuple[Day, ...] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 #: How far ahead an opening is looked for. A calendar without one in this time is refused.
 HORIZON_DAYS = 400
+#: Years of blackouts: there is a day after each of their days, in every time zone.
+FIRST_YEAR, LAST_YEAR = 1971, 2200
 
 
 class Window(BaseModel):
@@ -27,20 +32,23 @@ class Window(BaseModel):
 
     @field_validator("start", "end", mode="before")
     @classmethod
-    def _time_of_day(cls, value: object) -> object:
-        # YAML 1.1 reads 22:00 without quotes as a number in base 60.
-        if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1440:
-            return time(value // 60, value % 60)
-        if not isinstance(value, (str, time)):
-            raise ValueError(f'{value!r} is no time of day: write it as "22:00", in quotes')
-        return value
-
-    @field_validator("start", "end")
-    @classmethod
-    def _no_offset(cls, value: time) -> time:
-        if value.tzinfo is not None:
+    def _time_of_day(cls, value: object) -> time:
+        if isinstance(value, time):
+            return value
+        match = re.fullmatch(r"([01]?[0-9]|2[0-3]):([0-5][0-9])(?::([0-5][0-9]))?(.*)", str(value), re.ASCII)
+        if match is None or not isinstance(value, str):
+            raise ValueError(f'{shown(value)} is no time of day: write it as "22:00", in quotes')
+        if match[4]:
             raise ValueError("a time of day takes no offset: the time zone is limits.timezone")
-        return value
+        return time(int(match[1]), int(match[2]), int(match[3] or 0))
+
+    @model_validator(mode="after")
+    def _not_empty(self) -> Window:
+        if self.start == self.end:
+            raise ValueError(
+                f"a window from {self.start} to {self.end} is empty or a day long: say which, as 00:00 to 23:59"
+            )
+        return self
 
 
 class Blackout(BaseModel):
@@ -53,6 +61,9 @@ class Blackout(BaseModel):
 
     @model_validator(mode="after")
     def _in_order(self) -> Blackout:
+        for when in (self.start, self.end):
+            if not FIRST_YEAR <= when.year <= LAST_YEAR:
+                raise ValueError(f"the year {when.year} is far off: blackouts lie between {FIRST_YEAR} and {LAST_YEAR}")
         if _moment(self.start, ZoneInfo("UTC"), False) >= _moment(self.end, ZoneInfo("UTC"), True):
             raise ValueError("a blackout ends after it begins")
         return self
@@ -73,7 +84,7 @@ class Calendar:
         try:
             self._zone = ZoneInfo(zone)
         except (ZoneInfoNotFoundError, ValueError, OSError):
-            raise ValueError(f"the time zone {zone!r} is unknown: use a name such as Europe/Berlin") from None
+            raise ValueError(f"the time zone {shown(zone)} is unknown: use a name such as Europe/Berlin") from None
         self._windows = tuple(windows)
         self._closed = sorted(
             (_moment(b.start, self._zone, False), _moment(b.end, self._zone, True)) for b in blackouts

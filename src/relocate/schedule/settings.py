@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+from ansible_collections.relocate.mtd.plugins.module_utils._modes import ASKABLE
 from ansible_collections.relocate.mtd.plugins.plugin_utils._clocks.clocks import Clock, ClockError, make_clock
 from ansible_collections.relocate.mtd.plugins.plugin_utils._placement import policy
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator, model_validator
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
 
+from relocate.reading import shown
 from relocate.schedule.calendar import Blackout, Calendar, Window
 from relocate.schedule.launchers.settings import LauncherSettings, RunnerSettings
 
 #: What a fleet's clock is when nothing is said: four hops an hour on average, and never more than an hour at one place.
 DEFAULT_CLOCK: dict[str, Any] = {"kind": "truncated-poisson", "rate": 1 / 900, "ceiling": 3600.0}
+
+
+#: Shorter mean stays are refused: no relocation is as quick, and the scheduler would do nothing but draw.
+SHORTEST_MEAN = 0.05
+MONTH = 31 * 86400.0
 
 
 def state_directory() -> Path:
@@ -35,6 +45,11 @@ def clock_of(settings: Mapping[str, Any]) -> Clock:
     clock = make_clock(settings)
     if clock.mean == 0:
         raise ClockError("clock.threshold makes every stay 0, so the container would never stop moving: raise it.")
+    if clock.mean < SHORTEST_MEAN:
+        raise ClockError(
+            f"clock.kind is {clock.kind}, and its stays are {clock.mean:g} s in the mean: no move is that quick, and "
+            f"{SHORTEST_MEAN:g} s are the limit; make it slower."
+        )
     return clock
 
 
@@ -48,14 +63,22 @@ class Store(Section):
     """Where the state is kept."""
 
     url: str = Field("", description="SQLAlchemy's URL; SQLite in the state directory if empty")
-    keep_days: float = Field(400, gt=0, description="days after which a firing is forgotten by the store")
+    keep_days: float = Field(400, gt=0, le=36500, description="days after which a firing is forgotten by the store")
 
     @field_validator("url")
     @classmethod
     def _known(cls, url: str) -> str:
-        if url and url.partition(":")[0] not in ("sqlite", "postgresql", "postgresql+psycopg"):
-            raise ValueError(f"the store {url.partition(':')[0]!r} is unknown: use sqlite:///FILE or postgresql://…")
-        return url.replace("postgresql://", "postgresql+psycopg://", 1)
+        kind = url.partition(":")[0]
+        if url and kind not in ("sqlite", "postgresql", "postgresql+psycopg"):
+            raise ValueError(f"the store {shown(kind)} is unknown: use sqlite:///FILE or postgresql://…")
+        url = url.replace("postgresql://", "postgresql+psycopg://", 1)
+        try:
+            usable = not url or (make_url(url).database or "") not in ("", ":memory:")
+        except (ArgumentError, ValueError):
+            usable = False
+        if not usable:
+            raise ValueError(f"url names no store of {kind}: give sqlite:///FILE or postgresql://USER@HOST/NAME")
+        return url
 
     @property
     def address(self) -> str:
@@ -81,26 +104,26 @@ class Labels(Section):
 class BackOff(Section):
     """After a failed move, a container is left alone: the first time this long, then twice as long, and so on."""
 
-    first: float = Field(30.0, ge=0)
-    most: float = Field(3600.0, ge=0)
+    first: float = Field(30.0, ge=0, le=MONTH)
+    most: float = Field(3600.0, ge=0, le=MONTH)
 
 
 class Breaker(Section):
     """After so many failures in a row on one host, none of its containers is moved for a while; then one is tried."""
 
-    failures: int = Field(3, ge=1)
-    cool_down: float = Field(300.0, gt=0)
-    most: float = Field(3600.0, gt=0)
+    failures: int = Field(3, ge=1, le=1_000_000)
+    cool_down: float = Field(300.0, gt=0, le=MONTH)
+    most: float = Field(3600.0, gt=0, le=MONTH)
 
 
 class Limits(Section):
     """What the clocks may not exceed."""
 
     in_flight: int = Field(2, ge=1, le=1000)
-    in_flight_per_host: int = Field(1, ge=1)
-    in_flight_per_edge: int = Field(2, ge=1)
-    hops_per_hour: float | None = Field(None, gt=0, description="of one container")
-    min_stay: float = Field(0.0, ge=0)
+    in_flight_per_host: int = Field(1, ge=1, le=1000)
+    in_flight_per_edge: int = Field(2, ge=1, le=1000)
+    hops_per_hour: float | None = Field(None, ge=1e-6, le=1e6, description="of one container")
+    min_stay: float = Field(0.0, ge=0, le=MONTH)
     overlap: Literal["skip", "queue", "coalesce"] = "coalesce"
     timezone: str = "UTC"
     windows: list[Window] = Field(default_factory=list)
@@ -122,7 +145,7 @@ class Lease(Section):
     """One scheduler at a time: how often it says that it lives, and when another takes over."""
 
     ttl: float = Field(4.0, ge=1.0, le=600)
-    beat: float = Field(1.0, gt=0)
+    beat: float = Field(1.0, ge=0.05)
 
     @model_validator(mode="after")
     def _beats_in_time(self) -> Lease:
@@ -140,8 +163,9 @@ class Metrics(Section):
     @classmethod
     def _host_and_port(cls, listen: str | None) -> str | None:
         host, _, port = (listen or "x:1").rpartition(":")
-        if not host or not port.isdigit() or not 0 < int(port) < 65536:
-            raise ValueError(f"listen is {listen!r}: give HOST:PORT, such as 127.0.0.1:9469")
+        named = re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?|\[[0-9A-Fa-f:.]{2,45}\]", host)
+        if listen == "" or not named or not re.fullmatch("[0-9]{1,5}", port) or not 0 < int(port) < 65536:
+            raise ValueError(f"listen is {shown(listen)}: give HOST:PORT, such as 127.0.0.1:9469 or [::1]:9469")
         return listen
 
 
@@ -157,13 +181,13 @@ class Alerts(Section):
 
     webhook: str | None = Field(None, pattern=r"^https?://", description="gets the alert as a JSON document by POST")
     command: list[str] = Field(default_factory=list, description="gets the same document on its standard input")
-    timeout: float = Field(10.0, gt=0)
+    timeout: float = Field(10.0, ge=0.1, le=600)
 
 
 class Discovery(Section):
     """How often the hosts are asked which tenants they have."""
 
-    every: float = Field(60.0, gt=0)
+    every: float = Field(60.0, ge=0.5, le=86400)
 
 
 class Configuration(Section):
@@ -186,7 +210,7 @@ class Configuration(Section):
     metrics: Metrics = Metrics()
     log: Log = Log()
     _clocks: dict[str, Clock] = PrivateAttr(default_factory=dict)
-    stop_timeout: float = Field(300.0, ge=0, description="how long SIGTERM waits for what is in flight")
+    stop_timeout: float = Field(300.0, ge=0, le=86400, description="how long SIGTERM waits for what is in flight")
 
     @field_validator("clock")
     @classmethod
@@ -201,6 +225,21 @@ class Configuration(Section):
     def _destination(cls, destination: dict[str, Any]) -> dict[str, Any]:
         policy.Settings.from_mapping(destination)
         return destination
+
+    @field_validator("mode")
+    @classmethod
+    def _mode(cls, mode: str) -> str:
+        if mode not in ASKABLE:
+            raise ValueError(f"mode is {shown(mode)}: it must be one of {', '.join(ASKABLE)}")
+        return mode
+
+    @field_validator("variables")
+    @classmethod
+    def _variables(cls, variables: dict[str, Any]) -> dict[str, Any]:
+        for key in variables:
+            if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", key):
+                raise ValueError(f"{shown(key)} is no name of an Ansible variable: use letters, digits and underscores")
+        return variables
 
     @model_validator(mode="after")
     def _group_clocks(self) -> Configuration:

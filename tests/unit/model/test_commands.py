@@ -81,31 +81,39 @@ def test_simulate_prints_a_table(app: typer.Typer, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("seed: 7", "seed: 7\nhorizons: [1]", "bad.yml:10: horizons is not a key"),
-        ("rate: 0.5", "rate: 0.5, celling: 1", "bad.yml:4: clock.celling is unknown"),
-        ("attackers: 10", "attackers: 31", "attackers is 31: it must lie between 0 and hosts, 30"),
-        ("attackers: 10", "attackers: [1, 30]", "attackers lists [1, 30]: different numbers from 0 to 29"),
-        ("kind: poisson, rate: 0.5", "kind: capped-poisson, rate: 1, ceiling: 0", "bad.yml:4: clock.ceiling is 0"),
+        ("seed: 7", "seed: 7\nhorizons: [1]", "bad.yml:10: horizons: there is no such key"),
+        ("rate: 0.5", "rate: 0.5, celling: 1", "bad.yml:4: clock.celling: it is unknown"),
+        ("attackers: 10", "attackers: 31", "bad.yml:2: attackers: it is 31: it must lie between 0 and hosts, 30"),
+        (
+            "attackers: 10",
+            "attackers: [1, 30]",
+            "bad.yml:2: attackers: it lists [1, 30]: different numbers from 0 to 29",
+        ),
+        ("kind: poisson, rate: 0.5", "kind: capped-poisson, rate: 1, ceiling: 0", "bad.yml:4: clock.ceiling: it is 0"),
         (
             "kind: poisson, rate: 0.5",
             "kind: pmf-sample, lambda: 4, threshold: 0.2",
-            "clock.threshold is 0.2: it never fires. With lambda = 4 it must lie in [0, 0.1954)",
+            "clock.threshold: it is 0.2: it never fires. With lambda = 4 it must lie in [0, 0.1954)",
         ),
         ("kind: poisson, rate: 0.5", "kind: pmf-count, lambda: 1, threshold: 0.1, rate: 1", "every stay is 0"),
-        ("horizon: [2, 5, 24]", "horizon: 0", "bad.yml:7: horizon is 0"),
-        ("horizon: [2, 5, 24]", "horizon: []", "bad.yml:7: horizon is []"),
-        ("mean: 4.0", "mean: -4", "bad.yml:3: attack.mean is -4: it must be greater than 0"),
-        ("mean: 4.0", "mean: .nan", "bad.yml:3: attack.mean is nan"),
-        (", mean: 4.0", "", "attack.mean is missing: the fixed family needs it"),
-        ("start: attacked", "latency: -1", "latency is -1: it must be greater than or equal to 0"),
-        ("start: attacked", "failure: 1.5", "failure is 1.5: it must be less than or equal to 1"),
-        ("start: attacked", "start: sideways", "start is 'sideways'"),
-        ("policy: uniform", "policy: softmax, beta: 1", "destination.delta is missing: the softmax policy needs"),
+        ("horizon: [2, 5, 24]", "horizon: 0", "bad.yml:7: horizon: it is 0"),
+        ("horizon: [2, 5, 24]", "horizon: []", "bad.yml:7: horizon: it is []"),
+        ("mean: 4.0", "mean: -4", "bad.yml:3: attack.mean: it is -4: it must be at least 1e-12"),
+        ("mean: 4.0", "mean: .nan", "bad.yml:3: attack.mean: it is .nan"),
+        (", mean: 4.0", "", "attack.mean: it is missing: the fixed family needs it"),
+        ("start: attacked", "latency: -1", "latency: it is -1: it must be at least 0"),
+        ("start: attacked", "failure: 1.5", "failure: it is 1.5: it must be at most 1"),
+        ("start: attacked", "start: sideways", "start: it is 'sideways'"),
+        ("policy: uniform", "policy: softmax, beta: 1", "destination.delta: it is missing: the softmax policy needs"),
         ("policy: uniform", "policy: softmax, classes: {count: 3}", "needs either beta or min_entropy_bits"),
-        ("policy: uniform", "policy: paper, delta: none.csv", "none.csv cannot be read"),
-        ("start: attacked", "progress: {model: chase}", "progress.chase_rate is missing"),
-        ("start: attacked", "progress: {model: retain}", "progress.model retain keeps progress by likeness"),
-        ("hosts: 30", "hosts: [", "not YAML"),
+        ("policy: uniform", "policy: paper, delta: none.csv", "none.csv does not exist"),
+        ("start: attacked", "progress: {model: chase}", "progress.chase_rate: it is missing"),
+        (
+            "start: attacked",
+            "progress: {model: retain}",
+            "progress.model: it is retain, which keeps progress by likeness",
+        ),
+        ("hosts: 30", "hosts: [", "bad.yml:3: this is no YAML"),
     ],
 )
 def test_mistakes_are_named(app: typer.Typer, tmp_path: Path, old: str, new: str, message: str) -> None:
@@ -115,7 +123,7 @@ def test_mistakes_are_named(app: typer.Typer, tmp_path: Path, old: str, new: str
 def test_a_matrix_of_the_wrong_size_is_named(app: typer.Typer, tmp_path: Path) -> None:
     (tmp_path / "delta.csv").write_text("host,a,b\na,0,1\nb,1,0\n")
     text = GOOD.replace("policy: uniform", "policy: softmax, beta: 1, delta: delta.csv")
-    assert "has 2 rows of [2] numbers; hosts is 30" in refused(app, tmp_path, text)
+    assert "delta.csv:1: the file has 2 rows of numbers, and hosts is 30" in refused(app, tmp_path, text)
     small = text.replace("hosts: 30", "hosts: 2").replace("attackers: 10", "attackers: 1")
     (tmp_path / "good.yml").write_text(small)
     assert json.loads(call(app, "simulate", str(tmp_path / "good.yml"), "--json"))["trials"] == 20000

@@ -10,9 +10,10 @@ import pytest
 import yaml
 from ansible_collections.relocate.mtd.plugins.plugin_utils._clocks.clocks import make_clock
 
+from relocate import reading
 from relocate.commands import plan_report
 from relocate.errors import Refusal
-from relocate.model import documents, measured
+from relocate.model import measured
 from relocate.model.clock_plan import planned, planner
 from relocate.model.clock_plan.spec import PRESETS, Plan, duration
 
@@ -137,14 +138,14 @@ def test_durations(text: Any, seconds: float) -> None:
         ),
         (
             "fleet: {hosts: 3, attackers: 4}\nattack: {preset: x}\ngoal: {}",
-            "fleet.attackers is 4: at most fleet.hosts, 3",
+            "fleet.attackers: it is 4: at most fleet.hosts, 3",
         ),
         ("fleet: {hosts: 3, attackers: 1}\nattack:\n  family: fixed\n  mean: soon\n", "plan.yml:4: attack.mean"),
-        ("fleet: {hosts: 3, attackers: 1}\nattack: {preset: nope}\n", "attack.preset is 'nope'"),
+        ("fleet: {hosts: 3, attackers: 1}\nattack: {preset: nope}\n", "attack.preset: it is 'nope'"),
         (
             "fleet: {hosts: 4, attackers: 1}\nattack: {family: fixed, mean: 1}\n"
             "goal: {horizon: 1, survival: 0.9, min_entropy_bits: 2}",
-            "goal.min_entropy_bits is 2: 3 other hosts give at most 1.585 bits",
+            "goal.min_entropy_bits: it is 2: 3 other hosts give at most 1.585 bits",
         ),
     ],
 )
@@ -152,5 +153,5 @@ def test_bad_plans_are_refused_by_line_and_key(tmp_path: Path, text: str, messag
     path = tmp_path / "plan.yml"
     path.write_text(text)
     with pytest.raises(Refusal) as refusal:
-        documents.load(path, Plan)
+        reading.load(path, Plan)
     assert message in str(refusal.value)

@@ -17,6 +17,7 @@ from relocate.model.clock_plan.planner import Alternative, Band
 from relocate.model.clock_plan.spec import Plan, Problem
 from relocate.model.laws import closed_forms
 from relocate.model.measured import Measured
+from relocate.model.simulate import work
 from relocate.model.simulate.placement import Chain, Placement, UniformOthers, transition_matrix
 from relocate.model.simulate.simulation import Progress, proportion
 from relocate.model.simulate.trials import Chunk, Scenario
@@ -58,7 +59,8 @@ class Planned:
         clock = {"kind": self.best.clock.kind} | {k: _short(v) for k, v in self.best.clock.parameters().items()}
         destination: dict[str, Any] = {"policy": "softmax", "min_entropy_bits": _short(self.where.floor)}
         if self.where.beta is not None:
-            destination["weights"] = self.plan.fleet.weights
+            weights = self.plan.fleet.weights
+            destination["weights"] = weights if isinstance(weights, str) else {f"w_{k}": v for k, v in weights.items()}
         limit = self.plan.goal.hops_per_hour or math.ceil(2 * self.best.hops_per_hour)
         return {"clock": clock, "destination": destination, "limits": {"hops_per_hour": limit}}
 
@@ -112,19 +114,24 @@ def _short(value: float) -> float:
     return float(f"{value:.6g}")
 
 
-def make(plan: Plan, measured: Measured | None, progress: Progress | None = None) -> Planned:
-    """Solve a plan. Raises Refusal where the goal cannot be had."""
+def make(
+    plan: Plan, measured: Measured | None, progress: Progress | None = None, *, where: str = "goal.horizon"
+) -> Planned:
+    """Solve a plan. Raises Refusal where the goal cannot be had; ``where`` begins the one of a horizon that takes too long."""
     problem = planner.pose(plan, measured)
     alternatives = planner.solve(problem)
     best = planner.recommend(alternatives)
-    where, placement = _placement(plan)
+    place, placement = _placement(plan)
+    for found in alternatives:
+        trials = _trials(plan, problem, found)
+        work.bound(_scenario(plan, problem, found, placement), trials, trials, where)
     confirmed = []
     for done, found in enumerate(alternatives):
         confirmed.append(_confirm(plan, problem, found, placement))
         if progress is not None:
             progress(done + 1, len(alternatives))
     bands = planner.bands(plan, problem, measured, alternatives)
-    return Planned(plan, problem, measured, alternatives, best, bands, confirmed, where)
+    return Planned(plan, problem, measured, alternatives, best, bands, confirmed, place)
 
 
 def read_ledger(plan: Plan, override: Any) -> Measured | None:
@@ -158,8 +165,21 @@ def _placement(plan: Plan) -> tuple[Where, Placement]:
 
 def _confirm(plan: Plan, problem: Problem, found: Alternative, placement: Placement) -> dict[str, Any]:
     """Simulate an alternative with the plan's seed, the same for all: estimate, Wilson interval and closed form."""
-    horizon = problem.goal.horizon
-    scenario = Scenario(
+    trials = _trials(plan, problem, found)
+    chunk = Chunk(_scenario(plan, problem, found, placement), trials, np.random.default_rng(plan.seed))
+    outcome = chunk.run(to_compromise=False, stay_limit=0, co_residence=False)
+    lived = int((outcome.compromised > problem.goal.horizon).sum())
+    return {**proportion(lived, trials, found.survival), "trials": trials}
+
+
+def _trials(plan: Plan, problem: Problem, found: Alternative) -> int:
+    """Return how many trials confirm an alternative: as many as the plan asks for, unless they took too many stays."""
+    per_trial = problem.goal.horizon / (found.clock.mean + problem.latency + problem.downtime)
+    return int(min(plan.trials, max(100, STAYS / per_trial)))
+
+
+def _scenario(plan: Plan, problem: Problem, found: Alternative, placement: Placement) -> Scenario:
+    return Scenario(
         hosts=plan.fleet.hosts,
         attackers=max(1, round(plan.fleet.attacked)),
         clock=found.clock,
@@ -168,11 +188,5 @@ def _confirm(plan: Plan, problem: Problem, found: Alternative, placement: Placem
         latency=problem.latency,
         failure=problem.failure,
         downtime=problem.downtime,
-        horizon=horizon,
+        horizon=problem.goal.horizon,
     )
-    per_trial = horizon / (found.clock.mean + problem.latency + problem.downtime)
-    trials = int(min(plan.trials, max(100, STAYS / per_trial)))
-    chunk = Chunk(scenario, trials, np.random.default_rng(plan.seed))
-    outcome = chunk.run(to_compromise=False, stay_limit=0, co_residence=False)
-    lived = int((outcome.compromised > horizon).sum())
-    return {**proportion(lived, trials, found.survival), "trials": trials}

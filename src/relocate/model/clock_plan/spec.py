@@ -13,6 +13,7 @@ import numpy.typing as npt
 from ansible_collections.relocate.mtd.plugins.plugin_utils._clocks.clocks import make_clock
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 
+from relocate import reading
 from relocate.model.laws import attacks
 from relocate.model.laws.renewal import Neighbours
 from relocate.model.simulate.spec import MATRIX_LIMIT, ClassesSpec, Strict, read_matrix
@@ -27,13 +28,17 @@ def duration(value: Any) -> Any:
     """Return seconds from a number of seconds or text such as ``10 min``; other things pass, for pydantic to refuse."""
     if not isinstance(value, str):
         return value
-    match = re.fullmatch(r"\s*([0-9.]+(?:e-?[0-9]+)?)\s*([a-z]+)?\s*", value)
+    match = re.fullmatch(r"\s*([0-9]{1,20}(?:\.[0-9]{0,20})?(?:e-?[0-9]{1,3})?)\s*([a-z]+)?\s*", value, re.ASCII)
     if match is None or (match[2] or "s") not in _UNITS:
-        raise ValueError(f"{value!r} is no duration: write a number and one of {', '.join(_UNITS)}, such as 10 min.")
+        units = ", ".join(_UNITS)
+        raise ValueError(f"{reading.shown(value)} is no duration: write a number and one of {units}, such as 10 min.")
     return float(match[1]) * _UNITS[match[2] or "s"]
 
 
-Seconds = Annotated[float, BeforeValidator(duration)]
+#: Seconds: from a microsecond to some thirty thousand years.
+SHORTEST, LONGEST = 1e-6, 1e12
+Seconds = Annotated[float, BeforeValidator(duration), Field(ge=0, le=LONGEST)]
+Positive = Annotated[float, BeforeValidator(duration), Field(ge=SHORTEST, le=LONGEST)]
 
 #: Attack times by kind: P10, P50, P90 and shortest. Assumed orders of magnitude, not measurements; docs/planner.md says so.
 PRESETS: dict[str, tuple[float, float, float, float]] = {
@@ -47,29 +52,29 @@ class PlannedAttack(Strict):
     """``attack:``: a family with its mean, or P10/P50/P90 (a lognormal), or a preset; ``shortest`` is a_min."""
 
     family: Literal["fixed", "exponential", "erlang", "uniform", "lognormal"] | None = None
-    mean: Seconds | None = Field(default=None, gt=0)
+    mean: Positive | None = None
     shape: int = Field(default=4, ge=1, le=1000)
-    sigma: float | None = Field(default=None, gt=0, le=10)
-    low: Seconds = Field(default=0.0, ge=0)
-    high: Seconds | None = Field(default=None, gt=0)
-    p10: Seconds | None = Field(default=None, gt=0)
-    p50: Seconds | None = Field(default=None, gt=0)
-    p90: Seconds | None = Field(default=None, gt=0)
+    sigma: float | None = Field(default=None, ge=1e-6, le=10)
+    low: Seconds = 0.0
+    high: Positive | None = None
+    p10: Positive | None = None
+    p50: Positive | None = None
+    p90: Positive | None = None
     preset: str | None = None
-    shortest: Seconds | None = Field(default=None, gt=0)
+    shortest: Positive | None = None
 
     @model_validator(mode="after")
     def _complete(self) -> PlannedAttack:
         quantiles = (self.p10, self.p50, self.p90)
         given = [self.family is not None, any(q is not None for q in quantiles), self.preset is not None]
         if sum(given) != 1:
-            raise ValueError("attack needs exactly one of: family (with mean), p10/p50/p90, preset.")
+            raise ValueError("exactly one is needed of: family (with mean), p10/p50/p90, preset.")
         if self.preset is not None and self.preset not in PRESETS:
-            raise ValueError(f"attack.preset is {self.preset!r}: it must be one of {', '.join(PRESETS)}.")
+            raise ValueError(f"attack.preset is {reading.shown(self.preset)}: it must be one of {', '.join(PRESETS)}.")
         if given[1] and None in quantiles:
-            raise ValueError("attack.p10, p50 and p90 belong together: give all three.")
+            raise ValueError("p10, p50 and p90 belong together: give all three.")
         if self.p10 and self.p50 and self.p90 and not self.p10 < self.p50 < self.p90:
-            raise ValueError("attack.p10, p50 and p90 must ascend.")
+            raise ValueError("p10, p50 and p90 must ascend: order them.")
         if self.family == "uniform" and (self.high is None or self.high <= self.low):
             raise ValueError("attack.high must be above attack.low for the uniform family.")
         if self.family not in (None, "uniform") and self.mean is None:
@@ -108,7 +113,7 @@ class Fleet(Strict):
 
     hosts: int = Field(ge=2, le=1_000_000)
     attackers: int | None = Field(default=None, ge=1)
-    attacked_share: float | None = Field(default=None, gt=0, le=1)
+    attacked_share: float | None = Field(default=None, ge=1e-6, le=1)
     delta: Path | None = None
     classes: ClassesSpec | None = None
     weights: Literal["equal", "fitted"] | dict[Literal["c", "n", "s", "v"], float] = "equal"
@@ -118,11 +123,11 @@ class Fleet(Strict):
     @model_validator(mode="after")
     def _complete(self, info: ValidationInfo) -> Fleet:
         if (self.attackers is None) == (self.attacked_share is None):
-            raise ValueError("fleet needs either attackers (a number of hosts) or attacked_share.")
+            raise ValueError("either attackers (a number of hosts) or attacked_share is needed.")
         if self.attackers is not None and self.attackers > self.hosts:
             raise ValueError(f"fleet.attackers is {self.attackers}: at most fleet.hosts, {self.hosts}.")
         if self.delta is not None and self.classes is not None:
-            raise ValueError("fleet.delta and fleet.classes both give differences: keep one.")
+            raise ValueError("delta and classes both give differences: keep one.")
         if (self.delta or self.classes) and self.hosts > MATRIX_LIMIT:
             raise ValueError(f"fleet.hosts is {self.hosts}: with a matrix of differences the limit is {MATRIX_LIMIT}.")
         folder = (info.context or {}).get("folder", Path())
@@ -151,19 +156,19 @@ class Fleet(Strict):
 class MeasuredSpec(Strict):
     """``measured:``: what stands in where the ledger tells nothing."""
 
-    latency: Seconds = Field(default=0.0, ge=0)
-    downtime: Seconds = Field(default=0.0, ge=0)
+    latency: Seconds = 0.0
+    downtime: Seconds = 0.0
     failure: float = Field(default=0.0, ge=0, lt=1)
 
 
 class Goal(Strict):
     """``goal:``: survival over the horizon, at bounded cost."""
 
-    horizon: Seconds = Field(gt=0)
+    horizon: Positive
     survival: float = Field(gt=0, lt=1)
     availability: float = Field(default=0.0, ge=0, lt=1)
-    hops_per_hour: float | None = Field(default=None, gt=0)
-    min_entropy_bits: float | None = Field(default=None, gt=0)
+    hops_per_hour: float | None = Field(default=None, ge=1e-6, le=1e9)
+    min_entropy_bits: float | None = Field(default=None, gt=0, le=64)
 
 
 class Plan(Strict):

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from relocate.model.laws.numerics import Z95, wilson
+from relocate.model.simulate import work
 from relocate.model.simulate.exact import Exact, exact_values
 from relocate.model.simulate.spec import Simulation
 from relocate.model.simulate.trials import Chunk, Outcome, Scenario, stream
@@ -134,17 +135,20 @@ def simulate(
     *,
     scenario: Scenario | None = None,
     to_compromise: bool = True,
+    where: str = "trials",
 ) -> Result:
     """Run ``spec``. ``progress`` is called with (trials done, trials asked for). Ctrl-C ends it with what was reached.
 
     ``scenario`` replaces what the file describes, for laws that no file can name. Without ``to_compromise`` only survival
     is of interest: trials end at their compromise or at the last horizon, and co-residence and cost are not counted.
-    Raises ValueError where a min-entropy floor cannot be had.
+    Raises ValueError where a min-entropy floor cannot be had, and Refusal, which begins with ``where``, for what would take
+    more than an hour.
     """
     begun = time.perf_counter()
     notes = spec.notes()
-    exact = exact_values(spec)
     scenario = scenario or spec.scenario()
+    work.bound(scenario, spec.trials, _chunk(scenario), where)
+    exact = exact_values(spec)
     entropy = np.random.SeedSequence(spec.seed)
     tally = Tally(np.asarray(spec.horizon), counted=to_compromise)
     interrupted = False
@@ -165,6 +169,11 @@ def simulate(
     return Result(spec, tally, exact, time.perf_counter() - begun, seed, interrupted, notes)
 
 
+def _chunk(scenario: Scenario) -> int:
+    """Return how many trials run at once."""
+    return max(1, min(CHUNK, MASK_CELLS // scenario.hosts)) if scenario.draws_sets else CHUNK
+
+
 def _chunks(
     scenario: Scenario, trials: int, entropy: np.random.SeedSequence, exact: Exact | None
 ) -> Iterator[tuple[Outcome, bool]]:
@@ -172,7 +181,7 @@ def _chunks(
 
     ``exact`` is None for survival only.
     """
-    size = max(1, min(CHUNK, MASK_CELLS // scenario.hosts)) if scenario.draws_sets else CHUNK
+    size = _chunk(scenario)
     left, spent = trials, 0
     late = exact is not None and not exact.never and exact.stays_to_compromise * min(size, trials) < LATE_STAYS
     while left:

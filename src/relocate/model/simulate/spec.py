@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
+import re
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 from ansible_collections.relocate.mtd.plugins.plugin_utils._clocks.clocks import Clock, make_clock, unused_keys
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
+from relocate import reading
+from relocate.errors import Refusal
 from relocate.model.laws import attacks
 from relocate.model.simulate.placement import Chain, Placement, Stay, UniformAll, UniformOthers, transition_matrix
 from relocate.model.simulate.trials import Progress, Scenario
+from relocate.model.simulate.work import MOST_TRIALS
 
 Floats = npt.NDArray[np.floating[Any]]
 
 #: Above this many hosts a dense matrix of differences no longer fits the simulator's 200 MB.
 MATRIX_LIMIT = 2000
+
+#: Times and rates, in the reader's own unit: beyond these, doubles lose what is computed with them.
+SMALLEST, LARGEST = 1e-12, 1e15
+Positive = Annotated[float, Field(ge=SMALLEST, le=LARGEST)]
+NotNegative = Annotated[float, Field(ge=0, le=LARGEST)]
 
 
 class Strict(BaseModel):
@@ -33,11 +40,11 @@ class AttackSpec(Strict):
     """``attack:``. Keys that a family does not use are allowed, and reported as without effect."""
 
     family: Literal["fixed", "exponential", "erlang", "uniform", "lognormal"]
-    mean: float | None = Field(default=None, gt=0)
+    mean: Positive | None = None
     shape: int = Field(default=4, ge=1, le=1000)
-    sigma: float = Field(default=0.5, gt=0, le=10)
-    low: float = Field(default=0.0, ge=0)
-    high: float | None = Field(default=None, gt=0)
+    sigma: float = Field(default=0.5, ge=1e-6, le=10)
+    low: NotNegative = 0.0
+    high: Positive | None = None
 
     @model_validator(mode="after")
     def _complete(self) -> AttackSpec:
@@ -103,8 +110,8 @@ class DestinationSpec(Strict):
     """``destination:``. ``delta`` is a CSV file of differences (row = present host) beside the file that names it."""
 
     policy: Literal["uniform", "uniform-with-self", "softmax", "paper", "argmax"] = "uniform"
-    beta: float | None = None
-    min_entropy_bits: float | None = Field(default=None, gt=0)
+    beta: float | None = Field(default=None, ge=-1e9, le=1e9)
+    min_entropy_bits: float | None = Field(default=None, gt=0, le=64)
     delta: Path | None = None
     classes: ClassesSpec | None = None
 
@@ -115,14 +122,14 @@ class DestinationSpec(Strict):
     @model_validator(mode="after")
     def _complete(self) -> DestinationSpec:
         if self.delta is not None and self.classes is not None:
-            raise ValueError("destination.delta and destination.classes both give differences: keep one.")
+            raise ValueError("delta and classes both give differences: keep one.")
         if self.weighted and self.delta is None and self.classes is None:
             raise ValueError(
                 f"destination.delta is missing: the {self.policy} policy needs a matrix of differences (a CSV file), "
                 "or destination.classes to make one up."
             )
         if self.policy == "softmax" and (self.beta is None) == (self.min_entropy_bits is None):
-            raise ValueError("destination: the softmax policy needs either beta or min_entropy_bits.")
+            raise ValueError("the softmax policy needs either beta or min_entropy_bits.")
         return self
 
     def unused(self) -> list[str]:
@@ -134,7 +141,7 @@ class ProgressSpec(Strict):
     """``progress:``."""
 
     model: Progress = "reset"
-    chase_rate: float | None = Field(default=None, gt=0)
+    chase_rate: Positive | None = None
 
     @model_validator(mode="after")
     def _complete(self) -> ProgressSpec:
@@ -153,11 +160,11 @@ class Simulation(Strict):
     destination: DestinationSpec = DestinationSpec()
     start: Literal["attacked", "uniform"] = "uniform"
     progress: ProgressSpec = ProgressSpec()
-    latency: float = Field(default=0.0, ge=0)
+    latency: NotNegative = 0.0
     failure: float = Field(default=0.0, ge=0, le=1)
-    downtime: float = Field(default=0.0, ge=0)
+    downtime: NotNegative = 0.0
     horizon: list[float] = Field(min_length=1, max_length=10_000)
-    trials: int = Field(default=1_000_000, ge=1, le=10_000_000_000)
+    trials: int = Field(default=1_000_000, ge=1, le=MOST_TRIALS)
     seed: int | None = Field(default=None, ge=0)
 
     _delta: Floats | None = None
@@ -171,8 +178,9 @@ class Simulation(Strict):
     @classmethod
     def _positive(cls, value: list[float]) -> list[float]:
         for at in value:
-            if at <= 0:
-                raise ValueError(f"horizon is {at:g}: survival is asked for at times above 0.")
+            if not SMALLEST <= at <= LARGEST:
+                limits = f"{SMALLEST:g} to {LARGEST:g}"
+                raise ValueError(f"horizon is {at:g}: survival is asked for at times above 0, {limits}.")
         return sorted(set(value))
 
     @field_validator("clock")
@@ -188,7 +196,9 @@ class Simulation(Strict):
         if isinstance(self.attackers, list):
             wrong = [host for host in self.attackers if not 0 <= host < self.hosts]
             if wrong or len(set(self.attackers)) != len(self.attackers):
-                raise ValueError(f"attackers lists {self.attackers}: different numbers from 0 to {self.hosts - 1}.")
+                raise ValueError(
+                    f"attackers lists {reading.shown(self.attackers)}: different numbers from 0 to {self.hosts - 1} are needed."
+                )
         elif not 0 <= self.attackers <= self.hosts:
             raise ValueError(f"attackers is {self.attackers}: it must lie between 0 and hosts, {self.hosts}.")
         if self.start == "attacked" and self.attacker_count == 0:
@@ -196,7 +206,9 @@ class Simulation(Strict):
         if self.destination.classes is not None and self.destination.classes.count > self.hosts:
             raise ValueError(f"destination.classes.count is above hosts, {self.hosts}.")
         if self.progress.model == "retain" and self.destination.delta is None and self.destination.classes is None:
-            raise ValueError("progress.model retain keeps progress by likeness: give destination.delta or classes.")
+            raise ValueError(
+                "progress.model is retain, which keeps progress by likeness: give destination.delta or classes."
+            )
         folder = (info.context or {}).get("folder", Path())
         self._delta = self._read_delta(folder)
         return self
@@ -275,34 +287,34 @@ class Simulation(Strict):
 
 
 def read_matrix(path: Path, hosts: int) -> Floats:
-    """Read a CSV of hosts x hosts numbers; a header row and a first column of names are skipped."""
+    """Read a CSV of hosts x hosts numbers; a header row and a first column of names are skipped. Raises ValueError."""
     try:
-        rows = [row for row in csv.reader(io.StringIO(path.read_text(encoding="utf-8"))) if any(row)]
-    except OSError as error:
-        raise ValueError(f"destination.delta: {path} cannot be read: {error.strerror}.") from None
-    if rows and not _is_number(rows[0][-1]):
+        rows = reading.read_rows(path)
+    except Refusal as refusal:  # becomes a line of the refusal of the file that names this one
+        raise ValueError(str(refusal)) from None
+    if rows and not _is_number(rows[0][1][-1]):
         rows = rows[1:]
-    if rows and not _is_number(rows[0][0]):
-        rows = [row[1:] for row in rows]
-    sizes = {len(row) for row in rows}
-    if len(rows) != hosts or sizes != {hosts}:
+    if rows and not _is_number(rows[0][1][0]):
+        rows = [(line, row[1:]) for line, row in rows]
+    if len(rows) != hosts:
         raise ValueError(
-            f"destination.delta: {path} has {len(rows)} rows of {sorted(sizes)} numbers; hosts is {hosts}, so it needs "
-            f"{hosts} rows of {hosts}."
+            f"{path}:1: the file has {len(rows)} rows of numbers, and hosts is {hosts}: give one for each host."
         )
-    try:
-        matrix = np.array([[float(cell) for cell in row] for row in rows])
-    except ValueError as error:
-        raise ValueError(f"destination.delta: {path}: {error}.") from None
-    if not np.isfinite(matrix).all():
-        row, column = np.argwhere(~np.isfinite(matrix))[0]
-        raise ValueError(f"destination.delta: {path}: row {row + 1}, column {column + 1} is not a finite number.")
+    matrix = np.empty((hosts, hosts))
+    for place, (line, row) in enumerate(rows):
+        if len(row) != hosts:
+            raise ValueError(
+                f"{path}:{line}: the row has {len(row)} numbers, and hosts is {hosts}: give one for each host."
+            )
+        if wrong := [cell for cell in row if not _is_number(cell)]:
+            column = row.index(wrong[0]) + 1
+            raise ValueError(f"{path}:{line}: column {column} is {reading.shown(wrong[0])}: a finite number is needed.")
+        matrix[place] = [float(cell) for cell in row]
     return matrix
 
 
+_NUMBER = re.compile(r"\s*[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]{1,3})?\s*", re.ASCII)
+
+
 def _is_number(cell: str) -> bool:
-    try:
-        float(cell)
-    except ValueError:
-        return False
-    return True
+    return len(cell) <= 64 and _NUMBER.fullmatch(cell) is not None and math.isfinite(float(cell))

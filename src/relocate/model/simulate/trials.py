@@ -24,6 +24,8 @@ Floats = npt.NDArray[np.floating[Any]]
 Mask = npt.NDArray[np.bool_]
 Progress = Literal["reset", "retain", "accumulate", "chase"]
 
+LATE_STEPS = 1_000_000  # past the horizon: a minute, however few trials are left in the chunk
+
 
 @dataclass(frozen=True)
 class Scenario:
@@ -156,10 +158,12 @@ class Chunk:
         return int(np.count_nonzero(np.isfinite(self._state.compromised)))
 
     def _go_on(self, late: list[dict[str, npt.NDArray[Any]]], compromised: Floats, stay_limit: int) -> bool:
-        """Run those not yet compromised until they are; False when the limit came first."""
+        """Run those not yet compromised until they are; False when the limit of stays, or of steps, came first."""
         state = self._state
         state.replace({name: np.concatenate([part[name] for part in late]) for name in late[0]})
-        while state.now.size and self._stays < stay_limit:
+        steps = 0
+        while state.now.size and self._stays < stay_limit and steps < LATE_STEPS:
+            steps += 1
             if isinstance(self._clock, Static):
                 return False
             state.now = state.now + self._stay(count=False) + self._s.downtime

@@ -9,6 +9,8 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
+from relocate.reading import shown
+
 
 def default_runs() -> Path:
     """Return where failed runs' output is kept: ``runs`` in the state directory that systemd gave, else in the user's."""
@@ -29,8 +31,8 @@ class _Kept(_Settings):
     """What stays of runs that failed: their output, never their variables or environment."""
 
     runs: Path = Field(default_factory=default_runs)
-    kept_runs: int = Field(20, ge=0, description="failed runs whose output is kept")
-    kept_days: float = Field(14, gt=0, description="days after which it goes in any case")
+    kept_runs: int = Field(20, ge=0, le=100_000, description="failed runs whose output is kept")
+    kept_days: float = Field(14, gt=0, le=36500, description="days after which it goes in any case")
 
 
 class RunnerSettings(_Kept):
@@ -53,7 +55,7 @@ class StreamSettings(_Kept):
         description="instead of ssh: a command with the worker's input and output, such as receptorctl",
     )
     silence: float = Field(
-        300.0, gt=0, description="seconds without a word from the node after which the run counts as lost"
+        300.0, ge=0.1, le=86400, description="seconds without a word from the node after which the run counts as lost"
     )
     verbosity: int = Field(0, ge=0, le=5)
 
@@ -62,7 +64,7 @@ class StreamSettings(_Kept):
         if (self.node is None) == (self.command is None):
             raise ValueError("give either node (reached by ssh) or command (such as receptorctl's), and not both")
         if self.node is not None and self.node.startswith("-"):
-            raise ValueError(f"node is {self.node!r}, which ssh would take for an option: give user@host")
+            raise ValueError(f"node is {shown(self.node)}, which ssh would take for an option: give user@host")
         return self
 
 
@@ -77,22 +79,28 @@ class AwxSettings(_Settings):
     template: int | str = Field(description="the template of playbooks/awx.yml, by number or name")
     recover_template: int | str = Field(description="the template of playbooks/recover.yml, by number or name")
     limit: str | None = Field(None, description="host pattern sent as the job's limit")
-    poll: float = Field(1.0, gt=0, description="seconds until a job is first asked after")
-    poll_longest: float = Field(10.0, gt=0, description="seconds between two questions at most")
-    patience: float = Field(3600.0, gt=0, description="seconds after which a job without an end is in doubt")
-    timeout: float = Field(30.0, gt=0, description="seconds for one answer")
+    poll: float = Field(1.0, ge=0.01, le=3600, description="seconds until a job is first asked after")
+    poll_longest: float = Field(10.0, ge=0.01, le=3600, description="seconds between two questions at most")
+    patience: float = Field(
+        3600.0, gt=0, le=31 * 86400.0, description="seconds after which a job without an end is in doubt"
+    )
+    timeout: float = Field(30.0, ge=0.1, le=600, description="seconds for one answer")
 
     @model_validator(mode="after")
     def _usable(self) -> AwxSettings:
-        parts = urlsplit(self.url)
+        try:
+            parts = urlsplit(self.url)
+            _ = parts.port
+        except ValueError as error:
+            raise ValueError(f"url is {shown(self.url)}: {error}; give https://HOST") from None
         if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError(f"url is {self.url!r}: give https://HOST")
+            raise ValueError(f"url is {shown(self.url)}: give https://HOST")
         if parts.scheme == "http" and parts.hostname not in ("127.0.0.1", "localhost", "::1"):
-            raise ValueError(f"url is {self.url!r}: the token would cross the network in clear; give https://HOST")
+            raise ValueError(f"url is {shown(self.url)}: the token would cross the network in clear; give https://HOST")
         if parts.username or parts.password or parts.path.strip("/") or parts.query:
-            raise ValueError(f"url is {self.url!r}: give scheme and host alone; the path belongs into base_path")
+            raise ValueError(f"url is {shown(self.url)}: give scheme and host alone; the path belongs into base_path")
         if not (self.base_path.startswith("/") and self.base_path.endswith("/")):
-            raise ValueError(f"base_path is {self.base_path!r}: it begins and ends with a slash, such as /api/v2/")
+            raise ValueError(f"base_path is {shown(self.base_path)}: it begins and ends with a slash, such as /api/v2/")
         return self
 
 
@@ -100,7 +108,7 @@ class NullSettings(_Settings):
     """Moves nothing: for benchmarks of the scheduler itself."""
 
     kind: Literal["null"]
-    seconds: float = Field(0.0, ge=0, description="how long each move pretends to take")
+    seconds: float = Field(0.0, ge=0, le=86400, description="how long each move pretends to take")
 
 
 def _kind(value: Any) -> str | None:

@@ -17,6 +17,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields
+from functools import lru_cache
 from typing import Any, ClassVar
 
 import numpy as np
@@ -101,6 +102,10 @@ class Uniform(Clock):
         return self.ceiling
 
 
+#: Of a clock whose stay is a sum of exponentials: each costs a draw.
+MOST_STAGES = 1000
+
+
 @dataclass(frozen=True)
 class Erlang(ErlangStay):
     """Erlang stays of ``shape`` stages and mean 1/rate (each stage at shape x rate); for comparison."""
@@ -111,9 +116,9 @@ class Erlang(ErlangStay):
 
     def __post_init__(self) -> None:
         require_positive(self.kind, "rate", self.rate)
-        if self.shape != int(self.shape) or not 1 <= self.shape <= 1000:
+        if not 1 <= self.shape <= MOST_STAGES or self.shape != int(self.shape):
             raise ClockError(
-                f"clock.shape is {self.shape:g}: the erlang clock needs a whole number of stages, 1 to 1000."
+                f"clock.shape is {self.shape:g}: the erlang clock needs a whole number of stages, 1 to {MOST_STAGES}."
             )
         object.__setattr__(self, "shape", int(self.shape))
 
@@ -171,12 +176,14 @@ def _require_threshold(kind: str, mean: float, threshold: float) -> None:
         )
 
 
+@lru_cache(maxsize=64)
 def firing_probability(mean: float, threshold: float) -> float:
     """Return rho = sum of the p_k above the threshold: the chance that one tick of ``pmf-sample`` hops."""
     pmf = poisson_pmf(mean)
     return min(1.0, float(pmf[pmf > threshold].sum()))
 
 
+@lru_cache(maxsize=64)
 def first_count(mean: float, threshold: float) -> int:
     """Return k* = min{k : p_k > threshold}, where ``pmf-count`` and ``pmf-tick`` hop."""
     return int(np.argmax(poisson_pmf(mean) > threshold))
@@ -225,6 +232,11 @@ class PmfCount(ErlangStay):
     def __post_init__(self) -> None:
         require_positive(self.kind, "rate", self.rate)
         _require_threshold(self.kind, self.lambda_, self.threshold)
+        if self._stages > MOST_STAGES:
+            raise ClockError(
+                f"clock.lambda is {self.lambda_:g}: the first count that fires is {self._stages}, and at most {MOST_STAGES} "
+                "are taken; choose a smaller lambda."
+            )
 
     @property
     def _stages(self) -> int:
@@ -296,7 +308,8 @@ def _keys(law: type[Clock]) -> dict[str, bool]:
 def _law(mapping: Mapping[str, Any]) -> type[Clock]:
     kind = mapping.get("kind")
     if not isinstance(kind, str) or kind not in KINDS:
-        raise ClockError(f"clock.kind is {kind!r}: it must be one of {', '.join(KINDS)}.")
+        said = repr(kind) if len(repr(kind)) <= 60 else f"{repr(kind)[:40]}…"
+        raise ClockError(f"clock.kind is {said}: it must be one of {', '.join(KINDS)}.")
     return KINDS[kind]
 
 
@@ -317,7 +330,8 @@ def make_clock(mapping: Mapping[str, Any], *, strict: bool = True) -> Clock:
     known = {key for kind in KINDS.values() for key in _keys(kind)}
     for key in unused_keys(mapping):
         if key not in known:
-            raise ClockError(f"clock.{key} is unknown; the {law.kind} clock takes {', '.join(wanted) or 'no keys'}.")
+            said = str(key) if str(key).isprintable() and len(str(key)) <= 60 else f"{ascii(key)[:40]}…"
+            raise ClockError(f"clock.{said} is unknown; the {law.kind} clock takes {', '.join(wanted) or 'no keys'}.")
         if strict:
             raise ClockError(
                 f"clock.{key} has no effect on the {law.kind} clock: remove it, or choose a kind that has one."
@@ -330,6 +344,10 @@ def make_clock(mapping: Mapping[str, Any], *, strict: bool = True) -> Clock:
                 raise ClockError(f"clock.{key} is missing: the {law.kind} clock needs it.")
             continue
         if isinstance(value, bool) or not isinstance(value, (int, float)):
-            raise ClockError(f"clock.{key} is {value!r}: it must be a number.")
+            said = repr(value)
+            said = said if len(said) <= 60 else f"{said[:40]}… ({len(said)} characters)"
+            raise ClockError(f"clock.{key} is {said}: it must be a number.")
+        if not math.isfinite(value):
+            raise ClockError(f"clock.{key} is {value:g}: it must be a finite number.")
         arguments["lambda_" if key == "lambda" else key] = value
     return law(**arguments)

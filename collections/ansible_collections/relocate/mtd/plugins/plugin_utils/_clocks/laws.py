@@ -25,6 +25,10 @@ class ClockError(ValueError):
     """A clock that cannot exist or would never (or always) fire; the message names the key, its value and the limit."""
 
 
+#: Bounds of every parameter of a clock: beyond them, means and products of two leave what a double can hold.
+SMALLEST, LARGEST = 1e-15, 1e15
+
+
 class Entropy(Protocol):
     """What a clock draws from. ``numpy.random.Generator`` has these methods; so has :class:`SystemEntropy`."""
 
@@ -50,9 +54,11 @@ SYSTEM_ENTROPY = SystemEntropy()
 
 
 def require_positive(kind: str, key: str, value: float) -> None:
-    """Raise ClockError unless ``value`` is finite and above 0."""
-    if not (math.isfinite(value) and value > 0):
-        raise ClockError(f"clock.{key} is {value:g}: the {kind} clock needs a finite {key} above 0.")
+    """Raise ClockError unless ``value`` is above 0 and within what double precision computes with."""
+    if not SMALLEST <= value <= LARGEST:
+        raise ClockError(
+            f"clock.{key} is {value:g}: the {kind} clock needs a finite {key} above 0, {SMALLEST:g} to {LARGEST:g}."
+        )
 
 
 class Clock(abc.ABC):
@@ -217,6 +223,11 @@ class TruncatedPoisson(Clock):
     def __post_init__(self) -> None:
         require_positive(self.kind, "rate", self.rate)
         require_positive(self.kind, "ceiling", self.ceiling)
+        if self.rate * self.ceiling < 1e-9:
+            raise ClockError(
+                f"clock.rate is {self.rate:g}: with a ceiling of {self.ceiling:g} this is the uniform clock but for rounding; "
+                "use kind: uniform."
+            )
 
     @property
     def _mass(self) -> float:
@@ -282,10 +293,15 @@ class ErlangStay(Clock):
 
     def expected_min(self, x: npt.ArrayLike) -> Floats:
         # The integral of P(fewer than k events by u) is the sum over j <= k of P(at least j events by x) / rate.
-        return sum(
-            ((1.0 - self._below(x, j)) / self._stage_rate for j in range(1, self._stages + 1)),
-            np.zeros_like(np.asarray(x, dtype=float)),
-        )
+        y = self._stage_rate * np.maximum(np.asarray(x, dtype=float), 0.0)
+        with np.errstate(invalid="ignore"):  # as in _below
+            term = np.exp(-y)
+            below, total = np.zeros_like(y), np.zeros_like(y)
+            for j in range(self._stages):
+                below = below + term
+                total = total + (1.0 - below)
+                term = term * y / (j + 1)
+        return np.where(np.isposinf(y), float(self._stages), total) / self._stage_rate
 
     @property
     def mean(self) -> float:

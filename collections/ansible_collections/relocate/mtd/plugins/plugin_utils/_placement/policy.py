@@ -81,13 +81,20 @@ class Settings:
             raise PolicyError(f"policy is {self.policy!r}; use one of {', '.join(POLICIES)}")
         if self.mode not in MODES:
             raise PolicyError(f"mode is {self.mode!r}; use one of {', '.join(MODES)}")
-        if isinstance(self.weights, str) and self.weights not in ("equal", "fitted"):
+        if isinstance(self.weights, Mapping):
+            Weights.given(self.weights)
+        elif self.weights not in ("equal", "fitted"):
             raise PolicyError(f"weights is {self.weights!r}; use equal, fitted, or a mapping of w_c, w_n, w_s, w_v")
+        for name in ("include", "exclude"):
+            if not isinstance(getattr(self, name), Mapping):
+                raise PolicyError(f"{name} is {getattr(self, name)!r}: it has to be a mapping of c, n or s to JMESPath")
+        Selection(self.include, self.exclude)
         for name, low, high in (("min_entropy_bits", 0.0, 64.0), ("headroom", 0.0, 1.0)):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value < high:
                 raise PolicyError(f"{name} is {value!r}: it has to be a number from {low:g} to below {high:g}")
-        if self.beta is not None and not (isinstance(self.beta, (int, float)) and 0 <= self.beta < float("inf")):
+        number = isinstance(self.beta, (int, float)) and not isinstance(self.beta, bool)
+        if self.beta is not None and not (number and 0 <= self.beta < float("inf")):
             raise PolicyError(f"beta is {self.beta!r}: it has to be a number that is not negative")
         if self.beta is None and self.policy == "softmax" and not self.min_entropy_bits > 0:
             raise PolicyError("min_entropy_bits is 0: without a floor and without beta the choice would be an argmax")
@@ -96,7 +103,7 @@ class Settings:
     def from_mapping(cls, options: Mapping[str, Any] | None) -> Settings:
         """Make settings from plain options.
 
-        :raises PolicyError: an unknown key or a wrong value.
+        :raises PolicyError: an unknown key or a wrong value. :raises WeightError: :raises SelectionError: wrong ones.
         """
         known = {item.name for item in fields(cls)}
         unknown = sorted(set(options or {}) - known)
