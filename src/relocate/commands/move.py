@@ -2,32 +2,25 @@
 
 from __future__ import annotations
 
-import enum
 import json
 import math
 from typing import Annotated, Any
 
 import typer
+from ansible_collections.relocate.mtd.plugins.module_utils._modes import ASKABLE
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from relocate.arguments import checked_name, checked_words
 from relocate.errors import Refusal
 from relocate.move.relocation import relocate
+from relocate.reading import shown
 
 #: Phases of the pause in the order in which they pass.
 PHASES = ("hold", "freeze", "dump", "rewrite", "transfer", "restore", "commit", "release")
 COLOURS = ("red", "cyan", "blue", "magenta", "yellow", "green", "bright_white", "bright_cyan")
 BAR_WIDTH = 48
-
-
-class Mode(enum.StrEnum):
-    """How the memory is carried."""
-
-    AUTO = "auto"
-    STOP_AND_COPY = "stop-and-copy"
-    POST_COPY = "post-copy"
-    PRE_COPY = "pre-copy"
 
 
 def register(app: typer.Typer) -> None:
@@ -101,7 +94,10 @@ def move(
         str | None,
         typer.Option("--to", "-t", metavar="HOST", help="Destination; drawn from the eligible hosts without it."),
     ] = None,
-    mode: Annotated[Mode, typer.Option(help="How the memory is carried; auto: as the pause is shortest.")] = Mode.AUTO,
+    mode: Annotated[
+        str,
+        typer.Option(metavar="|".join(ASKABLE), help="How the memory is carried; auto: as the pause is shortest."),
+    ] = "auto",
     downtime_limit: Annotated[
         float | None,
         typer.Option("--downtime-limit", metavar="MS", help="Refuse a longer pause; 300 ms, or the inventory's limit."),
@@ -119,10 +115,16 @@ def move(
         raise Refusal(
             f"--downtime-limit is {downtime_limit:g}: it has to be a number of milliseconds above 0", status=2
         )
+    if mode not in ASKABLE:
+        raise Refusal(f"--mode is {shown(mode)}: use one of {', '.join(ASKABLE)}", status=2)
+    checked_name("the container", container)
+    if to is not None:
+        checked_name("--to", to)
+    checked_words("--reason", reason)
     result = relocate(
         container,
         destination=to,
-        mode=mode.value,
+        mode=mode,
         downtime_limit_ms=downtime_limit,
         reason=reason,
         inventory=inventory,
@@ -131,8 +133,8 @@ def move(
         quiet=json_,
     )
     if json_:
-        shown = {name: value for name, value in result.items() if not name.startswith("_ansible")}
-        typer.echo(json.dumps(shown, indent=2))
+        public = {name: value for name, value in result.items() if not name.startswith("_ansible")}
+        typer.echo(json.dumps(public, indent=2))
     if result["outcome"] not in ("committed", "planned"):
         if json_:
             raise typer.Exit(1)

@@ -7,11 +7,13 @@ from typing import Annotated
 
 import typer
 
+from relocate.arguments import checked_name
 from relocate.commands.schedule import ConfigOption, InventoryOption, configured
 from relocate.errors import Refusal
 from relocate.lab.paths import project_root
 from relocate.move import playbook
 from relocate.move.relocation import inventory_path
+from relocate.schedule import views
 from relocate.schedule.records import Pause
 from relocate.schedule.settings import Configuration
 from relocate.schedule.store import Store
@@ -31,6 +33,9 @@ def register(app: typer.Typer) -> None:
 def _scope(host: str | None, container: str | None) -> tuple[str, str]:
     if host is not None and container is not None:
         raise Refusal("--host and --container exclude each other: give the command twice", 2)
+    for option, given in (("--host", host), ("--container", container)):
+        if given is not None:
+            checked_name(option, given)
     if host is not None:
         return "host", host
     return ("container", container) if container is not None else ("all", "")
@@ -47,6 +52,17 @@ def _cordon(configuration: Configuration, host: str, cordoned: bool) -> None:
     playbook.run(root, "playbooks/cordon.yml", {"host": host, "cordoned": cordoned}, inventory=inventory, quiet=True)
 
 
+def _store(configuration: Configuration) -> Store:
+    """Return the store. Raises Refusal where no scheduler has ever kept to what is in it: a pause would hold nothing."""
+    store = views.open_store(configuration)
+    if store.holder() is None:
+        raise Refusal(
+            f"no scheduler of the fleet '{configuration.fleet}' has run with this configuration yet, so there is nothing to "
+            "pause: name the running scheduler's configuration with --config"
+        )
+    return store
+
+
 def pause(
     host: HostOption = None,
     container: ContainerOption = None,
@@ -60,12 +76,14 @@ def pause(
     if drain and scope != "host":
         raise Refusal("--drain needs --host", 2)
     configuration = configured(config, inventory)
-    store = Store.open(configuration.store.address, configuration.fleet)
+    store = _store(configuration)
     if scope == "host":
         _cordon(configuration, name, True)
     changed = store.set_pause(Pause(scope, name, drain, time.time(), why))
     doing = "paused, and its tenants are moved away" if drain else "paused"
-    typer.echo(f"{_words(scope, name)} {'is now' if changed else 'was already'} {doing}")
+    running = views.status(store, configuration)["scheduler"]["running"]
+    later = "" if running else "; no scheduler runs at the moment: the one that starts next keeps to it"
+    typer.echo(f"{_words(scope, name)} {'is now' if changed else 'was already'} {doing}{later}")
 
 
 def resume(
@@ -77,7 +95,7 @@ def resume(
     """Take a pause back. What came due meanwhile is not made up for: the clocks have been drawn again since."""
     scope, name = _scope(host, container)
     configuration = configured(config, inventory)
-    store = Store.open(configuration.store.address, configuration.fleet)
+    store = _store(configuration)
     if scope == "host":
         _cordon(configuration, name, False)
     resumed = store.clear_pause(scope, name)

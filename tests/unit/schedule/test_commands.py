@@ -13,12 +13,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import sqlalchemy as sa
 from ansible_collections.relocate.mtd.plugins.plugin_utils._clocks.clocks import make_clock
 from typer.testing import CliRunner
 
 from relocate import cli
 from relocate.errors import Refusal
-from relocate.schedule import alarm, dryrun, engine, views
+from relocate.schedule import alarm, dryrun, engine, tables, views
 from relocate.schedule.config import parse
 from relocate.schedule.lease import Lease
 from relocate.schedule.limits import Opened
@@ -110,7 +111,23 @@ def test_refusals(config: Path, arguments: list[str], status: int, said: str) ->
     assert said in str(done.exception)
 
 
-def test_pause_and_resume(config: Path) -> None:
+def test_a_pause_that_no_scheduler_would_keep_to_is_refused(config: Path, tmp_path: Path) -> None:
+    done = run("pause", "--config", str(config))
+    assert isinstance(done.exception, Refusal) and "no scheduler has run with this configuration" in str(done.exception)
+    assert not (tmp_path / "schedule.sqlite").exists()
+    Store.open(parse(config.read_text()).store.address, "default").close()  # a store that no scheduler has used
+    done = run("pause", "--config", str(config))
+    assert isinstance(done.exception, Refusal) and "there is nothing to pause" in str(done.exception)
+
+
+def test_a_pause_says_that_no_scheduler_runs(store: Store, config: Path) -> None:
+    with store.writing() as connection:
+        connection.execute(sa.update(tables.lease).values(alive_at=time.time() - 60))
+    shown = run("pause", "--config", str(config)).stdout
+    assert "everything is now paused; no scheduler runs at the moment" in shown
+
+
+def test_pause_and_resume(store: Store, config: Path) -> None:
     assert "container web is now paused" in run("pause", "--container", "web", "--config", str(config)).stdout
     assert "was already paused" in run("pause", "--container", "web", "--config", str(config)).stdout
     assert "everything is now paused" in run("pause", "--why", "a fire", "--config", str(config)).stdout

@@ -1,0 +1,32 @@
+"""What the command line may name. Names and words of people reach Ansible, which would run what looks like a template."""
+
+from __future__ import annotations
+
+import re
+
+from relocate.errors import Refusal
+from relocate.reading import shown
+
+NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,252}")
+WORDS = 200
+_TEMPLATE = ("{{", "{%", "{#")
+
+
+def checked_name(what: str, text: str) -> str:
+    """Return a container's or host's name. Raises Refusal with status 2 for what no container and no host can be called."""
+    if not NAME.fullmatch(text):
+        raise Refusal(
+            f"{what} is {shown(text)}: a name has letters, digits, dots, hyphens and underscores, 253 at most, and begins with "
+            "a letter or digit",
+            2,
+        )
+    return text
+
+
+def checked_words(what: str, text: str) -> str:
+    """Return free text for records. Raises Refusal with status 2 for text that is long, not printable, or a template."""
+    if len(text) > WORDS or not text.isprintable() or any(sign in text for sign in _TEMPLATE):
+        raise Refusal(
+            f"{what} is {shown(text)}: give {WORDS} printable characters at most, and none of {{{{, {{% and {{#", 2
+        )
+    return text
