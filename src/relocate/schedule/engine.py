@@ -1,41 +1,34 @@
-"""What the scheduler does with an alert: a state machine over clocks, limits and the record, told the time by its caller.
+"""What the scheduler does with an alert, told the time by its caller: decide, write down, launch, take in the end.
 
 It starts no thread and waits for nothing, so that tests drive it through years in a moment. The order of every launch is the
-same: write the intent in a transaction that only the lease's holder can commit, and only then call the launcher.
+same: write the intent in a transaction that only the lease's holder can commit, and only then call the launcher. Where a firing
+is on its way is in ``firings``, whose clock is whose in ``tenants``.
 """
 
 from __future__ import annotations
 
-import json
 import logging
-import math
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from ansible_collections.relocate.mtd.plugins.plugin_utils._clocks.clocks import Clock
 from ansible_collections.relocate.mtd.plugins.plugin_utils._move.alert import exposure_ms
 
 from relocate.schedule.discovery import Fleet, Survey
+from relocate.schedule.firings import Firings, Phase
 from relocate.schedule.launchers.base import Move
 from relocate.schedule.ledger_writer import Ledger, alert_of
 from relocate.schedule.limits import HOST_FAILURES, Asked, Kind, Limits, Opened, Pauses, Verdict
 from relocate.schedule.metrics import Metrics
-from relocate.schedule.records import Firing, Pause, Tenant, iso, new_id
+from relocate.schedule.records import Firing, Pause, iso
 from relocate.schedule.settings import Configuration
 from relocate.schedule.store import Store
-from relocate.schedule.timetable import Alert, Entry, Timetable
+from relocate.schedule.tenants import Tenants, by_hand
+from relocate.schedule.timetable import Timetable
 
 LOG = logging.getLogger("relocate.schedule")
-#: A container that started this long after its last move ended has been started by somebody else.
-SLACK = 5.0
 #: How much of the record is read at the start, for back-offs and breakers.
 REMEMBERED = 500
-
-
-def clock_words(clock: Clock) -> str:
-    """Return a clock as JSON, the form in which the record and the audit name it."""
-    return json.dumps({"kind": clock.kind, **clock.parameters()}, sort_keys=True)
 
 
 @dataclass
@@ -54,23 +47,16 @@ class Engine:
 
     def __post_init__(self) -> None:
         self.limits = Limits(self.configuration.limits)
-        self.waiting: list[Firing] = []
-        self.flying: dict[str, Firing] = {}
-        self.doubts: dict[str, Firing] = {}
-        self._backlog: list[Firing] = []  # alerts that are not written down yet
-        self._ended: list[Firing] = []  # ends that are not written down yet
-        self._results: list[tuple[Firing, dict[str, Any]]] = []  # the same for the ledger
-        self._noticed: dict[str, float] = {}
+        self.firings = Firings()
+        self.tenants = Tenants(self.configuration, self.store, self.meter, self.timetable, self.fleet)
         self._drained: dict[str, float] = {}
-        self._words: dict[Clock, str] = {}
-        self._problems: dict[str, str | None] = {}
         self.use(self.configuration)
 
     def use(self, configuration: Configuration) -> None:
         """Take another configuration; clocks that it changes are drawn anew, the others go on."""
         self.configuration = configuration
         self.limits.use(configuration.limits)
-        self.timetable.limit(configuration.limits.min_stay, configuration.limits.calendar())
+        self.tenants.use(configuration)
 
     # -- taking over ------------------------------------------------------------------------------------------------
 
@@ -82,88 +68,32 @@ class Engine:
         self.token = token
         for firing in self.store.unfinished():
             if firing.state == "waiting":
-                self.waiting.append(firing)
+                self.firings.put(Phase.WAITING, firing)
             else:
-                self.doubts[firing.id] = firing
+                self.firings.put(Phase.IN_DOUBT, firing)
                 self.ledger.expect(firing.id)
         for firing in self.store.history(limit=REMEMBERED):
             if firing.launched_at is not None and firing.ended_at is not None and firing.outcome:
                 asked = Asked(firing.container, firing.source, "")
                 self.limits.remember(asked, firing.launched_at, firing.outcome, firing.destination, firing.ended_at)
-        for row in self.store.tenants():  # a host that does not answer keeps its tenants over a restart, too
-            if row["host"] not in seen.answered and row["container"] not in seen.tenants:
-                seen.tenants[row["container"]] = Tenant(row["container"], row["host"], row["since"], row["labels"])
-        changed, _ = self.fleet.learn(seen, ())
-        last = self.store.last_alerts()
-        entries, joined = [], []
-        for tenant in changed:
-            alerted, ended = last.get(tenant.container, (None, None))
-            known = alerted is not None and tenant.since <= max(ended or alerted, alerted) + SLACK
-            pending = any(firing.container == tenant.container for firing in self.doubts.values())
-            if alerted is not None and alive is not None and (known or pending):
-                entries.append(Entry(tenant.container, self._clock(tenant), alerted))
-                self._noticed[tenant.container] = alerted
-            else:
-                joined.append(Entry(tenant.container, self._clock(tenant), tenant.since))
-        for firing in self.doubts.values():  # nothing else happens to them until it is known how they ended
+        self.tenants.take_over(seen, self.firings.containers(Phase.IN_DOUBT), now, alive)
+        for firing in self.firings.of(Phase.IN_DOUBT):  # nothing else happens to them until it is known how they ended
             self.limits.started(self._asked(firing), firing.launched_at or now)
-        self.timetable.enter(entries, now, alive)
-        self.timetable.enter(joined, now)
-        self._save(changed, None, now)
 
     def survey(self, seen: Survey, now: float) -> None:
         """Take in what the hosts say: new tenants get a clock, those that are gone lose it."""
-        moving = {*self.flying, *(firing.container for firing in self.doubts.values())}
-        before = {name: tenant.since for name, tenant in self.fleet.tenants.items()}
-        changed, gone = self.fleet.learn(seen, moving)
-        entries = []
-        for tenant in changed:
-            name, clock = tenant.container, self._clock(tenant)
-            if name not in self.timetable or tenant.since > before.get(name, tenant.since) + SLACK:
-                self._noticed.pop(name, None)
-                entries.append(Entry(name, clock, tenant.since))
-            elif clock != self.timetable.clock(name):
-                entries.append(Entry(name, clock, self._noticed.get(name, tenant.since)))
-        self.timetable.enter(entries, now)
-        self.timetable.leave(gone)
+        changed, gone = self.tenants.learn(seen, self.firings.containers(Phase.MOVING, Phase.IN_DOUBT), now)
         self.limits.forget(gone)
-        for name in gone:
-            self._noticed.pop(name, None)
-            LOG.info("the container %s is gone", name, extra={"container": name})
-        for firing in [each for each in self.waiting if each.container in gone]:
-            self._swallow(firing, "gone", now)
+        for firing in self.firings.of(Phase.WAITING):
+            if firing.container in gone:
+                self._end(firing, "skipped", "gone", now)
+                self.firings.put(Phase.ENDED, firing)
         if changed or gone:
-            self._save(changed, gone, now)
+            self.tenants.save(changed, gone, now)
 
     def reload(self, now: float) -> None:
         """Give every tenant the clock that the present configuration has for it."""
-        entries = []
-        for tenant in self.fleet.tenants.values():
-            clock = self._clock(tenant)
-            if tenant.container in self.timetable and clock != self.timetable.clock(tenant.container):
-                entries.append(Entry(tenant.container, clock, self._noticed.get(tenant.container, tenant.since)))
-        self.timetable.enter(entries, now)
-        self._save(self.fleet.tenants.values(), (), now)
-
-    def _clock(self, tenant: Tenant) -> Clock:
-        clock, problem = self.configuration.clock_for(tenant.labels)
-        if problem and self._problems.get(tenant.container) != problem:
-            LOG.warning("%s: %s", tenant.container, problem, extra={"container": tenant.container})
-        self._problems[tenant.container] = problem
-        return clock
-
-    def _save(self, changed: Iterable[Tenant], gone: Iterable[str] | None, now: float) -> None:
-        rows = [
-            (tenant, self._clock_words(self.timetable.clock(tenant.container)), self._problems.get(tenant.container))
-            for tenant in changed
-            if tenant.container in self.timetable
-        ]
-        self.store.save_tenants(rows, gone, now)
-
-    def _clock_words(self, clock: Clock) -> str:
-        if clock not in self._words:
-            self._words[clock] = clock_words(clock)
-        return self._words[clock]
+        self.tenants.reload(now)
 
     # -- alerts -----------------------------------------------------------------------------------------------------
 
@@ -173,18 +103,18 @@ class Engine:
         Raises FencedError when the lease is lost, SQLAlchemyError when the store is away: then nothing was launched, nothing is
         lost, and the next tick tries again.
         """
-        self._backlog += [self._alerted(alert, now) for alert in self.timetable.due(now)]
-        self._backlog += self._drains(now)
+        self.firings.put(Phase.ALERTED, *self.tenants.due(now))
+        self.firings.put(Phase.ALERTED, *self._drains(now))
         self.act(now)
 
     def act(self, now: float) -> None:
         """Decide on what waited and on what is new; write it down; launch."""
         self._act_on_waiting(now)
-        fresh, self._backlog = self._backlog, []
+        fresh = self.firings.of(Phase.ALERTED)
         if not fresh:
             return
         launched: list[Firing] = []
-        queued = {firing.container for firing in self.waiting}
+        queued = self.firings.containers(Phase.WAITING)
         for firing in fresh:
             if self._overlaps(firing, queued, now):
                 continue
@@ -196,15 +126,16 @@ class Engine:
             self.store.record(fresh, self.token)
         except Exception:
             self._withdraw(fresh, launched)
-            self._backlog = fresh
             raise
-        self.waiting += [firing for firing in fresh if firing.state == "waiting"]
+        self.firings.drop(firing for firing in fresh if firing.state == "ended")
+        self.firings.put(Phase.WAITING, *(firing for firing in fresh if firing.state == "waiting"))
+        self.firings.put(Phase.MOVING, *launched)
         for firing in launched:
             self._launch(firing)
 
     def _act_on_waiting(self, now: float) -> None:
         launched, dropped = [], []
-        for firing in self.waiting:
+        for firing in self.firings.of(Phase.WAITING):
             if self._decide(firing, now):
                 launched.append(firing)
             elif firing.state == "ended":
@@ -216,8 +147,8 @@ class Engine:
         except Exception:
             self._withdraw([*launched, *dropped], launched)
             raise
-        self.waiting = [firing for firing in self.waiting if firing.state == "waiting"]
-        self._ended += dropped
+        self.firings.put(Phase.ENDED, *dropped)
+        self.firings.put(Phase.MOVING, *launched)
         for firing in launched:
             self._launch(firing)
 
@@ -231,36 +162,16 @@ class Engine:
 
     def once(self, now: float) -> None:
         """Act on the clocks that have run out already, or else on the one that would come first. Raises what tick raises."""
-        overdue = self.timetable.due(now)
+        overdue = self.tenants.due(now)
         if overdue:
-            self._backlog += [self._alerted(alert, now) for alert in overdue]
-        elif (first := self.timetable.first()) is not None:
-            self._backlog.append(self.by_hand(self.fleet.tenants[first.name], "once", now))
+            self.firings.put(Phase.ALERTED, *overdue)
+        elif (first := self.tenants.first()) is not None:
+            self.firings.put(Phase.ALERTED, by_hand(first, "once", now))
         self.act(now)
 
     def shift(self, seconds: float) -> None:
         """The time of day was set: clocks run on as if it had not been."""
-        self.timetable.shift(seconds)
-        self._noticed = {name: moment + seconds for name, moment in self._noticed.items()}
-
-    def _alerted(self, alert: Alert, now: float) -> Firing:
-        tenant = self.fleet.tenants[alert.name]
-        stay = now - self._noticed.get(alert.name, alert.since)
-        self._noticed[alert.name] = now
-        self.meter.stay(stay)
-        drawn = None if math.isnan(alert.drawn) else round(alert.drawn * 1000, 3)
-        return Firing(
-            id=new_id(now),
-            container=alert.name,
-            source=tenant.host,
-            reason="clock",
-            state="waiting",
-            alerted_at=alert.due,
-            stay_ms=round(stay * 1000, 3),
-            drawn_ms=drawn,
-            clamp=alert.clamp,
-            clock=self._clock_words(self.timetable.clock(alert.name)),
-        )
+        self.tenants.shift(seconds)
 
     def _asked(self, firing: Firing) -> Asked:
         return Asked(firing.container, firing.source, self.fleet.edge, firing.reason != "clock")
@@ -277,7 +188,7 @@ class Engine:
 
     def _decide(self, firing: Firing, now: float) -> bool:
         """Judge a firing: True if it starts now, and then it counts as under way."""
-        tenant = self.fleet.tenants.get(firing.container)
+        tenant = self.tenants.known().get(firing.container)
         if tenant is not None and not self.limits.moving(firing.container):
             firing.source = tenant.host  # it may have moved while it waited
         verdict: Verdict = self.limits.judge(self._asked(firing), now)
@@ -295,15 +206,9 @@ class Engine:
     def _end(self, firing: Firing, outcome: str, why: str, now: float) -> None:
         firing.state, firing.outcome, firing.msg, firing.ended_at = "ended", outcome, why, now
 
-    def _swallow(self, firing: Firing, why: str, now: float) -> None:
-        self.waiting.remove(firing)
-        self._end(firing, "skipped", why, now)
-        self._ended.append(firing)
-
     def _launch(self, firing: Firing) -> None:
-        self.flying[firing.container] = firing
         self.ledger.expect(firing.id)
-        self.meter.in_flight(len(self.flying))
+        self.meter.in_flight(self.firings.count(Phase.MOVING))
         variables: dict[str, Any] = {
             **self.configuration.variables,
             "container": firing.container,
@@ -321,21 +226,16 @@ class Engine:
     def _drains(self, now: float) -> list[Firing]:
         """Return a firing for every tenant that is still on a host that is to be drained."""
         found = []
-        for tenant in self.fleet.tenants.values() if self.limits.pauses.draining else ():
+        waiting = self.firings.containers(Phase.WAITING)
+        for tenant in self.tenants.on(self.limits.pauses.draining):
             name = tenant.container
-            if tenant.host not in self.limits.pauses.draining or name in self.limits.pauses.containers:
+            if name in self.limits.pauses.containers or name in waiting or self.limits.moving(name):
                 continue
-            waiting = any(firing.container == name for firing in self.waiting)
-            if waiting or self.limits.moving(name) or now < self._drained.get(name, 0.0):
+            if now < self._drained.get(name, 0.0):
                 continue
             self._drained[name] = now + self.configuration.limits.backoff.first
-            found.append(self.by_hand(tenant, "drain", now))
+            found.append(by_hand(tenant, "drain", now))
         return found
-
-    @staticmethod
-    def by_hand(tenant: Tenant, reason: str, now: float) -> Firing:
-        """Return a firing that no clock asked for."""
-        return Firing(new_id(now), tenant.container, tenant.host, reason, "waiting", now)
 
     # -- ends -------------------------------------------------------------------------------------------------------
 
@@ -343,13 +243,11 @@ class Engine:
         """A launcher has come back with a result, or reconciliation has found one."""
         outcome = str(result.get("outcome"))
         if outcome == "in-doubt":
-            self.flying.pop(firing.container, None)
-            self.doubts[firing.id] = firing
+            self.firings.put(Phase.IN_DOUBT, firing)
             LOG.warning("the move of %s is in doubt", firing.container, extra=firing.said())
             return
-        self.flying.pop(firing.container, None)
-        self.doubts.pop(firing.id, None)
-        self.meter.in_flight(len(self.flying))
+        self.firings.put(Phase.ENDED, firing)
+        self.meter.in_flight(self.firings.count(Phase.MOVING))
         firing.destination = (result.get("destination") or {}).get("host")
         firing.downtime_ms = result.get("downtime_ms")
         firing.exposure_latency_ms = exposure_ms(str(iso(firing.alerted_at)), result.get("frozen_at"))
@@ -360,9 +258,8 @@ class Engine:
         elif outcome in HOST_FAILURES:
             self.meter.failure(firing.source)
         self._report(firing, result)
-        self._ended.append(firing)
         if not result.get("pretended"):  # what was never moved has no place in a ledger that is measured
-            self._results.append((firing, result))
+            self.firings.keep_result(firing, result)
         for opened in self.limits.finished(firing.container, outcome, firing.destination, now):
             self.warn(opened, now)
 
@@ -377,17 +274,16 @@ class Engine:
 
         Raises SQLAlchemyError when the store is away; the next call tries again.
         """
-        if self._results:
+        if results := self.firings.take_results():
             try:
-                self.ledger.ensure(self._results, now)
+                self.ledger.ensure(results, now)
             except OSError as error:
                 LOG.error("the ledger could not be written: %s", error)
-            self._results = []
-        if self._ended:
-            self.store.end(self._ended)
-            for firing in self._ended:
+        if ended := self.firings.of(Phase.ENDED):
+            self.store.end(ended)
+            for firing in ended:
                 self.ledger.forget(firing.id)
-            self._ended = []
+            self.firings.drop(ended)
 
     def pause(self, pauses: Collection[Pause]) -> None:
         """Take in what operators have paused."""

@@ -24,6 +24,7 @@ from relocate.schedule.alarm import raise_alarm
 from relocate.schedule.chores import Chores, Order, Report
 from relocate.schedule.discovery import Surveyor, survey
 from relocate.schedule.engine import Engine
+from relocate.schedule.firings import Phase
 from relocate.schedule.heartbeat import Heartbeat
 from relocate.schedule.launchers.base import Launcher, LaunchError, Move
 from relocate.schedule.lease import Lease
@@ -144,7 +145,12 @@ class Service:
 
     def _done(self) -> bool:
         now = self._clock.now()
-        if self._once and self._fired_once and not self._cancels and not (self.engine and self.engine.doubts):
+        if (
+            self._once
+            and self._fired_once
+            and not self._cancels
+            and not (self.engine and self.engine.firings.count(Phase.IN_DOUBT))
+        ):
             self._stops = max(self._stops, 1)
         if self._once and not self._term and now > self._heart.started_at + self.lease.ttl + 2 * LOOK_SECONDS:
             raise Refusal(
@@ -197,7 +203,7 @@ class Service:
         elif not self._fired_once:
             self._fired_once = True
             engine.once(now)
-            if not engine.flying:
+            if not engine.firings.count(Phase.MOVING):
                 LOG.warning("there is nothing to move now")
 
     def _pause(self, now: float) -> float:
@@ -211,7 +217,7 @@ class Service:
     def _flush(self) -> None:
         for engine in [*self._former, *([self.engine] if self.engine else [])]:
             engine.flush(self._clock.now())
-        self._former = [engine for engine in self._former if engine.flying]
+        self._former = [engine for engine in self._former if engine.firings.count(Phase.MOVING)]
 
     # -- the lease ----------------------------------------------------------------------------------------------------
 
@@ -241,7 +247,7 @@ class Service:
         if self.engine is None:
             doubts = frozenset(firing.id for firing in self.store.unfinished() if firing.state == "launched")
         else:
-            doubts = frozenset(self.engine.doubts)
+            doubts = self.engine.firings.ids(Phase.IN_DOUBT)
         self._ask_at = now + (DOUBT_SECONDS if self.engine is None or doubts else self.configuration.discovery.every)
         self._chores.order(Order(self._term, recover, doubts))
 
@@ -261,13 +267,13 @@ class Service:
             LOG.info("%d containers have a clock", len(engine.timetable), extra={"token": self._term})
         else:
             self.engine.survey(report.survey, now)
-        verdicts = settled_outcomes(report.said.get("settled") or [])
-        for firing in list(self.engine.doubts.values()):
+        settled = settled_outcomes(report.said.get("settled") or [])
+        for firing in self.engine.firings.of(Phase.IN_DOUBT):
             result = resolve(
                 firing,
                 entry=self._ledger.entry(firing.id),
                 seen=report.survey,
-                settled=verdicts,
+                settled=settled,
                 in_progress=report.said.get("in_progress") or [],
                 now=now,
             )
@@ -313,7 +319,7 @@ class Service:
             self._look_at += step
             self._ask_at += step
         engine.pause(self.store.pauses())
-        self._inquire(recover=bool(engine.doubts))
+        self._inquire(recover=bool(engine.firings.count(Phase.IN_DOUBT)))
         if now > self._prune_at:
             self._prune_at = now + PRUNE_SECONDS
             self.store.prune(now - self.configuration.store.keep_days * 86400)

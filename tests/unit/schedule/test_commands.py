@@ -1,4 +1,5 @@
-# Copyright: (c) 2026, The RELOCATE authors
+# Copyright (c) 2026 The RELOCATE authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The commands on a store in a directory: what they print, and how they refuse. And the alarm."""
 
@@ -19,13 +20,14 @@ from typer.testing import CliRunner
 
 from relocate import cli
 from relocate.errors import Refusal
-from relocate.schedule import alarm, dryrun, engine, tables, views
+from relocate.schedule import alarm, dryrun, tables, views
 from relocate.schedule.config import parse
 from relocate.schedule.lease import Lease
 from relocate.schedule.limits import Opened
 from relocate.schedule.records import Firing, Tenant
 from relocate.schedule.settings import Alerts
 from relocate.schedule.store import Store
+from relocate.schedule.tenants import clock_json
 
 CLOCK = make_clock({"kind": "poisson", "rate": 0.1})
 
@@ -42,7 +44,7 @@ def store(config: Path) -> Store:
     """A store with a past of one container: sixty honest stays."""
     store = Store.open(parse(config.read_text()).store.address, "default")
     assert Lease(store, 6.0).attempt()
-    words = engine.clock_words(CLOCK)
+    words = clock_json(CLOCK)
     store.save_tenants([(Tenant("web", "host2", time.time() - 90, {}), words, "its labels are odd")], (), time.time())
     now = time.time() - 100_000
     firings = []
@@ -84,7 +86,7 @@ def test_history_and_audit(store: Store, config: Path) -> None:
 
 
 def test_an_audit_of_a_dishonest_record_fails(store: Store, config: Path) -> None:
-    words = engine.clock_words(CLOCK)
+    words = clock_json(CLOCK)
     base = time.time() - 50_000
     rows = [
         Firing(f"p{n}", "db", "h", "clock", "ended", base + 10 * n, 10_000.0, 10_000.0, clock=words) for n in range(60)

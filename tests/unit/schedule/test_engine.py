@@ -14,6 +14,7 @@ from sqlalchemy.exc import OperationalError
 
 from relocate.schedule import views
 from relocate.schedule.discovery import Survey
+from relocate.schedule.firings import Phase
 from relocate.schedule.records import Pause
 from relocate.schedule.store import FencedError
 
@@ -50,7 +51,7 @@ def test_the_audit_passes_over_crashes(tmp_path: Path) -> None:
     alive = None
     for _ in range(10):
         world.begin(alive)
-        for firing in list(world.engine.doubts.values()):
+        for firing in world.engine.firings.of(Phase.IN_DOUBT):
             world.engine.finished(firing, world.result(firing), world.now)
         world.run(60)
         alive = world.now
@@ -161,7 +162,7 @@ def test_failures_back_off_open_the_breaker_and_raise_the_alarm(tmp_path: Path) 
 def crash(world: World) -> None:
     """Run until moves are under way, and begin anew."""
     world.begin()
-    while not world.engine.flying:
+    while not world.engine.firings.count(Phase.MOVING):
         world.run(0.25)
     world.now += 1.0
     world.begin(world.now - 1.0)
@@ -170,7 +171,7 @@ def crash(world: World) -> None:
 def test_after_a_crash_nothing_is_launched_twice_and_the_container_waits_for_the_truth(tmp_path: Path) -> None:
     world = World(tmp_path, limited(WIDE), takes=1e9)
     crash(world)
-    (doubt, *_) = world.engine.doubts.values()
+    (doubt, *_) = world.engine.firings.of(Phase.IN_DOUBT)
     before = len(world.launched)
     world.run(120)
     assert doubt.container not in {firing.container for firing, _ in world.launched[before:]}
@@ -185,13 +186,17 @@ def test_after_a_crash_nothing_is_launched_twice_and_the_container_waits_for_the
 def test_what_waited_before_a_crash_is_launched_after_it(tmp_path: Path) -> None:
     world = World(tmp_path, limited("in_flight: 1"), takes=1e9)
     world.begin()
-    while not world.engine.waiting:
+    while not world.engine.firings.count(Phase.WAITING):
         world.run(0.25)
-    waiting = {firing.id for firing in world.engine.waiting}
-    flying = next(iter(world.engine.flying.values()))
+    waiting = world.engine.firings.ids(Phase.WAITING)
+    flying = world.engine.firings.of(Phase.MOVING)[0]
     world.begin(world.now)
-    assert {firing.id for firing in world.engine.waiting} == waiting
-    world.engine.finished(world.engine.doubts[flying.id], world.result(flying), world.now)
+    assert world.engine.firings.ids(Phase.WAITING) == waiting
+    world.engine.finished(
+        {firing.id: firing for firing in world.engine.firings.of(Phase.IN_DOUBT)}[flying.id],
+        world.result(flying),
+        world.now,
+    )
     world.run(0.5)
     assert world.launched[-1][0].id in waiting
 
@@ -222,7 +227,7 @@ def test_a_store_that_is_away_for_a_while_costs_no_alert(tmp_path: Path, monkeyp
         except OperationalError:
             failures += 1
     assert failures and world.launched == [] and world.engine.limits.in_flight == 0
-    alerts = {firing.id for firing in world.engine._backlog}
+    alerts = world.engine.firings.ids(Phase.ALERTED)
     monkeypatch.setattr(world.store, "record", record)
     world.run(1)
     assert alerts <= {firing.id for firing in world.store.history()} and world.launched

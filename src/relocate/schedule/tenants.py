@@ -1,0 +1,169 @@
+"""The tenants and their clocks: who has one, since when it runs, and what it says when it has run out."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+
+from ansible_collections.relocate.mtd.plugins.plugin_utils._clocks.clocks import Clock
+
+from relocate.schedule.discovery import Fleet, Survey
+from relocate.schedule.metrics import Metrics
+from relocate.schedule.records import Firing, Tenant, new_id
+from relocate.schedule.settings import Configuration
+from relocate.schedule.store import Store
+from relocate.schedule.timetable import Alert, Entry, Timetable
+
+LOG = logging.getLogger("relocate.schedule")
+#: A container that started this long after its last move ended has been started by somebody else.
+SLACK = 5.0
+
+
+def clock_json(clock: Clock) -> str:
+    """Return a clock as JSON, the form in which the record and the audit name it."""
+    return json.dumps({"kind": clock.kind, **clock.parameters()}, sort_keys=True)
+
+
+def by_hand(tenant: Tenant, reason: str, now: float) -> Firing:
+    """Return a firing that no clock asked for."""
+    return Firing(new_id(now), tenant.container, tenant.host, reason, "waiting", now)
+
+
+@dataclass
+class Tenants:
+    """All tenants of a fleet. ``timetable`` has a clock for each tenant that ``fleet`` knows."""
+
+    configuration: Configuration
+    store: Store
+    meter: Metrics
+    timetable: Timetable
+    fleet: Fleet
+    _noticed: dict[str, float] = field(default_factory=dict)  # when a container's last alert was acted on
+    _written: dict[Clock, str] = field(default_factory=dict)  # clocks as JSON, made once each
+    _problems: dict[str, str | None] = field(default_factory=dict)
+
+    def use(self, configuration: Configuration) -> None:
+        """Take another configuration; :meth:`reload` gives the clocks that it changes."""
+        self.configuration = configuration
+        self.timetable.limit(configuration.limits.min_stay, configuration.limits.calendar())
+
+    def take_over(self, seen: Survey, doubtful: Collection[str], now: float, alive: float | None) -> None:
+        """Start the clocks of a fleet that another scheduler may have watched.
+
+        :param doubtful: containers of which nobody knows how their last move ended.
+        :param alive: the last moment at which a scheduler surely watched; None if there was none before.
+        """
+        for row in self.store.tenants():  # a host that does not answer keeps its tenants over a restart, too
+            if row["host"] not in seen.answered and row["container"] not in seen.tenants:
+                seen.tenants[row["container"]] = Tenant(row["container"], row["host"], row["since"], row["labels"])
+        changed, _ = self.fleet.learn(seen, ())
+        last = self.store.last_alerts()
+        entries, joined = [], []
+        for tenant in changed:
+            alerted, ended = last.get(tenant.container, (None, None))
+            known = alerted is not None and tenant.since <= max(ended or alerted, alerted) + SLACK
+            if alerted is not None and alive is not None and (known or tenant.container in doubtful):
+                entries.append(Entry(tenant.container, self._clock(tenant), alerted))
+                self._noticed[tenant.container] = alerted
+            else:
+                joined.append(Entry(tenant.container, self._clock(tenant), tenant.since))
+        self.timetable.enter(entries, now, alive)
+        self.timetable.enter(joined, now)
+        self.save(changed, None, now)
+
+    def learn(self, seen: Survey, moving: Collection[str], now: float) -> tuple[list[Tenant], list[str]]:
+        """Take in a survey: new tenants get a clock, those that are gone lose it.
+
+        Returns the tenants that are new or changed, and the names of those that are gone: :meth:`save` writes both down.
+        """
+        before = {name: tenant.since for name, tenant in self.fleet.tenants.items()}
+        changed, gone = self.fleet.learn(seen, moving)
+        entries = []
+        for tenant in changed:
+            name, clock = tenant.container, self._clock(tenant)
+            if name not in self.timetable or tenant.since > before.get(name, tenant.since) + SLACK:
+                self._noticed.pop(name, None)
+                entries.append(Entry(name, clock, tenant.since))
+            elif clock != self.timetable.clock(name):
+                entries.append(Entry(name, clock, self._noticed.get(name, tenant.since)))
+        self.timetable.enter(entries, now)
+        self.timetable.leave(gone)
+        for name in gone:
+            self._noticed.pop(name, None)
+            LOG.info("the container %s is gone", name, extra={"container": name})
+        return changed, gone
+
+    def reload(self, now: float) -> None:
+        """Give every tenant the clock that the present configuration has for it."""
+        entries = []
+        for tenant in self.fleet.tenants.values():
+            clock = self._clock(tenant)
+            if tenant.container in self.timetable and clock != self.timetable.clock(tenant.container):
+                entries.append(Entry(tenant.container, clock, self._noticed.get(tenant.container, tenant.since)))
+        self.timetable.enter(entries, now)
+        self.save(self.fleet.tenants.values(), (), now)
+
+    def shift(self, seconds: float) -> None:
+        """The time of day was set: clocks run on as if it had not been."""
+        self.timetable.shift(seconds)
+        self._noticed = {name: moment + seconds for name, moment in self._noticed.items()}
+
+    def due(self, now: float) -> list[Firing]:
+        """Return a firing for every clock that has run out."""
+        return [self._alerted(alert, now) for alert in self.timetable.due(now)]
+
+    def first(self) -> Tenant | None:
+        """Return the tenant whose clock would run out first, and start that clock anew."""
+        first = self.timetable.first()
+        return None if first is None else self.fleet.tenants[first.name]
+
+    def on(self, hosts: Collection[str]) -> list[Tenant]:
+        """Return the tenants on some hosts."""
+        return [tenant for tenant in self.fleet.tenants.values() if tenant.host in hosts] if hosts else []
+
+    def known(self) -> Mapping[str, Tenant]:
+        """Return the tenants by container."""
+        return self.fleet.tenants
+
+    def _alerted(self, alert: Alert, now: float) -> Firing:
+        tenant = self.fleet.tenants[alert.name]
+        stay = now - self._noticed.get(alert.name, alert.since)
+        self._noticed[alert.name] = now
+        self.meter.stay(stay)
+        drawn = None if math.isnan(alert.drawn) else round(alert.drawn * 1000, 3)
+        return Firing(
+            id=new_id(now),
+            container=alert.name,
+            source=tenant.host,
+            reason="clock",
+            state="waiting",
+            alerted_at=alert.due,
+            stay_ms=round(stay * 1000, 3),
+            drawn_ms=drawn,
+            clamp=alert.clamp,
+            clock=self._clock_json(self.timetable.clock(alert.name)),
+        )
+
+    def _clock(self, tenant: Tenant) -> Clock:
+        clock, problem = self.configuration.clock_for(tenant.labels)
+        if problem and self._problems.get(tenant.container) != problem:
+            LOG.warning("%s: %s", tenant.container, problem, extra={"container": tenant.container})
+        self._problems[tenant.container] = problem
+        return clock
+
+    def _clock_json(self, clock: Clock) -> str:
+        if clock not in self._written:
+            self._written[clock] = clock_json(clock)
+        return self._written[clock]
+
+    def save(self, changed: Iterable[Tenant], gone: Iterable[str] | None, now: float) -> None:
+        """Write tenants down with their clocks; ``gone`` are forgotten, and with None all that are not named."""
+        rows = [
+            (tenant, self._clock_json(self.timetable.clock(tenant.container)), self._problems.get(tenant.container))
+            for tenant in changed
+            if tenant.container in self.timetable
+        ]
+        self.store.save_tenants(rows, gone, now)
