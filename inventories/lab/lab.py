@@ -1,8 +1,7 @@
 #!/usr/bin/env python3
-# Copyright (c) 2026 the relocate project
-# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# Copyright (c) 2026 The RELOCATE authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-
 """Inventory of the lab that runs on this machine, for any number of hosts.
 
 Reads the document that ``relocate lab up`` leaves in the lab's state directory; standard library only. Without a lab the

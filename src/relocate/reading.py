@@ -1,3 +1,6 @@
+# Copyright (c) 2026 The RELOCATE authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The one reader of the files that people write: YAML into a pydantic model, CSV into rows.
 
 Every refusal has the form ``FILE:LINE: key: what, limit, remedy`` and the exit status 1; a file that is not there is wrong

@@ -1,3 +1,6 @@
+# Copyright (c) 2026 The RELOCATE authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Times what a client waits while its server moves, for Docker's, podman's and runc's own pipelines and for every mode of ours.
 
 Run it alone: ``python tests/bench/bench_cutover.py [--quick]`` (root). It brings up a lab of its own, and takes it down again.

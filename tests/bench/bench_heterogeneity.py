@@ -1,3 +1,6 @@
+# Copyright (c) 2026 The RELOCATE authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Times Δ on synthetic fleets and the inventory plugin beside ``constructed``; writes build/bench/heterogeneity.json.
 
 Run it alone: ``python tests/bench/bench_heterogeneity.py``. Every fleet is built and measured in a process of its own, so

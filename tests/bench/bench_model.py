@@ -1,3 +1,6 @@
+# Copyright (c) 2026 The RELOCATE authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
 # ruff: noqa: E402 — the paths come first: this file runs alone, with nothing installed but the requirements
 """The simulator against simpy on the same system, side by side in one run; writes build/bench/model.json.
 

@@ -1,3 +1,6 @@
+# Copyright (c) 2026 The RELOCATE authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Times the scheduler: 100 000 clocks, 200 alerts a second, what it adds to a relocation; writes build/bench/schedule.json.
 
 Run it alone: ``python tests/bench/bench_schedule.py``. Each part runs in a process of its own, so that its memory is its

@@ -1,3 +1,6 @@
+# Copyright (c) 2026 The RELOCATE authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The simulator's systems once more, as a simpy event loop: the honest opponent of ``bench_model``.
 
 Written as one would write it in simpy: one process per container, one timeout per stay and one per freeze, the standard

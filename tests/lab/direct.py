@@ -1,3 +1,6 @@
+# Copyright (c) 2026 The RELOCATE authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Relocations without Ansible between: a test gives the three parts their orders itself, and can have many moves in a minute.
 
 The plan is the one that ``relocate move --check`` makes. What is started, and how it is settled afterwards, is what the

@@ -1,3 +1,6 @@
+# Copyright (c) 2026 The RELOCATE authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Failures on real hosts: whatever fails, wherever, one copy runs and clients lose nothing.
 
 The whole matrix (every state of every part, before and after its fsync, killed and failing) takes a quarter of an hour: it is

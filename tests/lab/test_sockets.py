@@ -1,3 +1,6 @@
+# Copyright (c) 2026 The RELOCATE authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Sockets of several kinds, moved between real hosts: UDP, IPv6, and connections that are being made."""
 
 from __future__ import annotations

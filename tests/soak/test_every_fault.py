@@ -1,3 +1,6 @@
+# Copyright (c) 2026 The RELOCATE authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Every state of every part, before and after its fsync, killed (alone, and with its guardian) and failing: on real hosts.
 
 Takes the better part of an hour, for a part whose peer never comes waits 45 s. ``tests/lab/test_faults.py`` has one failure for

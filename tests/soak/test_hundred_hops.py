@@ -1,3 +1,6 @@
+# Copyright (c) 2026 The RELOCATE authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
 """A hundred consecutive hops of one container: sixteen connections into it and a download out of it must not notice one.
 
 ``RELOCATE_SOAK_HOPS`` sets the number of hops (100). Writes build/bench/hundred_hops.json, which ``make bench`` reads.

@@ -1,3 +1,6 @@
+# Copyright (c) 2026 The RELOCATE authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
 """An hour's worth of the scheduler at a high rate: six containers, clients that ask all the time, and ten kills amid it.
 
 ``RELOCATE_SOAK_HOPS`` sets the number of hops (200), ``RELOCATE_SOAK_KILLS`` how often the scheduler is killed with -9 (10).

@@ -1,3 +1,6 @@
+# Copyright (c) 2026 The RELOCATE authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Pre-copy with the real CRIU and a kernel that tracks written memory: rounds, a dump that builds on them, a restore.
 
 Run as root by ``make vm-test``, in a virtual machine. Everything but the channel is what the proxies use: a process that never

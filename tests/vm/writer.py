@@ -1,3 +1,6 @@
+# Copyright (c) 2026 The RELOCATE authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
 """A process that keeps writing: much memory that stays as it is, some that never does. On SIGUSR1 it says if all is right."""
 
 from __future__ import annotations

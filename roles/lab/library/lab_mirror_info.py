@@ -1,8 +1,7 @@
 #!/usr/bin/python
-# Copyright (c) 2026 the relocate project
-# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# Copyright (c) 2026 The RELOCATE authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-
 """The Debian mirror and keyring that this machine's own package sources name."""
 
 from __future__ import annotations

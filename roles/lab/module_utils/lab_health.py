@@ -1,7 +1,6 @@
-# Copyright (c) 2026 the relocate project
-# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# Copyright (c) 2026 The RELOCATE authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-
 """Is a host of the lab well? Answered from outside, through /proc, without running anything inside it."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright (c) 2026 The RELOCATE authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The subcommands: their arguments, and the text, tables and JSON that they print.
 
 A subcommand is a file with ``register(app)``, its name in ``COMMANDS`` of ``cli.py``; what it prints at length lies beside

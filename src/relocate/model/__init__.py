@@ -1,3 +1,6 @@
+# Copyright (c) 2026 The RELOCATE authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
 """What relocation buys: formulas, the simulator, the paper's figures and the planner of clocks.
 
 The packages stand on each other: ``plots`` on ``clock_plan``, ``clock_plan`` on ``simulate``, ``simulate`` on ``laws``. The two

@@ -1,3 +1,6 @@
+# Copyright (c) 2026 The RELOCATE authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Is the clock honest? Tests a ledger's stays against the configured law, and one another for independence.
 
     >>> print(audit([Stay(8.1, "web"), Stay(3.4, "web"), ...], make_clock({"kind": "poisson", "rate": 0.1})).text())

@@ -1,3 +1,6 @@
+# Copyright (c) 2026 The RELOCATE authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The statistics of the audit: five tests of probability integral transforms, each with a p-value that is uniform when honest.
 
 A stay S of law F becomes U = F(S-) + V (F(S) - F(S-)) with V uniform: exactly uniform on [0, 1] for every law, with atoms, on a

@@ -1,3 +1,6 @@
+# Copyright (c) 2026 The RELOCATE authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
 """What takes seconds and must not hold up the clocks: recovering, and asking the hosts. One thread, one at a time."""
 
 from __future__ import annotations

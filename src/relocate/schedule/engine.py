@@ -1,3 +1,6 @@
+# Copyright (c) 2026 The RELOCATE authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
 """What the scheduler does with an alert, told the time by its caller: decide, write down, launch, take in the end.
 
 It starts no thread and waits for nothing, so that tests drive it through years in a moment. The order of every launch is the

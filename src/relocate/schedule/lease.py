@@ -1,3 +1,6 @@
+# Copyright (c) 2026 The RELOCATE authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
 """One scheduler at a time for a fleet: a lease with a sign of life in the database, and a token that fences off the last one.
 
 No two machines' clocks are compared. Who waits takes over when it has seen no sign of life for ``ttl`` seconds of its own

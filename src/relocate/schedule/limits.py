@@ -1,3 +1,6 @@
+# Copyright (c) 2026 The RELOCATE authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
 """What may start now: counts in flight, hops per hour, minimum stay, openings, back-offs, breakers and pauses.
 
 Pure: it is told what happened and when, and answers. It knows nothing of clocks, stores or launchers.

@@ -1,3 +1,6 @@
+# Copyright (c) 2026 The RELOCATE authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
 """What Prometheus may know of the scheduler: its past. Nothing here tells when a container moves next.
 
 There is no due time, no state of a clock, and no series for a single container: from the time of a container's last hop and the

@@ -1,3 +1,6 @@
+# Copyright (c) 2026 The RELOCATE authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
 """What became of moves whose end nobody recorded: after a crash of the scheduler, or when a launcher was left in doubt.
 
 Nothing is launched twice. Each source of truth is asked in turn: the ledger, the result that lies at the edge, recovery's

@@ -1,3 +1,6 @@
+# Copyright (c) 2026 The RELOCATE authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The long-lived scheduler: one loop that owns the clocks, and threads around it for what takes time.
 
 The loop never waits for a database that is slow to renew the lease, for Ansible, or for a host: heartbeat, chores and launches

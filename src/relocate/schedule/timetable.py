@@ -1,3 +1,6 @@
+# Copyright (c) 2026 The RELOCATE authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The fleet's clocks: which container is due, and nothing else. Due times live here, in memory, and nowhere besides.
 
 Moments are seconds on whatever scale the caller uses, as long as it never jumps. Every due time follows from the one before,

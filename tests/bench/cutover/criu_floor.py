@@ -1,3 +1,6 @@
+# Copyright (c) 2026 The RELOCATE authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The floor: what CRIU alone takes for the same process, dumped and restored where it is.
 
 No container, no copy, no other host, and nobody to hold packets from: the frozen and the restore time that CRIU states of

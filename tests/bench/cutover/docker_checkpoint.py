@@ -1,3 +1,6 @@
+# Copyright (c) 2026 The RELOCATE authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Docker's own pipeline: ``docker checkpoint create``, copy, ``docker start --checkpoint``.
 
 The container keeps its address, because both hosts have a network of the same subnet: Docker can do it without help. Docker

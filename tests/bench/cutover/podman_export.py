@@ -1,3 +1,6 @@
+# Copyright (c) 2026 The RELOCATE authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Podman's pipeline: ``podman container checkpoint --export``, copy, ``podman container restore --import``.
 
 Podman is no part of the lab. It is fetched from the package archive the lab's hosts were made from, resolved against what

@@ -1,3 +1,6 @@
+# Copyright (c) 2026 The RELOCATE authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The bare runc pipeline: ``runc checkpoint``, copy, ``runc restore``, with everything around it made by hand.
 
 No daemon is asked, and the options are the defaults but for living connections. The container joins a network namespace

@@ -1,3 +1,6 @@
+# Copyright (c) 2026 The RELOCATE authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The plan of a clock: the cheapest clock and placement for a goal, behind ``relocate plan``. (What ``relocate move --check``
 shows is the plan of a move, a value of the collection's.)
 

@@ -1,3 +1,6 @@
+# Copyright (c) 2026 The RELOCATE authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The planner: the cheapest clock of each kind that reaches a survival, what it costs, and how sure that is.
 
 docs/planner.md describes the algorithm. Every survival is a closed form (renewal equation or its pole); simulation only

@@ -1,3 +1,6 @@
+# Copyright (c) 2026 The RELOCATE authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The time A that an attack needs beside its target, as a law: five families.
 
 Every law gives samples, P(A <= x), E A, the shortest A that can happen (``shortest``) and its transform G*(z) = E e^{-zA},

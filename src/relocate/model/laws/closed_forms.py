@@ -1,3 +1,6 @@
+# Copyright (c) 2026 The RELOCATE authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Closed forms of "what it buys", one function each, numbered as in docs/model.md.
 
 Symbols: N hosts, m of them attacked, p = m/N; A the time an attack needs beside its target, G*(s) = E e^{-sA}; S the stay,

@@ -1,3 +1,6 @@
+# Copyright (c) 2026 The RELOCATE authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Survival over horizons of many stays: the dominant pole of the renewal equation, for any clock and attack law.
 
 Survival's transform is N(z)/D(z); its rightmost pole z0 < 0 is real, and after a few stays S(t) = N(z0)/D'(z0) e^{z0 t} up to

@@ -1,3 +1,6 @@
+# Copyright (c) 2026 The RELOCATE authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Exact survival and MTTC for any clock and any attack law (``reset``): one stay's law, then a two-state renewal equation.
 
 A container is beside an attacker (state a) or not (state c). Each cycle it is exposed for E = S_1 + ... + S_G + L (G counts the

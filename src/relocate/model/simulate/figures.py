@@ -1,3 +1,6 @@
+# Copyright (c) 2026 The RELOCATE authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The paper's Fig. 4 and Fig. 5, computed: the fit of what the paper left out, its residuals and its caveats.
 
 The paper states two results, 87 % of attacks resisted and +29 points of survival, and none of the parameters behind them.

@@ -1,3 +1,6 @@
+# Copyright (c) 2026 The RELOCATE authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Where the simulated container goes next: one draw for many trials at once.
 
 Rows of probabilities come from the collection's own softmax and paper rules; here they become alias tables (A. J. Walker, ACM

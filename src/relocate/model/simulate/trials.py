@@ -1,3 +1,6 @@
+# Copyright (c) 2026 The RELOCATE authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The simulator's engine: thousands of trials hop at once, one numpy step per hop.
 
 A trial is a container: it stays (the clock) for an exposure E, is frozen for D and goes on elsewhere (the placement).

@@ -1,3 +1,6 @@
+# Copyright (c) 2026 The RELOCATE authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
 """How long a simulation takes, told before it begins: what would take more than an hour is refused with the time it would."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright (c) 2026 The RELOCATE authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Ways to have a relocation carried out: on this machine, on an execution node, by AWX, or not at all.
 
 It may import ``move`` and ``lab``, and nothing of the scheduler around it. Invariant: a launcher that cannot say how a move

@@ -1,3 +1,6 @@
+# Copyright (c) 2026 The RELOCATE authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Relocations as jobs of AWX or Automation Platform: launched from a template, followed to their end, their result read.
 
 A template ignores ``limit`` and ``extra_vars`` silently unless it prompts for them on launch, or has a survey with these very

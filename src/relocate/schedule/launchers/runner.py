@@ -1,3 +1,6 @@
+# Copyright (c) 2026 The RELOCATE authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The default launcher: ansible-playbook on this machine, through ansible-runner.
 
 What is seen to, for each of it has cost somebody an hour: a private data directory of its own for every run (a used one hands

@@ -1,3 +1,6 @@
+# Copyright (c) 2026 The RELOCATE authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Relocations that are carried out on an execution node: ansible-runner's transmit | worker | process.
 
 The pipe to the worker is ssh's, or that of any command which has the worker's input and output, such as Receptor's. What the

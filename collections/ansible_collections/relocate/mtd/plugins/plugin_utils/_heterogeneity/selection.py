@@ -1,4 +1,4 @@
-# Copyright: (c) 2026, The RELOCATE authors
+# Copyright (c) 2026 The RELOCATE authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Which facts count: a JMESPath expression per term that includes, and one that excludes.

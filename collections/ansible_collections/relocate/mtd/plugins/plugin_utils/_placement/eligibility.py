@@ -1,4 +1,4 @@
-# Copyright: (c) 2026, The RELOCATE authors
+# Copyright (c) 2026 The RELOCATE authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Which hosts may take a container: reachable, willing, not cordoned, large enough, in the right company."""
