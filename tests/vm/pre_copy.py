@@ -26,8 +26,9 @@ from typing import Any
 
 from ansible_collections.relocate.mtd.plugins.module_utils import _criu
 from ansible_collections.relocate.mtd.plugins.module_utils import _freezer as freezer
-from relocate_proxy.files.transfer import ImageSender, Receiver
+from relocate_proxy.files.cargo import Receiver
 from relocate_proxy.host import paths
+from relocate_proxy.memory.image_cargo import ImageReceiver, ImageSender
 from relocate_proxy.memory.prepared_dump import PreparedDump
 from relocate_proxy.memory.rounds import PreCopy
 from relocate_proxy.protocol.channel import ChannelLost
@@ -114,7 +115,7 @@ def ends(base: Path, there: Path) -> tuple[Any, threading.Thread]:
     """Return the sender's end of a line, and what stores at its other end until it is told that this is all."""
     way, back = queue.Queue[dict](), queue.Queue[dict]()
     other: Any = Line(way, back)
-    receiving = threading.Thread(target=Receiver(other, str(base / "log"), str(there)).receive)
+    receiving = threading.Thread(target=Receiver(other, [ImageReceiver(str(there))]).receive)
     receiving.start()
     return Line(back, way), receiving
 

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 from relocate_proxy.files import trees
-from relocate_proxy.files.trees import Writer, changes, contents, describe, scan, upper_directory
+from relocate_proxy.files.trees import Tree, changes, upper_directory
+from relocate_proxy.files.writer import Writer
 
 pytestmark = pytest.mark.kernel
 
@@ -72,19 +73,20 @@ def overlays(tmp_path: Path) -> Iterator[tuple[Overlay, Overlay]]:
 
 
 def carry(source: Overlay, writer: Writer, before: trees.Snapshot) -> trees.Snapshot:
-    """Send what has changed, as ``transfer`` does it."""
+    """Send what has changed, as ``tree_cargo`` does it."""
     upper = upper_directory(str(source.root))
     assert upper == str(source.upper)
-    now = scan(upper)
+    now = Tree.at(upper).scan()
     dirty, gone = changes(before, now)
     for path in gone:
         writer.remove(path)
     links: dict[tuple[int, int], str] = {}
     for path in dirty:
-        entry = describe(upper, path, links)
+        item = Tree.at(upper).item(path)
+        entry = item.describe(links)
         full = writer.make(entry)
         if full:
-            Path(full).write_bytes(b"".join(data for _, data in contents(upper, entry)))
+            Path(full).write_bytes(b"".join(data for _, data in item.contents(entry.get("size", 0))))
             writer.finish(full, entry)
     writer.settle()
     return now

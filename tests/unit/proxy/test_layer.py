@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 from relocate_proxy.files import trees
-from relocate_proxy.files.trees import LayerProblem, Snapshot, Stamp, Writer, changes, contents, describe, scan
+from relocate_proxy.files.trees import LayerProblem, Snapshot, Stamp, Tree, changes
+from relocate_proxy.files.writer import Writer
 
 
 @pytest.fixture
@@ -35,7 +36,7 @@ def root(tmp_path: Path) -> Path:
 def whole(upper: Path, entry: dict[str, Any]) -> bytes:
     """Return the contents of a described file; its pieces must follow each other, for none of these has holes."""
     data = b""
-    for offset, piece in contents(str(upper), entry):
+    for offset, piece in Tree.at(str(upper)).item(entry["path"]).contents(entry.get("size", 0)):
         assert offset == len(data)
         data += piece
     return data
@@ -46,7 +47,7 @@ def carry(upper: Path, root: Path, *paths: str) -> list[dict[str, Any]]:
     writer, entries = Writer(str(root)), []
     links: dict[tuple[int, int], str] = {}
     for path in paths:
-        entry = describe(str(upper), path, links)
+        entry = Tree.at(str(upper)).item(path).describe(links)
         full = writer.make(entry)
         if full:
             Path(full).write_bytes(whole(upper, entry))
@@ -64,12 +65,12 @@ def test_what_a_file_system_says_is_new_or_gone(upper: Path) -> None:
     (upper / "etc/app").mkdir(parents=True)
     (upper / "etc/app/conf").write_text("1")
     (upper / "var").mkdir()
-    first = scan(str(upper))
+    first = Tree.at(str(upper)).scan()
     assert changes(Snapshot(), first) == (["etc", "etc/app", "etc/app/conf", "var"], [])
     (upper / "etc/app/conf").unlink()
     (upper / "etc/app").rmdir()
     (upper / "var/run").symlink_to("nowhere")
-    dirty, gone = changes(first, scan(str(upper)))
+    dirty, gone = changes(first, Tree.at(str(upper)).scan())
     assert gone == ["etc/app/conf", "etc/app"] and "var/run" in dirty
 
 
@@ -77,7 +78,7 @@ def test_links_are_not_followed(upper: Path) -> None:
     """Neither out of the layer nor in circles."""
     (upper / "out").symlink_to("/etc")
     (upper / "self").symlink_to(".")
-    assert set(scan(str(upper)).stamps) == {"out", "self"}
+    assert set(Tree.at(str(upper)).scan().stamps) == {"out", "self"}
 
 
 STAMP = Stamp(stat.S_IFREG | 0o644, 7, 10, 1_000_000_000)
@@ -114,7 +115,7 @@ def test_a_layer_at_rest_has_no_changes(upper: Path) -> None:
     """The second copy of one that nobody writes to is empty."""
     (upper / "a").write_text("x")
     time.sleep(2 * trees.CLOCK_GRAIN_NS / 1e9)
-    assert changes(scan(str(upper)), scan(str(upper))) == ([], [])
+    assert changes(Tree.at(str(upper)).scan(), Tree.at(str(upper)).scan()) == ([], [])
 
 
 # -- entries there and here ---------------------------------------------------------------------------------------------
@@ -142,7 +143,7 @@ def test_owner_mode_attributes_time_in_this_order(upper: Path, root: Path, monke
     calls: list[str] = []
     for name in ("lchown", "chmod", "setxattr", "utime"):
         monkeypatch.setattr(os, name, lambda *_, name=name, **__: calls.append(name))
-    entry = describe(str(upper), "tool", {})
+    entry = Tree.at(str(upper)).item("tool").describe({})
     Writer(str(root)).finish(str(root / "tool"), entry)
     assert calls == ["lchown", "chmod", "setxattr", "utime"]
 
@@ -232,17 +233,17 @@ def test_overlays_own_attributes_do_not_travel(upper: Path, monkeypatch: pytest.
     names = ["trusted.overlay.origin", "user.note"]
     monkeypatch.setattr(os, "listxattr", lambda *_, **__: names)
     monkeypatch.setattr(os, "getxattr", lambda *_, **__: b"\x0f")
-    assert describe(str(upper), "a", {})["xattrs"] == {"user.note": "0f"}
+    assert Tree.at(str(upper)).item("a").describe({})["xattrs"] == {"user.note": "0f"}
     names.append("trusted.overlay.metacopy")
     with pytest.raises(LayerProblem, match=r"stores .*/a by reference \(trusted.overlay.metacopy\); mount"):
-        describe(str(upper), "a", {})
+        Tree.at(str(upper)).item("a").describe({})
 
 
 @pytest.mark.parametrize("size", [0, 1, trees.CHUNK, trees.CHUNK + 1])
 def test_contents_are_as_long_as_they_were_described(upper: Path, size: int) -> None:
     """No longer if the file grows, and shorter if it shrinks meanwhile: the freeze sends it again."""
     (upper / "a").write_bytes(b"x" * size)
-    entry = describe(str(upper), "a", {})
+    entry = Tree.at(str(upper)).item("a").describe({})
     for now in (size, size // 2):
         (upper / "a").write_bytes(b"x" * now)
         assert whole(upper, entry) == b"x" * now

@@ -7,14 +7,19 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import mmap
 import os
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pytest
-from relocate_proxy.files import transfer
-from relocate_proxy.files.transfer import ImageSender, LayerSender, Receiver
-from relocate_proxy.files.trees import LayerProblem
+from relocate_proxy.files.cargo import Receiver
+from relocate_proxy.files.log_cargo import LogReceiver, LogSender
+from relocate_proxy.files.tree_cargo import TreeReceiver, TreeSender
+from relocate_proxy.files.trees import CHUNK, EveryInode, LayerProblem, Tree
+from relocate_proxy.host.syscalls import write_all
+from relocate_proxy.memory import image_cargo
+from relocate_proxy.memory.image_cargo import ImageReceiver, ImageSender
 
 from .fakes import ScriptedChannel
 
@@ -29,9 +34,11 @@ class Ends:
         self.log, self.copy = directory / "json.log", directory / "copy.log"
         self.log.write_text("line 1\n")
         self.line = ScriptedChannel("destination")
-        self.sender = LayerSender(self.line, str(self.upper), str(self.log))
-        self.receiver = Receiver(self.line, str(self.copy), str(self.images))
-        self.receiver.mounted(str(self.root))
+        self.sender = TreeSender(self.line, Tree.at(str(self.upper)))
+        self.log_sender = LogSender(self.line, str(self.log))
+        self.log_receiver, self.trees = LogReceiver(str(self.copy)), TreeReceiver()
+        self.receiver = Receiver(self.line, [self.log_receiver, self.trees, ImageReceiver(str(self.images))])
+        self.trees.mounted(str(self.root))
 
     def carry(self) -> list[str]:
         """Let the receiver apply what has been sent; return what kinds of messages that were."""
@@ -52,16 +59,16 @@ def ends(tmp_path: Path) -> Ends:
 def test_a_first_copy_and_then_the_difference(ends: Ends) -> None:
     """What changed and what is gone."""
     (ends.upper / "data").mkdir()
-    (ends.upper / "data/a").write_bytes(b"a" * (transfer.CHUNK + 3))
+    (ends.upper / "data/a").write_bytes(b"a" * (CHUNK + 3))
     (ends.upper / "data/b").write_text("b")
-    assert ends.sender.send_changes() == transfer.CHUNK + 3 + 1
+    assert ends.sender.send_changes() == CHUNK + 3 + 1
     ends.carry()
     (ends.upper / "data/b").unlink()
     (ends.upper / "data/c").write_text("new")
     ends.sender.send_changes()
     assert "remove" in ends.carry()
     assert {path.name for path in (ends.root / "data").iterdir()} == {"a", "c"}
-    assert (ends.root / "data/a").read_bytes() == b"a" * (transfer.CHUNK + 3)
+    assert (ends.root / "data/a").read_bytes() == b"a" * (CHUNK + 3)
     assert (ends.root / "data/c").read_text() == "new"
 
 
@@ -73,21 +80,21 @@ def logged(text: str, stream: str = "stdout") -> str:
 def test_the_log_so_far_and_then_the_last_words(ends: Ends) -> None:
     """Whole lines only, as they are in the file; what came since as it was said. Nothing twice, nothing left out."""
     ends.log.write_text(logged("one\n") + logged("two\n", "stderr")[:-9])
-    ends.sender.send_log()
+    ends.log_sender.send_first()
     ends.carry()
     assert ends.copy.read_text() == logged("one\n")
     ends.log.write_text(logged("one\n") + logged("two\n", "stderr") + "".join(logged(f"{n}\n") for n in range(200)))
-    ends.sender.send_last_words()
-    ends.sender.send_last_words()
+    ends.log_sender.send_changes()
+    ends.log_sender.send_changes()
     assert set(ends.carry()) == {"words", "end"}
-    assert ends.receiver.words == [["stderr", "two\n"], *(["stdout", f"{n}\n"] for n in range(200))]
+    assert ends.log_receiver.words == [["stderr", "two\n"], *(["stdout", f"{n}\n"] for n in range(200))]
     assert ends.copy.read_text() == logged("one\n")
 
 
 def test_a_log_larger_than_a_piece(ends: Ends) -> None:
     """Its lines are cut nowhere."""
     ends.log.write_text("".join(logged("x" * 1000) for _ in range(2500)))
-    ends.sender.send_log()
+    ends.log_sender.send_first()
     pieces = [message["raw"] for message in ends.line.sent]
     assert len(pieces) > 2 and all(piece.endswith(b"\n") for piece in pieces)
     ends.carry()
@@ -96,7 +103,7 @@ def test_a_log_larger_than_a_piece(ends: Ends) -> None:
 
 def test_files_that_come_before_the_root_is_mounted_are_refused(ends: Ends) -> None:
     """They would be made in nobody's file system."""
-    early = Receiver(ends.line, str(ends.copy), str(ends.images))
+    early = Receiver(ends.line, [TreeReceiver()])
     ends.line.script = [{"kind": "remove", "path": "etc/passwd"}]
     with pytest.raises(ValueError, match="the source sent files before the destination was ready for them"):
         early.receive()
@@ -115,15 +122,15 @@ def test_a_file_that_goes_while_it_is_sent(ends: Ends, monkeypatch: pytest.Monke
     """The next copy knows that it is gone, and others follow it as if nothing had happened."""
     (ends.upper / "a").write_text("a")
     (ends.upper / "b").write_text("b")
-    describe = transfer.trees.describe
+    item = Tree.item
 
-    def vanish(upper: str, path: str, links: dict) -> dict:
+    def vanish(tree: Tree, path: str) -> Any:
         if path == "a":
             (ends.upper / "a").unlink()
-        return describe(upper, path, links)
+        return item(tree, path)
 
     with monkeypatch.context() as meanwhile:
-        meanwhile.setattr(transfer.trees, "describe", vanish)
+        meanwhile.setattr(Tree, "item", vanish)
         ends.sender.send_changes()
     ends.carry()
     assert [path.name for path in ends.root.iterdir()] == ["b"]
@@ -136,12 +143,12 @@ def test_images_arrive_whole_and_private(ends: Ends, tmp_path: Path) -> None:
     """Empty ones, large ones, and in the second phase a name of the first is written anew."""
     sent = tmp_path / "dumped"
     sent.mkdir()
-    contents = {"core-1.img": b"c", "empty.img": b"", "pages-1.img": os.urandom(transfer.CHUNK * 2 + 1)}
+    contents = {"core-1.img": b"c", "empty.img": b"", "pages-1.img": os.urandom(CHUNK * 2 + 1)}
     for name, data in contents.items():
         (sent / name).write_bytes(data)
     images = ImageSender(ends.line, str(sent))
     images.send_rest()
-    assert images.bytes == transfer.CHUNK * 2 + 2
+    assert images.bytes == CHUNK * 2 + 2
     ends.carry()
     assert {path.name: path.read_bytes() for path in ends.images.iterdir()} == contents
     assert all(path.stat().st_mode & 0o777 == 0o600 for path in ends.images.iterdir())
@@ -185,15 +192,16 @@ def test_a_file_system_in_memory_is_a_tree_of_its_own(ends: Ends, tmp_path: Path
     (here / "segment").write_bytes(b"before")
     (here / "empty").touch()
     (ends.upper / "segment").write_bytes(b"the layer's")
-    sender = LayerSender(ends.line, str(ends.upper), None, {"/dev/shm": str(here)})
-    ends.receiver.mounted(str(ends.root), {"/dev/shm": str(there)})
-    sender.send_changes()
+    layer, sender = ends.sender, TreeSender(ends.line, Tree.at(str(here)), "/dev/shm", EveryInode)
+    ends.trees.mounted(str(ends.root), {"/dev/shm": str(there)})
+    layer.send_first()
+    sender.send_first()
     ends.carry()
     assert (there / "segment").read_bytes() == b"before" and (ends.root / "segment").read_bytes() == b"the layer's"
     (here / "segment").write_bytes(b"after!")
-    for tree in sender._trees:  # long ago, and with the times of now
-        tree.before = dataclasses.replace(transfer.trees.scan(tree.directory), taken_ns=2**62)
-    sender.send_changes()
+    for each in (layer, sender):  # long ago, and with the times of now
+        each.before = dataclasses.replace(each.tree.scan(), taken_ns=2**62)
+        each.send_changes()
     again = [message["entry"]["path"] for message in ends.line.sent if message["kind"] == "entry"]
     ends.carry()
     assert again == ["segment"] and (there / "segment").read_bytes() == b"after!"
@@ -293,7 +301,7 @@ def test_an_entry_elsewhere_is_refused(ends: Ends) -> None:
 def test_a_log_behind_a_link_is_not_written(ends: Ends) -> None:
     """Nor is one that somebody put there."""
     ends.copy.symlink_to(ends.log)
-    ends.sender.send_log()
+    ends.log_sender.send_first()
     ends.line.script = ends.line.sent
     with pytest.raises(OSError, match="Too many levels of symbolic links"):
         ends.receiver.receive()
@@ -304,14 +312,104 @@ def test_a_disk_that_takes_half_is_asked_again(tmp_path: Path, monkeypatch: pyte
     write = os.write
     with (tmp_path / "out").open("wb") as file, monkeypatch.context() as slow:
         slow.setattr(os, "write", lambda fd, data: write(fd, bytes(data)[:3]))
-        transfer.write_all(file.fileno(), b"0123456789")
+        write_all(file.fileno(), b"0123456789")
     assert (tmp_path / "out").read_bytes() == b"0123456789"
 
 
 def test_a_container_without_a_log(ends: Ends) -> None:
     """Its driver keeps none on the host."""
-    sender = LayerSender(ends.line, str(ends.upper), None)
-    sender.send_log()
-    sender.send_changes()
-    sender.send_last_words()
+    sender = LogSender(ends.line, None)
+    assert sender.send_first() == sender.send_changes() == 0
     assert ends.line.sent == []
+
+
+def test_more_images_than_descriptors(ends: Ends, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A container with hundreds of processes has thousands of images: few are open at once, and each arrives whole."""
+    monkeypatch.setattr(image_cargo, "MOST_OPEN", 3)
+    names = [f"core-{number}.img" for number in range(8)]
+    for piece in (b"first ", b"second"):
+        ends.line.sent += [{"kind": "image", "name": name, "raw": piece + name.encode()} for name in names]
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    ends.line.send("end")
+    ends.line.script, ends.line.sent = ends.line.sent, []
+    ends.receiver.receive()
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
+    for name in names:
+        assert (ends.images / name).read_bytes() == b"first %bsecond%b" % (name.encode(), name.encode())
+
+
+def test_a_directory_swapped_for_a_link_leads_nowhere(
+    ends: Ends, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The container swaps a directory between the scan and the read: what the link points at is the host's, and stays there."""
+    secret = tmp_path / "host"
+    secret.mkdir()
+    (secret / "shadow").write_text("root's secret")
+    (ends.upper / "a").mkdir()
+    (ends.upper / "a/shadow").write_text("mine")
+    scan = Tree.scan
+
+    def swapping(tree: Tree) -> Any:
+        found = scan(tree)
+        (ends.upper / "a").rename(ends.upper / "b")
+        (ends.upper / "a").symlink_to(secret)
+        return found
+
+    with monkeypatch.context() as meanwhile:
+        meanwhile.setattr(Tree, "scan", swapping)
+        ends.sender.send_first()
+    assert "root's secret" not in str(ends.line.sent)
+    ends.carry()
+    (ends.upper / "a").unlink()
+    (ends.upper / "b").rename(ends.upper / "a")
+    ends.sender.send_changes()
+    ends.carry()
+    assert (ends.root / "a/shadow").read_text() == "mine" and not (ends.root / "b").exists()
+
+
+def test_a_file_swapped_for_a_link_is_a_link(ends: Ends, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same, with the last component; what is there in the freeze is what the copy has."""
+    (tmp_path / "shadow").write_text("root's secret")
+    (ends.upper / "file").write_text("mine")
+    scan = Tree.scan
+
+    def swapping(tree: Tree) -> Any:
+        found = scan(tree)
+        (ends.upper / "file").unlink()
+        (ends.upper / "file").symlink_to(tmp_path / "shadow")
+        return found
+
+    with monkeypatch.context() as meanwhile:
+        meanwhile.setattr(Tree, "scan", swapping)
+        ends.sender.send_first()
+    ends.sender.send_changes()
+    assert "root's secret" not in str(ends.line.sent)
+    ends.carry()
+    assert (ends.root / "file").readlink() == tmp_path / "shadow"
+
+
+def test_a_tree_inside_a_container_is_found_without_links(tmp_path: Path) -> None:
+    """The parent of a tmpfs can be renamed by the container, and a link to the host's own directories put in its place."""
+    (tmp_path / "root/run").mkdir(parents=True)
+    (tmp_path / "root/run/shm").mkdir()
+    assert Tree.inside(str(tmp_path / "root"), "/run/shm").scan().stamps == {}
+    (tmp_path / "root/run").rename(tmp_path / "root/gone")
+    (tmp_path / "root/run").symlink_to("/dev")
+    with pytest.raises(OSError, match="Not a directory"):
+        Tree.inside(str(tmp_path / "root"), "/run/shm")
+
+
+def test_a_file_that_is_written_through_a_mapping_is_sent_again(ends: Ends) -> None:
+    """Its times do not change. Python's mapping of it is the program's."""
+    path = ends.upper / "counter"
+    path.write_bytes(b"1" * 4096)
+    with path.open("r+b") as file, mmap.mmap(file.fileno(), 4096) as mapping:
+        mapping[0:1] = b"2"
+        sender = TreeSender(ends.line, Tree.at(str(ends.upper)), "", lambda: {path.stat().st_ino})
+        sender.send_first()
+        ends.carry()
+        mapping[0:1] = b"3"
+        sender.before = dataclasses.replace(sender.tree.scan(), taken_ns=2**62)  # as if that had been long ago
+        sender.send_changes()
+        ends.carry()
+    assert (ends.root / "counter").read_bytes()[:1] == b"3"

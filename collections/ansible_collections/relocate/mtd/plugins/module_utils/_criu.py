@@ -78,7 +78,8 @@ def version_problem(kernel: str, criu: str, tcp: bool = True) -> str | None:
     return None
 
 
-def _unescape(field: str) -> str:
+def unescape(field: str) -> str:
+    """Undo the octal escapes of proc_pid_mountinfo(5): a path may have spaces."""
     return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match.group(1), 8)), field)
 
 
@@ -94,7 +95,7 @@ def parse_mountinfo(text: str) -> list[Mount]:
             raise ValueError(f"not a line of mountinfo: {line!r}")
         head, tail = left.split(), right.split()
         options = tuple(tail[2].split(","))
-        mounts.append(Mount(head[2], _unescape(head[3]), _unescape(head[4]), tail[0], options, _unescape(tail[1])))
+        mounts.append(Mount(head[2], unescape(head[3]), unescape(head[4]), tail[0], options, unescape(tail[1])))
     return mounts
 
 

@@ -4,11 +4,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import json
 import os
 import socket
 import struct
+from collections.abc import Callable
+from collections.abc import Container as Collection
 
 from ansible_collections.relocate.mtd.plugins.module_utils import _bundle, _criu
 from ansible_collections.relocate.mtd.plugins.module_utils._docker import Engine
@@ -18,6 +21,7 @@ from ..host import paths, syscalls
 from ..network.conntrack import Endpoint
 from ..network.flows import Connection
 from . import tmpfs
+from .trees import EveryInode, Tree, upper_directory
 
 #: Where runc keeps the state of Docker's containers (the same on 26 and 28).
 RUNTIME_ROOT = "/run/docker/runtime-runc/moby"
@@ -79,6 +83,17 @@ def _endpoint(text: str) -> Endpoint:
         packed = packed[12:]
     family = socket.AF_INET if len(packed) == 4 else socket.AF_INET6
     return Endpoint(socket.inet_ntop(family, packed), int(port, 16))
+
+
+def _mapped_paths(pid: int) -> set[str]:
+    """Return the files that a process has mapped, shared and for writing, relative to its root directory."""
+    try:
+        with open(f"{PROC}/{pid}/maps", encoding="utf-8", errors="surrogateescape") as lines:
+            fields = [line.rstrip("\n").split(maxsplit=5) for line in lines]
+    except (FileNotFoundError, ProcessLookupError):
+        return set()
+    shared = (each[5] for each in fields if len(each) == 6 and each[1][1] == "w" and each[1][3] == "s")
+    return {path.replace("\\012", "\n").lstrip("/") for path in shared if path.startswith("/")}
 
 
 class Container:
@@ -217,9 +232,28 @@ class Container:
         """Return what the destination needs to offer the same file systems in memory (see ``tmpfs``)."""
         return tmpfs.describe(self._memory_mounts(), f"/proc/{self.pid}/root")
 
-    def memory_directories(self) -> dict[str, str]:
-        """Return where this host finds them, by their mount points in the container."""
-        return {mount.point: f"/proc/{self.pid}/root{mount.point}" for mount in self._memory_mounts()}
+    def trees(self) -> list[tuple[Tree, str, Callable[[], Collection[int]]]]:
+        """Return the file trees that travel, each with its name and with what tells which of its files are mapped.
+
+        The trees are opened here, once: in the freeze the same directories are read, wherever the container has moved them.
+        """
+        layer = Tree.at(upper_directory(self.root))
+        found: list[tuple[Tree, str, Callable[[], Collection[int]]]] = [(layer, "", lambda: self.mapped_inodes(layer))]
+        for mount in self._memory_mounts():
+            found.append((Tree.inside(f"/proc/{self.pid}/root", mount.point), mount.point, EveryInode))
+        return found
+
+    def mapped_inodes(self, layer: Tree) -> set[int]:
+        """Return the inodes of the writable layer's files that a task has mapped, shared and for writing.
+
+        The kernel marks a file's times when a page of it is first written, and not again until that page has been written back.
+        """
+        found = set()
+        for pid in self._processes():
+            for path in _mapped_paths(pid):
+                with contextlib.suppress(OSError), layer.item(path) as item:
+                    found.add(item.status.st_ino)
+        return found
 
     def descriptors(self) -> str:
         """Return runc's ``descriptors.json``: the pipes that Docker's logger reads, by the names they had at the start.

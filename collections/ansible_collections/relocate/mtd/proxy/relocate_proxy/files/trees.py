@@ -12,19 +12,22 @@ A tmpfs is read and written where it is mounted. What is mounted inside it is on
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
-import re
-import shutil
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass, field
+
+from ansible_collections.relocate.mtd.plugins.module_utils import _criu
 
 OPAQUE = "trusted.overlay.opaque"
 #: Upper layers with these cannot be read entry by entry: the data is elsewhere.
 UNREADABLE = ("trusted.overlay.redirect", "trusted.overlay.metacopy")
 CHUNK = 1 << 20
+READ_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+DEEPEST = 400  # directories inside each other: each is a descriptor while it is scanned
 #: File systems stamp change times with the tick of their clock: what changed within this time may carry an old stamp.
 CLOCK_GRAIN_NS = 20_000_000
 
@@ -38,23 +41,15 @@ def upper_directory(root: str) -> str:
 
     :raises LayerProblem: nothing is mounted there, or no overlay.
     """
-    with open("/proc/self/mountinfo", encoding="utf-8") as lines:
-        for line in lines:
-            left, _, right = line.partition(" - ")
-            fstype, _, options = right.split()[0], *right.split()[1:3]
-            if _unescape(left.split()[4]) != root:
-                continue
-            if fstype != "overlay":
-                raise LayerProblem(f"the container's root file system is {fstype}, not an overlay")
-            for option in options.split(","):
-                if option.startswith("upperdir="):
-                    return _unescape(option[len("upperdir=") :])
+    with open("/proc/self/mountinfo", encoding="utf-8") as file:
+        mounted = [mount for mount in _criu.parse_mountinfo(file.read()) if mount.point == root]
+    for mount in mounted:
+        if mount.fstype != "overlay":
+            raise LayerProblem(f"the container's root file system is {mount.fstype}, not an overlay")
+        for option in mount.super_options:
+            if option.startswith("upperdir="):
+                return _criu.unescape(option[len("upperdir=") :])
     raise LayerProblem(f"no root file system is mounted at {root}")
-
-
-def _unescape(field: str) -> str:
-    """Undo the octal escapes of proc_pid_mountinfo(5): a path may have spaces."""
-    return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match.group(1), 8)), field)
 
 
 @dataclass(frozen=True)
@@ -66,40 +61,24 @@ class Stamp:
     size: int
     changed_ns: int
 
+    @classmethod
+    def of(cls, status: os.stat_result) -> Stamp:
+        """Return the stamp of an entry."""
+        return cls(status.st_mode, status.st_ino, status.st_size, status.st_ctime_ns)
+
 
 @dataclass
 class Snapshot:
-    """The entries of an upper directory by relative path, and when they were looked at."""
+    """The entries of a tree by relative path, and when they were looked at."""
 
     stamps: dict[str, Stamp] = field(default_factory=dict)
     taken_ns: int = 0
 
 
-def scan(upper: str) -> Snapshot:
-    """Return the state of every entry below ``upper``. 0.7 ms for a small layer, 20 ms for 500 files."""
-    snapshot = Snapshot(taken_ns=time.time_ns())
-    device = os.lstat(upper).st_dev
-    pending = [""]
-    while pending:
-        directory = pending.pop()
-        with os.scandir(os.path.join(upper, directory)) as entries:
-            for entry in entries:
-                path = os.path.join(directory, entry.name)
-                status = entry.stat(follow_symlinks=False)
-                if status.st_dev != device:
-                    snapshot.stamps[path] = Stamp(stat.S_IFMT(status.st_mode), 0, 0, 0)
-                    continue
-                snapshot.stamps[path] = Stamp(status.st_mode, status.st_ino, status.st_size, status.st_ctime_ns)
-                if stat.S_ISDIR(status.st_mode):
-                    pending.append(path)
-    return snapshot
-
-
-def changes(before: Snapshot, now: Snapshot, mapped: bool = False) -> tuple[list[str], list[str]]:
+def changes(before: Snapshot, now: Snapshot, mapped: Container[int] = ()) -> tuple[list[str], list[str]]:
     """Return the paths to send again (parents first) and those to remove (children first).
 
-    :param mapped: files may be written through mappings without a change of their time, as in a tmpfs: all with contents
-        are sent again.
+    :param mapped: inodes of files that a program may have written through a mapping, which changes no time.
     """
     doubtful = before.taken_ns - CLOCK_GRAIN_NS
     dirty = [
@@ -107,157 +86,195 @@ def changes(before: Snapshot, now: Snapshot, mapped: bool = False) -> tuple[list
         for path, stamp in now.stamps.items()
         if before.stamps.get(path) != stamp
         or (stamp.changed_ns >= doubtful and not stat.S_ISDIR(stamp.kind))
-        or (mapped and stamp.size and stat.S_ISREG(stamp.kind))
+        or (stamp.size and stat.S_ISREG(stamp.kind) and stamp.inode in mapped)
     ]
     gone = [path for path in before.stamps if path not in now.stamps]
     return sorted(dirty), sorted(gone, reverse=True)
 
 
-def _attributes(path: str) -> dict[str, str]:
-    found = {}
-    for name in os.listxattr(path, follow_symlinks=False):
-        if name in UNREADABLE:
-            raise LayerProblem(f"the overlay stores {path} by reference ({name}); mount Docker's overlays without it")
-        if not name.startswith("trusted.overlay."):
-            found[name] = os.getxattr(path, name, follow_symlinks=False).hex()
-    return found
+class EveryInode:
+    """All inodes: any file of a tmpfs may be written through a mapping."""
+
+    def __contains__(self, inode: object) -> bool:
+        """Say yes."""
+        return True
 
 
-def describe(upper: str, path: str, links: dict[tuple[int, int], str]) -> dict:
-    """Return what the other side needs to make one entry, without its contents.
+class Tree:
+    """A directory tree that a container changes while it is read.
 
-    ``links`` remembers the first path of every file with several names; later ones become hard links to it.
+    Only descriptors are trusted: the container may put a symbolic link in the place of any directory at any moment, and we are
+    root. So every component of a path is opened without following links, from the directory above it.
     """
-    full = os.path.join(upper, path)
-    status = os.lstat(full)
-    entry: dict = {"path": path, "mode": status.st_mode, "uid": status.st_uid, "gid": status.st_gid}
-    if status.st_dev != os.lstat(upper).st_dev:  # something is mounted here: what lies below it nobody sees
-        mode = stat.S_IFDIR | 0o755 if stat.S_ISDIR(status.st_mode) else stat.S_IFREG | 0o644
-        return {**entry, "mode": mode, "uid": 0, "gid": 0, "mtime_ns": status.st_mtime_ns, "xattrs": {}}
-    if stat.S_ISCHR(status.st_mode) and status.st_rdev == 0:
-        return {"path": path, "whiteout": True}
-    entry["mtime_ns"] = status.st_mtime_ns
-    entry["xattrs"] = _attributes(full)
-    if stat.S_ISDIR(status.st_mode):
-        opaque = OPAQUE in os.listxattr(full, follow_symlinks=False) and os.getxattr(full, OPAQUE) == b"y"
-        entry["opaque"] = opaque
-    elif stat.S_ISLNK(status.st_mode):
-        entry["target"] = os.readlink(full)
-    elif stat.S_ISREG(status.st_mode):
-        key = (status.st_dev, status.st_ino)
-        if status.st_nlink > 1 and key in links:
-            entry["link"] = links[key]
-        else:
-            links.setdefault(key, path)
-            entry["size"] = status.st_size
-    elif stat.S_ISCHR(status.st_mode) or stat.S_ISBLK(status.st_mode):
-        entry["device"] = status.st_rdev
-    return entry
 
+    def __init__(self, directory: int) -> None:
+        """Read below an open directory, which is closed with the tree."""
+        self._root = directory
+        self.device = os.fstat(directory).st_dev
+        self._parent = ("", directory)  # the last directory that an item was opened in
 
-def contents(upper: str, entry: dict) -> Iterator[tuple[int, bytes]]:
-    """Yield the bytes of a described regular file, each piece with its offset, without the holes and nothing beyond ``size``.
+    @classmethod
+    def at(cls, directory: str) -> Tree:
+        """Return the tree below a directory of the host itself."""
+        return cls(os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
 
-    (A file that changes while it is read is sent again in the freeze.)
-    """
-    size, offset = entry.get("size", 0), 0
-    if not size:
-        return
-    with open(os.path.join(upper, entry["path"]), "rb", buffering=0) as file:
-        while offset < size:
+    @classmethod
+    def inside(cls, root: str, directory: str) -> Tree:
+        """Return the tree below an absolute path that a container sees, where ``root`` is (``/proc/PID/root``).
+
+        :raises OSError: there is a symbolic link in the way.
+        """
+        top = cls.at(root)
+        try:
+            return cls(top._open_directory(directory.strip("/")))
+        finally:
+            top.close()
+
+    def close(self) -> None:
+        """Close it."""
+        self._leave_parent()
+        os.close(self._root)
+
+    def _leave_parent(self) -> None:
+        if self._parent[1] != self._root:
+            os.close(self._parent[1])
+        self._parent = ("", self._root)
+
+    def _open_directory(self, path: str) -> int:
+        """Return a new descriptor of a directory. :raises OSError: something else is there by now."""
+        at = os.dup(self._root)
+        for name in path.split("/") if path else ():
             try:
-                offset = os.lseek(file.fileno(), offset, os.SEEK_DATA)
-                end = min(os.lseek(file.fileno(), offset, os.SEEK_HOLE), size)
-            except OSError as error:
-                if error.errno != errno.ENXIO:  # that is: only a hole is left, or it shrank
-                    raise
-                return
-            while offset < end:
-                data = os.pread(file.fileno(), min(end - offset, CHUNK), offset)
-                if not data:
-                    return
-                yield offset, data
-                offset += len(data)
+                below = os.open(name, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=at)
+            finally:
+                os.close(at)
+            at = below
+        return at
+
+    def scan(self) -> Snapshot:
+        """Return the state of every entry. 0.7 ms for a small tree, 20 ms for 500 files.
+
+        What is mounted inside is an entry, and is not looked into. :raises LayerProblem: the tree is too deep.
+        """
+        snapshot = Snapshot(taken_ns=time.time_ns())
+        self._scan(os.open(".", READ_DIRECTORY, dir_fd=self._root), "", snapshot.stamps, 0)
+        return snapshot
+
+    def _scan(self, directory: int, prefix: str, stamps: dict[str, Stamp], depth: int) -> None:
+        if depth > DEEPEST:
+            raise LayerProblem(f"{prefix!r} lies more than {DEEPEST} directories deep: flatten it")
+        try:
+            below = []
+            with os.scandir(directory) as entries:
+                for entry in entries:
+                    status = entry.stat(follow_symlinks=False)
+                    if status.st_dev != self.device:
+                        stamps[prefix + entry.name] = Stamp(stat.S_IFMT(status.st_mode), 0, 0, 0)
+                        continue
+                    stamps[prefix + entry.name] = Stamp.of(status)
+                    if stat.S_ISDIR(status.st_mode):
+                        below.append(entry.name)
+            for name in below:
+                with contextlib.suppress(
+                    FileNotFoundError, NotADirectoryError
+                ):  # replaced since: the next scan says so
+                    self._scan(os.open(name, READ_DIRECTORY, dir_fd=directory), f"{prefix}{name}/", stamps, depth + 1)
+        finally:
+            os.close(directory)
+
+    def item(self, path: str) -> Item:
+        """Return what is at a path now. :raises OSError: nothing, or a directory on the way was replaced."""
+        directory, _, name = path.rpartition("/")
+        if directory != self._parent[0]:
+            found = self._open_directory(directory)
+            self._leave_parent()
+            self._parent = (directory, found)
+        return Item(self, path, os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self._parent[1]))
 
 
-class Writer:
-    """Makes entries in a mounted file system, the root or a tmpfs, of a container that has not run yet."""
+class Item:
+    """One entry of a tree, held by a descriptor: what is described is what is read."""
 
-    def __init__(self, root: str) -> None:
-        self.root = root
-        self.bytes = 0
-        self._directory_times: dict[str, int] = {}
+    def __init__(self, tree: Tree, path: str, descriptor: int) -> None:
+        self._tree, self.path, self._fd = tree, path, descriptor
+        self.status = os.fstat(descriptor)
 
-    def _place(self, path: str) -> str:
-        """Return where ``path`` lies, refusing to leave the root: the source is another machine."""
-        full = os.path.normpath(os.path.join(self.root, path))
-        if os.path.isabs(path) or not full.startswith(self.root + os.sep):
-            raise LayerProblem(f"the source named a path outside the container: {path!r}")
-        parent = os.path.dirname(full)
-        if os.path.realpath(parent) != parent:
-            raise LayerProblem(f"the source named a path behind a symbolic link: {path!r}")
-        return full
+    def __enter__(self) -> Item:
+        """Use it in a ``with`` statement."""
+        return self
 
-    def _keep_time_of_parent(self, full: str) -> None:
-        """What changes in a directory changes its time, which is the container's: :meth:`settle` gives it back."""
-        parent = os.path.dirname(full)
-        if parent not in self._directory_times:
-            self._directory_times[parent] = os.stat(parent).st_mtime_ns
+    def __exit__(self, *_: object) -> None:
+        """Let it go."""
+        os.close(self._fd)
 
-    def remove(self, path: str) -> None:
-        """Remove an entry, whatever it is; nothing there is fine."""
-        full = self._place(path)
-        if not os.path.lexists(full):
-            return
-        self._keep_time_of_parent(full)
-        if os.path.isdir(full) and not os.path.islink(full):
-            shutil.rmtree(full)
-        else:
-            os.unlink(full)
+    @property
+    def _again(self) -> str:
+        """A name of this very entry, whatever lies at its path by now; of a symbolic link itself, not of where it leads."""
+        return f"/proc/self/fd/{self._fd}"
 
-    def make(self, entry: dict) -> str | None:
-        """Make one entry; for a regular file with contents return the path to fill (see :meth:`finish`)."""
-        path = entry["path"]
-        if entry.get("whiteout"):
-            self.remove(path)
-            return None
-        full, mode = self._place(path), entry["mode"]
-        self._keep_time_of_parent(full)
-        is_directory = os.path.isdir(full) and not os.path.islink(full)
-        if stat.S_ISDIR(mode):
-            if entry.get("opaque") or not is_directory:
-                self.remove(path)
-                os.mkdir(full)
-            self._directory_times[full] = entry["mtime_ns"]
-        else:
-            self.remove(path)
-            if "link" in entry:
-                os.link(self._place(entry["link"]), full, follow_symlinks=False)
-                return None
-            if stat.S_ISLNK(mode):
-                os.symlink(entry["target"], full)
-            elif stat.S_ISREG(mode):
-                os.close(os.open(full, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
-                return full
+    def _attributes(self) -> dict[str, str]:
+        found = {}
+        for name in os.listxattr(self._again):
+            if name in UNREADABLE:
+                raise LayerProblem(
+                    f"the overlay stores /{self.path} by reference ({name}); mount Docker's overlays without it"
+                )
+            if not name.startswith("trusted.overlay."):
+                found[name] = os.getxattr(self._again, name).hex()
+        return found
+
+    def _opaque(self) -> bool:
+        return OPAQUE in os.listxattr(self._again) and os.getxattr(self._again, OPAQUE) == b"y"
+
+    def describe(self, links: dict[tuple[int, int], str]) -> dict:
+        """Return what the other side needs to make this entry, without its contents.
+
+        ``links`` remembers the first path of every file with several names; later ones become hard links to it.
+        """
+        status, path = self.status, self.path
+        entry: dict = {"path": path, "mode": status.st_mode, "uid": status.st_uid, "gid": status.st_gid}
+        if status.st_dev != self._tree.device:  # something is mounted here: what lies below it nobody sees
+            mode = stat.S_IFDIR | 0o755 if stat.S_ISDIR(status.st_mode) else stat.S_IFREG | 0o644
+            return {**entry, "mode": mode, "uid": 0, "gid": 0, "mtime_ns": status.st_mtime_ns, "xattrs": {}}
+        if stat.S_ISCHR(status.st_mode) and status.st_rdev == 0:
+            return {"path": path, "whiteout": True}
+        entry["mtime_ns"] = status.st_mtime_ns
+        entry["xattrs"] = self._attributes()
+        if stat.S_ISDIR(status.st_mode):
+            entry["opaque"] = self._opaque()
+        elif stat.S_ISLNK(status.st_mode):
+            entry["target"] = os.readlink("", dir_fd=self._fd)
+        elif stat.S_ISREG(status.st_mode):
+            key = (status.st_dev, status.st_ino)
+            if status.st_nlink > 1 and key in links:
+                entry["link"] = links[key]
             else:
-                os.mknod(full, mode, entry.get("device", 0))
-        self.finish(full, entry)
-        return None
+                links.setdefault(key, path)
+                entry["size"] = status.st_size
+        elif stat.S_ISCHR(status.st_mode) or stat.S_ISBLK(status.st_mode):
+            entry["device"] = status.st_rdev
+        return entry
 
-    def finish(self, full: str, entry: dict) -> None:
-        """Set owner, mode, extended attributes and time: in this order, for changing an owner clears set-id bits."""
-        os.lchown(full, entry["uid"], entry["gid"])
-        if not stat.S_ISLNK(entry["mode"]):
-            os.chmod(full, stat.S_IMODE(entry["mode"]))
-        for name, value in entry["xattrs"].items():
-            os.setxattr(full, name, bytes.fromhex(value), follow_symlinks=False)
-        os.utime(full, ns=(entry["mtime_ns"], entry["mtime_ns"]), follow_symlinks=False)
+    def contents(self, size: int) -> Iterator[tuple[int, bytes]]:
+        """Yield the bytes of a regular file, each piece with its offset, without the holes and nothing beyond ``size``.
 
-    def settle(self) -> None:
-        """Give directories their times back, which later entries inside them have changed."""
-        for full, mtime_ns in self._directory_times.items():
-            try:
-                os.utime(full, ns=(mtime_ns, mtime_ns))
-            except FileNotFoundError:
-                pass
-        self._directory_times.clear()
+        (A file that changes while it is read is sent again in the freeze.)
+        """
+        offset = 0
+        if not size:
+            return
+        with open(self._again, "rb", buffering=0) as file:
+            while offset < size:
+                try:
+                    offset = os.lseek(file.fileno(), offset, os.SEEK_DATA)
+                    end = min(os.lseek(file.fileno(), offset, os.SEEK_HOLE), size)
+                except OSError as error:
+                    if error.errno != errno.ENXIO:  # that is: only a hole is left, or it shrank
+                        raise
+                    return
+                while offset < end:
+                    data = os.pread(file.fileno(), min(end - offset, CHUNK), offset)
+                    if not data:
+                        return
+                    yield offset, data
+                    offset += len(data)

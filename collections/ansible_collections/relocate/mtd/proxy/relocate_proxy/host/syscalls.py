@@ -34,6 +34,13 @@ def _checked(result: int, what: str) -> int:
     return result
 
 
+def write_all(fd: int, data: bytes | memoryview) -> None:
+    """Write all of ``data``: the kernel may take less at once. :raises OSError: when the file system is full."""
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
+
+
 def unshare_network() -> None:
     """Give the calling process a network namespace of its own."""
     _checked(_libc.unshare(CLONE_NEWNET), "unshare")

@@ -21,11 +21,11 @@ from typing import Any, NamedTuple
 
 from ansible_collections.relocate.mtd.plugins.module_utils import _criu
 
-from ..files.transfer import MOST_ROUNDS, ImageSender, parent_of, round_directory
 from ..host import paths
 from ..host.secrets import overwrite
 from ..protocol.channel import Channel
 from .dump import Dump
+from .image_cargo import MOST_ROUNDS, ImageSender, parent_of, round_directory
 from .lazy_pages import criu_words
 from .protobuf import decode
 

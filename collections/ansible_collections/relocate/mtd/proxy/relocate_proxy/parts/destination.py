@@ -13,9 +13,12 @@ from ansible_collections.relocate.mtd.plugins.module_utils._docker import Docker
 from ansible_collections.relocate.mtd.plugins.module_utils._modes import POST_COPY
 
 from ..files import tmpfs
-from ..files.transfer import Receiver
+from ..files.cargo import Receiver
+from ..files.log_cargo import LogReceiver
+from ..files.tree_cargo import TreeReceiver
 from ..host import paths
 from ..memory import lazy_pages
+from ..memory.image_cargo import ImageReceiver
 from ..network.conntrack import Conntrack
 from ..network.flows import Flow, place_on_destination
 from ..protocol.channel import Channel
@@ -164,12 +167,13 @@ class Destination(Part):
     def _receive(self, channel: Channel) -> None:
         """Log, first copy, a restore that waits, delta and image: the gate opens the moment the last byte is here."""
         try:
-            receiver = Receiver(channel, self._log_path(), self.images)
+            log, file_trees = LogReceiver(self._log_path()), TreeReceiver()
+            receiver = Receiver(channel, [log, file_trees, ImageReceiver(self.images)])
             receiver.receive()
             self._log_stored.set()
             if not self._mounted.wait(STAGE_SECONDS):
                 raise TimeoutError("the container's root file system was not mounted in time")
-            receiver.mounted(self.root, self.memory)
+            file_trees.mounted(self.root, self.memory)
             channel.send("mounted")
             receiver.receive()
             channel.send("stored")
@@ -178,7 +182,7 @@ class Destination(Part):
             channel.send("primed")
             receiver.receive()
             self.clock("received")
-            self._restore(receiver.words)
+            self._restore(log.words)
         except Exception as error:
             if not self._given_up:
                 try:

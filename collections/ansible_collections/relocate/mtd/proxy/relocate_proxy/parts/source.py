@@ -16,14 +16,16 @@ from ansible_collections.relocate.mtd.plugins.module_utils._bundle import direct
 from ansible_collections.relocate.mtd.plugins.module_utils._docker import Engine
 from ansible_collections.relocate.mtd.plugins.module_utils._modes import PRE_COPY
 
-from ..files import trees
+from ..files.cargo import Outgoing, measure_link
 from ..files.container import Container, creation_document, published_ports
-from ..files.transfer import ImageSender, LayerSender, measure_link
+from ..files.log_cargo import LogSender
+from ..files.tree_cargo import TreeSender
 from ..host import paths
 from ..host.docker import NO_RESTART, set_restart_policy
 from ..memory import criu_image, criu_sockets, lazy_pages
 from ..memory.deferred import carried_bytes
 from ..memory.dump import Freeze
+from ..memory.image_cargo import ImageSender
 from ..memory.prepared_dump import PreparedDump
 from ..memory.rounds import PreCopy
 from ..network.conntrack import Conntrack
@@ -77,7 +79,7 @@ class Source(Part):
         self.freeze = Freeze()
         self.prepared: PreparedDump | None = None
         self.pages: lazy_pages.PageServer | None = None
-        self.files: LayerSender | None = None
+        self.cargo: list[Outgoing] = []  # all but the memory image, in the order in which it is sent in the freeze
         self.veth = self.container.veth()
         self.plain_cgroups = self.container.plain_cgroups()
         self.bytes: dict[str, int] = {}
@@ -136,12 +138,13 @@ class Source(Part):
         if message.get("pages"):  # where the destination's page process listens: post-copy
             host, port = message["pages"]
             self.pages = lazy_pages.PageServer(self.directory, self.specification, (host, port))
-        upper = trees.upper_directory(self.container.root)
-        self.files = LayerSender(self.data, upper, self.container.log_path, self.container.memory_directories())
-        self.files.send_log()
+        log = LogSender(self.data, self.container.log_path)
+        file_trees = [TreeSender(self.data, *each) for each in self.container.trees()]
+        self.cargo = [*file_trees, log]
+        log.send_first()
         self.data.send("end")
         self.data.receive()
-        copied = self.files.send_changes()
+        copied = log.bytes + sum(tree.send_first() for tree in file_trees)
         self.data.send("end")
         self.data.receive()
         self.say("copied", bytes=copied)
@@ -246,9 +249,8 @@ class Source(Part):
     def _send_meanwhile(self, images: ImageSender, dumped: threading.Event, problems: list[Exception]) -> None:
         """Send what changed in the files; then the pages, while CRIU writes them."""
         try:
-            assert self.files is not None
-            self.files.send_changes()
-            self.files.send_last_words()
+            for cargo in self.cargo:
+                cargo.send_changes()
             images.send_pages(dumped)
         except Exception as error:
             problems.append(error)

@@ -13,6 +13,7 @@ import os
 import time
 
 from ..host import paths
+from ..host.syscalls import write_all
 from . import faults
 from .states import FINAL, State
 
@@ -86,9 +87,7 @@ class Journal:
         faults.strike(self.part, state, "after")
 
     def _write(self, line: bytes) -> None:
-        view = memoryview(line)
-        while view:  # a disk that is nearly full takes a part, and refuses the rest
-            view = view[os.write(self._fd, view) :]
+        write_all(self._fd, line)  # a disk that is nearly full takes a part, and refuses the rest
         os.fdatasync(self._fd)
 
     @staticmethod

@@ -34,58 +34,12 @@ import threading
 import time
 
 from ..host import paths, syscalls
-from ..host.cgroups import join_cgroups, leave_cgroups
+from ..host.cgroups import leave_cgroups
+from .holder import start_holder
+from .runtime import Runtime
 
 GATE_SECONDS = 120.0  # nobody attends the gate: give up cleanly, the container runs on at the source
 NETNS_DIRECTORY = "/run/docker/netns"
-
-
-class Runtime:
-    """The command line that the shim gave us, as far as we need it."""
-
-    def __init__(self, arguments: list[str]) -> None:
-        self.arguments = arguments
-        self.container = arguments[-1]
-        self.command = next(word for word in arguments if word in ("create", "start"))
-        self.root = self._option("--root") or "/run/runc"
-        self.log = self._option("--log") or os.devnull
-        self.bundle = self._option("--bundle") or self._option("-b") or ""
-        self.pid_file = self._option("--pid-file") or ""
-        self.systemd_cgroup = "--systemd-cgroup" in arguments
-
-    def _option(self, name: str) -> str | None:
-        for position, word in enumerate(self.arguments):
-            if word == name:
-                return self.arguments[position + 1]
-            if word.startswith(name + "="):
-                return word[len(name) + 1 :]
-        return None
-
-
-def start_holder(cgroups_path: str) -> int:
-    """Start H and return its pid when it has its namespace and its cgroups."""
-    ready_read, ready_write = os.pipe()
-    pid = os.fork()
-    if pid:
-        os.close(ready_write)
-        ready = os.read(ready_read, 1)
-        os.close(ready_read)
-        if ready != b"r":
-            os.waitpid(pid, 0)
-            raise OSError("the placeholder could not be made; the reason is in the keeper's log")
-        return pid
-    try:
-        syscalls.unshare_network()
-        join_cgroups(cgroups_path)
-        syscalls.die_quietly_on(signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)
-        os.write(ready_write, b"r")
-        os.closerange(0, 1024)
-        while True:
-            signal.pause()
-    except BaseException as error:
-        print(f"placeholder: {error}", file=sys.stderr, flush=True)
-    finally:
-        os._exit(1)
 
 
 class Keeper:
@@ -256,19 +210,7 @@ class Keeper:
             "RELOCATE_PID": str(self.holder),
             "RELOCATE_VERDICT": paths.verdict(self.runtime.container),
         }
-        command = ["runc", "--root", self.runtime.root, "--log", self.runtime.log, "--log-format", "json"]
-        if self.runtime.systemd_cgroup:
-            command.append("--systemd-cgroup")
-        command += [
-            "restore",
-            "--detach",
-            "--tcp-established",
-            "--ext-unix-sk",
-            "--file-locks",
-            *message.get("options", []),
-        ]
-        command += ["--image-path", message["images"], "--work-path", message["work"]]
-        command += ["--pid-file", self.runtime.pid_file, "--bundle", self.runtime.bundle, self.runtime.container]
+        command = self.runtime.restore_command(message["images"], message["work"], message.get("options", []))
         self.command = command
         self.selector.register(self.runc_ended, selectors.EVENT_READ, self._restored)
         process = subprocess.Popen(
@@ -315,9 +257,7 @@ class Keeper:
     def _do_print(self, _: socket.socket, message: dict) -> None:
         """Say something in the container's place: Docker's logger reads these pipes already."""
         for stream, text in message["words"]:
-            data = memoryview(text.encode())
-            while data:
-                data = data[os.write(self.stdio[2 if stream == "stderr" else 1], data) :]
+            syscalls.write_all(self.stdio[2 if stream == "stderr" else 1], text.encode())
 
     def _do_commit(self, _: socket.socket, __: dict) -> None:
         if self.state == "prepared" and self.criu:

@@ -1,0 +1,104 @@
+# Copyright (c) 2026 The RELOCATE authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Docker's log of a container travels: its file first, and what was said since in the container's place."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterator
+from typing import BinaryIO
+
+from ..host.syscalls import write_all
+from ..protocol.channel import Channel
+
+CHUNK = 1 << 20
+WORDS = 64  # lines per message
+
+
+class LogSender:
+    """The source's half. :param log_path: Docker's own file, if its log driver keeps one on this host."""
+
+    def __init__(self, channel: Channel, log_path: str | None) -> None:
+        self.channel = channel
+        self.log_path = log_path
+        self._log: BinaryIO | None = None
+        self.bytes = 0
+
+    def send_first(self) -> int:
+        """Send the log so far, as it is in Docker's files: those it has rotated away first."""
+        if not self.log_path:
+            return 0
+        directory, name = os.path.split(self.log_path)
+        for rotated in sorted(entry for entry in os.listdir(directory) if entry.startswith(name + ".")):
+            with open(os.path.join(directory, rotated), "rb") as file:
+                while data := file.read(CHUNK):
+                    self.channel.send("log", raw=data, rotated=rotated[len(name) :])
+                    self.bytes += len(data)
+        for data in self._log_since():
+            self.channel.send("log", raw=data, rotated="")
+        return self.bytes
+
+    def send_changes(self) -> int:
+        """Send what was logged since, as the container said it.
+
+        Docker's logger counts the bytes of its own file: what others append to it is cut off when it is read. So these
+        lines go through the destination's logger, which gives them the time of the move.
+        """
+        said = [json.loads(line) for data in self._log_since() for line in data.splitlines()]
+        for begin in range(0, len(said), WORDS):
+            words = [[each.get("stream", "stdout"), each.get("log", "")] for each in said[begin : begin + WORDS]]
+            self.channel.send("words", words=words)
+        return 0
+
+    def _log_since(self) -> Iterator[bytes]:
+        """Yield the log's bytes since the last call, up to the last whole line, through a rotation if there was one."""
+        if not self.log_path:
+            return
+        if self._log is None:
+            self._log = open(self.log_path, "rb")  # noqa: SIM115  kept: rotation renames the file under us
+        yield from self._whole_lines(self._log)
+        while os.stat(self.log_path).st_ino != os.fstat(self._log.fileno()).st_ino:
+            self._log.close()
+            self._log = open(self.log_path, "rb")  # noqa: SIM115
+            yield from self._whole_lines(self._log)
+
+    def _whole_lines(self, file: BinaryIO) -> Iterator[bytes]:
+        while data := file.read(CHUNK):
+            whole = data[: data.rfind(b"\n") + 1] or (data if len(data) == CHUNK else b"")
+            file.seek(len(whole) - len(data), os.SEEK_CUR)
+            if not whole:
+                return
+            self.bytes += len(whole)
+            yield whole
+
+
+class LogReceiver:
+    """The destination's half. :param log_path: where Docker's logger will look for the file of the copy."""
+
+    kinds = frozenset({"log", "words"})
+
+    def __init__(self, log_path: str) -> None:
+        self.log_path = log_path
+        self.words: list[list[str]] = []  # stream and text, in order
+
+    def take(self, message: dict) -> None:
+        """Append to the file, or remember what is to be said."""
+        if message["kind"] == "words":
+            self.words += message["words"]
+        else:
+            self._append(message["raw"], message["rotated"])
+
+    def _append(self, data: bytes, rotated: str) -> None:
+        """Docker's logger opens the file later, and continues it."""
+        if not re.fullmatch(r"(\.[0-9]+(\.gz)?)?", rotated):
+            raise ValueError(f"the source named a log file {rotated!r}")
+        fd = os.open(self.log_path + rotated, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o640)
+        try:
+            write_all(fd, data)
+        finally:
+            os.close(fd)
+
+    def settle(self) -> None:
+        """Nothing is kept open."""

@@ -1,0 +1,134 @@
+# Copyright (c) 2026 The RELOCATE authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A file tree travels: the writable layer, or a file system in memory."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Container
+
+from ..host.syscalls import write_all
+from ..protocol.channel import Channel
+from .trees import Item, Snapshot, Stamp, Tree, changes
+from .writer import Writer
+
+UNKNOWN = Stamp(0, 0, 0, 0)  # like no entry's: it is sent again, or removed
+
+
+class TreeSender:
+    """The source's half.
+
+    :param name: the mount point of a file system in memory, "" for the writable layer.
+    :param mapped: returns the inodes of files that programs have mapped and may write without a change of their times.
+    """
+
+    def __init__(
+        self, channel: Channel, tree: Tree, name: str = "", mapped: Callable[[], Container[int]] = frozenset
+    ) -> None:
+        self._channel = channel
+        self.tree = tree
+        self.name = name
+        self._find_mapped = mapped
+        self._mapped: Container[int] = ()
+        self.before = Snapshot()
+
+    def send_first(self) -> int:
+        """Send all; return the bytes of contents.
+
+        What is mapped is asked before anything is looked at: a mapping that is made later is first written later, and the
+        first write to a page does change the time.
+        """
+        self._mapped = self._find_mapped()
+        return self.send_changes()
+
+    def send_changes(self) -> int:
+        """Send what has changed since the last call; return the bytes of contents."""
+        now = self.tree.scan()
+        dirty, gone = changes(self.before, now, self._mapped)
+        for path in gone:
+            self._channel.send("remove", path=path, tree=self.name)
+        links: dict[tuple[int, int], str] = {}
+        sent = 0
+        for path in dirty:
+            try:
+                with self.tree.item(path) as item:
+                    sent += self._send(item, links)
+                    as_scanned = Stamp.of(item.status) == now.stamps[path]
+            except (FileNotFoundError, NotADirectoryError):  # gone since the scan: the next one says so
+                as_scanned = False
+            if not as_scanned:
+                now.stamps[path] = UNKNOWN
+        self.before = now
+        return sent
+
+    def _send(self, item: Item, links: dict[tuple[int, int], str]) -> int:
+        entry = item.describe(links)
+        self._channel.send("entry", entry=entry, tree=self.name)
+        sent = 0
+        for offset, data in item.contents(entry.get("size", 0)):
+            self._channel.send("data", raw=data, at=offset)
+            sent += len(data)
+        return sent
+
+
+class _Filling:
+    """A file whose contents are on their way."""
+
+    def __init__(self, writer: Writer, full: str, entry: dict) -> None:
+        self._writer, self._full, self._entry = writer, full, entry
+        self._fd = os.open(full, os.O_WRONLY | os.O_NOFOLLOW)
+
+    def write(self, data: bytes | memoryview, offset: int) -> None:
+        os.lseek(self._fd, offset, os.SEEK_SET)
+        write_all(self._fd, data)
+
+    def end(self) -> None:
+        os.ftruncate(self._fd, self._entry.get("size", 0))  # it may end with a hole, or be shorter than it was
+        os.close(self._fd)
+        self._writer.finish(self._full, self._entry)
+
+
+class TreeReceiver:
+    """The destination's half, for all trees of a container."""
+
+    kinds = frozenset({"entry", "data", "remove"})
+
+    def __init__(self) -> None:
+        self._writers: dict[str, Writer] = {}
+        self._filling: _Filling | None = None
+
+    def mounted(self, root: str, memory: dict[str, str] | None = None) -> None:
+        """The container's file systems are mounted, the root at ``root``: entries can be made."""
+        self._writers = {tree: Writer(path) for tree, path in {"": root, **(memory or {})}.items()}
+
+    def _writer(self, message: dict) -> Writer:
+        """Return what makes a message's entry. :raises ValueError: the source sent one too early, or for another place."""
+        try:
+            return self._writers[message.get("tree", "")]
+        except KeyError:
+            raise ValueError("the source sent files before the destination was ready for them") from None
+
+    def take(self, message: dict) -> None:
+        """Make or remove an entry, or go on with its contents."""
+        if message["kind"] == "data":
+            if self._filling:
+                self._filling.write(message["raw"], message["at"])
+            return
+        self._end_filling()
+        writer = self._writer(message)
+        if message["kind"] == "remove":
+            writer.remove(message["path"])
+            return
+        full = writer.make(message["entry"])
+        self._filling = _Filling(writer, full, message["entry"]) if full else None
+
+    def _end_filling(self) -> None:
+        if self._filling:
+            self._filling.end()
+            self._filling = None
+
+    def settle(self) -> None:
+        """Finish the last file, and give directories their times."""
+        self._end_filling()
+        for writer in self._writers.values():
+            writer.settle()

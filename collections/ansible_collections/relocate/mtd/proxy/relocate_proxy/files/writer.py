@@ -1,0 +1,94 @@
+# Copyright (c) 2026 The RELOCATE authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The destination's half of a tree: makes what the source names, in a file system that nothing runs in yet."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+
+from .trees import LayerProblem
+
+
+class Writer:
+    """Makes entries in a mounted file system, the root or a tmpfs, of a container that has not run yet."""
+
+    def __init__(self, root: str) -> None:
+        self.root = root
+        self.bytes = 0
+        self._directory_times: dict[str, int] = {}
+
+    def _place(self, path: str) -> str:
+        """Return where ``path`` lies, refusing to leave the root: the source is another machine."""
+        full = os.path.normpath(os.path.join(self.root, path))
+        if os.path.isabs(path) or not full.startswith(self.root + os.sep):
+            raise LayerProblem(f"the source named a path outside the container: {path!r}")
+        parent = os.path.dirname(full)
+        if os.path.realpath(parent) != parent:
+            raise LayerProblem(f"the source named a path behind a symbolic link: {path!r}")
+        return full
+
+    def _keep_time_of_parent(self, full: str) -> None:
+        """What changes in a directory changes its time, which is the container's: :meth:`settle` gives it back."""
+        parent = os.path.dirname(full)
+        if parent not in self._directory_times:
+            self._directory_times[parent] = os.stat(parent).st_mtime_ns
+
+    def remove(self, path: str) -> None:
+        """Remove an entry, whatever it is; nothing there is fine."""
+        full = self._place(path)
+        if not os.path.lexists(full):
+            return
+        self._keep_time_of_parent(full)
+        if os.path.isdir(full) and not os.path.islink(full):
+            shutil.rmtree(full)
+        else:
+            os.unlink(full)
+
+    def make(self, entry: dict) -> str | None:
+        """Make one entry; for a regular file with contents return the path to fill (see :meth:`finish`)."""
+        path = entry["path"]
+        if entry.get("whiteout"):
+            self.remove(path)
+            return None
+        full, mode = self._place(path), entry["mode"]
+        self._keep_time_of_parent(full)
+        is_directory = os.path.isdir(full) and not os.path.islink(full)
+        if stat.S_ISDIR(mode):
+            if entry.get("opaque") or not is_directory:
+                self.remove(path)
+                os.mkdir(full)
+            self._directory_times[full] = entry["mtime_ns"]
+        else:
+            self.remove(path)
+            if "link" in entry:
+                os.link(self._place(entry["link"]), full, follow_symlinks=False)
+                return None
+            if stat.S_ISLNK(mode):
+                os.symlink(entry["target"], full)
+            elif stat.S_ISREG(mode):
+                os.close(os.open(full, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+                return full
+            else:
+                os.mknod(full, mode, entry.get("device", 0))
+        self.finish(full, entry)
+        return None
+
+    def finish(self, full: str, entry: dict) -> None:
+        """Set owner, mode, extended attributes and time: in this order, for changing an owner clears set-id bits."""
+        os.lchown(full, entry["uid"], entry["gid"])
+        if not stat.S_ISLNK(entry["mode"]):
+            os.chmod(full, stat.S_IMODE(entry["mode"]))
+        for name, value in entry["xattrs"].items():
+            os.setxattr(full, name, bytes.fromhex(value), follow_symlinks=False)
+        os.utime(full, ns=(entry["mtime_ns"], entry["mtime_ns"]), follow_symlinks=False)
+
+    def settle(self) -> None:
+        """Give directories their times back, which later entries inside them have changed."""
+        for full, mtime_ns in self._directory_times.items():
+            try:
+                os.utime(full, ns=(mtime_ns, mtime_ns))
+            except FileNotFoundError:
+                pass
+        self._directory_times.clear()

@@ -1,0 +1,38 @@
+# Copyright (c) 2026 The RELOCATE authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The placeholder H: a sleeping process in a new network namespace, whose pid the restored init will have."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+
+from ..host import syscalls
+from ..host.cgroups import join_cgroups
+
+
+def start_holder(cgroups_path: str) -> int:
+    """Start H and return its pid when it has its namespace and its cgroups."""
+    ready_read, ready_write = os.pipe()
+    pid = os.fork()
+    if pid:
+        os.close(ready_write)
+        ready = os.read(ready_read, 1)
+        os.close(ready_read)
+        if ready != b"r":
+            os.waitpid(pid, 0)
+            raise OSError("the placeholder could not be made; the reason is in the keeper's log")
+        return pid
+    try:
+        syscalls.unshare_network()
+        join_cgroups(cgroups_path)
+        syscalls.die_quietly_on(signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)
+        os.write(ready_write, b"r")
+        os.closerange(0, 1024)
+        while True:
+            signal.pause()
+    except BaseException as error:
+        print(f"placeholder: {error}", file=sys.stderr, flush=True)
+    finally:
+        os._exit(1)
