@@ -5,19 +5,17 @@
 
 from __future__ import annotations
 
-import re
+from ansible_collections.relocate.mtd.plugins.plugin_utils._trust import strangers
 
 from relocate.errors import Refusal
 from relocate.reading import shown
 
-NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,252}")
 WORDS = 200
-_TEMPLATE = ("{{", "{%", "{#")
 
 
 def checked_name(what: str, text: str) -> str:
     """Return a container's or host's name. Raises Refusal with status 2 for what no container and no host can be called."""
-    if not NAME.fullmatch(text):
+    if not strangers.is_container_name(text):
         raise Refusal(
             f"{what} is {shown(text)}: a name has letters, digits, dots, hyphens and underscores, 253 at most, and begins with "
             "a letter or digit",
@@ -28,7 +26,7 @@ def checked_name(what: str, text: str) -> str:
 
 def checked_words(what: str, text: str) -> str:
     """Return free text for records. Raises Refusal with status 2 for text that is long, not printable, or a template."""
-    if len(text) > WORDS or not text.isprintable() or any(sign in text for sign in _TEMPLATE):
+    if len(text) > WORDS or not text.isprintable() or strangers.TEMPLATE.search(text):
         raise Refusal(
             f"{what} is {shown(text)}: give {WORDS} printable characters at most, and none of {{{{, {{% and {{#", 2
         )

@@ -18,6 +18,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from relocate.arguments import checked_name
 from relocate.errors import Refusal
 from relocate.fleet import inventory_policy
 from relocate.fleet.report import Question, Report, answer, place_of
@@ -148,6 +149,9 @@ def fleet(
     """Show how different the hosts are, and how predictable the next hop is."""
     if mode is not None and mode not in MODES:
         raise Refusal(f"--mode is {mode!r}: use one of {', '.join(MODES)}", status=2)
+    for option, name in (("--container", container), ("--from", source)):
+        if name is not None:
+            checked_name(option, name)
     if refresh:
         _profile(profiles, inventory, quiet=json_)
     policy = _policy(inventory) if inventory or not profiles else Settings()

@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from relocate.arguments import checked_name
 from relocate.commands.schedule import ConfigOption, configured
 from relocate.errors import Refusal
 from relocate.schedule import views
@@ -30,6 +31,8 @@ def history(
     json_: Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")] = False,
 ) -> None:
     """Show past alerts with their stays, exposure latencies and downtimes."""
+    if container is not None:
+        checked_name("--container", container)
     store = views.open_store(configured(config))
     firings = store.history(limit=None if audit else limit, container=container)
     if audit:

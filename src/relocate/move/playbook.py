@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import ansible_runner
+from ansible_collections.relocate.mtd.plugins.plugin_utils._trust.strangers import shown as escaped
 from rich.console import Console
 
 from relocate.errors import Refusal
@@ -132,13 +133,43 @@ def _cancelling() -> Iterator[Callable[[], bool]]:
             signal.signal(number, handler)
 
 
+#: How Ansible's JSON marks a text that is no template, and what it would take for something else again.
+UNSAFE, RESERVED = "__ansible_unsafe", "__ansible_"
+
+
+def _as_data(value: Any) -> Any:
+    """Return a JSON value with every text marked as one that is no template: Ansible evaluates all others before use.
+
+    Not YAML's ``!unsafe``: of a text ``null`` or ``010`` it makes nothing, or 8. Raises ValueError for a key that has a meaning
+    to Ansible: it would fail to read the file as JSON, and read it again as YAML, where no text is marked.
+    """
+    if isinstance(value, str):
+        return {UNSAFE: value}
+    if isinstance(value, dict):
+        for key in value:
+            if str(key).startswith(RESERVED):
+                raise ValueError(f"an extra variable has the key {escaped(key)}, which Ansible keeps for itself")
+        return {str(key): _as_data(content) for key, content in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_as_data(content) for content in value]
+    return value
+
+
 def write_variables(private: Path, variables: dict[str, Any]) -> None:
-    """Leave extra variables where ansible-runner finds them: given as an argument, they would stand in ``ps`` for all."""
+    """Leave extra variables where ansible-runner finds them: given as an argument, they would stand in ``ps`` for all.
+
+    They are data: names of containers come from hosts, and what looks like a template in them is never evaluated. Raises
+    Refusal for variables that cannot be written so.
+    """
+    try:
+        text = json.dumps(_as_data(variables))
+    except (ValueError, TypeError) as error:
+        raise Refusal(f"the extra variables cannot be given to Ansible: {error}") from None
     directory = private / "env"
     directory.mkdir(mode=0o700)
     fd = os.open(directory / "extravars", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(fd, "w", encoding="utf-8") as stream:
-        json.dump(variables, stream)
+        stream.write(text)
 
 
 def run(

@@ -26,6 +26,10 @@ from relocate.errors import Refusal
         ["move", "web", "--downtime-limit", "nan"],
         ["pause", "--host", "{{ x }}"],
         ["pause", "--container", "x" * 300],
+        ["resume", "--container", "web\n"],
+        ["fleet", "--container", "{{ x }}"],
+        ["fleet", "--from", "a/b"],
+        ["history", "--container", "\x1b[2J"],
         ["simulate", "fig4", "--trials", "1000000000"],
     ],
 )

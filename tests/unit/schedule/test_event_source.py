@@ -121,7 +121,7 @@ def test_containers_may_have_clocks_of_their_own() -> None:
         ({"containers": ["web"], "rate": 1}, "has no argument rate"),
         ({"containers": ["web", "web"]}, "web is there twice"),
         ({"containers": ["we b"]}, "'we b' is no container's name"),
-        ({"containers": [{"clock": POISSON}]}, "None is no container's name"),
+        ({"containers": [{"clock": POISSON}]}, "nothing is no container's name"),
         ({"containers": [{"name": "web", "rate": 1}]}, "a container has no rate"),
         ({"containers": ["web"], "clock": 7}, "clock is 7: it must be a mapping"),
         ({"containers": ["web"], "clock": {"kind": "poison"}}, "web: clock.kind is 'poison'"),

@@ -21,10 +21,10 @@ from relocate.schedule.launchers.retention import DAY, Retention
 from relocate.schedule.launchers.settings import RunnerSettings
 
 
-def move(container: str = "web", identifier: str = "m1", **variables: Any) -> Move:
+def move(identifier: str = "m1", **variables: Any) -> Move:
     """Return a move with its variables."""
-    known = {"container": container, "relocation_id": identifier, **variables}
-    return Move(identifier, container, "host1", "clock", 0.0, known)
+    known = {"container": "web", "relocation_id": identifier, **variables}
+    return Move(identifier, "web", "host1", "clock", 0.0, known)
 
 
 @pytest.fixture
@@ -76,7 +76,7 @@ def test_a_rolled_back_move_is_a_result_and_its_output_is_kept(launcher: Launche
 def test_a_run_that_fails_before_attempted_nothing(launcher: Launcher, project: Path) -> None:
     """The sentence is that of the task, or Ansible's."""
     with pytest.raises(LaunchError, match=r"^no container is named$"):
-        launcher.launch(move(""), threading.Event())
+        launcher.launch(move(container=""), threading.Event())
     (project / "playbooks" / "relocate.yml").write_text("- hosts: [")
     with pytest.raises(LaunchError, match="YAML"):
         launcher.launch(move(), threading.Event())
@@ -114,7 +114,7 @@ def test_a_relocation_that_has_begun_is_let_to_its_end(launcher: Launcher, tmp_p
 def test_runs_at_the_same_time_do_not_mix(launcher: Launcher) -> None:
     """Each has a directory of its own."""
     with ThreadPoolExecutor() as pool:
-        moves = [move("web", "m1"), move("db", "m2", behave="roll back")]
+        moves = [move("m1"), move("m2", container="db", behave="roll back")]
         first, second = pool.map(lambda one: launcher.launch(one, threading.Event()), moves)
     assert (first["container"], first["outcome"]) == ("web", "committed")
     assert (second["container"], second["outcome"]) == ("db", "rolled-back")

@@ -16,7 +16,7 @@ import time
 from typing import Any
 
 from relocate.move.relocation import RECOVER, RELOCATE
-from relocate.schedule.launchers.base import LaunchError, Move
+from relocate.schedule.launchers.base import LaunchError, Move, require_names
 from relocate.schedule.launchers.controller import Controller, Denied, Unreachable
 from relocate.schedule.launchers.outcome import CANCELLED, document
 from relocate.schedule.launchers.settings import AwxSettings
@@ -43,6 +43,7 @@ class AwxLauncher:
         ``cancelled`` cancels a job that has not started. One that runs is let to its end: whether it is inside the freeze
         cannot be told from here.
         """
+        require_names(move)
         if cancelled.is_set():
             raise LaunchError(CANCELLED)
         job = self._start(self._settings.template, move.variables, move.id)

@@ -9,6 +9,8 @@ import threading
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from ansible_collections.relocate.mtd.plugins.plugin_utils._trust import strangers
+
 #: What a relocation can have come to. ``in-doubt`` is settled by recovery; ``refused`` touched nothing.
 OUTCOMES = ("committed", "rolled-back", "refused", "in-doubt", "failed")
 
@@ -32,6 +34,18 @@ class Move:
 
 class LaunchError(Exception):
     """No relocation was attempted; the message is one sentence with the reason and the remedy."""
+
+
+def require_names(move: Move) -> None:
+    """See that a move names a container and itself: both were said by hosts, or have lain in a database since.
+
+    Raises LaunchError where they do not.
+    """
+    try:
+        strangers.container_name(move.container)
+        strangers.identifier(move.id)
+    except strangers.Odd as odd:
+        raise LaunchError(str(odd)) from None
 
 
 class Launcher(Protocol):

@@ -18,7 +18,7 @@ from typing import Any
 from relocate.errors import Refusal
 from relocate.lab.paths import project_root
 from relocate.move import playbook, relocation
-from relocate.schedule.launchers.base import LaunchError, Move
+from relocate.schedule.launchers.base import LaunchError, Move, require_names
 from relocate.schedule.launchers.outcome import CANCELLED, settle
 from relocate.schedule.launchers.retention import Retention
 from relocate.schedule.launchers.settings import RunnerSettings
@@ -41,6 +41,7 @@ class RunnerLauncher:
         ``cancelled`` kills Ansible until the relocation itself begins. From then on it is let to its end: ansible-runner's
         cancel is a SIGKILL, no ``always:`` runs, the hosts finish the cutover all the same, and only the result would be lost.
         """
+        require_names(move)
         caught = relocation.Catcher(relocation.RELOCATE)
         said = "the playbook ended without relocating anything"
         with tempfile.NamedTemporaryFile(prefix="relocate-run-") as output:

@@ -25,7 +25,7 @@ from relocate.errors import Refusal
 from relocate.lab.paths import project_root
 from relocate.move import relocation
 from relocate.move.playbook import failure
-from relocate.schedule.launchers.base import LaunchError, Move
+from relocate.schedule.launchers.base import LaunchError, Move, require_names
 from relocate.schedule.launchers.bundle import pack
 from relocate.schedule.launchers.outcome import CANCELLED, settle
 from relocate.schedule.launchers.retention import Retention
@@ -87,6 +87,7 @@ class StreamLauncher:
         ``cancelled`` is heeded until the run is sent. Afterwards it is let to its end: a worker cannot be told to stop, and
         closing the pipe would lose the result of a run that goes on.
         """
+        require_names(move)
         if cancelled.is_set():
             raise LaunchError(CANCELLED)
         caught = relocation.Catcher(relocation.RELOCATE)

@@ -52,7 +52,6 @@ EXAMPLES = r"""
 import asyncio
 import datetime
 import heapq
-import re
 import sys
 import uuid
 from collections.abc import Mapping
@@ -65,11 +64,11 @@ if _ROOT not in sys.path:
     sys.path.append(_ROOT)
 
 from ansible_collections.relocate.mtd.plugins.plugin_utils._clocks.clocks import Clock, ClockError, make_clock
+from ansible_collections.relocate.mtd.plugins.plugin_utils._trust.strangers import Odd, container_name
 
 DEFAULT_CLOCK: dict[str, Any] = {"kind": "truncated-poisson", "rate": 1 / 900, "ceiling": 3600.0}
 KNOWN = frozenset({"containers", "clock"})
 IGNORED = frozenset({"eda_feedback_queue"})  # ansible-rulebook's own
-NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")  # what Docker allows
 LONGEST_SLEEP = 3600.0  # seconds: a timer over years is more than some event loops take
 
 
@@ -97,8 +96,10 @@ def read(args: Mapping[str, Any]) -> dict[str, Clock]:
             if unknown := sorted(set(given) - {"name", "clock"}):
                 raise ValueError(f"relocate.mtd.poisson: a container has no {unknown[0]}: give name and clock.")
             name, own = given.get("name"), _mapping(given.get("clock", {}), f"the clock of {given.get('name')}")
-        if not isinstance(name, str) or not NAME.fullmatch(name):
-            raise ValueError(f"relocate.mtd.poisson: {name!r} is no container's name.")
+        try:
+            name = container_name(name)
+        except Odd as odd:
+            raise ValueError(f"relocate.mtd.poisson: {odd}.") from None
         if name in clocks:
             raise ValueError(f"relocate.mtd.poisson: the container {name} is there twice.")
         try:
