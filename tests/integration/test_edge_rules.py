@@ -38,6 +38,11 @@ FOREIGN = """table ip filter_of_others {
 }
 """
 
+#: Called with a directory and a command: runs the command with the directory as /var/lib/relocate.
+KEEP_APART = (
+    """mount -t tmpfs none /var/lib && mkdir /var/lib/relocate && mount --bind "$0" /var/lib/relocate && exec "$@" """
+)
+
 
 @dataclass
 class Edge:
@@ -58,7 +63,8 @@ class Edge:
         arguments = {"ANSIBLE_MODULE_ARGS": {**parameters, "_ansible_check_mode": check}}
         argv = [sys.executable, "-m", f"ansible_collections.relocate.mtd.plugins.modules.{module}"]
         environment = {**os.environ, "PYTHONPATH": str(ROOT / "collections")}
-        argv = ["ip", "netns", "exec", self.name, *argv]
+        # "ip netns exec" has mounts of its own: what the module keeps for the next boot goes to the test's directory
+        argv = ["ip", "netns", "exec", self.name, "sh", "-c", KEEP_APART, str(self.state.parent), *argv]
         done = subprocess.run(
             argv, input=json.dumps(arguments), capture_output=True, text=True, env=environment, check=False
         )
@@ -74,7 +80,7 @@ class Edge:
             "egress_address": "10.88.0.100",
             "virtual_addresses": ["10.88.0.100/24"],
         }
-        return self.module("edge_gateway", check, state_directory=str(self.state), **{**parameters, **changes})
+        return self.module("edge_gateway", check, **{**parameters, **changes})
 
     def service(self, name: str, check: bool = False, **changes: Any) -> dict[str, Any]:
         """Run nat_service with its usual parameters."""
@@ -83,8 +89,7 @@ class Edge:
             "virtual_port": 7000,
             "host_address": "10.77.0.11",
         }
-        parameters |= {"name": name, "state_directory": str(self.state)}
-        return self.module("nat_service", check, **{**parameters, **changes})
+        return self.module("nat_service", check, **{**parameters, "name": name, **changes})
 
     def rules(self) -> str:
         """Return everything nft shows."""

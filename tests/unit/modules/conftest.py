@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from ansible.module_utils import basic
 from ansible.module_utils.testing import patch_module_args
+from ansible_collections.relocate.mtd.plugins.module_utils import _paths
 
 PACKAGE = "ansible_collections.relocate.mtd.plugins.modules"
 
@@ -56,7 +57,7 @@ class Script:
 
 
 @pytest.fixture
-def run_module(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Ended]]:
+def run_module(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Callable[..., Ended]]:
     """Return a function that runs a module with parameters and a script, and returns how it ended."""
 
     def end(failed: bool) -> Callable[..., None]:
@@ -76,6 +77,7 @@ def run_module(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Ended]
         assert script.done == len(script.steps), f"not run: {script.steps[script.done]['run']}"
         return ended.value
 
+    monkeypatch.setattr(_paths, "EDGE", str(tmp_path))
     monkeypatch.setattr(basic.AnsibleModule, "exit_json", end(False))
     monkeypatch.setattr(basic.AnsibleModule, "fail_json", end(True))
     monkeypatch.setattr(basic.AnsibleModule, "get_bin_path", find)

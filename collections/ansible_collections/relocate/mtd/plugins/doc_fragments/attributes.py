@@ -68,14 +68,3 @@ attributes:
     platforms: linux
     support: full
 """
-
-    # Modules that keep the edge's table on disk
-    EDGE_STATE = r"""
-options:
-  state_directory:
-    description:
-      - Directory on the edge in which the table's form for the next boot is kept.
-      - It is made, for root alone, if it is missing.
-    type: path
-    default: /var/lib/relocate/edge
-"""

@@ -14,20 +14,18 @@ from ansible_collections.relocate.mtd.plugins.module_utils import _edge_table as
 from ansible_collections.relocate.mtd.plugins.module_utils import _paths
 from ansible_collections.relocate.mtd.plugins.module_utils._commands import Commands, read_text
 
-STATE_DIRECTORY = _paths.EDGE
-
 _OURS = ["table", edge_table.FAMILY, edge_table.TABLE]
 
 
 class EdgeTable:
     """The table ``ip relocate`` of this host. Reads at once; writes only when told to."""
 
-    def __init__(self, commands: Commands, state_directory: str) -> None:
-        """Work through ``commands``; keep ``table.nft`` and its companions in ``state_directory``."""
+    def __init__(self, commands: Commands) -> None:
+        """Work through ``commands``; keep ``table.nft`` and its companions where the unit for the next boot looks for them."""
         self._commands = commands
-        self.boot_file = os.path.join(state_directory, "table.nft")
-        self.raw_file = os.path.join(state_directory, "raw.rules")
-        self.address_file = os.path.join(state_directory, "addresses.batch")
+        self.boot_file = os.path.join(_paths.EDGE, "table.nft")
+        self.raw_file = os.path.join(_paths.EDGE, "raw.rules")
+        self.address_file = os.path.join(_paths.EDGE, "addresses.batch")
 
     def document(self) -> dict[str, Any] | None:
         """Return ``nft -j list table`` parsed, or None if there is no such table."""

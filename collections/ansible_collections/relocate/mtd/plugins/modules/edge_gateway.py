@@ -57,7 +57,6 @@ seealso:
   - module: relocate.mtd.nat_service
 extends_documentation_fragment:
   - relocate.mtd.attributes
-  - relocate.mtd.attributes.edge_state
 """
 
 EXAMPLES = r"""
@@ -115,7 +114,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.relocate.mtd.plugins.module_utils import _edge_table as edge_table
 from ansible_collections.relocate.mtd.plugins.module_utils._commands import Commands, read_text
-from ansible_collections.relocate.mtd.plugins.module_utils._nft import STATE_DIRECTORY, EdgeTable
+from ansible_collections.relocate.mtd.plugins.module_utils._nft import EdgeTable
 
 FORWARDING = "/proc/sys/net/ipv4/ip_forward"
 
@@ -151,7 +150,7 @@ class Edge:
         """Take the parameters; touch nothing."""
         self.module = module
         self.commands = Commands(module)
-        self.table = EdgeTable(self.commands, module.params["state_directory"])
+        self.table = EdgeTable(self.commands)
         self.changed = False
 
     def gateway(self) -> edge_table.Gateway:
@@ -329,7 +328,6 @@ def main() -> None:
             "egress_address": {"type": "str"},
             "virtual_addresses": {"type": "list", "elements": "str", "default": []},
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
-            "state_directory": {"type": "path", "default": STATE_DIRECTORY},
         },
         required_if=[("state", "present", ("outside_interface", "fleet_network", "egress_address"))],
         required_by={"virtual_addresses": ("outside_interface",)},

@@ -60,7 +60,6 @@ seealso:
   - module: relocate.mtd.nat_service_info
 extends_documentation_fragment:
   - relocate.mtd.attributes
-  - relocate.mtd.attributes.edge_state
 """
 
 EXAMPLES = r"""
@@ -110,7 +109,7 @@ timings_ns:
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.relocate.mtd.plugins.module_utils import _edge_table as edge_table
 from ansible_collections.relocate.mtd.plugins.module_utils._commands import Commands
-from ansible_collections.relocate.mtd.plugins.module_utils._nft import STATE_DIRECTORY, EdgeTable
+from ansible_collections.relocate.mtd.plugins.module_utils._nft import EdgeTable
 
 
 def transaction(current: edge_table.Service | None, wanted: edge_table.Service | None) -> str:
@@ -155,13 +154,12 @@ def main() -> None:
             "host_address": {"type": "str"},
             "host_port": {"type": "int"},
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
-            "state_directory": {"type": "path", "default": STATE_DIRECTORY},
         },
         required_if=[("state", "present", ("host_address",))],
         supports_check_mode=True,
     )
     commands = Commands(module)
-    table = EdgeTable(commands, module.params["state_directory"])
+    table = EdgeTable(commands)
     present = module.params["state"] == "present"
     service = wanted_service(module, commands)
 

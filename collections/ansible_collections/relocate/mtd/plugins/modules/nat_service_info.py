@@ -72,14 +72,14 @@ commands:
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.relocate.mtd.plugins.module_utils import _edge_table as edge_table
 from ansible_collections.relocate.mtd.plugins.module_utils._commands import Commands
-from ansible_collections.relocate.mtd.plugins.module_utils._nft import STATE_DIRECTORY, EdgeTable
+from ansible_collections.relocate.mtd.plugins.module_utils._nft import EdgeTable
 
 
 def main() -> None:
     """Entry point."""
     module = AnsibleModule(argument_spec={"name": {"type": "str"}}, supports_check_mode=True)
     commands = Commands(module)
-    document = EdgeTable(commands, STATE_DIRECTORY).document()
+    document = EdgeTable(commands).document()
     services = edge_table.services(document) if document else []
     owner = module.params["name"]
     module.exit_json(
