@@ -335,6 +335,16 @@ def test_every_way_in_which_an_answer_does_not_come(scene: Maker, drains: bool, 
     _fail(scene, drains, at, "before", error)
 
 
+def test_a_drain_that_stands_still_keeps_both(scene: Maker) -> None:
+    """What has stopped is left to recover: the copy runs, the source is kept."""
+    it = scene(drains=True)
+    it.world.stands = "1.0 MiB are still at the source"
+    result = it.run()
+    assert result is not None
+    assert result["outcome"] == "in-doubt" and result["problems"] == ["1.0 MiB are still at the source"]
+    assert it.state is State.DRAINING and it.world.copies == {"source": "frozen", "destination": "running"}
+
+
 def _fail(scene: Maker, drains: bool, at: int, when: str, error: Exception) -> None:
     it = scene(drains=drains, at=at, when=when, error=error)
     result = it.run()

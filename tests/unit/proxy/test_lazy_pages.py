@@ -1,13 +1,15 @@
 # Copyright (c) 2026 The RELOCATE authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Post-copy beside the proxies: two real page processes over TLS, a real task, and a program that asks as CRIU does."""
+"""Post-copy beside the proxies: two real page processes over TLS, a real task, and a copy of it with a real userfaultfd."""
 
 from __future__ import annotations
 
 import json
 import os
-import stat
+import platform
+import signal
+import struct
 import subprocess
 import sys
 import time
@@ -17,7 +19,8 @@ from typing import Any
 
 import pytest
 from ansible_collections.relocate.mtd.plugins.plugin_utils._move import credentials
-from relocate_proxy.memory import lazy_pages, page_process
+from relocate_proxy.memory import deferred, lazy_pages, page_process
+from relocate_proxy.memory.deferred import Area
 from relocate_proxy.memory.lazy_pages import PageClient, PageServer, PagesLost
 from relocate_proxy.parts import drain
 from relocate_proxy.protocol.journal import Journal
@@ -26,54 +29,80 @@ from relocate_proxy.protocol.states import State
 KEYS = credentials.make("r1")
 PAGE = 4096
 NUMBER = 8  # bytes
-#: A container's task: memory of which every page is filled with its own number. Says where it is. (PR_SET_PTRACER: the proxies
-#: are root, this test need not be.)
-TASK = f"""
-import ctypes, mmap, time
-ctypes.CDLL(None).prctl(0x59616D61, ctypes.c_ulong(2**64 - 1), 0, 0, 0)
-memory = mmap.mmap(-1, 1024 * {PAGE}, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-for page in range(1024):
-    memory[page * {PAGE}:(page + 1) * {PAGE}] = page.to_bytes({NUMBER}, "big") * {PAGE // NUMBER}
-print(ctypes.addressof(ctypes.c_char.from_buffer(memory)), flush=True)
+PAGES = 4096
+ADDRESS = 0x200000000000
+#: What both programs begin with: an area of pages at the same place.
+AREA = f"""
+import ctypes, json, mmap, os, socket, struct, sys, threading, time
+libc = ctypes.CDLL(None, use_errno=True)
+libc.mmap.restype = libc.mremap.restype = ctypes.c_void_p
+word = ctypes.c_ulong
+PAGE, PAGES, ADDRESS = {PAGE}, {PAGES}, {ADDRESS}
+def call(name, *words):
+    found = getattr(libc, name)(*map(word, words))
+    if found in (-1, 2**64 - 1):
+        raise OSError(ctypes.get_errno(), name)
+    return found
+def area(address, pages):
+    return call("mmap", address, pages * PAGE, 3, 0x100022, 2**64 - 1, 0)
+def contents(page):
+    return page.to_bytes({NUMBER}, "big") * {PAGE // NUMBER}
+libc.prctl(0x59616D61, word(2**64 - 1), 0, 0, 0)
+assert area(ADDRESS, PAGES) == ADDRESS
+"""
+#: A container's task: every page is filled with its own number. (PR_SET_PTRACER: the proxies are root, this test need not be.)
+TASK = f"""{AREA}
+for page in range(PAGES):
+    ctypes.memmove(ADDRESS + page * PAGE, contents(page), PAGE)
+print("filled", flush=True)
 time.sleep(1000)
 """
-#: ``criu lazy-pages`` that asks for as many pages as the file ``images/wanted`` says, and ends well if each was right.
-CRIU = f"""#!{sys.executable}
-import json, os, pathlib, socket, struct, sys, time
-words = sys.argv[1:]
-value = lambda option: words[words.index(option) + 1]
-end = socket.socket(fileno=int(value("--ps-socket")))
-images, work = (pathlib.Path(value(option)) for option in ("--images-dir", "--work-dir"))
-iov = struct.Struct("=I4xQQQ")
-def exactly(count):
-    data = b""
-    while len(data) < count:
-        piece = end.recv(count - len(data))
-        if not piece:
-            sys.exit(2)
-        data += piece
-    return data
-if (images / "refuse").exists():
-    (work / "lazy-pages.log").write_text("(00.1) Error (criu/uffd.c:1): uffd: no image\\n")
-    sys.exit(1)
-os.write(int(value("--status-fd")), b"\\0")
-os.close(int(value("--status-fd")))
-wanted = json.loads((images / "wanted").read_text())
-page = 0
-while page < wanted["pages"]:
-    number = min(wanted["pages"] - page, 1 + page)
-    asked = number, wanted["address"] + page * {PAGE}, wanted["pid"]
-    end.sendall(iov.pack(7, *asked))
-    if iov.unpack(exactly(iov.size)) != (4 << 16 | 6, *asked):
-        sys.exit(3)
-    for each in range(page, page + number):
-        if exactly({PAGE}) != each.to_bytes({NUMBER}, "big") * {PAGE // NUMBER}:
-            sys.exit(4)
-    page += number
-    while (images / "pause").exists():
-        time.sleep(0.01)
-end.sendall(iov.pack(0x1024, 0, 0, 0))
-sys.exit(exactly(4) != bytes(4))
+#: The copy, as CRIU's restore leaves it: nothing is in its area. It does what it is told, line by line, and says so.
+COPY = f"""{AREA}
+work, pid = sys.argv[1], int(sys.argv[2])
+number = {{"x86_64": 323, "aarch64": 282}}[os.uname().machine]
+faults = call("syscall", number, os.O_CLOEXEC | os.O_NONBLOCK)
+def order(request, *words):
+    asked = (ctypes.c_uint64 * len(words))(*words)
+    if libc.ioctl(ctypes.c_int(faults), word(request), asked):
+        raise OSError(ctypes.get_errno(), hex(request))
+order(0xC018AA3F, 0xAA, 2 | 4 | 8 | 64, 0)   # UFFDIO_API: fork, remap, remove, unmap
+order(0xC020AA00, ADDRESS, PAGES * PAGE, 1, 0)  # UFFDIO_REGISTER: missing pages
+def has(page, at=None, expected=None):
+    at = ADDRESS + page * PAGE if at is None else at
+    found = ctypes.string_at(at, PAGE)
+    assert found == (contents(page) if expected is None else expected), (page, found[:{NUMBER}])
+def all_of(first, last):
+    for page in range(first, last):
+        has(page)
+def unmap(first, last):
+    call("munmap", ADDRESS + first * PAGE, (last - first) * PAGE)
+def forget(first, last):
+    call("madvise", ADDRESS + first * PAGE, (last - first) * PAGE, 4)
+def protect(first, last, how):
+    call("mprotect", ADDRESS + first * PAGE, (last - first) * PAGE, how)
+def move(first, last):
+    to = call("mmap", 0, (last - first) * PAGE, 0, 0x22, 2**64 - 1, 0)
+    size = (last - first) * PAGE
+    assert call("mremap", ADDRESS + first * PAGE, size, size, 3, to) == to
+    return to
+os.chdir(work)
+restore = socket.socket(socket.AF_UNIX)
+while restore.connect_ex("lazy-pages.socket"):
+    time.sleep(0.01)
+restore.sendall(struct.pack("=i", -77))  # a zombie
+restore.sendall(struct.pack("=i", pid))
+socket.send_fds(restore, [b"x"], [faults])
+os.close(faults)
+restore.sendall(struct.pack("=i", 0x52535446))
+print("restored", flush=True)
+for line in sys.stdin:
+    try:
+        exec(line)
+    except BaseException as error:
+        print(f"{{type(error).__name__}}: {{error}}", flush=True)
+    else:
+        print("done", flush=True)
 """
 
 
@@ -91,35 +120,65 @@ class Hosts:
         self.server = PageServer(
             str(self.source), {"id": "r1", "credentials": KEYS["source"]}, ("127.0.0.1", self.client.port)
         )
-        self.copy = subprocess.Popen(["sleep", "1000"])
+        self.copy: subprocess.Popen[str] | None = None
         self.task = subprocess.Popen([sys.executable, "-c", TASK], stdout=subprocess.PIPE)
         assert self.task.stdout is not None
-        self.address = int(self.task.stdout.readline())
+        self.task.stdout.readline()
 
     def serve(self) -> None:
         """Have the source serve its frozen task."""
         self.server.serve([self.task.pid])
         self.server.await_serving()
 
-    def begin(self, pages: int, pause: bool = False) -> None:
-        """Begin to fetch at the destination."""
-        (inner,) = self.server.deferral.tasks
-        wanted = {"pid": inner, "address": self.address, "pages": pages}
-        (self.destination / "images/wanted").write_text(json.dumps(wanted))
-        if pause:
-            (self.destination / "images/pause").touch()
-        self.client.begin("", self.copy.pid)  # every cgroup's name has an empty one in it
+    def freeze_server(self, how: signal.Signals) -> None:
+        """Stop the source's process, or let it go on: a network that is down."""
+        for pid, role in lazy_pages.processes(str(self.source)).items():
+            assert role == "serve"
+            os.kill(pid, how)
 
-    def resume(self) -> None:
-        """Let the fetching go on."""
-        (self.destination / "images/pause").unlink()
+    def begin(self, areas: list[tuple[int, int]] | None = None, pid: int | None = None) -> None:
+        """Restore the copy at the destination. :param areas: which of its pages come later, all of them unless told."""
+        inner = deferred.in_namespace(self.task.pid) if pid is None else pid
+        image = self.destination / f"images/pagemap-{inner}.img"
+        image.write_bytes(b"criupmap" + struct.pack("=I", 2) + b"\x08\x09")
+        extents = [Area(inner, ADDRESS + a * PAGE, ADDRESS + b * PAGE) for a, b in areas or [(0, PAGES)]]
+        deferred.enter(str(image), extents)
+        words = [sys.executable, "-c", COPY, str(self.destination / "work"), str(inner)]
+        self.copy = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.client.begin("", self.copy.pid)  # every cgroup's name has an empty one in it
+        assert self.said() == "restored"
+
+    def said(self) -> str:
+        """Return the copy's next line."""
+        assert self.copy is not None and self.copy.stdout is not None
+        return self.copy.stdout.readline().strip()
+
+    def tell(self, line: str) -> None:
+        """Have the copy do something."""
+        assert self.copy is not None and self.copy.stdin is not None
+        print(line, file=self.copy.stdin, flush=True)
+
+    def do(self, line: str) -> None:
+        """Have the copy do something, and see that it went well."""
+        self.tell(line)
+        assert self.said() == "done"
 
     def outcome(self) -> dict[str, Any]:
         """How it ended at the destination."""
         return lazy_pages.await_outcome(str(self.destination), 20)
 
+    def progress(self, **wanted: object) -> dict[str, Any]:
+        """Wait until the report has these values; return it."""
+        deadline = time.monotonic() + 20
+        while True:
+            found = lazy_pages.report(str(self.destination))
+            if all(found.get(key) == value for key, value in wanted.items()) and found:
+                return found
+            assert time.monotonic() < deadline, found
+            time.sleep(0.02)
+
     def processes(self, session: Path) -> list[int]:
-        """The page processes and CRIUs of a session that still run; those that are just ending are given the time."""
+        """The page processes of a session that still run; those that are just ending are given the time."""
         deadline = time.monotonic() + 10
         while (found := self.listed(session)) and time.monotonic() < deadline:
             time.sleep(0.02)
@@ -127,34 +186,24 @@ class Hosts:
 
     @staticmethod
     def listed(session: Path) -> list[int]:
-        found = []
-        for entry in Path("/proc").iterdir():
-            try:
-                words = (entry / "cmdline").read_text().split("\0")
-            except OSError:
-                continue
-            if any(word.startswith(str(session)) for word in words):
-                found.append(int(entry.name))
-        return found
+        return list(lazy_pages.processes(str(session)))
 
     def end(self) -> None:
         """Leave nothing."""
+        for process in (self.copy, self.task):
+            if process is not None:
+                process.kill()
+                process.wait()
         for session in (self.source, self.destination):
             lazy_pages.end_processes(str(session))
         self.server.close()
-        for process in (self.copy, self.task):
-            process.kill()
-            process.wait()
 
 
 @pytest.fixture
 def hosts(host: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hosts]:
     """Return two hosts, between which pages can be fetched."""
-    program = host / "bin/criu"
-    program.parent.mkdir()
-    program.write_text(CRIU)
-    program.chmod(program.stat().st_mode | stat.S_IXUSR)
-    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+    if os.geteuid() != 0 or platform.machine() not in ("x86_64", "aarch64"):
+        pytest.skip("userfaultfd events need root, here on x86_64 or aarch64")
     monkeypatch.setenv("LD_PRELOAD", "")
     monkeypatch.setattr("relocate_proxy.host.paths.RESTORE_SHIM", "")
     made = Hosts(host)
@@ -164,15 +213,153 @@ def hosts(host: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hosts]:
 
 def test_every_page_comes_and_both_sides_end_by_themselves(hosts: Hosts) -> None:
     hosts.serve()
-    hosts.begin(1000)
+    hosts.begin()
+    hosts.do("all_of(0, PAGES)")
     outcome = hosts.outcome()
-    assert outcome.get("bytes", 0) > 1000 * PAGE, outcome
+    assert outcome.get("bytes", 0) >= PAGES * PAGE, outcome
     assert hosts.processes(hosts.source) == hosts.processes(hosts.destination) == []
-    assert hosts.copy.poll() is None
+    assert hosts.progress()["left"] == 0
+    hosts.do("all_of(0, PAGES)")
+
+
+def test_memory_that_was_never_there_is_empty(hosts: Hosts) -> None:
+    """A hole in an area that comes later; it is asked for while the rest is on its way, and afterwards."""
+    hosts.serve()
+    hosts.freeze_server(signal.SIGSTOP)
+    hosts.begin([(0, 10), (20, PAGES)])
+    hosts.do("has(15, expected=bytes(PAGE))")
+    hosts.freeze_server(signal.SIGCONT)
+    assert "bytes" in hosts.outcome()
+    hosts.do("has(16, expected=bytes(PAGE)); all_of(0, 10); all_of(20, PAGES)")
+
+
+#: What a program does to its memory while chunks of it are on their way, and what it must find afterwards.
+CHANGES = {
+    "unmaps the beginning of what is on its way": ("unmap(0, 7)", "all_of(7, PAGES)"),
+    "unmaps the end": ("unmap(PAGES - 9, PAGES)", "all_of(0, PAGES - 9)"),
+    "unmaps the middle": ("unmap(5, 12)", "all_of(0, 5); all_of(12, PAGES)"),
+    "unmaps all": ("unmap(0, PAGES)", ""),
+    "maps something else there": (
+        "unmap(3, 9); area(ADDRESS + 3 * PAGE, 6)",
+        "has(4, expected=bytes(PAGE)); all_of(9, PAGES)",
+    ),
+    "forgets the beginning": ("forget(0, 7)", "has(3, expected=bytes(PAGE)); all_of(7, PAGES)"),
+    "forgets the middle": ("forget(5, 12)", "all_of(0, 5); has(8, expected=bytes(PAGE)); all_of(12, PAGES)"),
+    "forgets and writes": (
+        "forget(0, PAGES); ctypes.memset(ADDRESS, 7, 3 * PAGE)",
+        "has(1, expected=bytes([7]) * PAGE); has(9, expected=bytes(PAGE))",
+    ),
+    "protects a part": ("protect(4, 9, 1); protect(100, 101, 0)", "protect(100, 101, 3); all_of(0, PAGES)"),
+    "moves the beginning": ("to = move(0, 8)", "[has(page, to + page * PAGE) for page in range(8)]; all_of(8, PAGES)"),
+    "moves the middle": (
+        "to = move(5, 900)",
+        "all_of(0, 5); [has(page, to + (page - 5) * PAGE) for page in range(5, 900)]; all_of(900, PAGES)",
+    ),
+    "moves, and moves the moved": (
+        "to = move(0, 64); ADDRESS, old = to, ADDRESS; to = move(8, 24); ADDRESS = old",
+        "[has(page, to + (page - 8) * PAGE) for page in range(8, 24)]; all_of(64, PAGES)",
+    ),
+    "forgets a page and writes to it": (
+        "forget(6, 7); ctypes.memset(ADDRESS + 6 * PAGE, 1, 1)",
+        "all_of(0, 6); has(6, expected=bytes([1]) + bytes(PAGE - 1)); all_of(7, PAGES)",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", CHANGES)
+def test_a_copy_that_changes_its_memory_gets_all_of_the_rest(hosts: Hosts, what: str) -> None:
+    """The first chunk has been ordered when it does, and has not come."""
+    change, expected = CHANGES[what]
+    hosts.serve()
+    hosts.freeze_server(signal.SIGSTOP)
+    hosts.begin()
+    hosts.progress(connected=True)
+    time.sleep(0.3)
+    hosts.do(change)
+    hosts.freeze_server(signal.SIGCONT)
+    outcome = hosts.outcome()
+    assert "bytes" in outcome, outcome
+    if expected:
+        hosts.do(expected)
+    assert hosts.processes(hosts.destination) == []
+
+
+def test_a_child_gets_its_memory_too(hosts: Hosts) -> None:
+    """And a child of it; both go on when the parent has unmapped what was theirs, too."""
+    hosts.serve()
+    hosts.freeze_server(signal.SIGSTOP)
+    hosts.begin()
+    grandchild = "child or os.fork(); child or all_of(0, PAGES); child or os._exit(7)"
+    hosts.do(f"child = os.fork(); {grandchild}")
+    hosts.do("unmap(0, PAGES)")
+    hosts.freeze_server(signal.SIGCONT)
+    assert "bytes" in hosts.outcome()
+    hosts.do("assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7")
+
+
+def test_a_copy_that_maps_and_unmaps_all_the_time(hosts: Hosts) -> None:
+    """Whatever is on its way, in every moment."""
+    churn = (
+        "import random; chance = random.Random(5); "
+        "[(forget(a, a + n), ctypes.memset(ADDRESS + a * PAGE, 9, n * PAGE), unmap(a + 2, a + n - 2)) "
+        "for a, n in [(chance.randrange(PAGES // 32) * 32, 32 - 8) for _ in range(600)] "
+        "if not touched.get(a) and not touched.update({a: 1})]"
+    )
+    hosts.serve()
+    hosts.begin()
+    hosts.do("touched = {}")
+    hosts.do(churn)
+    assert "bytes" in hosts.outcome()
+    hosts.do(
+        "[(has(0, ADDRESS + a * PAGE, bytes([9]) * PAGE), all_of(a + 24, a + 32)) if a in touched else all_of(a, a + 32) "
+        "for a in range(0, PAGES, 32)]"
+    )
+
+
+def test_a_source_that_does_not_answer_is_called_again(hosts: Hosts) -> None:
+    """Its process hangs: the copy waits, and nobody ends it. Killed, it is started again; what was on its way comes then."""
+    hosts.serve()
+    hosts.freeze_server(signal.SIGSTOP)
+    hosts.begin()
+    hosts.tell("all_of(0, PAGES)")
+    silent = hosts.progress(connected=False)
+    assert silent["left"] == PAGES * PAGE and "has not answered" in silent["problem"]
+    assert lazy_pages.outcome(str(hosts.destination)) is None
+    child = max(lazy_pages.processes(str(hosts.source)))
+    os.kill(child, signal.SIGKILL)
+    hosts.freeze_server(signal.SIGCONT)
+    assert hosts.said() == "done" and "bytes" in hosts.outcome()
+
+
+def test_a_source_whose_process_is_gone_is_served_again(hosts: Hosts) -> None:
+    """Both of its processes were killed: the copy waits, and is told of nothing until they are started again."""
+    hosts.serve()
+    hosts.freeze_server(signal.SIGSTOP)
+    hosts.begin()
+    lazy_pages.end_processes(str(hosts.source))
+    hosts.tell("all_of(0, PAGES)")
+    hosts.progress(connected=False)
+    assert lazy_pages.outcome(str(hosts.destination)) is None and hosts.copy is not None and hosts.copy.poll() is None
+    assert lazy_pages.serve_again(str(hosts.source))
+    assert hosts.said() == "done" and "bytes" in hosts.outcome()
+
+
+def test_a_source_whose_task_has_ended_takes_the_copy_with_it(hosts: Hosts) -> None:
+    """The copy must never read zeros where its memory was."""
+    hosts.serve()
+    hosts.freeze_server(signal.SIGSTOP)
+    hosts.begin()
+    hosts.task.kill()
+    hosts.task.wait()
+    hosts.tell("all_of(0, PAGES)")
+    hosts.freeze_server(signal.SIGCONT)
+    assert "has ended at its source" in hosts.outcome()["lost"]
+    assert hosts.copy is not None and hosts.copy.wait(10) == -9 and hosts.said() == ""
+    assert hosts.processes(hosts.destination) == []
 
 
 def test_nothing_listens_in_clear(hosts: Hosts) -> None:
-    """Whoever connects to a page server gets memory: it has no port, and the tunnel's demands a certificate."""
+    """Whoever connects to a page server gets memory: the only port is the destination's, and demands a certificate."""
     listening = lambda: {  # noqa: E731
         line.split()[1]
         for table in ("tcp", "tcp6")
@@ -181,9 +368,10 @@ def test_nothing_listens_in_clear(hosts: Hosts) -> None:
     }
     before = listening()
     hosts.serve()
-    hosts.begin(1, pause=True)
+    hosts.freeze_server(signal.SIGSTOP)
+    hosts.begin()
     assert listening() <= before
-    hosts.resume()
+    hosts.freeze_server(signal.SIGCONT)
 
 
 def test_a_source_whose_task_is_gone_says_so(hosts: Hosts) -> None:
@@ -196,9 +384,8 @@ def test_a_source_whose_task_is_gone_says_so(hosts: Hosts) -> None:
 
 def test_a_destination_gets_no_memory_but_the_containers(hosts: Hosts) -> None:
     hosts.serve()
-    hosts.server.deferral.tasks = {4711: 0}
-    hosts.begin(1)
-    assert "lost" in hosts.outcome()
+    hosts.begin(pid=4711)
+    assert "process 4711, which the container does not have" in hosts.outcome()["lost"]
 
 
 def test_a_server_that_was_never_used_leaves_nothing(hosts: Hosts) -> None:
@@ -206,52 +393,63 @@ def test_a_server_that_was_never_used_leaves_nothing(hosts: Hosts) -> None:
     assert hosts.processes(hosts.source) == []
 
 
-def test_a_destination_that_cannot_fetch_says_why(hosts: Hosts) -> None:
+def test_a_restore_that_is_given_up_ends_it(hosts: Hosts) -> None:
     hosts.serve()
-    (hosts.destination / "images/refuse").touch()
-    with pytest.raises(PagesLost, match=r"CRIU cannot fetch memory on demand: .*uffd: no image"):
-        hosts.begin(1)
+    hosts.client.begin("", 2**22 + 1)
+    import socket
 
-
-def test_a_source_that_dies_takes_the_copy_with_it(hosts: Hosts) -> None:
-    """The copy must never read zeros where its memory was."""
-    hosts.serve()
-    hosts.begin(10, pause=True)
-    lazy_pages.end_processes(str(hosts.source))
-    hosts.resume()
-    lost = hosts.outcome()["lost"]
-    assert "the connection to the source broke" in lost or "criu lazy-pages failed" in lost
-    assert hosts.copy.wait(10) == -9
-    assert hosts.processes(hosts.destination) == []
+    restore = socket.socket(socket.AF_UNIX)
+    restore.connect(str(hosts.destination / "work/lazy-pages.socket"))
+    restore.close()
+    assert "the restore was given up" in hosts.outcome()["lost"]
 
 
 def test_a_proxy_that_is_killed_is_not_missed(hosts: Hosts) -> None:
     """The page process goes on, and whoever comes after it reads how it ended."""
     hosts.serve()
-    hosts.begin(300, pause=True)
+    hosts.freeze_server(signal.SIGSTOP)
+    hosts.begin()
     for stream in (hosts.client._helper._process.stdin, hosts.client._helper._process.stdout):
         assert stream is not None
         stream.close()
     assert lazy_pages.outcome(str(hosts.destination)) is None
-    hosts.resume()
-    outcome = hosts.outcome()
-    assert outcome.get("bytes", 0) > 300 * PAGE, outcome
+    hosts.freeze_server(signal.SIGCONT)
+    assert "bytes" in hosts.outcome()
+
+
+def test_who_keeps_the_faults_is_replaced_when_killed(hosts: Hosts) -> None:
+    hosts.serve()
+    hosts.freeze_server(signal.SIGSTOP)
+    hosts.begin()
+    kept = lambda: [pid for pid, role in lazy_pages.processes(str(hosts.destination)).items() if role == "keep"]  # noqa: E731
+    (first,) = kept()
+    os.kill(first, signal.SIGKILL)
+    hosts.do("child = os.fork(); child or os._exit(0)")
+    deadline = time.monotonic() + 10
+    while (found := kept()) in ([], [first]) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert len(found) == 1 and first not in found
+    hosts.freeze_server(signal.SIGCONT)
+    assert "bytes" in hosts.outcome()
+    assert hosts.processes(hosts.destination) == []
 
 
 def test_a_page_process_that_is_killed_is_known_to_be_dead(hosts: Hosts) -> None:
-    """CRIU waits on, and so does the copy; it is dead all the same, and is made to be so."""
+    """The copy waits, and reads no zeros; it is dead all the same, and is made to be so."""
     hosts.serve()
-    hosts.begin(10, pause=True)
-    hosts.client._helper.kill()
-    hosts.resume()
-    assert lazy_pages.outcome(str(hosts.destination)) == {"lost": "the process that fetched it was killed"}
+    hosts.freeze_server(signal.SIGSTOP)
+    hosts.begin()
+    hosts.tell("has(1)")
     time.sleep(0.2)
-    assert hosts.listed(hosts.destination), "CRIU saw the end, and would have let the faults go"
+    hosts.client._helper.kill()
+    assert lazy_pages.outcome(str(hosts.destination)) == {"lost": "the process that fetched it was killed"}
+    time.sleep(0.3)
+    assert list(lazy_pages.processes(str(hosts.destination)).values()) == ["keep"]
     journal = Journal.at("r1", "destination")
+    assert hosts.copy is not None
     journal.record(State.DRAINING, container_id="", pid=hosts.copy.pid)
     assert drain.settle(journal, str(hosts.destination), 1)["lost"] == "the process that fetched it was killed"
-    assert hosts.copy.wait(10) == -9
-    time.sleep(0.1)
+    assert hosts.copy.wait(10) == -9 and hosts.said() == ""
     assert hosts.processes(hosts.destination) == []
     assert Journal.at("r1", "destination").facts["lost"] == "the process that fetched it was killed"
 

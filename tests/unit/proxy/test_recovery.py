@@ -13,9 +13,10 @@ from ansible_collections.relocate.mtd.plugins.module_utils import _freezer as fr
 from ansible_collections.relocate.mtd.plugins.module_utils._criu import Freezer
 from ansible_collections.relocate.mtd.plugins.module_utils._docker import DockerError
 from relocate_proxy.host import paths
+from relocate_proxy.memory import lazy_pages
 from relocate_proxy.network.conntrack import Endpoint, Entry
-from relocate_proxy.parts import endings, recovery
-from relocate_proxy.parts.recovery import COMMIT, ROLL_BACK, InProgress, hold_part, recover, release_part
+from relocate_proxy.parts import drain, endings, recovery
+from relocate_proxy.parts.recovery import COMMIT, ROLL_BACK, SERVE, InProgress, hold_part, recover, release_part
 from relocate_proxy.protocol.journal import Journal
 from relocate_proxy.protocol.states import AFTER_COMMIT, FINAL, State
 from relocate_proxy.restore.keeper_client import Gate
@@ -257,3 +258,59 @@ def test_a_step_that_fails_is_repeated(did: list[str], monkeypatch: pytest.Monke
 def test_the_freezer_survives_the_journal() -> None:
     """JSON has no tuples with names."""
     assert Freezer(*AT).directory == AT[0] and Freezer(*AT).version == 1
+
+
+def test_a_source_serves_again_what_a_copy_still_lacks(did: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its page processes were killed. Nothing is settled by that, and nothing thawed or removed."""
+    begun("source", State.VOTED, **FACTS)
+    session = paths.private_directory(paths.session("r1"))
+    monkeypatch.setattr(freezer, "members", lambda _: [100, 101])
+    monkeypatch.setattr(lazy_pages, "serve_again", lambda session: did.append(f"serve {session}"))
+    assert settle("source", SERVE)["outcome"] == "gone", "there is no order: the host was rebooted"
+    order = Path(session, lazy_pages.ORDER)
+    order.write_text('{"order": {"tasks": {"1": 100, "7": 102}}}')
+    assert settle("source", SERVE)["outcome"] == "gone", "the number is another's now"
+    assert did == []
+    order.write_text('{"order": {"tasks": {"1": 100}}}')
+    assert settle("source", SERVE) == {"changed": False, "outcome": "serving", "verdict": None}
+    assert did == [f"serve {session}"] and Journal.at("r1", "source").state is State.VOTED
+
+    def lost(_: str) -> None:
+        raise lazy_pages.PagesLost("no such process")
+
+    monkeypatch.setattr(lazy_pages, "serve_again", lost)
+    assert settle("source", SERVE)["outcome"] == "gone"
+
+
+def drains(monkeypatch: pytest.MonkeyPatch, did: list[str]) -> None:
+    """Leave a copy that waits for its last pages, of which nothing comes."""
+    did.append("copy runs")
+    begun("destination", State.DRAINING, **FACTS, mode="post-copy", pid=2**22 + 1)
+    session = paths.private_directory(paths.session("r1"))
+    Path(session, lazy_pages.REPORT).write_text('{"left": 3145728, "connected": false, "problem": ""}')
+    monkeypatch.setattr(recovery, "STILL_SECONDS", 0.3)
+    monkeypatch.setattr(lazy_pages, "outcome", lambda _: None)
+    monkeypatch.setattr(drain, "kill_copy", lambda container, pid: did.append(f"kill {container}"))
+
+
+def test_a_copy_whose_pages_do_not_come_is_kept(did: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is said how much is missing, why, and that it can be tried again; and it can."""
+    drains(monkeypatch, did)
+    for _ in range(2):
+        with pytest.raises(
+            TimeoutError, match=r"3\.0 MiB of the copy's memory are still at its source.*nothing is lost.*run recover"
+        ):
+            settle("destination", COMMIT)
+        assert Journal.at("r1", "destination").state is State.DRAINING and did == ["copy runs"]
+    monkeypatch.setattr(lazy_pages, "outcome", lambda _: {"bytes": 1})
+    assert settle("destination", COMMIT)["outcome"] == "done"
+
+
+def test_a_copy_whose_pages_are_gone_is_ended(did: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    drains(monkeypatch, did)
+    order = {"relocation": "r1", "part": "destination", "verdict": COMMIT, "gone": "host1 was started anew"}
+    assert recover(order)["outcome"] == "lost"
+    assert (
+        did[:2] == ["copy runs", "kill c1"]
+        and Journal.at("r1", "destination").facts["lost"] == "host1 was started anew"
+    )

@@ -80,6 +80,7 @@ class World:
         self.shut: list[Flow] | None = None
         self.barrier = False
         self.persisted = self.drained = False
+        self.stands = ""  # why the last pages do not come
         self.table = FakeTable(
             Entry("tcp", CLIENT, VIRTUAL, IN.host, CLIENT),
             Entry("tcp", OUT.host, REMOTE, REMOTE, EGRESS_PLACE),
@@ -198,6 +199,11 @@ class World:
         self.say("destination", "running", address="172.20.2.2")
 
     def destination_drain(self, _: dict) -> None:
+        self.say("destination", "drained", going={"left": 4 << 20})
+        if self.stands:
+            self.say("destination", "drained", stands=self.stands)
+            return
+        self.say("destination", "drained", going={"left": 1 << 20})
         self.drain()
         self.say("destination", "drained", **({"lost": self.lost_pages} if self.lost_pages else {"bytes": 100}))
 

@@ -81,10 +81,12 @@ class ActionModule(ActionBase):
                     "the container runs elsewhere, then thaw or remove it by hand"
                 )
                 return
+        gone = self._serve(relocation, parts) if verdict == "commit" else ""
         for part in ("destination", "source"):
             if part not in parts:
                 continue
-            answer = self._tell(relocation, part, parts[part]["host"], verdict)
+            told = {"gone": gone} if gone and part == "destination" else {}
+            answer = self._tell(relocation, part, parts[part]["host"], verdict, **told)
             if answer is None:
                 return
             if answer["outcome"] == "in-progress":
@@ -92,6 +94,19 @@ class ActionModule(ActionBase):
                 return
             if answer.get("changed"):
                 self._note(relocation, part, parts[part], parts[part]["host"], answer)
+
+    def _serve(self, relocation: str, parts: dict[str, dict[str, Any]]) -> str:
+        """Have the source serve the memory that a copy still lacks; if it is gone, return why, else "".
+
+        A source that does not answer may have it still: nothing is said of that one.
+        """
+        waiting = parts.get("destination", {}).get("state") in ("prepared", "draining")
+        if not waiting or parts.get("source", {}).get("state") != "voted" or self._task.check_mode:
+            return ""
+        host = parts["source"]["host"]
+        answer = self._tell(relocation, "source", host, "serve")
+        gone = f"the container's memory is gone on {host}: the host was started anew, or the frozen tasks were killed"
+        return gone if answer and answer["outcome"] == "gone" else ""
 
     def _without_edge(self, relocation: str, parts: dict[str, dict[str, Any]]) -> str | None:
         """Return the verdict when no edge has a journal: what the destination has heard, or may still be safely assumed.
@@ -112,12 +127,12 @@ class ActionModule(ActionBase):
         facts = {"relocation": relocation, "part": part, "host": host, "container": known.get("container")}
         self._settled.append({**facts, "verdict": answer.get("verdict"), "outcome": answer.get("outcome", "planned")})
 
-    def _tell(self, relocation: str, part: str, host: str, verdict: str | None) -> dict[str, Any] | None:
+    def _tell(self, relocation: str, part: str, host: str, verdict: str | None, **told: str) -> dict[str, Any] | None:
         """Have one part settled; None, with a sentence kept, when that failed."""
         if self._task.check_mode:
             self._settled.append({"relocation": relocation, "part": part, "host": host, "outcome": "planned"})
             return {"outcome": "planned", "verdict": verdict}
-        order = {"state": "recovered", "relocation": relocation, "part": part}
+        order = {"state": "recovered", "relocation": relocation, "part": part, **told}
         try:
             answer = self._remotes.of(host).module(
                 "relocate.mtd.relocation_session", **order, **({"verdict": verdict} if verdict else {})

@@ -38,9 +38,18 @@ options:
     description: What the part needs to know, as one JSON text. It holds the part's private key; it is never logged.
     type: str
   verdict:
-    description: What the edge's journal says, for O(state=recovered) of the other two parts.
+    description:
+      - What the edge's journal says, for O(state=recovered) of the other two parts.
+      - >-
+        V(serve), for a source that has voted for a post-copy, is no verdict: it has the source serve the frozen memory again,
+        and tells whether it can.
     type: str
-    choices: [commit, roll-back]
+    choices: [commit, roll-back, serve]
+  gone:
+    description:
+      - Why the source's memory is gone, for O(state=recovered) of a destination.
+      - A copy that still needs it is ended.
+    type: str
   timeout:
     description: How many seconds to wait with O(state=finished).
     type: int
@@ -80,10 +89,17 @@ result:
   description: The relocation's result document; null if it has not ended in time.
   returned: with O(state=finished)
   type: dict
+drain:
+  description: >-
+    Without a result, how the memory of a copy that runs already comes - C(left) and C(received) in bytes, C(rate) in bytes a
+    second, C(still), for how many seconds nothing has come, C(connected) and C(problem). Null otherwise.
+  returned: with O(state=finished)
+  type: dict
 outcome:
   description: >-
     The state the part's journal ended in; V(in-progress) if the relocation has a living process, V(unknown) if this host has no
-    journal of it, V(lost) if the copy was committed and died before the last of its memory had come from the source.
+    journal of it, V(lost) if the copy was committed and died before the last of its memory had come from the source. With
+    O(verdict=serve), V(serving) if the source's memory can be had, V(gone) if it is not there any more.
   returned: with O(state=recovered)
   type: str
 verdict:
@@ -103,6 +119,8 @@ from ansible_collections.relocate.mtd.plugins.module_utils import _paths
 INSTALLED = "/usr/local/lib/relocate"
 INTERPRETER = "/usr/bin/python3"
 POLL_SECONDS = 0.05
+#: How often is told how a drain goes.
+TELL_SECONDS = 3.0
 
 
 def proxy(module: AnsibleModule, arguments: list, data: str) -> dict:
@@ -128,17 +146,27 @@ def proxy(module: AnsibleModule, arguments: list, data: str) -> dict:
 
 
 def fetch(relocation: str, seconds: int) -> Optional[dict]:
-    """Return the result that the edge's part wrote, and remove it; None if there is none in time."""
+    """Return the result that the edge's part wrote, and remove it; None if there is none in time, or a drain to tell of."""
     path = f"{_paths.RESULTS}/{relocation}.json"
-    deadline = time.monotonic() + seconds
+    begin = time.monotonic()
     while not os.path.exists(path):
-        if time.monotonic() > deadline:
+        waited = time.monotonic() - begin
+        if waited > seconds or (waited > TELL_SECONDS and drain(relocation)):
             return None
         time.sleep(POLL_SECONDS)
     with open(path, encoding="utf-8") as file:
         result = json.load(file)
     os.unlink(path)
     return result
+
+
+def drain(relocation: str) -> Optional[dict]:
+    """Return how the last memory of a post-copy comes; None if nothing is said of that."""
+    try:
+        with open(f"{_paths.RESULTS}/{relocation}.progress", encoding="utf-8") as file:
+            return json.load(file)
+    except (FileNotFoundError, ValueError):
+        return None
 
 
 def main() -> None:
@@ -149,7 +177,8 @@ def main() -> None:
             "relocation": {"type": "str", "required": True},
             "part": {"type": "str", "choices": ["source", "destination", "edge"]},
             "specification": {"type": "str", "no_log": True},
-            "verdict": {"type": "str", "choices": ["commit", "roll-back"]},
+            "verdict": {"type": "str", "choices": ["commit", "roll-back", "serve"]},
+            "gone": {"type": "str"},
             "timeout": {"type": "int", "default": 60},
         },
         required_if=[
@@ -160,13 +189,15 @@ def main() -> None:
     )
     state, relocation = module.params["state"], module.params["relocation"]
     if state == "finished":
-        module.exit_json(changed=False, result=fetch(relocation, module.params["timeout"]))
+        result = fetch(relocation, module.params["timeout"])
+        module.exit_json(changed=False, result=result, drain=None if result else drain(relocation))
     if module.check_mode:
         module.exit_json(changed=True)
     if state == "started":
         document = proxy(module, [module.params["part"]], module.params["specification"])
         module.exit_json(changed=True, pid=document["pid"], port=document["port"])
     order = {"relocation": relocation, "part": module.params["part"], "verdict": module.params["verdict"]}
+    order["gone"] = module.params["gone"]
     document = proxy(module, ["recover"], json.dumps(order))
     module.exit_json(changed=document["changed"], outcome=document["outcome"], verdict=document["verdict"])
 

@@ -8,6 +8,7 @@ again on the same port, and brings what its journal says to an end.
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import importlib
 import json
@@ -138,12 +139,15 @@ def _run_edge(specification: dict, journal: Journal, ready: int) -> None:
 
     if journal.state is None:
         edge = Edge(specification, journal)
+        edge.on_drain = lambda going: _show(specification["id"], going)
         _announce(ready, {"pid": os.getpid(), "port": 0})
         result = edge.run()
         edge.close()
     else:
         result = resume(specification, journal)
-    _write_result(specification["id"], result)
+    _write(paths.result(specification["id"]), result)
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(paths.progress(specification["id"]))
 
 
 def _run_listener(part: str, specification: dict, journal: Journal, ready: int) -> None:
@@ -156,9 +160,14 @@ def _run_listener(part: str, specification: dict, journal: Journal, ready: int) 
         restarted.resume(part, specification, journal)
 
 
-def _write_result(relocation: str, result: dict) -> None:
-    path = paths.result(relocation)
+def _show(relocation: str, going: dict) -> None:
+    """Leave how a drain goes for the controller; what is only shown must not end it."""
+    with contextlib.suppress(OSError):
+        _write(paths.progress(relocation), going)
+
+
+def _write(path: str, document: dict) -> None:
     paths.private_directory(os.path.dirname(path))
     with open(path + ".part", "w", encoding="utf-8") as file:
-        json.dump(result, file)
+        json.dump(document, file)
     os.rename(path + ".part", path)

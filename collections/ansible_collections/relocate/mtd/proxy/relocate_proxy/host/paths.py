@@ -35,6 +35,11 @@ def result(relocation: str) -> str:
     return f"{RUN}/results/{relocation}.json"
 
 
+def progress(relocation: str) -> str:
+    """Return where the edge leaves how a drain goes, until there is a result."""
+    return f"{RUN}/results/{relocation}.progress"
+
+
 def log(relocation: str, part: str) -> str:
     """Return where a part's process writes what it has to say."""
     return f"{JOURNALS}/{relocation}.{part}.log"

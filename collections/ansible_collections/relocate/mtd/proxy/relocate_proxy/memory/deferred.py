@@ -6,7 +6,7 @@
 (vmsplice(2)), 0.1 ms for each MiB. Nobody needs that. The tasks stand still until they are killed, and what is theirs can be
 read where it lies (``page_server``). So CRIU makes a full dump, and is not shown the deferred areas' pages: its preloaded
 object (``restore_shim.c``) answers for these areas that there is nothing, and notes what there is. We enter that into the
-image as what CRIU calls lazy, and ``criu lazy-pages`` fetches it at the destination.
+image as what CRIU calls lazy, and ``filler`` fetches it at the destination.
 
 An area is deferred if CRIU could restore it lazily (``vma_entry_can_be_lazy`` of its source): private, anonymous, not locked,
 not of huge pages; and if it is readable and large enough. The pages at a thread's stack pointer are not, as in CRIU.
@@ -174,7 +174,7 @@ def joined(noted: Iterable[Area]) -> list[Area]:
 
     CRIU may look at a page twice. Where a small mapping begins in a window of 2 MiB, it looks at the whole window, and at what
     begins there and ends elsewhere again, later. A page that is listed twice comes twice, and the second time it cannot be
-    placed: ``criu lazy-pages`` asks for it again, for ever.
+    placed; ``criu lazy-pages`` would ask for it again, for ever.
     """
     found: list[Area] = []
     for area in sorted(noted):

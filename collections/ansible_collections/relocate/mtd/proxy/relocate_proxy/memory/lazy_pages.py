@@ -17,25 +17,24 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from .deferred import Deferral
 
-LOG = "lazy-pages.log"
 PROGRAM = "relocate_proxy.memory.page_process"
+#: In the session: how a drain goes, at the destination; what the source's page process was told, with its key.
+REPORT, ORDER = "progress", "serve.json"
 START_SECONDS = 20.0
+END_SECONDS = 10.0
 POLL_SECONDS = 0.005
+LOOK_SECONDS, TELL_SECONDS = 0.1, 1.0
+
+Watch = Callable[[dict[str, Any]], object]
 
 
 class PagesLost(RuntimeError):
     """Memory of the container will never come: its copy must not run, or no longer."""
-
-
-def fetch_command(images: str, work: str, connection: int, status: int, criu: str = "criu") -> list[str]:
-    """Return the ``criu lazy-pages`` that fetches pages on a connected descriptor; a restore finds it in ``work``."""
-    command = [criu, "lazy-pages", "--page-server", "--ps-socket", str(connection), "--status-fd", str(status)]
-    return [*command, "--images-dir", images, "--work-dir", work, "--log-file", LOG, "-v1"]
 
 
 def criu_words(path: str) -> str:
@@ -92,6 +91,27 @@ class Helper:
         self._process.wait()
 
 
+def served_tasks(session: str) -> set[int]:
+    """Return the processes whose memory a session serves. :raises FileNotFoundError: it serves none."""
+    with open(f"{session}/{ORDER}", encoding="utf-8") as file:
+        return set(json.load(file)["order"]["tasks"].values())
+
+
+def serve_again(session: str) -> bool:
+    """Have frozen memory served again, if nothing of its process is left; return whether it was started.
+
+    The destination waits for it, however long that takes.
+
+    :raises FileNotFoundError: nothing was being served. :raises PagesLost: it cannot be served.
+    """
+    with open(f"{session}/{ORDER}", encoding="utf-8") as file:
+        order = json.load(file)
+    if any(role == "serve" for role in processes(session).values()):
+        return False
+    Helper("serve", session, order).hear(START_SECONDS)
+    return True
+
+
 class PageServer:
     """The source's side: a process that is connected to the destination before the hold, and then serves frozen memory.
 
@@ -101,14 +121,19 @@ class PageServer:
     def __init__(self, session: str, specification: dict[str, Any], address: tuple[str, int]) -> None:
         """Connect. :raises PagesLost: the destination is not to be reached."""
         self.deferral = Deferral(f"{session}/deferred")
-        order = {"id": specification["id"], "credentials": specification["credentials"], "address": address}
-        self._helper = Helper("serve", session, order)
+        self._order = {"id": specification["id"], "credentials": specification["credentials"], "address": address}
+        self._order_path = f"{session}/{ORDER}"
+        self._helper = Helper("serve", session, self._order)
         self._helper.hear(START_SECONDS)
 
     def serve(self, pids: Iterable[int]) -> None:
         """Have it begin with frozen processes, by their numbers on this host. :raises PagesLost: it is gone."""
         self.deferral.choose(pids)
         self._helper.tell({"tasks": self.deferral.tasks})
+        with open(
+            os.open(self._order_path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8"
+        ) as file:
+            json.dump({**self._order, "order": {"tasks": self.deferral.tasks}}, file)
 
     def await_serving(self) -> None:
         """Return when it has begun. :raises PagesLost: it cannot."""
@@ -159,25 +184,75 @@ def outcome(session: str) -> dict[str, Any] | None:
     return json.loads(text) if text else {"lost": "the process that fetched it was killed"}
 
 
-def await_outcome(session: str, seconds: float) -> dict[str, Any]:
-    """Return how the transfer ended. :raises TimeoutError: it goes on."""
-    deadline = time.monotonic() + seconds
+class StandsStill(TimeoutError):
+    """Memory is missing, and nothing of it comes."""
+
+
+def await_outcome(session: str, seconds: float, watch: Watch = lambda _: None) -> dict[str, Any]:
+    """Return how the transfer ended.
+
+    :param seconds: for how long nothing may come, from now on. :param watch: is told how it goes, every second.
+    :raises StandsStill: nothing has come for that long.
+    """
+    left: object = None
+    moved = looked = told = time.monotonic()
     while (found := outcome(session)) is None:
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"the container's memory did not come from its source within {seconds:g} s")
+        now = time.monotonic()
+        if now >= looked:
+            looked = now + LOOK_SECONDS
+            going = report(session)
+            if going.get("left") != left:
+                left, moved = going.get("left"), now
+            if now > moved + seconds:
+                raise StandsStill(still_words(going, seconds))
+            if now >= told + TELL_SECONDS:
+                told = now
+                watch(going)
         time.sleep(POLL_SECONDS)
     return found
 
 
-def end_processes(session: str) -> None:
-    """End the page processes of a session, which outlive the proxy that started them, and CRIU where it fetches."""
+def still_words(going: dict[str, Any], seconds: float) -> str:
+    """Return the sentence on a drain that stands still."""
+    problem = going.get("problem") or (
+        "the source is silent" if going.get("connected") else "the source does not call again"
+    )
+    return (
+        f"{going.get('left', 0) / 2**20:.1f} MiB of the copy's memory are still at its source, and nothing has come for "
+        f"{seconds:g} s ({problem}): nothing is lost, the copy runs as far as it can without, and the source is kept; see that "
+        "the source host is up and reachable, then run recover.yml"
+    )
+
+
+def processes(session: str) -> dict[int, str]:
+    """Return the page processes of a session, which outlive the proxy that started them: pid → role."""
+    found = {}
     for entry in os.listdir("/proc"):
         try:
             with open(f"/proc/{entry}/cmdline", "rb") as file:
                 words = file.read().decode(errors="replace").split("\0")
         except (NotADirectoryError, FileNotFoundError, ProcessLookupError):
             continue
-        ours = PROGRAM in words or ("lazy-pages" in words and "criu" in map(os.path.basename, words[:2]))
-        if ours and any(word == session or word.startswith(session + "/") for word in words):
+        if session in words and (program := [word for word in words if word.endswith(".page_process")]):
+            found[int(entry)] = words[words.index(program[0]) + 1]
+    return found
+
+
+def end_processes(session: str) -> None:
+    """End the page processes of a session. They start each other again: until there are none."""
+    deadline = time.monotonic() + END_SECONDS
+    while (found := processes(session)) and time.monotonic() < deadline:
+        for pid in found:
             with contextlib.suppress(ProcessLookupError):
-                os.kill(int(entry), signal.SIGKILL)
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(POLL_SECONDS)
+
+
+def report(session: str) -> dict[str, Any]:
+    """Return how a drain goes, as the destination's page process wrote down last: see ``filler``. {} before it begins."""
+    try:
+        with open(f"{session}/{REPORT}", encoding="utf-8") as file:
+            found = json.load(file)
+    except (FileNotFoundError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}

@@ -2,8 +2,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The destination between the commit and the last page of a post-copy: the copy runs, and needs its source still.
 
-If that is lost now, so is the copy: what the source holds is of a past that the clients have left behind, and must never run.
-What remains is what remains of a container that has crashed: its files, at the destination.
+As long as the source may have the memory, the copy is kept, and waits where a page is missing. If the memory is gone, so is
+the copy: what the source holds then is of a past that the clients have left behind, and must never run. What remains is what
+remains of a container that has crashed: its files, at the destination.
 """
 
 from __future__ import annotations
@@ -18,13 +19,14 @@ from ..protocol.journal import Journal
 from ..protocol.states import State
 from .base import Part
 
-#: Any memory over any link; it ends before if the source is lost.
-SECONDS = 3600.0
+#: Without a byte for so long a drain stands still: whoever waits for it is told. The page processes go on trying.
+STILL_SECONDS = 60.0
 
 
-def accept_verdict(journal: Journal, session: str) -> None:
+def accept_verdict(journal: Journal, session: str, living: bool = True) -> None:
     """Write down that the copy may run.
 
+    :param living: the source is there to take the container back: nothing is risked then.
     :raises PagesLost: in a post-copy, when memory will be missing: the copy has not run an instruction, and must not.
     """
     if journal.facts.get("mode") != POST_COPY:
@@ -33,31 +35,49 @@ def accept_verdict(journal: Journal, session: str) -> None:
     pages = lazy_pages.outcome(session)
     if pages and "lost" in pages:
         raise lazy_pages.PagesLost(pages["lost"])
+    report = lazy_pages.report(session)
+    if living and report.get("left") and not report["connected"]:
+        raise lazy_pages.PagesLost(f"the source cannot be reached for the rest of the memory: {report['problem']}")
     journal.record(State.DRAINING)
 
 
 def begin(part: Part) -> None:
-    """Tell the edge when the last page is here, or that it will never be. Returns at once; can be repeated."""
+    """Tell the edge how it goes, until the last page is here, or will never be, or nothing comes.
+
+    Returns at once; can be repeated.
+    """
 
     def run() -> None:
         try:
-            part.say("drained", **settle(part.journal, part.directory, SECONDS))
-        except (OSError, TimeoutError) as error:  # the edge asks again, or recovery does
+            try:
+                settled = settle(
+                    part.journal, part.directory, STILL_SECONDS, lambda going: part.say("drained", going=going)
+                )
+            except lazy_pages.StandsStill as error:
+                settled = {"stands": str(error)}
+            part.say("drained", **settled)
+        except OSError as error:  # the edge asks again, or recovery does
             print(f"the edge was not told of the last page: {error}", flush=True)
 
     threading.Thread(target=run, daemon=True).start()
 
 
-def settle(journal: Journal, session: str, seconds: float) -> dict:
+def settle(journal: Journal, session: str, seconds: float, watch: lazy_pages.Watch = lambda _: None) -> dict:
     """Wait for the last page; return what :func:`lazy_pages.outcome` tells. A copy that lacks memory is dead, on the disk too.
 
-    :raises TimeoutError: pages still come, from a source that must not be removed yet.
+    :param seconds: for how long nothing may come. :param watch: is told how it goes, every second.
+    :raises StandsStill: pages are missing, their source must not be removed, and nothing comes.
     """
     if "lost" in journal.facts:
         return {"lost": journal.facts["lost"]}
-    pages = lazy_pages.await_outcome(session, seconds)
+    pages = lazy_pages.await_outcome(session, seconds, watch)
     if "lost" in pages:
-        kill_copy(journal.facts["container_id"], journal.facts["pid"])
-        lazy_pages.end_processes(session)
-        journal.record(State.DRAINING, lost=pages["lost"])
+        give_up(journal, session, pages["lost"])
     return pages
+
+
+def give_up(journal: Journal, session: str, reason: str) -> None:
+    """End a copy whose memory is gone, and write that down."""
+    kill_copy(journal.facts["container_id"], journal.facts["pid"])
+    lazy_pages.end_processes(session)
+    journal.record(State.DRAINING, lost=reason)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import datetime
 import time
+from collections.abc import Callable
 from typing import Any
 
 from ansible_collections.relocate.mtd.plugins.module_utils._modes import POST_COPY
@@ -29,8 +30,8 @@ SETTLE_SECONDS = 2.0
 FREEZE_SECONDS = 10.0
 CUTOVER_SECONDS = 30.0
 FINISH_SECONDS = 30.0
-#: The last pages of a post-copy: reading them at the slowest speed that is still a move.
-DRAIN_SECONDS, DRAIN_BYTES_PER_SECOND = 60.0, 5 << 20
+#: While the last pages of a post-copy come, the destination says every second how it goes.
+DRAIN_SECONDS = 30.0
 ATTEMPTS = 3
 
 
@@ -53,6 +54,7 @@ class Edge:
         self.routed: list[Flow] = []
         self.report: dict = {}
         self.pages_bytes = 0  # memory that followed after the release
+        self.on_drain: Callable[[dict], object] = lambda _: None  # is told how it follows
         self.conntrack = Conntrack()
         self.gateway: Gateway | None = None
         self.peers: Peers | None = None
@@ -208,11 +210,15 @@ class Edge:
 
         Nobody waits for this but us: the packets flow.
 
-        :raises OSError: the destination does not tell.
+        :raises OSError: the destination does not tell. :raises TimeoutError: it says that nothing comes any more.
         """
         attempts.take(lambda: self.journal.record(State.DRAINING))
-        seconds = DRAIN_SECONDS + self.plan["memory_bytes"] / DRAIN_BYTES_PER_SECOND
-        drained = self._insist("destination", "drain", "drained", seconds=seconds)
+        drained = self._insist("destination", "drain", "drained", seconds=DRAIN_SECONDS)
+        while "going" in drained:
+            self.on_drain(drained["going"])
+            drained = self._insist("destination", "drain", "drained", told=True, seconds=DRAIN_SECONDS)
+        if "stands" in drained:
+            raise TimeoutError(drained["stands"])
         self._mark("drained")
         self.pages_bytes = drained.get("bytes", 0)
         return {"lost": drained["lost"]} if "lost" in drained else {}

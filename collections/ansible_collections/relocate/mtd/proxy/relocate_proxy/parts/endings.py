@@ -147,14 +147,15 @@ def kill_frozen(at: freezer.Freezer, veth: str | None) -> None:
 # -- the destination ----------------------------------------------------------------------------------------------------
 
 
-def accept(journal: Journal, session: str) -> bool:
+def accept(journal: Journal, session: str, living: bool = True) -> bool:
     """Write down that the copy may run; return whether that was news.
 
+    :param living: see :func:`drain.accept_verdict`.
     :raises PagesLost: in a post-copy, when memory will be missing: the copy has not run an instruction, and must not.
     """
     if journal.state is not State.PREPARED:
         return False
-    drain.accept_verdict(journal, session)
+    drain.accept_verdict(journal, session, living)
     return True
 
 

@@ -10,10 +10,12 @@ from __future__ import annotations
 import fcntl
 import os
 
+from ansible_collections.relocate.mtd.plugins.module_utils import _freezer as freezer
 from ansible_collections.relocate.mtd.plugins.module_utils._docker import DockerError, Engine
 
 from ..host import paths
 from ..host.secrets import wipe
+from ..memory import lazy_pages
 from ..network.conntrack import Conntrack
 from ..network.flows import Flow
 from ..network.packet_rules import Gateway, forget_relocation
@@ -21,8 +23,9 @@ from ..protocol.journal import Journal
 from ..protocol.states import AFTER_COMMIT, State
 from . import drain, endings
 
-DRAIN_SECONDS = 300.0
-COMMIT, ROLL_BACK = "commit", "roll-back"
+#: For how long nothing may come of a copy's memory: its source has just been told to serve it.
+STILL_SECONDS = 30.0
+COMMIT, ROLL_BACK, SERVE = "commit", "roll-back", "serve"
 
 
 class InProgress(RuntimeError):
@@ -56,6 +59,9 @@ def release_part(relocation: str, part: str, fd: int) -> None:
 def recover(order: dict) -> dict:
     """Settle ``order["part"]`` of ``order["relocation"]``; ``order["verdict"]`` is needed unless the part is the edge's.
 
+    With the verdict "serve" a source that has voted serves its memory again to a copy that lacks some: see :func:`_serve`. With
+    ``order["gone"]``, a sentence, the destination is told that it never will.
+
     Return ``changed``, ``outcome`` (the journal's last state, "unknown", "in-progress", or "lost": the copy was committed and
     died before the last of its memory came from the source) and ``verdict``.
     """
@@ -73,9 +79,14 @@ def recover(order: dict) -> dict:
             return {"changed": False, "outcome": "unknown", "verdict": verdict}
         if journal.finished:
             return {"changed": False, "outcome": journal.state.value, "verdict": verdict}
+        if verdict == SERVE:
+            return {"changed": False, "outcome": _serve(journal), "verdict": None}
         if verdict not in (COMMIT, ROLL_BACK):
             raise ValueError(f"the {part} cannot decide alone: the edge's journal has the verdict")
-        {"edge": _edge, "source": _source, "destination": _destination}[part](journal, verdict == COMMIT)
+        if part == "destination":
+            _destination(journal, verdict == COMMIT, order.get("gone") or "")
+        else:
+            {"edge": _edge, "source": _source}[part](journal, verdict == COMMIT)
         outcome = "lost" if "lost" in journal.facts else journal.state.value
         return {"changed": True, "outcome": outcome, "verdict": verdict}
     finally:
@@ -108,14 +119,29 @@ def _source(journal: Journal, commit: bool) -> None:
     journal.record(State.DONE if commit else State.ROLLED_BACK, reason="recovered")
 
 
-def _destination(journal: Journal, commit: bool) -> None:
+def _serve(journal: Journal) -> str:
+    """Have the source's frozen memory served, if it is not: return "serving", or "gone" if it is not there any more."""
+    session = paths.session(_relocation(journal))
+    frozen = set(freezer.members(freezer.Freezer(*journal.facts["freezer"])))
+    try:
+        if not lazy_pages.served_tasks(session) <= frozen:
+            return "gone"
+        lazy_pages.serve_again(session)
+    except (FileNotFoundError, lazy_pages.PagesLost):
+        return "gone"
+    return "serving"
+
+
+def _destination(journal: Journal, commit: bool, gone: str) -> None:
     docker, session = Engine(), paths.session(_relocation(journal))
     container_id = journal.facts.get("container_id", "")
     if commit:
-        endings.accept(journal, session)
+        endings.accept(journal, session, living=False)
         runs = endings.let_copy_run(docker, container_id)
-        if journal.state is State.DRAINING:
-            drain.settle(journal, session, DRAIN_SECONDS)
+        if journal.state is State.DRAINING and gone and "lost" not in journal.facts and not lazy_pages.outcome(session):
+            drain.give_up(journal, session, gone)
+        elif journal.state is State.DRAINING:
+            drain.settle(journal, session, STILL_SECONDS)
         if not runs and "lost" not in journal.facts:
             raise DockerError(0, "the copy was committed and is not running: its source must not be removed")
         endings.adopt_copy(journal, docker)
