@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help install environment demo test unit lint bench soak vm-test lab-up lab-down clean
+.PHONY: help install environment demo test unit integration lint bench soak vm-test lab-up lab-down clean
 
 BIN := .venv/bin
 # yamllint and ansible-lint look for their companions in PATH
@@ -21,13 +21,17 @@ environment: # the virtual environment alone: enough for unit tests and lint, an
 demo: install ## Watch running containers hop between Docker hosts without losing a connection (root)
 	@$(BIN)/relocate demo
 
-test: install ## All tests: unit tests, then end to end on the lab's hosts (root)
+test: install ## All tests: unit tests, the kernel's, then end to end on the lab's hosts (root)
 	$(BIN)/pytest tests/unit
+	$(BIN)/pytest tests/integration
 	$(BIN)/relocate lab up
 	$(BIN)/pytest tests/lab
 
 unit: environment ## Unit tests: seconds, no root
 	$(BIN)/pytest tests/unit
+
+integration: environment ## Tests against this machine's kernel, in namespaces of their own: a minute (root)
+	$(BIN)/pytest tests/integration
 
 lint: environment ## Style, types, Ansible's production profile, and ansible-test sanity
 	$(BIN)/ruff check .

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 import uuid
@@ -18,12 +17,9 @@ from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
-MISSING = [name for name in ("ip", "nft", "iptables", "unshare") if shutil.which(name) is None]
+from tests.paths import ROOT
 
-pytestmark = pytest.mark.skipif(
-    os.geteuid() != 0 or bool(MISSING), reason=f"needs root and {', '.join(MISSING) or 'a namespace'}"
-)
+pytestmark = [pytest.mark.kernel, pytest.mark.needs("ip", "nft", "iptables", "unshare")]
 
 FOREIGN = """table ip filter_of_others {
 	map services {

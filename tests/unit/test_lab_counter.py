@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import shutil
 import socket
 import subprocess
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.needs("gcc")
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -29,8 +29,6 @@ def numbers(connection: socket.socket, count: int) -> list[int]:
 @pytest.fixture(scope="module")
 def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The server, built as for the image but for the static linking that not every machine has the library for."""
-    if not shutil.which("gcc"):
-        pytest.skip("needs gcc")
     binary = tmp_path_factory.mktemp("counter") / "counter"
     source = ROOT / "roles" / "lab" / "files" / "counter.c"
     subprocess.run(["gcc", "-std=gnu17", "-Os", "-Wall", "-Wextra", "-Werror", "-o", binary, source], check=True)

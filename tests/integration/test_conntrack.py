@@ -14,7 +14,7 @@ from relocate_proxy.host import syscalls
 from relocate_proxy.network import flows
 from relocate_proxy.network.conntrack import Conntrack, Endpoint, Entry
 
-from .conftest import Network
+from .namespaces import Network
 
 pytestmark = pytest.mark.kernel
 T = TypeVar("T")
@@ -65,6 +65,7 @@ def test_a_taken_reply_is_a_clash(table: Conntrack) -> None:
     assert clash.value.errno == errno.EEXIST and len(list(table.entries())) == 1
 
 
+@pytest.mark.needs("conntrack")
 def test_an_established_connection_is_what_was_placed(table: Conntrack, network: Callable[[], Network]) -> None:
     """Assured, liberal about windows nobody told us, and for five days: seen by the kernel's own tool."""
     place = network()

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -17,7 +16,11 @@ from typing import Any
 
 import pytest
 
-SOURCE = Path(__file__).parents[3] / "collections/ansible_collections/relocate/mtd/proxy/restore_shim.c"
+from tests.paths import PROXY
+
+pytestmark = pytest.mark.needs("cc")
+
+SOURCE = PROXY / "restore_shim.c"
 #: What CRIU does at a restore, as far as the object sees it; "1" to "3" are said when a wait is over.
 RESTORE = """
 import os, socket, sys
@@ -48,8 +51,6 @@ for length, kind, flags in ((20, 0x101, 0x301), (20, 0x101, 0x1), (20, 0x100, 0x
 @pytest.fixture(scope="module")
 def shim(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Compile it as the role does."""
-    if shutil.which("cc") is None:
-        pytest.skip("no C compiler here")
     made = tmp_path_factory.mktemp("shim") / "restore_shim.so"
     command = [
         "cc",

@@ -18,11 +18,9 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = [
-    pytest.mark.kernel,
-    pytest.mark.skipif(os.geteuid() != 0, reason="mount namespaces need root"),
-]
-ROOT = Path(__file__).parents[3]
+from tests.paths import ROOT
+
+pytestmark = pytest.mark.kernel
 BIN = Path(sys.executable).parent
 
 SCRIPT = """

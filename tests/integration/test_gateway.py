@@ -18,7 +18,7 @@ from relocate_proxy.network.flows import EGRESS, INGRESS, Flow
 from relocate_proxy.network.nft import Nft, NftError
 from relocate_proxy.network.packet_rules import Gateway, forget_relocation
 
-from .conftest import Network
+from .namespaces import Network
 
 pytestmark = pytest.mark.kernel
 OLD, NEW, VIRTUAL = "10.77.0.11", "10.77.0.12", "10.88.0.100"

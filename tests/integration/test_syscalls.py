@@ -13,7 +13,9 @@ from pathlib import Path
 import pytest
 from relocate_proxy.host import syscalls
 
-from .conftest import ROOT, Network
+from tests.paths import PROXY, ROOT
+
+from .namespaces import Network
 
 pytestmark = pytest.mark.kernel
 
@@ -66,7 +68,7 @@ print(os.WEXITSTATUS(os.waitpid(keeper, 0)[1]), os.WEXITSTATUS(os.waitpid(wanted
 
 def test_a_stand_in_is_our_parents_child_under_the_wanted_pid() -> None:
     """The shim, whose child the keeper is, sees the pid it waits for end; a taken pid is refused."""
-    paths = [str(ROOT / "collections/ansible_collections/relocate/mtd/proxy"), str(ROOT / "collections")]
+    paths = [str(PROXY), str(ROOT / "collections")]
     done = subprocess.run(
         [sys.executable, "-c", STAND_IN, *paths], capture_output=True, text=True, check=False, timeout=20
     )

@@ -14,9 +14,9 @@ import pytest
 from relocate_proxy.host import syscalls
 from relocate_proxy.network.held_queue import HeldQueue
 
-from .conftest import Network
+from .namespaces import Network
 
-pytestmark = pytest.mark.kernel
+pytestmark = [pytest.mark.kernel, pytest.mark.needs("iptables")]
 HERE, PORT, QUEUE = "10.99.0.1", 9999, 5200
 
 

@@ -1,0 +1,30 @@
+# Copyright: (c) 2026, The RELOCATE authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Tests against the real kernel, as root, in network namespaces, mounts and cgroups that they make and remove themselves."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.paths import PROXY
+
+from .namespaces import Network
+
+sys.path.insert(0, str(PROXY))
+
+
+@pytest.fixture
+def network() -> Iterator[Callable[[], Network]]:
+    """Return a function that makes a network namespace; they are removed afterwards."""
+    made: list[Network] = []
+
+    def make() -> Network:
+        made.append(Network())
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.close()

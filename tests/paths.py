@@ -1,0 +1,12 @@
+# Copyright: (c) 2026, The RELOCATE authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Where things lie in the checkout: for tests at any depth of the tree."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+TESTS = Path(__file__).resolve().parent
+ROOT = TESTS.parent
+COLLECTION = ROOT / "collections" / "ansible_collections" / "relocate" / "mtd"
+PROXY = COLLECTION / "proxy"
