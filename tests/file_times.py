@@ -46,5 +46,7 @@ class FileTimes:
         if others:
             taken = sum(self.seconds[file] for file in others)
             tests = sum(self.tests[file] for file in others)
-            terminalreporter.write_line(f"{taken:8.1f} {tests:6d}  the other {len(others)} files")
+            terminalreporter.write_line(
+                f"{taken:8.1f} {tests:6d}  {len(others)} other file{'' if len(others) == 1 else 's'}"
+            )
         terminalreporter.write_line(f"{self.collection:8.1f}         collecting them all")

@@ -9,9 +9,7 @@ import os
 from collections.abc import Iterator
 
 import pytest
-from fleet import BIN, NO_LIMIT, REPOSITORY, ROOT, VIRTUAL, Fleet, prepared_fleet
-
-__all__ = ["BIN", "NO_LIMIT", "REPOSITORY", "ROOT", "VIRTUAL", "Fleet"]
+from fleet import Fleet, prepared_fleet
 
 
 @pytest.fixture(scope="session")

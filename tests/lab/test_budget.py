@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import NO_LIMIT, Fleet
+from fleet import NO_LIMIT, Fleet
 
 pytestmark = pytest.mark.lab
 

@@ -15,8 +15,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from conftest import Fleet
 from direct import Direct, Heart
+from fleet import Fleet
 from rehearsal import AFTER_COMMIT, PARTS, Fault, State, every_fault, instead_of_criu, journaled, rehearse
 
 pytestmark = pytest.mark.lab

@@ -11,8 +11,8 @@ import sys
 from typing import Any
 
 import pytest
-from conftest import NO_LIMIT, REPOSITORY, VIRTUAL, Fleet
-from test_relocation import watching
+from fleet import NO_LIMIT, REPOSITORY, VIRTUAL, Fleet
+from watching import watching
 
 pytestmark = pytest.mark.lab
 

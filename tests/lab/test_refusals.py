@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from conftest import BIN, NO_LIMIT, REPOSITORY, ROOT, VIRTUAL, Fleet
+from fleet import BIN, NO_LIMIT, REPOSITORY, ROOT, VIRTUAL, Fleet
 
 pytestmark = pytest.mark.lab
 

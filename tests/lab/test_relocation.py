@@ -11,29 +11,16 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import pytest
-from conftest import BIN, NO_LIMIT, REPOSITORY, ROOT, VIRTUAL, Fleet
+from fleet import BIN, NO_LIMIT, REPOSITORY, ROOT, VIRTUAL, Fleet
+from watching import watching
 
 from relocate.demo.watching import Client
 
 pytestmark = pytest.mark.lab
 
 HOPS = 10
-
-
-@contextmanager
-def watching(fleet: Fleet, kind: str, port: int) -> Iterator[Client]:
-    """A client that asks all the time; when it ends, nothing may have been lost."""
-    client = Client(kind, VIRTUAL, port, fleet.client_namespace).start()
-    try:
-        yield client
-    finally:
-        summary = client.stop()
-    assert summary["error"] is None
-    assert summary["requests"] > 100
 
 
 def test_a_connection_survives_ten_hops_and_the_address_changes_every_time(fleet: Fleet) -> None:

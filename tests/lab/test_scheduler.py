@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import BIN, NO_LIMIT, ROOT, VIRTUAL, Fleet
+from fleet import BIN, NO_LIMIT, ROOT, VIRTUAL, Fleet
 
 from relocate.demo.watching import Client
 

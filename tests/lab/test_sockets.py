@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-from conftest import REPOSITORY, VIRTUAL, Fleet
 from direct import EDGE, Direct, Heart
+from fleet import REPOSITORY, VIRTUAL, Fleet
 
 pytestmark = pytest.mark.lab
 

@@ -11,13 +11,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from ansible_collections.relocate.mtd.plugins.plugin_utils._clocks.clocks import TruncatedPoisson
 
 from relocate.errors import Refusal
 from relocate.model.laws.empirical import Empirical
 from relocate.model.measured import default_path, read
 from relocate.model.plots import paper
 from relocate.model.simulate import figures
+
+from .ledgers import write_ledger
 
 OPTIONS = figures.Options(trials=100_000)
 
@@ -69,23 +70,6 @@ def test_fig5_fit(fig5: dict[str, Any]) -> None:
     still = 2 / 3
     crossing = next(at for at, share in zip(lost["at"], lost["relocated"], strict=True) if at > 1 and share < still)
     assert 4.5 <= crossing <= 5.0
-
-
-def write_ledger(path: Path, entries: int = 60) -> None:
-    """Write a ledger of one container on a truncated Poisson clock, one hop in ten rolled back."""
-    rng = np.random.default_rng(4)
-    stays = TruncatedPoisson(1 / 600, 570).stays(rng, entries)
-    with path.open("w") as lines:
-        for at, outcome in zip(np.cumsum(stays), rng.random(entries) < 0.1, strict=True):
-            entry = {
-                "container": "web",
-                "outcome": "rolled-back" if outcome else "committed",
-                "started_at": 1.7e9 + float(at),
-                "exposure_latency_ms": float(rng.gamma(20, 200)),
-                "downtime_ms": float(rng.gamma(30, 4)),
-            }
-            lines.write(json.dumps(entry) + "\n")
-        lines.write("not JSON\n")
 
 
 def test_ledger(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from relocate.model import measured
 from relocate.model.clock_plan import planned, planner
 from relocate.model.clock_plan.spec import PRESETS, Plan, duration
 
-from .test_figures import write_ledger
+from .ledgers import write_ledger
 
 WORKED: dict[str, Any] = {
     "fleet": {"hosts": 30, "attackers": 3},

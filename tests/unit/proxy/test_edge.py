@@ -24,7 +24,7 @@ from relocate_proxy.parts.edge import Edge, PartFailed
 from relocate_proxy.protocol.channel import ChannelLost
 from relocate_proxy.protocol.states import AFTER_COMMIT, State
 
-from .test_states import _documented
+from .protocol_page import documented
 from .world import IN, NEW, OLD, OUT, PLAN, FakeGateway, FakePeers, StepJournal, Steps, World
 
 SPECIFICATION = {"id": "r1", "credentials": {}, "plan": PLAN, "source": [OLD, 1], "destination": [NEW, 1]}
@@ -403,7 +403,7 @@ PART_STATES = [
     (part, state)
     for part in ("source", "destination")
     for state in State
-    if state in _documented(part) and state is not State.ROLLED_BACK
+    if state in documented(part) and state is not State.ROLLED_BACK
 ]
 
 
@@ -494,7 +494,7 @@ def test_the_copy_that_died_is_no_truth(scene: Maker) -> None:
 def test_no_state_was_forgotten(scene: Maker) -> None:
     """A state that is added to the protocol must be reached and broken here, too."""
     edges = {State(name.split()[1]) for name in CLEAN + DRAINED if name.startswith("record")} | {State.ROLLED_BACK}
-    assert edges == _documented("edge")
+    assert edges == documented("edge")
     assert edges | {state for _, state in PART_STATES} == set(State)
     reached = set()
     for drains in (False, True):

@@ -10,24 +10,12 @@ from pathlib import Path
 
 import pytest
 from relocate_proxy.parts import endings
-from relocate_proxy.protocol import states
 from relocate_proxy.protocol.states import AFTER_COMMIT, FINAL, IN_DOUBT, State
 
+from .protocol_page import PARTS, documented
+
 PARTS_DIRECTORY = Path(endings.__file__).parent
-PARTS = ("edge", "source", "destination")
 MODULES = {"source": ("source", "endings"), "destination": ("destination", "drain")}
-
-
-def _documented(part: str) -> set[State]:
-    """Return the states of one column of the table in the module's own page."""
-    table = [line for line in (states.__doc__ or "").splitlines() if line.strip()]
-    ruler = next(line for line in table if line.startswith("==="))
-    begin = [0]
-    for column in ruler.split()[:-1]:
-        begin.append(ruler.index(column, begin[-1]) + len(column))
-    column = PARTS.index(part)
-    cells = {line[begin[column] : begin[column + 1]].strip().partition(" ")[0] for line in table}
-    return {State[cell] for cell in cells if cell in State.__members__}
 
 
 def _recorded(part: str) -> set[State]:
@@ -47,12 +35,12 @@ def _recorded(part: str) -> set[State]:
 @pytest.mark.parametrize("part", PARTS)
 def test_a_part_records_the_states_of_its_column_and_no_others(part: str) -> None:
     """The page is what people read during an incident: it must be what is in the journals."""
-    assert _recorded(part) == _documented(part)
+    assert _recorded(part) == documented(part)
 
 
 def test_every_state_belongs_to_somebody() -> None:
     """A state nobody records is one that no test of the protocol reaches."""
-    assert set().union(*(_documented(part) for part in PARTS)) == set(State)
+    assert set().union(*(documented(part) for part in PARTS)) == set(State)
 
 
 def test_what_ends_a_part_what_binds_it_and_what_is_decided() -> None:
