@@ -1,4 +1,5 @@
-# Copyright: (c) 2026, The RELOCATE authors
+# Copyright (c) 2026 The RELOCATE authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """How long each file's tests took, at the end of every run: a file that has grown slow is seen on the day it does."""
 
