@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -119,7 +120,7 @@ def test_memory_goes_ahead_when_all_else_is_ready(did: list[str], monkeypatch: p
 
     heard: list[dict] = []
     made = on_source(did)
-    made.specification["mode"] = mode
+    made.specification = replace(made.specification, mode=mode)
     made.data = ScriptedChannel("destination", [{"kind": "primed"}])
     made.images = made.work = paths.RUN
     made.plain_cgroups, made.conntrack, made.address = True, None, "172.20.1.2"

@@ -23,6 +23,7 @@ from relocate_proxy.memory import deferred, lazy_pages, page_process
 from relocate_proxy.memory.deferred import Area
 from relocate_proxy.memory.lazy_pages import PageClient, PageServer, PagesLost
 from relocate_proxy.parts import drain
+from relocate_proxy.protocol.documents import Specification
 from relocate_proxy.protocol.journal import Journal
 from relocate_proxy.protocol.states import State
 
@@ -114,11 +115,9 @@ class Hosts:
         for session in (self.source, self.destination):
             for name in ("images", "work"):
                 (session / name).mkdir(parents=True)
-        self.client = PageClient(
-            str(self.destination), {"id": "r1", "credentials": KEYS["destination"], "listen": "127.0.0.1"}
-        )
+        self.client = PageClient(str(self.destination), Specification("r1", KEYS["destination"], "127.0.0.1"))
         self.server = PageServer(
-            str(self.source), {"id": "r1", "credentials": KEYS["source"]}, ("127.0.0.1", self.client.port)
+            str(self.source), Specification("r1", KEYS["source"], "127.0.0.1"), ("127.0.0.1", self.client.port)
         )
         self.copy: subprocess.Popen[str] | None = None
         self.task = subprocess.Popen([sys.executable, "-c", TASK], stdout=subprocess.PIPE)

@@ -12,6 +12,7 @@ import pytest
 from relocate_proxy.parts import base
 from relocate_proxy.protocol.channel import ChannelLost
 from relocate_proxy.protocol.journal import Journal
+from relocate_proxy.protocol.messages import MESSAGES, Message
 from relocate_proxy.protocol.states import State
 
 from .fakes import ScriptedChannel, ScriptedListener
@@ -52,6 +53,8 @@ class Walker(base.Part):
 def walker(monkeypatch: pytest.MonkeyPatch, host: Path, *script: Any) -> Walker:
     """Return a part at whose listener the channels of the script arrive."""
     monkeypatch.setattr(base, "Listener", lambda *_: ScriptedListener(script))
+    for kind in ("go", "fail"):  # the walker's own
+        monkeypatch.setitem(MESSAGES, (kind, "source"), Message("edge", "source", {}))
     journal = Journal.at("r1", "source", str(host / "journal"))
     return Walker({"id": "r1", "listen": "127.0.0.1", "credentials": {}}, journal)
 

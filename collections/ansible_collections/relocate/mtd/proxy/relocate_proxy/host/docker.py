@@ -18,6 +18,11 @@ def remove_container(docker: Engine, container: str) -> None:
             raise
 
 
+def restarts(policy: dict) -> bool:
+    """Return whether a restart policy ever starts a container again."""
+    return policy.get("Name") not in ("", "no", None)
+
+
 def set_restart_policy(docker: Engine, container_id: str, policy: dict) -> None:
     """``docker update --restart``."""
     docker.request("POST", f"/containers/{container_id}/update", body={"RestartPolicy": policy})

@@ -20,6 +20,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from ..protocol.documents import Specification
 from .deferred import Deferral
 
 PROGRAM = "relocate_proxy.memory.page_process"
@@ -118,10 +119,10 @@ class PageServer:
     :ivar deferral: the memory that it serves.
     """
 
-    def __init__(self, session: str, specification: dict[str, Any], address: tuple[str, int]) -> None:
+    def __init__(self, session: str, specification: Specification, address: tuple[str, int]) -> None:
         """Connect. :raises PagesLost: the destination is not to be reached."""
         self.deferral = Deferral(f"{session}/deferred")
-        self._order = {"id": specification["id"], "credentials": specification["credentials"], "address": address}
+        self._order = {"id": specification.id, "credentials": specification.credentials, "address": address}
         self._order_path = f"{session}/{ORDER}"
         self._helper = Helper("serve", session, self._order)
         self._helper.hear(START_SECONDS)
@@ -147,9 +148,9 @@ class PageServer:
 class PageClient:
     """The destination's side: a process that waits for the source's connection, and for the image."""
 
-    def __init__(self, session: str, specification: dict[str, Any]) -> None:
+    def __init__(self, session: str, specification: Specification) -> None:
         """Listen; ``port`` is where. :raises PagesLost: it cannot."""
-        order = {key: specification[key] for key in ("id", "credentials", "listen")}
+        order = {"id": specification.id, "credentials": specification.credentials, "listen": specification.listen}
         self._helper = Helper("fetch", session, order)
         self.port: int = self._helper.hear(START_SECONDS)["port"]
 

@@ -71,6 +71,11 @@ class Flow:
         virtual = Endpoint(**document["virtual"]) if document.get("virtual") else None
         return cls(document["direction"], document["protocol"], virtual=virtual, **ends)
 
+    @classmethod
+    def read_all(cls, flows: Iterable[dict]) -> list[Flow]:
+        """Rebuild several."""
+        return [cls.read(each) for each in flows]
+
     def __str__(self) -> str:
         arrow = "<-" if self.direction == INGRESS else "->"
         return f"{self.protocol} {self.local} {arrow} {self.remote}"

@@ -6,13 +6,14 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable
 from typing import Any
 
 from ..host import paths
 from ..host.secrets import wipe
 from ..protocol.channel import Channel, ChannelLost, Listener
+from ..protocol.documents import Specification
 from ..protocol.journal import Journal
+from ..protocol.messages import check
 from ..protocol.states import AFTER_COMMIT, IN_DOUBT, State
 
 EDGE_SECONDS = 45.0  # the edge connects, or comes back after its guardian restarted it
@@ -24,22 +25,15 @@ class Part:
     name = ""
 
     def __init__(self, specification: dict, journal: Journal) -> None:
-        self.id: str = specification["id"]
-        self.specification = specification
+        self.specification = Specification.read(specification)
+        self.id = self.specification.id
         self.journal = journal
         self.directory = paths.private_directory(paths.session(self.id))
-        self.listener = Listener(specification["listen"], specification["credentials"], specification.get("port", 0))
+        self.listener = Listener(self.specification.listen, self.specification.credentials, self.specification.port)
         self.edge: Channel | None = None
         self.times: dict[str, int] = {}
         self.finished = False
         self.commands: list[list[str]] = []  # what ran here, for the result
-
-    def handler(self, kind: str) -> Callable[[dict], None]:
-        """Return the method for a message. :raises ValueError: there is none."""
-        method = getattr(self, "on_" + kind, None)
-        if method is None:
-            raise ValueError(f"the edge asked for '{kind}', which the {self.name} does not know; run prepare.yml again")
-        return method
 
     @property
     def bound(self) -> bool:
@@ -85,7 +79,8 @@ class Part:
 
     def _obey(self, message: dict) -> None:
         try:
-            self.handler(message["kind"])(message)
+            check("edge", self.name, message)
+            getattr(self, "on_" + message["kind"])(message)
         except Exception as error:  # the loss of the data channel among them; if the edge is lost, saying so raises
             self.say("failed", reason=f"{type(error).__name__}: {error}" if not str(error) else str(error))
 

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 from ansible_collections.relocate.mtd.plugins.module_utils._downtime import (
     OVERRUN,
-    Cost,
     downtime_ms,
     over_budget,
     with_left,
 )
 
 if TYPE_CHECKING:
+    from ..protocol.documents import Plan
     from ..protocol.peers import Peers
 
 
@@ -27,14 +27,14 @@ class Overrun(TimeoutError):
     """The cutover lasts longer than the limit by far: it is taken back."""
 
 
-def predict(plan: dict, armed: dict, connections: int) -> dict:
+def predict(plan: Plan, armed: dict, connections: int) -> dict:
     """Return what the result says of the prediction, made again with what was measured since the plan.
 
     :param armed: the source's message: ``memory_bytes``, ``link_ms_per_mib`` to the destination; in pre-copy and post-copy the
         ``left_bytes`` of memory that the freeze will carry; and the ``rounds`` of a pre-copy.
     """
     memory, link = armed["memory_bytes"], armed["link_ms_per_mib"]
-    cost = Cost(**plan["cost"])._replace(link_ms=link)
+    cost = plan.cost._replace(link_ms=link)
     measured = {"memory_bytes": memory, "link_ms_per_mib": link, "connections": connections}
     if "left_bytes" in armed:
         cost = with_left(cost, memory, armed["left_bytes"], ahead="rounds" in armed)
@@ -46,10 +46,10 @@ def predict(plan: dict, armed: dict, connections: int) -> dict:
     }
 
 
-def refuse_over(plan: dict, predicted_ms: float) -> None:
+def refuse_over(plan: Plan, predicted_ms: float) -> None:
     """Return if a downtime is within the plan's limit. :raises OverBudget: it is not."""
-    predictions = {**plan["predictions"], plan["mode"]: predicted_ms}
-    problem = over_budget(plan["container"], plan["mode"], predictions, plan["downtime_limit_ms"])
+    predictions = {**plan.predictions, plan.mode: predicted_ms}
+    problem = over_budget(plan.container, plan.mode, predictions, plan.downtime_limit_ms)
     if problem:
         raise OverBudget(problem)
 

@@ -58,7 +58,7 @@ class Destination(Part):
         self.memory: dict[str, str] = {}  # file systems in memory: where they are here, by mount point
         self._log_stored, self._mounted = threading.Event(), threading.Event()
         self._given_up = False
-        self.journal.record(State.STAGING, container=specification["container"], mode=specification.get("mode"))
+        self.journal.record(State.STAGING, container=self.specification.container, mode=self.specification.mode)
 
     # -- before anything is frozen ----------------------------------------------------------------------------------
 
@@ -74,9 +74,9 @@ class Destination(Part):
         mounts = {**dict.fromkeys(document["masked"], paths.EMPTY), **self.memory}
         self._write_restore_options(mounts, document["plain_cgroups"])
         where = {}
-        if self.specification.get("mode") == POST_COPY:
+        if self.specification.mode == POST_COPY:
             self.pages = lazy_pages.PageClient(self.directory, self.specification)
-            where["pages"] = [self.specification["listen"], self.pages.port]
+            where["pages"] = [self.specification.listen, self.pages.port]
         self.say("created", container_id=self.container_id, **where)
 
     def on_start(self, _: dict) -> None:
@@ -235,7 +235,7 @@ class Destination(Part):
 
     def on_place(self, message: dict) -> None:
         """Place the connection tracking entries of the flows, while the image is on its way."""
-        host = self.specification["listen"]
+        host = self.specification.listen
         for document in message["flows"]:
             self.placed.append(place_on_destination(self.conntrack, Flow.read(document), host, self.address))
         self.say("placed", flows=[flow.document() for flow in self.placed])

@@ -15,6 +15,7 @@ from ansible_collections.relocate.mtd.plugins.module_utils._modes import POST_CO
 
 from ..memory import lazy_pages
 from ..memory.page_process import kill_copy
+from ..protocol.facts import DestinationFacts
 from ..protocol.journal import Journal
 from ..protocol.states import State
 from .base import Part
@@ -29,7 +30,7 @@ def accept_verdict(journal: Journal, session: str, living: bool = True) -> None:
     :param living: the source is there to take the container back: nothing is risked then.
     :raises PagesLost: in a post-copy, when memory will be missing: the copy has not run an instruction, and must not.
     """
-    if journal.facts.get("mode") != POST_COPY:
+    if DestinationFacts.of(journal).mode != POST_COPY:
         journal.record(State.COMMITTED)
         return
     pages = lazy_pages.outcome(session)
@@ -68,8 +69,9 @@ def settle(journal: Journal, session: str, seconds: float, watch: lazy_pages.Wat
     :param seconds: for how long nothing may come. :param watch: is told how it goes, every second.
     :raises StandsStill: pages are missing, their source must not be removed, and nothing comes.
     """
-    if "lost" in journal.facts:
-        return {"lost": journal.facts["lost"]}
+    facts = DestinationFacts.of(journal)
+    if facts.lost:
+        return {"lost": facts.lost}
     pages = lazy_pages.await_outcome(session, seconds, watch)
     if "lost" in pages:
         give_up(journal, session, pages["lost"])
@@ -78,6 +80,7 @@ def settle(journal: Journal, session: str, seconds: float, watch: lazy_pages.Wat
 
 def give_up(journal: Journal, session: str, reason: str) -> None:
     """End a copy whose memory is gone, and write that down."""
-    kill_copy(journal.facts["container_id"], journal.facts["pid"])
+    facts = DestinationFacts.of(journal)
+    kill_copy(facts.container_id, facts.pid)
     lazy_pages.end_processes(session)
     journal.record(State.DRAINING, lost=reason)

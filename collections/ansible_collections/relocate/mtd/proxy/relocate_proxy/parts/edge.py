@@ -18,9 +18,11 @@ from ..network.conntrack import Conntrack
 from ..network.flows import EGRESS, Flow, UntrackedFlow, datagram_flows, on_edge, place_on_edge
 from ..network.packet_rules import Gateway, forget_relocation
 from ..protocol.channel import ChannelLost
+from ..protocol.documents import EdgeSpecification
+from ..protocol.facts import EdgeFacts
 from ..protocol.journal import Journal
 from ..protocol.peers import CONNECT_SECONDS, PartFailed, Peers
-from ..protocol.states import State
+from ..protocol.states import AFTER_COMMIT, State
 from . import budget, endings
 from .budget import Deadline, OverBudget
 from .endings import Attempts
@@ -38,14 +40,12 @@ ATTEMPTS = 3
 class Edge:
     """One relocation, seen from the edge.
 
-    ``specification`` is what the controller hands over: ``id``, ``credentials``, ``plan``, and where the other two listen
-    (``source`` and ``destination``: ``[address, port]``).
+    :param specification: what the controller hands over (``documents.EdgeSpecification``).
     """
 
     def __init__(self, specification: dict, journal: Journal) -> None:
-        self.id: str = specification["id"]
-        self.plan: dict = specification["plan"]
-        self.specification = specification
+        self.specification = EdgeSpecification.read(specification)
+        self.id, self.plan = self.specification.id, self.specification.plan
         self.journal = journal
         self.marks: dict[str, int] = {}
         self.armed: list[Flow] = []
@@ -78,16 +78,14 @@ class Edge:
         """Everything that takes time, while the container runs."""
         self._mark("begin")
         plan = self.plan
-        self.journal.record(State.STAGING, plan=plan)
-        source, destination = plan["source"]["address"], plan["destination"]["address"]
-        self.gateway = Gateway(plan["container"], plan["services"], source, destination)
-        addresses = {part: self.specification[part] for part in ("source", "destination")}
-        self.peers = peers = Peers(self.id, self.specification["credentials"], addresses)
+        self.journal.record(State.STAGING, plan=plan.document)
+        self.gateway = Gateway(plan.container, plan.services, plan.source, plan.destination)
+        self.peers = peers = Peers(self.id, self.specification.credentials, self.specification.addresses)
         peers.tell("source", "describe")
         described = peers.expect("source", "described", STAGE_SECONDS)
         peers.tell("destination", "create", document=described["document"])
         created = peers.expect("destination", "created", STAGE_SECONDS)
-        peers.tell("source", "copy", destination=self.specification["destination"], pages=created.get("pages"))
+        peers.tell("source", "copy", destination=self.specification.destination, pages=created.get("pages"))
         peers.tell("destination", "start")
         gated = peers.expect("destination", "gated", STAGE_SECONDS)
         self.report["address_before"] = described["address"]
@@ -97,7 +95,7 @@ class Edge:
         peers.tell("source", "arm", address=gated["address"])
         armed = peers.expect("source", "armed", STAGE_SECONDS)
         # both refuse while all still runs
-        self.armed = on_edge([Flow.read(flow) for flow in armed["flows"]], self.conntrack)
+        self.armed = on_edge(Flow.read_all(armed["flows"]), self.conntrack)
         self.report["rounds"] = armed.get("rounds", [])
         self.report |= budget.predict(plan, armed, len(self.armed))
         budget.refuse_over(plan, self.report["predicted_downtime_ms"])
@@ -111,7 +109,7 @@ class Edge:
         peers.tell("source", "settle")
         peers.expect("source", "settled", SETTLE_SECONDS)
         self._mark("hold")
-        deadline = Deadline(self.plan["downtime_limit_ms"])
+        deadline = Deadline(self.plan.downtime_limit_ms)
         gateway.hold(self.armed)
         self._mark("held")
         peers.tell("source", "freeze")
@@ -120,27 +118,25 @@ class Edge:
         now = datetime.datetime.now(datetime.timezone.utc)
         self.report["frozen_at"] = now.isoformat(timespec="milliseconds")
         gateway.shut(self.armed)
-        dumped = deadline.expect(peers, "source", "dumped", FREEZE_SECONDS + self.plan["dump_seconds"])
+        dumped = deadline.expect(peers, "source", "dumped", FREEZE_SECONDS + self.plan.dump_seconds)
         self._mark("dumped")
         # The image is on its way to the destination while we place entries on both sides.
-        flows = on_edge([Flow.read(flow) for flow in dumped["flows"]], self.conntrack)
+        flows = on_edge(Flow.read_all(dumped["flows"]), self.conntrack)
         self._all_held(flows)
-        datagrams = datagram_flows(
-            self.conntrack, self.plan["source"]["address"], self.plan["services"], self.report["address_before"]
-        )
+        datagrams = datagram_flows(self.conntrack, self.plan.source, self.plan.services, self.report["address_before"])
         flows += [flow for flow in datagrams if flow not in flows]  # a server may have connected its socket to a client
         self.flows = flows
         self.journal.record(State.ROUTING, flows=[flow.document() for flow in flows])
         peers.tell("destination", "place", flows=[flow.document() for flow in flows])
         placed = deadline.expect(peers, "destination", "placed", CUTOVER_SECONDS)
-        self.moved = [Flow.read(flow) for flow in placed["flows"]]
+        self.moved = Flow.read_all(placed["flows"])
         for flow, moved in zip(flows, self.moved):
             self.routed.append(flow)
             place_on_edge(self.conntrack, moved)
-        gateway.route(self.plan["destination"]["address"])
+        gateway.route(self.plan.destination)
         peers.tell("destination", "routed")  # until it hears this, the copy's sockets say nothing
         self._mark("routed")
-        deadline.expect(peers, "destination", "prepared", CUTOVER_SECONDS + self.plan["dump_seconds"])
+        deadline.expect(peers, "destination", "prepared", CUTOVER_SECONDS + self.plan.dump_seconds)
         self._mark("prepared")
         self.journal.record(State.COMMITTED, moved=[flow.document() for flow in self.moved], report=self.report)
 
@@ -172,7 +168,7 @@ class Edge:
                 return self._result("in-doubt", {}, {}, [str(error), *attempts.problems])
         self._mark("running")
         lost: dict[str, str] = {}
-        if self.plan.get("mode") == POST_COPY and self.journal.state is not State.RELEASED:
+        if self.plan.mode == POST_COPY and self.journal.state is not State.RELEASED:
             try:
                 lost = self._drain(attempts)
             except Exception as error:  # the copy runs, for all we know, and its source is still needed
@@ -284,7 +280,7 @@ class Edge:
         if gateway is None:
             tell_source()
         else:
-            host = self.plan["source"]["address"]
+            host = self.plan.source
             attempts = endings.turn_to_source(gateway, self.conntrack, host, self.routed, reopened=tell_source)
         self._mark("released")
         answers: dict[str, dict] = {}
@@ -342,13 +338,13 @@ class Edge:
             )  # two processes: only the journal's clock bridges them
         bytes_moved = {**self.report.get("bytes", {}), **source.get("bytes", {})}
         bytes_moved["memory"] = bytes_moved.get("memory", 0) + self.pages_bytes
-        lost = self.journal.facts.get("lost")
+        lost = EdgeFacts.of(self.journal).lost
         if lost and outcome == "committed":
             outcome = "failed"
             problems = [f"the copy died before the last of its memory had come from the source: {lost}", *problems]
         kept = len(self.moved) if outcome == "committed" else 0
         return {
-            **self.plan,
+            **self.plan.document,
             **self.report,
             "bytes": bytes_moved,
             "flows": {
@@ -381,26 +377,22 @@ def resume(specification: dict, journal: Journal) -> dict:
     The queue died with the process, and the kernel dropped what it held or passed it on; TCP repairs that.
     """
     edge = Edge(specification, journal)
-    edge.flows = [Flow.read(flow) for flow in journal.facts.get("flows", [])]
-    edge.moved = [Flow.read(flow) for flow in journal.facts.get("moved", [])]
-    edge.report = {"packets_held": 0, **journal.facts.get("report", {})}
+    facts, plan = EdgeFacts.of(journal), edge.plan
+    edge.armed, edge.flows, edge.moved = (Flow.read_all(each) for each in (facts.armed, facts.flows, facts.moved))
+    edge.report = {"packets_held": 0, **facts.report}
     if journal.finished:  # killed before it could write the result
         done = journal.state is State.DONE
-        return edge._result("committed" if done else "rolled-back", {}, {}, [] if done else [journal.facts["reason"]])
-    plan = edge.plan
-    addresses = {part: specification[part] for part in ("source", "destination")}
-    committed = journal.state in (State.COMMITTED, State.DRAINING, State.RELEASED)
-    edge.armed = [Flow.read(flow) for flow in journal.facts.get("armed", [])]
-    forget_relocation(plan["services"], plan["source"]["address"], [*edge.armed, *edge.flows])
-    edge.gateway = Gateway(
-        plan["container"], plan["services"], plan["source"]["address"], plan["destination"]["address"]
-    )
+        return edge._result("committed" if done else "rolled-back", {}, {}, [] if done else [facts.reason])
+    forget_relocation(plan.services, plan.source, [*edge.armed, *edge.flows])
+    edge.gateway = Gateway(plan.container, plan.services, plan.source, plan.destination)
     edge._mark("begin")
     # Before the vote they have rolled back by themselves and are gone: the packets must flow again all the same.
-    seconds = CONNECT_SECONDS + plan["dump_seconds"]  # a source in the middle of its dump answers after it
-    edge.peers = Peers(edge.id, specification["credentials"], addresses, needed=False, seconds=seconds)
-    if committed:
-        endings.turn_to_destination(edge.gateway, edge.conntrack, plan["destination"]["address"], edge.moved)
+    seconds = CONNECT_SECONDS + plan.dump_seconds  # a source in the middle of its dump answers after it
+    edge.peers = Peers(
+        edge.id, edge.specification.credentials, edge.specification.addresses, needed=False, seconds=seconds
+    )
+    if journal.state in AFTER_COMMIT:
+        endings.turn_to_destination(edge.gateway, edge.conntrack, plan.destination, edge.moved)
         return edge.finish()
     if journal.state is State.ROUTING:
         edge.routed = list(edge.flows)

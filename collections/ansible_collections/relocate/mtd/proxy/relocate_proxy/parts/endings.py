@@ -28,12 +28,13 @@ from ansible_collections.relocate.mtd.plugins.module_utils import _freezer as fr
 from ansible_collections.relocate.mtd.plugins.module_utils._docker import DockerError, Engine
 
 from ..host import paths
-from ..host.docker import remove_container, set_restart_policy
+from ..host.docker import remove_container, restarts, set_restart_policy
 from ..memory import lazy_pages
 from ..memory.strays import end_strays
 from ..network.conntrack import Conntrack
 from ..network.flows import Flow, forget_address, forget_on_host, give_back_on_edge, place_on_edge
 from ..network.packet_rules import Gateway
+from ..protocol.facts import DestinationFacts, SourceFacts
 from ..protocol.journal import Journal
 from ..protocol.states import State
 from ..restore.keeper_client import Gate, GateFailed, KeeperGone
@@ -87,13 +88,13 @@ def end_original(journal: Journal, docker: Engine, detach: Callable[[], None]) -
     """
     if journal.state is not State.COMMITTED:
         journal.record(State.COMMITTED)
-    facts = journal.facts
+    facts = SourceFacts.of(journal)
     detach()
-    kill_frozen(freezer.Freezer(*facts["freezer"]), facts.get("veth"))
-    remove_container(docker, facts["container_id"])
+    kill_frozen(freezer.Freezer(*facts.freezer), facts.veth)
+    remove_container(docker, facts.container_id)
     table = Conntrack()
-    for flow in facts.get("flows", []):  # another container may get the address
-        forget_on_host(table, Flow.read(flow))
+    for flow in Flow.read_all(facts.flows):  # another container may get the address
+        forget_on_host(table, flow)
     table.close()
 
 
@@ -105,13 +106,12 @@ def give_original_back(
     :param detach: ends what still works inside the frozen container: it must not be thawed under that.
     :param thawed: what can wait until the container runs.
     """
-    facts = journal.facts
+    facts = SourceFacts.of(journal)
     detach()
-    freezer.thaw(freezer.Freezer(*facts["freezer"]))
+    freezer.thaw(freezer.Freezer(*facts.freezer))
     thawed()
-    policy = facts["restart_policy"]
-    if policy.get("Name") not in ("", "no"):
-        set_restart_policy(docker, facts["container_id"], policy)
+    if restarts(facts.restart_policy):
+        set_restart_policy(docker, facts.container_id, facts.restart_policy)
         _start_if_ended(docker, journal)
 
 
@@ -120,7 +120,7 @@ def _start_if_ended(docker: Engine, journal: Journal) -> None:
 
     One that somebody stopped meanwhile stays stopped. Docker remembers such events for as long as its daemon lives.
     """
-    container_id = journal.facts["container_id"]
+    container_id = SourceFacts.of(journal).container_id
     found = docker.container(container_id)
     if found is None or found["State"]["Running"]:
         return
@@ -207,17 +207,16 @@ def runs(docker: Engine, container_id: str) -> bool:
 def adopt_copy(journal: Journal, docker: Engine) -> None:
     """Make the copy Docker's own: no marker, and the restart policy that it came with.
 
-    One whose memory was lost on the way (``facts["lost"]``) has crashed, and is started afresh if its policy says so.
+    One whose memory was lost on the way (``lost``) has crashed, and is started afresh if its policy says so.
     """
-    container_id, policy = journal.facts["container_id"], journal.facts.get("restart_policy", {})
-    lost = "lost" in journal.facts
-    Gate.forget(container_id)
-    if lost and docker.container(container_id) is None:  # somebody removed what was left
+    facts = DestinationFacts.of(journal)
+    Gate.forget(facts.container_id)
+    if facts.lost and docker.container(facts.container_id) is None:  # somebody removed what was left
         return
-    if policy.get("Name") not in ("", "no", None):
-        set_restart_policy(docker, container_id, policy)
-        if lost:
-            docker.start(container_id)
+    if restarts(facts.restart_policy):
+        set_restart_policy(docker, facts.container_id, facts.restart_policy)
+        if facts.lost:
+            docker.start(facts.container_id)
 
 
 def discard_copy(journal: Journal, docker: Engine, session: str, cancel: Callable[[], None]) -> None:
@@ -226,14 +225,14 @@ def discard_copy(journal: Journal, docker: Engine, session: str, cancel: Callabl
     :param cancel: makes the keeper give up, and returns when ``docker start`` has ended: removing a container that is being
         started would block.
     """
-    facts = journal.facts
+    facts = DestinationFacts.of(journal)
     cancel()
     lazy_pages.end_processes(session)
-    if "address" in facts:
+    if facts.address:
         table = Conntrack()
-        forget_address(table, facts["address"])
+        forget_address(table, facts.address)
         table.close()
-    container_id = facts.get("container_id") or provisional_name(facts["container"], os.path.basename(session))
+    container_id = facts.container_id or provisional_name(facts.container, os.path.basename(session))
     Gate.forget(container_id)
     remove_container(docker, container_id)
 

@@ -19,6 +19,7 @@ from ..memory import lazy_pages
 from ..network.conntrack import Conntrack
 from ..network.flows import Flow
 from ..network.packet_rules import Gateway, forget_relocation
+from ..protocol.facts import DestinationFacts, EdgeFacts, SourceFacts
 from ..protocol.journal import Journal
 from ..protocol.states import AFTER_COMMIT, State
 from . import drain, endings
@@ -94,9 +95,9 @@ def recover(order: dict) -> dict:
 
 
 def _edge(journal: Journal, commit: bool) -> None:
-    facts = journal.facts
-    plan = facts["plan"]
-    armed, flows, moved = ([Flow.read(flow) for flow in facts.get(name, [])] for name in ("armed", "flows", "moved"))
+    facts = EdgeFacts.of(journal)
+    plan = facts.plan
+    armed, flows, moved = (Flow.read_all(each) for each in (facts.armed, facts.flows, facts.moved))
     source, destination = plan["source"]["address"], plan["destination"]["address"]
     forget_relocation(plan["services"], source, [*armed, *flows])
     gateway = Gateway(plan["container"], plan["services"], source, destination)
@@ -122,7 +123,7 @@ def _source(journal: Journal, commit: bool) -> None:
 def _serve(journal: Journal) -> str:
     """Have the source's frozen memory served, if it is not: return "serving", or "gone" if it is not there any more."""
     session = paths.session(_relocation(journal))
-    frozen = set(freezer.members(freezer.Freezer(*journal.facts["freezer"])))
+    frozen = set(freezer.members(freezer.Freezer(*SourceFacts.of(journal).freezer)))
     try:
         if not lazy_pages.served_tasks(session) <= frozen:
             return "gone"
@@ -134,15 +135,20 @@ def _serve(journal: Journal) -> str:
 
 def _destination(journal: Journal, commit: bool, gone: str) -> None:
     docker, session = Engine(), paths.session(_relocation(journal))
-    container_id = journal.facts.get("container_id", "")
+    container_id = DestinationFacts.of(journal).container_id
     if commit:
         endings.accept(journal, session, living=False)
         runs = endings.let_copy_run(docker, container_id)
-        if journal.state is State.DRAINING and gone and "lost" not in journal.facts and not lazy_pages.outcome(session):
+        if (
+            journal.state is State.DRAINING
+            and gone
+            and not DestinationFacts.of(journal).lost
+            and not lazy_pages.outcome(session)
+        ):
             drain.give_up(journal, session, gone)
         elif journal.state is State.DRAINING:
             drain.settle(journal, session, STILL_SECONDS)
-        if not runs and "lost" not in journal.facts:
+        if not runs and not DestinationFacts.of(journal).lost:
             raise DockerError(0, "the copy was committed and is not running: its source must not be removed")
         endings.adopt_copy(journal, docker)
     else:

@@ -11,6 +11,7 @@ from ansible_collections.relocate.mtd.plugins.module_utils._docker import Engine
 
 from ..host import paths
 from ..host.secrets import wipe
+from ..protocol.facts import DestinationFacts
 from ..protocol.journal import Journal
 from ..protocol.states import State
 from . import drain, endings
@@ -37,7 +38,7 @@ def _resume_destination(specification: dict, journal: Journal) -> None:
         RestartedDestination(specification, journal).serve()
         return
     reason = "the destination's proxy was killed"
-    container_id, session = journal.facts.get("container_id", ""), paths.session(specification["id"])
+    container_id, session = DestinationFacts.of(journal).container_id, paths.session(specification["id"])
     endings.discard_copy(journal, Engine(), session, lambda: endings.cancel_gate(container_id, reason))
     wipe(session)
     journal.record(State.ROLLED_BACK, reason=f"{reason} before the copy was complete")
@@ -70,14 +71,15 @@ class RestartedDestination(Part):
     def __init__(self, specification: dict, journal: Journal) -> None:
         super().__init__(specification, journal)
         self.docker = Engine()
-        self.container_id: str = journal.facts["container_id"]
+        self.facts = DestinationFacts.of(journal)
+        self.container_id = self.facts.container_id
 
     def on_commit(self, _: dict) -> None:
         """The copy may run, if it does not yet. If it does not, nobody may decide: see ``Destination.on_commit``."""
         endings.accept(self.journal, self.directory)
         self.say("accepted")
         if endings.let_copy_run(self.docker, self.container_id):
-            self.say("running", address=self.journal.facts.get("address", ""))
+            self.say("running", address=self.facts.address)
 
     def on_drain(self, _: dict) -> None:
         """Say when the last page is here, or that it will never be."""

@@ -21,7 +21,7 @@ from ..files.container import Container, creation_document, published_ports
 from ..files.log_cargo import LogSender
 from ..files.tree_cargo import TreeSender
 from ..host import paths
-from ..host.docker import NO_RESTART, set_restart_policy
+from ..host.docker import NO_RESTART, restarts, set_restart_policy
 from ..memory import criu_image, criu_sockets, lazy_pages
 from ..memory.deferred import carried_bytes
 from ..memory.dump import Freeze
@@ -31,6 +31,7 @@ from ..memory.rounds import PreCopy
 from ..network.conntrack import Conntrack
 from ..network.flows import on_source
 from ..protocol.channel import Channel
+from ..protocol.documents import Specification
 from ..protocol.journal import Journal
 from ..protocol.states import State
 from . import endings
@@ -65,7 +66,7 @@ class Source(Part):
 
     def __init__(self, specification: dict, journal: Journal) -> None:
         self.docker = Engine()
-        self.container = Container(self.docker, specification["container"])
+        self.container = Container(self.docker, Specification.read(specification).container)
         self._lock = lock(directory_of(self.container.id))
         super().__init__(specification, journal)
         self.docker.changes = self.commands
@@ -133,7 +134,7 @@ class Source(Part):
     def on_copy(self, message: dict) -> None:
         """First copy of the log, and of the writable layer once it is mounted there; the container runs meanwhile."""
         host, port = message["destination"]
-        credentials = self.specification["credentials"]
+        credentials = self.specification.credentials
         self.data = Channel.connect((host, port), "destination", self.id, credentials, CONNECT_SECONDS)
         if message.get("pages"):  # where the destination's page process listens: post-copy
             host, port = message["pages"]
@@ -160,7 +161,7 @@ class Source(Part):
         self.record(State.STAGED)
         link = measure_link(self.data)
         previous, ahead = None, {}
-        if self.specification.get("mode") == PRE_COPY:
+        if self.specification.mode == PRE_COPY:
             rounds = PreCopy(self.data, self.container.pid, self.images, self.work, self.commands)
             rounds.run()
             previous, ahead = rounds.last, rounds.document()
@@ -177,7 +178,7 @@ class Source(Part):
 
     def _forbid_restart(self) -> None:
         """A restart policy would start a fresh process here when the frozen one is killed."""
-        if self.policy.get("Name") not in ("", "no"):
+        if restarts(self.policy):
             set_restart_policy(self.docker, self.container.id, NO_RESTART)
 
     def on_settle(self, _: dict) -> None:

@@ -10,6 +10,7 @@ import time
 from typing import Any
 
 from .channel import Channel, ChannelLost
+from .messages import check
 
 CONNECT_SECONDS = 10.0
 AGAIN_SECONDS = 3.0  # a guardian starts a part again within a second
@@ -76,7 +77,7 @@ class Peers:
     def _read(self, part: str, channel: Channel) -> None:
         while True:
             try:
-                self._mail.put((part, channel, channel.receive()))
+                self._mail.put((part, channel, check(part, "edge", channel.receive())))
             except (OSError, ValueError) as error:
                 self._mail.put((part, channel, error))
                 return

@@ -1,0 +1,101 @@
+# Copyright (c) 2026 The RELOCATE authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the controller hands over: the plan of a relocation, and what each part is told at its start."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from ansible_collections.relocate.mtd.plugins.module_utils._downtime import Cost
+
+
+def _need(document: dict, what: str, *names: str) -> list[Any]:
+    missing = [name for name in names if name not in document]
+    if missing:
+        raise ValueError(f"the {what} lacks {', '.join(missing)}: collection and proxy differ, run prepare.yml again")
+    return [document[name] for name in names]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The plan as the edge follows it.
+
+    :ivar document: the whole of it; the result is the same document with more in it.
+    :ivar source, destination: addresses on the fleet's network.
+    :ivar services: ``protocol``, ``virtual_address``, ``virtual_port``, ``host_port`` and ``container_port`` of each.
+    :ivar dump_seconds: after which a dump or a restore is stuck.
+    :ivar predictions: milliseconds of downtime by mode.
+    """
+
+    document: dict
+    container: str
+    mode: str
+    source: str
+    destination: str
+    services: list[dict]
+    memory_bytes: int
+    dump_seconds: float
+    downtime_limit_ms: float
+    predictions: dict[str, float]
+    cost: Cost
+
+    @classmethod
+    def read(cls, document: dict) -> Plan:
+        """Return the plan in a document. :raises ValueError: it lacks something."""
+        names = ("container", "mode", "services", "memory_bytes", "dump_seconds", "downtime_limit_ms", "predictions")
+        values = dict(zip(names, _need(document, "plan", *names)))
+        source, destination, cost = _need(document, "plan", "source", "destination", "cost")
+        return cls(
+            document=document,
+            source=source["address"],
+            destination=destination["address"],
+            cost=Cost(**cost),
+            **values,
+        )
+
+
+@dataclass(frozen=True)
+class Specification:
+    """What a listening part is told.
+
+    :ivar credentials: ``authority``, ``certificate`` and ``key``, PEM. :ivar listen: the address of this host.
+    :ivar port: where it listened before it was started again; 0 at first.
+    """
+
+    id: str
+    credentials: dict
+    listen: str
+    container: str = ""
+    mode: str = ""
+    port: int = 0
+
+    @classmethod
+    def read(cls, document: dict) -> Specification:
+        """Return the specification in a document. :raises ValueError: it lacks something."""
+        identifier, credentials, listen = _need(document, "specification", "id", "credentials", "listen")
+        container, mode = document.get("container", ""), document.get("mode", "")
+        return cls(identifier, credentials, listen, container, mode, document.get("port", 0))
+
+
+@dataclass(frozen=True)
+class EdgeSpecification:
+    """What the edge is told. :ivar source, destination: where the other two listen: address and port."""
+
+    id: str
+    credentials: dict
+    plan: Plan
+    source: tuple[str, int]
+    destination: tuple[str, int]
+
+    @classmethod
+    def read(cls, document: dict) -> EdgeSpecification:
+        """Return the specification in a document. :raises ValueError: it lacks something."""
+        names = ("id", "credentials", "plan", "source", "destination")
+        identifier, credentials, plan, source, destination = _need(document, "specification", *names)
+        return cls(identifier, credentials, Plan.read(plan), tuple(source), tuple(destination))
+
+    @property
+    def addresses(self) -> dict[str, tuple[str, int]]:
+        """Where the other parts listen."""
+        return {"source": self.source, "destination": self.destination}

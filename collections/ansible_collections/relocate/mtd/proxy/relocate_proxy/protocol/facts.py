@@ -1,0 +1,82 @@
+# Copyright (c) 2026 The RELOCATE authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a part's journal tells whoever has to bring it to its end: one type a part, and every fact that a line may have."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from typing import TypeVar
+
+from .journal import Journal
+
+F = TypeVar("F", bound="Facts")
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Facts of any part. :ivar reason: why it was rolled back, or that it was recovered."""
+
+    reason: str = ""
+
+    @classmethod
+    def of(cls: type[F], journal: Journal) -> F:
+        """Return what a journal says; what it does not say has its default."""
+        names = {each.name for each in fields(cls)}
+        return cls(**{name: value for name, value in journal.facts.items() if name in names})
+
+
+@dataclass(frozen=True)
+class SourceFacts(Facts):
+    """Facts of the source.
+
+    :ivar freezer: the directory of the container's freezer cgroup, and the cgroup version.
+    :ivar veth: the host's end of the container's link. :ivar flows: the connections that leave with it.
+    :ivar restart_policy: what the container is to have again.
+    """
+
+    container: str = ""
+    container_id: str = ""
+    freezer: tuple[str, int] = ("", 0)
+    veth: str | None = None
+    restart_policy: dict = field(default_factory=dict)
+    flows: list[dict] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class DestinationFacts(Facts):
+    """Facts of the destination.
+
+    :ivar container_id: of the copy, once it was made; before that only its provisional name is known.
+    :ivar address: of the copy. :ivar pid: of its init, on this host.
+    :ivar restart_policy: what the copy is to have when it is Docker's.
+    :ivar lost: why the last of its memory never came.
+    """
+
+    container: str = ""
+    container_id: str = ""
+    mode: str | None = None
+    address: str = ""
+    pid: int = 0
+    restart_policy: dict = field(default_factory=dict)
+    lost: str = ""
+
+
+@dataclass(frozen=True)
+class EdgeFacts(Facts):
+    """Facts of the edge.
+
+    :ivar armed, flows, moved: connections before the freeze, in the image, and as they are at the destination.
+    :ivar report: what the result says beside the plan. :ivar taken_back: why a commit was, when the copy died before it ran.
+    :ivar lost: why the copy's last memory never came.
+    """
+
+    plan: dict = field(default_factory=dict)
+    armed: list[dict] = field(default_factory=list)
+    flows: list[dict] = field(default_factory=list)
+    moved: list[dict] = field(default_factory=list)
+    report: dict = field(default_factory=dict)
+    taken_back: str = ""
+    lost: str = ""
+
+
+FACTS: dict[str, type[Facts]] = {"source": SourceFacts, "destination": DestinationFacts, "edge": EdgeFacts}

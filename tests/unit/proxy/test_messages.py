@@ -1,0 +1,133 @@
+# Copyright (c) 2026 The RELOCATE authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The table of messages against the parts that say and hear them, and the facts against the lines that have them."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+from relocate_proxy.parts import base, destination, endings, restarted, source
+from relocate_proxy.protocol.documents import EdgeSpecification, Plan, Specification
+from relocate_proxy.protocol.facts import FACTS
+from relocate_proxy.protocol.messages import MESSAGES, check
+
+from .world import NEW, OLD, PLAN
+
+DIRECTORY = Path(endings.__file__).parent
+LISTENERS: dict[str, type[base.Part]] = {"source": source.Source, "destination": destination.Destination}
+#: Which files write the journal of which part, and say its messages.
+FILES = {
+    "source": ("base", "source", "endings"),
+    "destination": ("base", "destination", "drain", "endings"),
+    "edge": ("edge",),
+}
+
+
+def calls(part: str) -> Iterator[tuple[str, ast.Call]]:
+    """Yield every method call in a part's files, with the method's name."""
+    for name in FILES[part]:
+        for node in ast.walk(ast.parse((DIRECTORY / f"{name}.py").read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+                yield node.func.attr, node
+
+
+def texts(part: str, *methods: str, position: int = 0) -> set[str]:
+    """Return the constant strings at a place of these methods' arguments."""
+    return {
+        node.args[position].value
+        for name, node in calls(part)
+        if name in methods and len(node.args) > position and isinstance(node.args[position], ast.Constant)
+    }  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("part", LISTENERS)
+def test_a_part_hears_what_the_edge_may_say_and_nothing_else(part: str) -> None:
+    """Every message to it has a handler, and every handler a message."""
+    heard = {name.removeprefix("on_") for name in dir(LISTENERS[part]) if name.startswith("on_")}
+    assert heard == {kind for (kind, _), message in MESSAGES.items() if message.receiver == part}
+
+
+@pytest.mark.parametrize("part", LISTENERS)
+def test_a_part_says_what_is_in_the_table(part: str) -> None:
+    """With all its fields, at every place."""
+    said = texts(part, "say", "say_if_heard")
+    gate = {"commit", "routed", "cancel", "prime", "restore"}  # what the destination says to its keeper
+    assert said - gate == {kind for (kind, _), message in MESSAGES.items() if message.sender == part}
+    for name, node in calls(part):
+        kind = node.args[0].value if node.args and isinstance(node.args[0], ast.Constant) else None
+        if name in ("say", "say_if_heard") and (kind, part) in MESSAGES and MESSAGES[kind, part].sender == part:
+            given = {keyword.arg for keyword in node.keywords}
+            assert None in given or given >= set(MESSAGES[kind, part].fields), f"{part} says {kind} with {given}"
+
+
+def test_a_restarted_part_hears_what_can_come_after_its_word() -> None:
+    """The edge repeats these to it."""
+    for part, resumed in (("source", restarted.RestartedSource), ("destination", restarted.RestartedDestination)):
+        heard = {name.removeprefix("on_") for name in dir(resumed) if name.startswith("on_")}
+        after = {"finish", "roll_back", *(("commit", "drain") if part == "destination" else ())}
+        assert heard == after
+
+
+def test_the_edge_says_and_expects_what_is_in_the_table() -> None:
+    """Nothing else, and all of it."""
+    told = texts("edge", "tell", "_insist", position=1)
+    assert told == {kind for (kind, _), message in MESSAGES.items() if message.sender == "edge"}
+    expected = texts("edge", "expect", position=1) | texts("edge", "_insist", "expect", position=2)
+    expected -= set(LISTENERS)  # a deadline's ``expect`` names the part in that place
+    answers = {kind for (kind, _), message in MESSAGES.items() if message.receiver == "edge"} - {"failed"}
+    assert expected == answers
+
+
+@pytest.mark.parametrize("part", FACTS)
+def test_a_fact_that_is_written_can_be_read(part: str) -> None:
+    """Whoever settles a part after a crash knows every fact of its lines."""
+    known = {each.name for each in fields(FACTS[part])}
+    for name, node in calls(part):
+        if name in ("record", "close") and node.args:
+            written = {keyword.arg for keyword in node.keywords if keyword.arg}
+            assert written <= known, f"line {node.lineno} writes {written - known}"
+
+
+@pytest.mark.parametrize(
+    ("message", "problem"),
+    [
+        (None, "sent something that is no message"),
+        (["describe"], "sent something that is no message"),
+        ({"kind": 5}, "sent something that is no message"),
+        ({"kind": "post_copy"}, "asked for 'post_copy', which the edge does not know; run prepare.yml again"),
+        ({"kind": "describe"}, "asked for 'describe', which the edge does not know"),
+        (
+            {"kind": "gated", "address": "1.2.3.4", "container_id": "c"},
+            "asked for 'gated', which the edge does not know",
+        ),
+        ({"kind": "dumped"}, "message 'dumped' has no proper 'flows'"),
+        ({"kind": "dumped", "flows": {}}, "message 'dumped' has no proper 'flows'"),
+        ({"kind": "copied", "bytes": True}, "message 'copied' has no proper 'bytes'"),
+        ({"kind": "failed", "reason": None}, "message 'failed' has no proper 'reason'"),
+    ],
+)
+def test_what_is_no_message_of_the_source_is_refused(message: Any, problem: str) -> None:
+    """The other host may be somebody else's by now."""
+    with pytest.raises(ValueError, match=problem):
+        check("source", "edge", message)
+
+
+def test_what_the_controller_hands_over() -> None:
+    """Whole, or refused with what is missing and the remedy."""
+    told = {"id": "r1", "credentials": {}, "plan": PLAN, "source": [OLD, 1], "destination": [NEW, 2]}
+    edge = EdgeSpecification.read(told)
+    assert (edge.plan.source, edge.plan.destination, edge.addresses["destination"]) == (OLD, NEW, (NEW, 2))
+    assert edge.plan.document is PLAN
+    for name in ("id", "plan", "source"):
+        with pytest.raises(ValueError, match=f"the specification lacks {name}: .* run prepare.yml again"):
+            EdgeSpecification.read({key: value for key, value in told.items() if key != name})
+    with pytest.raises(ValueError, match="the plan lacks mode, services: "):
+        Plan.read({key: value for key, value in PLAN.items() if key not in ("mode", "services")})
+    with pytest.raises(ValueError, match="the specification lacks credentials, listen"):
+        Specification.read({"id": "r1"})
