@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from ansible_collections.relocate.mtd.plugins.plugin_utils._trust import reports, strangers
+
 from relocate.lab.paths import project_root
 from relocate.move import playbook
 from relocate.move.relocation import inventory_path
@@ -25,8 +27,9 @@ MISSES = 2
 class Survey:
     """One look at the fleet.
 
-    ``silent`` gives for each host that told nothing the reason; ``results`` the relocations' results that lay at the edge, by
-    their ids; ``unfinished`` the ids of relocations whose journal has no end.
+    ``silent`` gives for each host that told nothing, or nothing that can be used, the reason; ``results`` the relocations'
+    results that lay at the edge, by their ids; ``unfinished`` the ids of relocations whose journal has no end. A container that
+    several hosts say they run is in ``contested`` instead of ``tenants``, once for each of them.
     """
 
     tenants: dict[str, Tenant] = field(default_factory=dict)
@@ -35,6 +38,17 @@ class Survey:
     edge: str = ""
     results: dict[str, dict[str, Any]] = field(default_factory=dict)
     unfinished: set[str] = field(default_factory=set)
+    contested: dict[str, list[Tenant]] = field(default_factory=dict)
+
+    def claimed(self, tenant: Tenant) -> None:
+        """A host says that it runs a container."""
+        name = tenant.container
+        if name in self.contested:
+            self.contested[name].append(tenant)
+        elif name in self.tenants:
+            self.contested[name] = [self.tenants.pop(name), tenant]
+        else:
+            self.tenants[name] = tenant
 
 
 Surveyor = Callable[[Collection[str]], Survey]
@@ -44,7 +58,7 @@ def _epoch(text: Any, now: float) -> float:
     """Return when a container was started; now where Docker does not say, and never later, whatever its host's clock says."""
     try:
         return min(datetime.fromisoformat(str(text)).timestamp(), now)
-    except ValueError:
+    except (ValueError, OverflowError):
         return now
 
 
@@ -53,37 +67,64 @@ class Listener:
 
     def __init__(self, now: float) -> None:
         self.survey = Survey()
+        self._asked: list[str] = []
         self._now = now
 
     def __call__(self, event: dict[str, Any]) -> None:
         """Take in one of ansible-runner's events."""
         data = event.get("event_data") or {}
-        host, result = str(data.get("host", "")), data.get("res") or {}
+        host, result = str(data.get("host", "")), data.get("res")
+        if not isinstance(result, dict):
+            result = {}
         kind, action = event.get("event"), data.get("task_action")
         if kind == "runner_on_unreachable" or (kind == "runner_on_failed" and action == INFO):
-            self.survey.silent[host] = str(result.get("msg") or "it did not answer")
+            self.survey.silent[host] = strangers.shown(result.get("msg") or "it did not answer")
         elif kind == "runner_on_ok" and action == INFO:
-            self._host(host, result.get("relocation_info") or {})
+            try:
+                self._host(host, reports.host_report(result.get("relocation_info")))
+            except strangers.Odd as odd:
+                self.survey.silent[host] = f"its answer is none, so it is set aside: {odd}"
         elif kind in ("runner_on_ok", "runner_item_on_ok") and action == SESSION:
-            document = result.get("result")
-            if isinstance(document, dict) and document.get("id"):
-                self.survey.results[str(document["id"])] = document
-        elif kind == "runner_on_ok" and "relocate_edge" in (result.get("ansible_facts") or {}):
-            self.survey.edge = str(result["ansible_facts"]["relocate_edge"])
+            self._result(result.get("result"))
+        elif kind == "runner_on_ok" and host == "localhost":
+            self._fleet(result.get("ansible_facts"))
+
+    def _fleet(self, facts: Any) -> None:
+        """Take in what the inventory says, which the playbook hands on."""
+        if isinstance(facts, dict) and "relocate_edge" in facts:
+            self.survey.edge = str(facts["relocate_edge"])
+            self._asked = [str(host) for host in facts.get("relocate_asked") or []]
+
+    def _result(self, document: Any) -> None:
+        if document is None:
+            return
+        try:
+            result = reports.move_result(document)
+        except strangers.Odd:
+            return  # as if none had been left there: the journals tell
+        if result.get("id"):
+            self.survey.results[result["id"]] = result
+
+    def ended(self) -> Survey:
+        """Return the survey: a host that was asked and of which no event tells has answered what Ansible cannot read."""
+        for host in self._asked:
+            if host not in self.survey.answered and host not in self.survey.silent:
+                self.survey.silent[host] = "it gave no answer that could be read, so it is set aside"
+        return self.survey
 
     def _host(self, host: str, info: Mapping[str, Any]) -> None:
-        facts = info.get("host") or {}
+        facts = info["host"]
         if not facts.get("docker_version"):
             self.survey.silent[host] = str(facts.get("docker_problem") or "its Docker daemon does not answer")
             return
         self.survey.answered.add(host)
-        self.survey.unfinished |= {str(each["relocation"]) for each in info.get("unfinished") or []}
-        for container in info.get("containers") or []:
-            labels = {str(key): str(value) for key, value in (container.get("labels") or {}).items()}
-            if labels.get(ENABLED) != "true" or container.get("state") != "running":
+        self.survey.unfinished |= {each["relocation"] for each in info["unfinished"]}
+        for container in info["containers"]:
+            labels = container["labels"]
+            if labels.get(ENABLED) != "true" or container["state"] != "running":
                 continue
             since = _epoch(container.get("started_at"), self._now)
-            self.survey.tenants[container["name"]] = Tenant(container["name"], host, since, labels)
+            self.survey.claimed(Tenant(container["name"], host, since, labels))
 
 
 def survey(inventory: str | None, now: float, relocations: Collection[str] = ()) -> Survey:
@@ -106,7 +147,7 @@ def survey(inventory: str | None, now: float, relocations: Collection[str] = ())
     except playbook.Refusal:
         if not listener.survey.answered:
             raise
-    return listener.survey
+    return listener.ended()
 
 
 class Fleet:
@@ -115,16 +156,27 @@ class Fleet:
     def __init__(self) -> None:
         self.tenants: dict[str, Tenant] = {}
         self.edge = ""
+        self.contested: dict[str, list[str]] = {}
         self._missed: dict[str, int] = {}
 
     def learn(self, seen: Survey, moving: Collection[str]) -> tuple[list[Tenant], list[str]]:
         """Take in a survey; return the tenants that are new or changed, and the names of those that are gone.
 
-        A tenant is gone when surveys to which all hosts answered missed it twice in a row and it is not moving.
+        A tenant is gone when surveys to which all hosts answered missed it twice in a row and it is not moving. One that
+        several hosts claim stays with the host that is known to have it; one that was not known before, nobody gets.
         """
         self.edge = seen.edge or self.edge
+        self.contested = {
+            name: [each.host for each in claims] for name, claims in seen.contested.items() if name not in moving
+        }
+        claimed = {
+            name: each
+            for name in self.contested
+            for each in seen.contested[name]
+            if name in self.tenants and each.host == self.tenants[name].host
+        }
         changed = []
-        for name, tenant in seen.tenants.items():
+        for name, tenant in {**seen.tenants, **claimed}.items():
             if tenant.edge != self.edge:
                 tenant = Tenant(tenant.container, tenant.host, tenant.since, tenant.labels, self.edge)
             self._missed.pop(name, None)
@@ -133,7 +185,7 @@ class Fleet:
                 changed.append(tenant)
         gone = []
         for name in [name for name in self.tenants if name not in seen.tenants and name not in moving]:
-            if seen.silent:
+            if seen.silent or name in seen.contested:
                 continue
             self._missed[name] = self._missed.get(name, 0) + 1
             if self._missed[name] >= MISSES:

@@ -220,6 +220,8 @@ class Engine:
             "relocation_id": firing.id,
             "relocation_alert": alert_of(firing),
         }
+        if self.tenants.contested(firing.container):  # AWX need not let through what is hardly ever sent
+            variables["source"] = firing.source
         if self.configuration.destination:
             variables["relocate_policy"] = self.configuration.destination
         LOG.info("%s is to leave %s", firing.container, firing.source, extra=firing.said())

@@ -57,6 +57,10 @@ def resolve(
     age = now - (firing.launched_at or firing.alerted_at)
     if firing.id in seen.unfinished or firing.id in set(in_progress):
         return None
+    if place is None and firing.container in seen.contested:
+        hosts = " and ".join(each.host for each in seen.contested[firing.container])
+        said = f"{hosts} all claim to run it: see which of them is right"
+        return {**known, "outcome": "failed", "msg": said} if age > GONE else None
     if place is None:
         gone = age > GONE and not seen.silent
         return {**known, "outcome": "failed", "msg": "the container is on no host any more"} if gone else None

@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from ansible_collections.relocate.mtd.plugins.plugin_utils._clocks.clocks import Clock
+from ansible_collections.relocate.mtd.plugins.plugin_utils._trust import strangers
 
 from relocate.schedule.discovery import Fleet, Survey
 from relocate.schedule.metrics import Metrics
@@ -47,6 +48,7 @@ class Tenants:
     _noticed: dict[str, float] = field(default_factory=dict)  # when a container's last alert was acted on
     _written: dict[Clock, str] = field(default_factory=dict)  # clocks as JSON, made once each
     _problems: dict[str, str | None] = field(default_factory=dict)
+    _told: dict[str, list[str]] = field(default_factory=dict)  # of contested containers
 
     def use(self, configuration: Configuration) -> None:
         """Take another configuration; :meth:`reload` gives the clocks that it changes."""
@@ -60,9 +62,16 @@ class Tenants:
         :param alive: the last moment at which a scheduler surely watched; None if there was none before.
         """
         for row in self.store.tenants():  # a host that does not answer keeps its tenants over a restart, too
-            if row["host"] not in seen.answered and row["container"] not in seen.tenants:
+            if not strangers.is_container_name(row["container"]):
+                continue  # kept by a version that believed every name
+            if row["container"] in seen.contested:
+                # only the host that was known to have it can be believed
+                believed = [each for each in seen.contested[row["container"]] if each.host == row["host"]]
+                self.fleet.tenants |= {each.container: Tenant(each.container, each.host, 0.0, {}) for each in believed}
+            elif row["host"] not in seen.answered and row["container"] not in seen.tenants:
                 seen.tenants[row["container"]] = Tenant(row["container"], row["host"], row["since"], row["labels"])
         changed, _ = self.fleet.learn(seen, ())
+        self._tell_contested()
         last = self.store.last_alerts()
         entries, joined = [], []
         for tenant in changed:
@@ -84,6 +93,7 @@ class Tenants:
         """
         before = {name: tenant.since for name, tenant in self.fleet.tenants.items()}
         changed, gone = self.fleet.learn(seen, moving)
+        self._tell_contested()
         entries = []
         for tenant in changed:
             name, clock = tenant.container, self._clock(tenant)
@@ -98,6 +108,23 @@ class Tenants:
             self._noticed.pop(name, None)
             LOG.info("the container %s is gone", name, extra={"container": name})
         return changed, gone
+
+    def contested(self, container: str) -> bool:
+        """Return whether several hosts claim to run a container."""
+        return container in self.fleet.contested
+
+    def _tell_contested(self) -> None:
+        """Say which containers several hosts claim, once for each change: one of these hosts may be in strange hands."""
+        for name, hosts in self.fleet.contested.items():
+            if self._told.get(name) != hosts:
+                known = self.fleet.tenants.get(name)
+                so = (
+                    f"{known.host} is known to have it and is believed"
+                    if known
+                    else "nobody is believed, it gets no clock"
+                )
+                LOG.warning("%s all claim to run %s: %s", " and ".join(hosts), name, so, extra={"container": name})
+        self._told = dict(self.fleet.contested)
 
     def reload(self, now: float) -> None:
         """Give every tenant the clock that the present configuration has for it."""

@@ -94,7 +94,7 @@ def test_a_survey_is_made_of_ansible_s_events() -> None:
         container("odd", at="soon"),
         container("ahead", at="2099-01-01T00:00:00Z"),
     ]
-    unfinished = [{"relocation": "r1", "part": "source"}]
+    unfinished = [{"relocation": "r1", "part": "source", "state": "voted"}]
     info = {"host": {"docker_version": "28"}, "containers": containers, "unfinished": unfinished}
     listen(event("runner_on_ok", INFO, "host1", relocation_info=info))
     listen(event("runner_on_ok", INFO, "host2", relocation_info={"host": {"docker_problem": "it is down"}}))

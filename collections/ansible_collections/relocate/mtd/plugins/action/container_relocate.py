@@ -36,6 +36,7 @@ class ActionModule(ActionBase):
             argument_spec={
                 "container": {"type": "str", "required": True},
                 "destination": {"type": "str"},
+                "source": {"type": "str"},
                 "docker_hosts": {"type": "list", "elements": "str"},
                 "edge": {"type": "str"},
                 "mode": {"type": "str", "choices": list(ASKABLE), "default": "auto"},

@@ -8,7 +8,8 @@ from __future__ import annotations
 from typing import Any
 
 from ansible.plugins.action import ActionBase
-from ansible_collections.relocate.mtd.plugins.plugin_utils._move.remote import Remotes, Unreachable
+from ansible_collections.relocate.mtd.plugins.plugin_utils._move.remote import Remotes, Unreachable, checked, said
+from ansible_collections.relocate.mtd.plugins.plugin_utils._trust import reports
 
 #: States in which a part has heard the verdict, and it was commit.
 COMMITTED = ("committed", "draining", "released", "done", "lost")
@@ -46,14 +47,31 @@ class ActionModule(ActionBase):
     def _unfinished(self, hosts: list[str]) -> dict[str, dict[str, dict[str, Any]]]:
         """Return by relocation and part what has no end: its ``host``, ``state`` and ``container``."""
         found: dict[str, dict[str, dict[str, Any]]] = {}
-        for host in hosts:
+        rivals: dict[str, list[str]] = {}
+        for host in dict.fromkeys(hosts):
             try:
                 result = self._remotes.of(host).module("relocate.mtd.relocation_info", register_fact=False)
+                if result.get("failed"):
+                    self._left.append(
+                        f"{host} cannot tell what is unfinished there ({said(result)}); it is left as it is"
+                    )
+                    continue
+                info = checked(host, reports.host_report, result.get("relocation_info"))
             except Unreachable as error:
                 self._left.append(f"{error.message}; what it has is left as it is")
                 continue
-            for each in result.get("relocation_info", {}).get("unfinished", []):
-                found.setdefault(each["relocation"], {})[each["part"]] = {**each, "host": host}
+            for each in info["unfinished"]:
+                parts = found.setdefault(each["relocation"], {})
+                if each["part"] in parts:  # only one host can be it, and which one a host's word cannot tell
+                    rivals.setdefault(each["relocation"], []).append(
+                        f"{parts[each['part']]['host']} and {host} both claim to be its {each['part']}"
+                    )
+                parts[each["part"]] = {**each, "host": host}
+        for relocation, claims in rivals.items():
+            del found[relocation]
+            self._left.append(
+                f"relocation {relocation}: {'; '.join(claims)}: see which is right, and settle it by hand"
+            )
         return found
 
     def _settle(self, relocation: str, parts: dict[str, dict[str, Any]], edges: list[str]) -> None:
@@ -137,10 +155,10 @@ class ActionModule(ActionBase):
             answer = self._remotes.of(host).module(
                 "relocate.mtd.relocation_session", **order, **({"verdict": verdict} if verdict else {})
             )
+            if answer.get("failed"):
+                self._left.append(f"relocation {relocation}: {host} ({part}): {said(answer)}")
+                return None
+            return {"changed": False, **checked(host, reports.recovered, answer)}
         except Unreachable as error:
             self._left.append(f"relocation {relocation}: {error.message}")
             return None
-        if answer.get("failed"):
-            self._left.append(f"relocation {relocation}: {host} ({part}): {answer.get('msg')}")
-            return None
-        return answer

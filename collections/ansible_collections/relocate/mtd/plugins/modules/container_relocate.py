@@ -33,6 +33,11 @@ options:
       - Needs the profiles that C(playbooks/profile.yml) collects. Without one of the source the draw is uniform.
     type: dict
     default: {}
+  source:
+    description:
+      - The host on which the container is known to run. It decides only if several hosts claim to run a container of this name;
+        one of them may be in strange hands.
+    type: str
   docker_hosts:
     description: The hosts to look at, instead of the group C(docker_hosts).
     type: list

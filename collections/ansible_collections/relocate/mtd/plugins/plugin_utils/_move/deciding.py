@@ -24,7 +24,9 @@ from ansible_collections.relocate.mtd.plugins.plugin_utils._heterogeneity.profil
 from ansible_collections.relocate.mtd.plugins.plugin_utils._move import ledger, plan, prediction, survey
 from ansible_collections.relocate.mtd.plugins.plugin_utils._move.asking import Answers
 from ansible_collections.relocate.mtd.plugins.plugin_utils._move.plan import Refused
+from ansible_collections.relocate.mtd.plugins.plugin_utils._move.remote import checked
 from ansible_collections.relocate.mtd.plugins.plugin_utils._placement import policy
+from ansible_collections.relocate.mtd.plugins.plugin_utils._trust import reports, strangers
 
 
 class Wanted(NamedTuple):
@@ -40,6 +42,7 @@ class Wanted(NamedTuple):
     reason: str
     identifier: str | None
     policy: dict[str, Any]
+    source: str | None = None
 
 
 class Resident(NamedTuple):
@@ -58,6 +61,12 @@ def check(wanted: Wanted) -> None:
     problem = limit_problem(wanted.downtime_limit_ms)
     if problem:
         raise Refused(problem)
+    try:
+        strangers.container_name(wanted.container)
+        if wanted.identifier:
+            strangers.identifier(wanted.identifier)
+    except strangers.Odd as odd:
+        raise Refused(str(odd)) from None
     if not wanted.docker_hosts or not wanted.edges:
         raise Refused("the inventory has no fleet: the groups docker_hosts and edge each need a host")
     if wanted.destination and wanted.destination not in wanted.docker_hosts:
@@ -71,11 +80,12 @@ def resident(wanted: Wanted, answers: Answers) -> Resident:
     """Return the container and its host. :raises Refused: it is nowhere, cannot leave, or is where it is wanted already."""
     name = wanted.container
     try:
-        source, container = plan.find_container(name, answers.hosts)
+        source, container = plan.find_container(name, answers.hosts, wanted.source)
     except Refused as refused:
         if answers.silent:
-            raise Refused(f"{refused}; unreachable: {', '.join(answers.silent)}") from None
+            raise Refused(f"{refused}; not heard: {'; '.join(answers.silent.values())}") from None
         raise
+    checked(source, reports.movable, container)
     if wanted.destination == source:
         raise Refused(f"the container {name} is on {source} already: name another destination")
     if wanted.destination in answers.silent:

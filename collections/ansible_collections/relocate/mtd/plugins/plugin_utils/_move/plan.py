@@ -30,17 +30,20 @@ def new_id(now: datetime.datetime | None = None) -> str:
     return f"{now:%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
 
 
-def find_container(name: str, hosts: dict[str, dict[str, Any]]) -> tuple[str, dict[str, Any]]:
+def find_container(name: str, hosts: dict[str, dict[str, Any]], known: str | None = None) -> tuple[str, dict[str, Any]]:
     """Return the host that has the container and the container's description.
 
-    :param hosts: C(relocation_info) by host name.
+    :param hosts: C(relocation_info) by host name. :param known: the host that is believed, should several claim to run it.
     :raises Refused: no host has it, or two do and both run.
     """
     found = [(host, each) for host, info in hosts.items() for each in info["containers"] if each["name"] == name]
     running = [pair for pair in found if pair[1]["state"] == "running"]
     if len(running) > 1:
+        believed = [pair for pair in running if pair[0] == known]
+        if believed:
+            return believed[0]
         places = " and ".join(host for host, _ in running)
-        raise Refused(f"the container {name} runs on {places} at once: stop the one that is wrong")
+        raise Refused(f"the container {name} runs on {places} at once: stop the one that is wrong, or name the source")
     if running:
         return running[0]
     if found:

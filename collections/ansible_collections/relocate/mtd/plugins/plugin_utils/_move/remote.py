@@ -10,16 +10,37 @@ execution of C(ActionBase) through it.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from ansible.errors import AnsibleConnectionFailure, AnsibleError
 from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
 from ansible.plugins.loader import become_loader
+from ansible_collections.relocate.mtd.plugins.plugin_utils._trust.strangers import Odd, shown
+
+T = TypeVar("T")
 
 
 class Unreachable(AnsibleError):
     """The host does not answer."""
+
+
+class Misbehaves(Unreachable):
+    """The host answers, but what it says cannot be used. It is set aside like one that does not answer."""
+
+
+def checked(host: str, check: Callable[[Any], T], answer: Any) -> T:
+    """Return a host's answer as ``check`` returns it. :raises Misbehaves: the answer is none; names the host."""
+    try:
+        return check(answer)
+    except Odd as odd:
+        raise Misbehaves(f"{host} is set aside, for its answer is none ({odd}): see what is wrong with it") from None
+
+
+def said(answer: dict[str, Any]) -> str:
+    """Return the reason that a failed module gave, as text that can be shown."""
+    return shown(answer.get("msg") or "it gave no reason")
 
 
 class Remote:
@@ -110,9 +131,16 @@ class Remote:
             action = self._connect()
             result = action._execute_module(module_name=module_name, module_args=arguments, task_vars=self.variables)
         except AnsibleConnectionFailure as error:
-            raise Unreachable(f"{self.host} is unreachable: {_first_line(error)}") from error
+            raise Unreachable(f"{self.host} is unreachable: {shown(_first_line(error))}") from error
+        except (
+            RecursionError,
+            UnicodeError,
+        ) as error:  # such as a thousand brackets, on which Ansible's own reader fails
+            raise Misbehaves(
+                f"{self.host} is set aside, for its answer cannot be read ({type(error).__name__}): see what is wrong with it"
+            ) from error
         if result.get("unreachable"):
-            raise Unreachable(f"{self.host} is unreachable: {result.get('msg', 'it gave no reason')}")
+            raise Unreachable(f"{self.host} is unreachable: {said(result)}")
         return result
 
     def close(self) -> None:

@@ -10,7 +10,8 @@ from typing import Any
 
 from ansible_collections.relocate.mtd.plugins.plugin_utils._move import credentials
 from ansible_collections.relocate.mtd.plugins.plugin_utils._move.plan import Refused
-from ansible_collections.relocate.mtd.plugins.plugin_utils._move.remote import Remotes
+from ansible_collections.relocate.mtd.plugins.plugin_utils._move.remote import Remotes, Unreachable, checked, said
+from ansible_collections.relocate.mtd.plugins.plugin_utils._trust import reports
 
 WAIT_SLICE = 30  # seconds one module call waits for the result
 
@@ -27,17 +28,20 @@ def run_parts(remotes: Remotes, document: dict[str, Any], timeout: int) -> dict[
         specification |= {"mode": document["mode"], "memory_bytes": document["memory_bytes"]}
         port = _start(remotes, document, part, {**specification, "credentials": keys[part]})
         places[part] = [document[part]["address"], port]
-    _start(remotes, document, "edge", {"plan": document, "credentials": keys["edge"], **places})
-    edge = remotes.of(document["edge"]["host"])
-    for _ in range(0, timeout, WAIT_SLICE):
-        answer = edge.module(
-            "relocate.mtd.relocation_session", state="finished", relocation=document["id"], timeout=WAIT_SLICE
-        )
-        if answer.get("failed"):
-            break
-        if answer["result"] is not None:
-            return answer["result"]
+    edge = document["edge"]["host"]
     problem = f"the edge reported no result within {timeout} s"
+    try:
+        _start(remotes, document, "edge", {"plan": document, "credentials": keys["edge"], **places})
+        for _ in range(0, timeout, WAIT_SLICE):
+            answer = remotes.of(edge).module(
+                "relocate.mtd.relocation_session", state="finished", relocation=document["id"], timeout=WAIT_SLICE
+            )
+            if answer.get("failed"):
+                break
+            if answer.get("result") is not None:
+                return checked(edge, lambda result: reports.result_of(document, result), answer["result"])
+    except Unreachable as error:  # the edge may have begun, and may go on: what it does counts, whatever it told
+        problem = error.message
     return {**document, "outcome": "in-doubt", "rolled_back": False, "problems": [problem]}
 
 
@@ -52,5 +56,5 @@ def _start(remotes: Remotes, document: dict[str, Any], part: str, specification:
         specification=json.dumps({"id": document["id"], **specification}),
     )
     if answer.get("failed"):
-        raise Refused(f"{host}: {answer.get('msg')}")
-    return int(answer["port"])
+        raise Refused(f"{host}: {said(answer)}")
+    return checked(host, reports.started, answer)

@@ -1,0 +1,494 @@
+# Copyright (c) 2026 The RELOCATE authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The two action plugins with a transport that is made up: what they ask, whom they believe, and what they decide."""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from ansible_collections.relocate.mtd.plugins.action import container_relocate, relocations_recover
+from ansible_collections.relocate.mtd.plugins.plugin_utils._move import remote
+from ansible_collections.relocate.mtd.plugins.plugin_utils._move.remote import Misbehaves, Unreachable
+from ansible_collections.relocate.mtd.plugins.plugin_utils._trust import reports
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+HOSTS = ("host1", "host2", "host3")
+ANYTHING = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.just(10**400)
+    | st.text(st.characters(exclude_categories=()), max_size=8)
+    | st.sampled_from(["web", "source", "voted", "committed", "running", "r1", "commit", "10.0.0.1"]),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(
+            st.sampled_from(
+                [
+                    "host",
+                    "containers",
+                    "unfinished",
+                    "used_ports",
+                    "name",
+                    "state",
+                    "labels",
+                    "relocation",
+                    "part",
+                    "outcome",
+                    "verdict",
+                    "changed",
+                    "refusals",
+                    "port",
+                    "result",
+                    "id",
+                    "msg",
+                    "failed",
+                    "docker_version",
+                    "services",
+                ]
+            ),
+            inner,
+            max_size=6,
+        )
+    ),
+    max_leaves=20,
+)
+
+
+class Told(SimpleNamespace):
+    """A fleet: ``answers`` gives by host and module what is answered, or a function of the arguments, or an error."""
+
+    def remote(self, _action: Any, host: str, _variables: Any) -> Any:
+        """Stand in for the transport."""
+        told = self
+
+        class Fake:
+            def get(self, name: str, default: Any = None) -> Any:
+                return {"relocate_fabric_address": f"10.77.0.{HOSTS.index(host) + 11 if host in HOSTS else 10}"}.get(
+                    name, default
+                )
+
+            def fact(self, name: str) -> Any:
+                return None
+
+            def module(self, module_name: str, /, **arguments: Any) -> Any:
+                told.calls.append((host, module_name.rpartition(".")[2], arguments))
+                answer = told.answers.get((host, module_name.rpartition(".")[2]), {})
+                if isinstance(answer, Exception):
+                    raise answer
+                return copy.deepcopy(answer(arguments) if isinstance(answer, Callable) else answer)  # type: ignore[arg-type]
+
+            def close(self) -> None:
+                told.closed.add(host)
+
+        return Fake()
+
+
+def run(
+    plugin: Any, told: Told, monkeypatch: pytest.MonkeyPatch, check: bool = False, **arguments: Any
+) -> dict[str, Any]:
+    """Run an action and return its result."""
+    monkeypatch.setattr(remote, "Remote", told.remote)
+    task = SimpleNamespace(args=arguments, check_mode=check, async_val=0, action="x", diff=False, environment=None)
+    connection = SimpleNamespace(_shell=SimpleNamespace(tmpdir="/tmp/none"))
+    action = plugin.ActionModule(task, connection, SimpleNamespace(), None, None, None)
+    variables = {"groups": {"docker_hosts": list(HOSTS), "edge": ["gate"]}, "hostvars": {}}
+    result: dict[str, Any] = action.run(None, variables)
+    return result
+
+
+def fleet(**answers: Any) -> Told:
+    """Return a fleet; ``host1_relocation_info=…`` sets an answer."""
+    known = {tuple(name.split("_", 1)): answer for name, answer in answers.items()}
+    return Told(answers=known, calls=[], closed=set())
+
+
+# -- recover ------------------------------------------------------------------------------------------------------------
+
+
+def unfinished(*entries: tuple[str, str, str]) -> dict[str, Any]:
+    """Return a host's answer with what is unfinished there: relocation, part, state."""
+    listed = [{"relocation": r, "part": p, "state": s, "container": "web"} for r, p, s in entries]
+    return {"relocation_info": {"host": {"docker_version": "28"}, "containers": [], "unfinished": listed}}
+
+
+def settling(**outcomes: str | None) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    """Return the answer of a host whose parts are at these outcomes; ``unknown`` for others."""
+
+    def answer(arguments: dict[str, Any]) -> dict[str, Any]:
+        outcome = outcomes.get(arguments["part"], "unknown")
+        verdict = arguments.get("verdict") or {"done": "commit", "rolled-back": "roll-back"}.get(str(outcome))
+        return {"changed": outcome not in ("unknown", "in-progress"), "outcome": outcome, "verdict": verdict}
+
+    return answer
+
+
+def recovered(told: Told, monkeypatch: pytest.MonkeyPatch, **arguments: Any) -> dict[str, Any]:
+    """Run recover; hosts that were given no answer have nothing."""
+    for host in (*HOSTS, "gate"):
+        told.answers.setdefault((host, "relocation_info"), unfinished())
+        told.answers.setdefault((host, "relocation_session"), settling())
+    result = run(relocations_recover, told, monkeypatch, **arguments)
+    assert told.closed >= {host for host, _, _ in told.calls}
+    return result
+
+
+def orders(told: Told) -> list[tuple[str, str, str | None]]:
+    """Return whom recover told what: host, part, verdict."""
+    return [
+        (host, args["part"], args.get("verdict")) for host, name, args in told.calls if name == "relocation_session"
+    ]
+
+
+def test_nothing_to_settle(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody is told anything."""
+    told = fleet()
+    result = recovered(told, monkeypatch)
+    assert (result["changed"], result["settled"], result["left"], orders(told)) == (False, [], [], [])
+
+
+@pytest.mark.parametrize(("edge", "verdict"), [("done", "commit"), ("rolled-back", "roll-back")])
+def test_the_edge_s_verdict_goes_to_the_destination_before_the_source(
+    edge: str, verdict: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The source is last: on a commit its frozen copy is removed."""
+    told = fleet(
+        gate_relocation_info=unfinished(("r1", "edge", "voted")),
+        gate_relocation_session=settling(edge=edge),
+        host1_relocation_info=unfinished(("r1", "source", "voted")),
+        host1_relocation_session=settling(source=edge),
+        host2_relocation_info=unfinished(("r1", "destination", "voted")),
+        host2_relocation_session=settling(destination=edge),
+    )
+    result = recovered(told, monkeypatch)
+    assert orders(told) == [("gate", "edge", None), ("host2", "destination", verdict), ("host1", "source", verdict)]
+    assert [each["part"] for each in result["settled"]] == ["edge", "destination", "source"] and not result["left"]
+
+
+def test_a_living_relocation_is_left_to_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The others are not even told."""
+    told = fleet(
+        host1_relocation_info=unfinished(("r1", "source", "voted")),
+        gate_relocation_session=settling(edge="in-progress"),
+    )
+    result = recovered(told, monkeypatch)
+    assert result["in_progress"] == ["r1"] and orders(told) == [("gate", "edge", None)] and not result["changed"]
+
+
+@pytest.mark.parametrize(
+    ("source", "destination", "verdict"),
+    [
+        ("voted", "committed", "commit"),
+        ("voted", "draining", "commit"),
+        ("voted", "voted", "roll-back"),  # it would have been told to run before the edge lost its journal
+        ("staged", None, "roll-back"),
+        ("voted", None, None),
+    ],
+)
+def test_without_an_edge_s_journal(
+    source: str, destination: str | None, verdict: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the destination has heard counts; a source that has not voted was never left; otherwise a person decides."""
+    told = fleet(
+        host1_relocation_info=unfinished(("r1", "source", source)),
+        host1_relocation_session=settling(source="rolled-back"),
+    )
+    if destination:
+        told.answers["host2", "relocation_info"] = unfinished(("r1", "destination", destination))
+        told.answers["host2", "relocation_session"] = settling(destination="done")
+    result = recovered(told, monkeypatch)
+    assert {each[2] for each in orders(told) if each[0] != "gate" and each[1] == "source"} == ({verdict} - {None})
+    assert bool(result["left"]) == (verdict is None)
+    if verdict is None:
+        assert "no edge has its journal, and the source is frozen after its vote" in result["left"][0]
+
+
+def test_without_an_edge_s_journal_a_finished_destination_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its journal has an end, so it lists nothing: every host is asked whether it was the destination."""
+    told = fleet(
+        host1_relocation_info=unfinished(("r1", "source", "voted")),
+        host1_relocation_session=settling(source="done"),
+        host3_relocation_session=settling(destination="done"),
+    )
+    result = recovered(told, monkeypatch)
+    assert ("host1", "source", "commit") in orders(told) and not result["left"]
+
+
+def test_a_check_tells_nobody_anything(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It lists what is unfinished."""
+    told = fleet(host1_relocation_info=unfinished(("r1", "source", "voted")))
+    result = recovered(told, monkeypatch, check=True)
+    assert orders(told) == [] and {each["outcome"] for each in result["settled"]} == {"planned"}
+
+
+NONSENSE: list[Any] = [
+    {"relocation_info": 5},
+    {"relocation_info": None},
+    {},
+    {"relocation_info": {"host": {}, "containers": 5}},
+    {"relocation_info": {"host": {}, "containers": [{"state": "running", "labels": {}}]}},
+    {"relocation_info": {"host": {}, "containers": [{"name": None, "state": "running", "labels": {}}]}},
+    {"relocation_info": {"host": {}, "unfinished": [{"relocation": "r1", "state": "voted"}]}},
+    {"relocation_info": {"host": {}, "unfinished": [{"relocation": "../x", "part": "source", "state": "voted"}]}},
+    {"relocation_info": {"host": {"memory_available_bytes": 10**400}}},
+    {"relocation_info": {"host": {"cpu_flags": "\ud800"}}},
+    {"failed": True, "msg": "\x1b[2J"},
+    Unreachable("host2 is unreachable: no route"),
+    Misbehaves("host2 is set aside"),
+]
+
+
+@pytest.mark.parametrize("answer", NONSENSE, ids=repr)
+def test_a_host_that_misbehaves_does_not_keep_the_others_from_recovery(
+    answer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is named in one sentence; the relocation of the others is settled."""
+    told = fleet(
+        gate_relocation_session=settling(edge="rolled-back"),
+        host1_relocation_info=unfinished(("r1", "source", "voted")),
+        host1_relocation_session=settling(source="rolled-back"),
+        host2_relocation_info=answer,
+    )
+    result = recovered(told, monkeypatch)
+    assert [each["part"] for each in result["settled"]] == ["edge", "source"]
+    (sentence,) = result["left"]
+    assert "host2" in sentence and sentence.isprintable() and result["failed"]
+
+
+def test_two_hosts_that_claim_one_part_are_both_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither is told: which of them is the source a host's word cannot say."""
+    told = fleet(
+        host1_relocation_info=unfinished(("r1", "source", "voted"), ("r2", "source", "voted")),
+        host1_relocation_session=settling(source="rolled-back"),
+        host3_relocation_info=unfinished(("r1", "source", "voted")),
+        gate_relocation_session=settling(edge="rolled-back"),
+    )
+    result = recovered(told, monkeypatch)
+    assert {each["relocation"] for each in result["settled"]} == {"r2"}
+    assert "host1 and host3 both claim to be its source" in result["left"][0]
+
+
+@settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
+@given(answer=ANYTHING, settles=ANYTHING)
+def test_recover_ends_whatever_a_host_answers(answer: Any, settles: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The honest relocation is settled, and nothing but the result comes back."""
+    told = fleet(
+        gate_relocation_session=settling(edge="rolled-back"),
+        host1_relocation_info=unfinished(("honest", "source", "voted")),
+        host1_relocation_session=settling(source="rolled-back"),
+        host2_relocation_info=answer if isinstance(answer, dict) else {"relocation_info": answer},
+        host2_relocation_session=settles if isinstance(settles, dict) else {"outcome": settles},
+    )
+    result = recovered(told, monkeypatch)
+    assert ("honest", "source") in {(each["relocation"], each["part"]) for each in result["settled"]}
+    assert all(sentence.isprintable() for sentence in result["left"])
+
+
+# -- relocate -----------------------------------------------------------------------------------------------------------
+
+HOST = {
+    "docker_version": "28.5", "criu_version": "4.2", "kernel": "6.12.1", "architecture": "x86_64", "pycriu": True,
+    "proxy": True, "runtime": True, "cordoned": False, "memory_available_bytes": 8 << 30,
+    "disk_available_bytes": 80 << 30, "cpu_flags": "fpu",
+    "memory_speed": {"write_ms_per_mib": 0.5, "read_ms_per_mib": 0.3}, "networks": [], "userfaultfd": True,
+    "dirty_tracking": False,
+}  # fmt: skip
+WEB = {
+    "name": "web", "id": "a" * 64, "state": "running", "labels": {}, "image": "r:5000/web:1", "image_id": "sha256:" + "b" * 64,
+    "image_layers": ["sha256:" + "c" * 64], "image_digests": [], "address": "172.20.1.2", "network": None, "ports": [],
+    "memory_bytes": 8 << 20, "connections": 0, "layer_bytes": 0, "refusals": [], "started_at": "2026-11-27T00:00:00Z",
+}  # fmt: skip
+
+
+def info(*containers: Any, **host: Any) -> dict[str, Any]:
+    """Return a host's answer to relocation_info."""
+    described = {
+        "host": {**HOST, **host},
+        "containers": list(containers),
+        "used_ports": [["tcp", 22]],
+        "unfinished": [],
+    }
+    return {"relocation_info": described}
+
+
+def session(**changes: Any) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    """Return the edge's session: it commits what it was started with, with ``changes`` in its result."""
+    import json
+
+    plan: dict[str, Any] = {}
+
+    def answer(arguments: dict[str, Any]) -> dict[str, Any]:
+        if arguments["state"] == "started":
+            specification = json.loads(arguments["specification"])
+            plan.update(specification.get("plan") or {})
+            return {"port": 4711, "pid": 9}
+        return {"result": {**plan, "outcome": "committed", "downtime_ms": 80.0, **changes}}
+
+    return answer
+
+
+def moving(told: Told, monkeypatch: pytest.MonkeyPatch, tmp_path: Any, **arguments: Any) -> dict[str, Any]:
+    """Run a move of ``web``."""
+    monkeypatch.setenv("RELOCATE_PROFILES", str(tmp_path / "none"))
+    told.answers.setdefault(("gate", "nat_service_info"), {"table": True, "services": []})
+    told.answers.setdefault(("gate", "relocation_session"), session())
+    for host in HOSTS:
+        told.answers.setdefault((host, "relocation_info"), info())
+        told.answers.setdefault((host, "relocation_preflight"), {"refusals": [], "image_present": True})
+        told.answers.setdefault((host, "relocation_session"), {"port": 4000})
+    asked = {"container": "web", "ledger": str(tmp_path / "ledger.jsonl"), **arguments}
+    return run(container_relocate, told, monkeypatch, **asked)
+
+
+def test_a_move(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
+    """The parts are started in their order, the edge last; its result is the result."""
+    told = fleet(host1_relocation_info=info(WEB))
+    result = moving(told, monkeypatch, tmp_path, destination="host2")
+    assert (result["outcome"], result["changed"], result["source"]["host"]) == ("committed", True, "host1")
+    started = [
+        (host, args["part"]) for host, name, args in told.calls if name == "relocation_session" and "part" in args
+    ]
+    assert started == [("host1", "source"), ("host2", "destination"), ("gate", "edge")]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [*NONSENSE, {"relocation_info": {"host": HOST, "containers": [WEB, WEB]}}],
+    ids=repr,
+)
+def test_a_host_that_misbehaves_is_no_destination_and_stops_no_move(
+    answer: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
+) -> None:
+    """The others are drawn from."""
+    told = fleet(host1_relocation_info=info(WEB), host2_relocation_info=answer)
+    assert moving(told, monkeypatch, tmp_path)["destination"]["host"] == "host3"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [{}, {"refusals": None}, {"refusals": [5]}, {"refusals": "no"}, Unreachable("host2 is unreachable: it went")],
+)
+def test_a_preflight_that_is_none_is_a_refusal(answer: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
+    """Of that host alone: another one is drawn; where it was asked for by name the move is refused with its name."""
+    for wanted in ({}, {"destination": "host2"}):
+        told = fleet(host1_relocation_info=info(WEB), host2_relocation_preflight=answer)
+        result = moving(told, monkeypatch, tmp_path, **wanted)
+        if wanted:
+            assert result["outcome"] == "refused" and "host2" in result["msg"]
+        else:
+            assert result["destination"]["host"] == "host3"
+
+
+def test_a_name_that_is_none_asks_nobody(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
+    """The action has a door of its own: a playbook of somebody else's may call it."""
+    for name in ("{{ 7 * 7 }}", "a\n", "../x"):
+        told = fleet(host1_relocation_info=info(WEB))
+        result = moving(told, monkeypatch, tmp_path, container=name)
+        assert result["outcome"] == "refused" and "is no container's name" in result["msg"] and told.calls == []
+
+
+def test_a_container_that_several_hosts_claim(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
+    """It is refused with both names, unless it is known where it runs: a liar pins nobody."""
+    told = fleet(host1_relocation_info=info(WEB), host2_relocation_info=info(WEB))
+    refused = moving(told, monkeypatch, tmp_path)
+    assert "runs on host1 and host2 at once: stop the one that is wrong, or name the source" in refused["msg"]
+    told = fleet(host1_relocation_info=info(WEB), host2_relocation_info=info(WEB))
+    result = moving(told, monkeypatch, tmp_path, source="host1", destination="host3")
+    assert (result["source"]["host"], result["outcome"]) == ("host1", "committed")
+
+
+@pytest.mark.parametrize("port", [None, "22; reboot", -1, 65536, 10**400, True, [], {"a": 1}], ids=repr)
+def test_a_port_that_is_none_starts_no_edge(port: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
+    """The parts that were started give up by themselves."""
+    told = fleet(host1_relocation_info=info(WEB), host2_relocation_session={"port": port})
+    result = moving(told, monkeypatch, tmp_path, destination="host2")
+    assert result["outcome"] == "refused" and "host2" in result["msg"]
+    assert ("gate", "edge") not in {(host, args.get("part")) for host, _, args in told.calls}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"id": "r9"},
+        {"container": "db"},
+        {"destination": {"host": "host3"}},
+        {"source": 5},
+        {"outcome": 5},
+        {"downtime_ms": "0"},
+    ],
+    ids=repr,
+)
+def test_a_result_that_is_not_of_this_relocation_is_in_doubt(
+    changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Any
+) -> None:
+    """What became of it the journals tell."""
+    told = fleet(host1_relocation_info=info(WEB), gate_relocation_session=session(**changes))
+    result = moving(told, monkeypatch, tmp_path, destination="host2")
+    assert (result["outcome"], result["container"], result["failed"]) == ("in-doubt", "web", True)
+    assert "gate" in result["msg"] and "run recover.yml" in result["msg"]
+
+
+def test_an_edge_that_is_lost_after_the_start_leaves_it_in_doubt(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Any
+) -> None:
+    """It is not refused: something was touched."""
+    answers = iter([{"port": 1}, Unreachable("gate is unreachable: no route")])
+
+    def session(_: dict[str, Any]) -> Any:
+        answer = next(answers)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    told = fleet(host1_relocation_info=info(WEB), gate_relocation_session=session)
+    result = moving(told, monkeypatch, tmp_path, destination="host2")
+    assert result["outcome"] == "in-doubt" and "no route" in result["msg"]
+
+
+@settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
+@given(answer=ANYTHING, refuses=ANYTHING, starts=ANYTHING)
+def test_a_move_ends_whatever_a_host_answers(
+    answer: Any, refuses: Any, starts: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
+) -> None:
+    """It is committed at the honest host, or refused, or in doubt: never an exception."""
+
+    def dictionary(value: Any, key: str) -> dict[str, Any]:
+        return value if isinstance(value, dict) else {key: value}
+
+    told = fleet(
+        host1_relocation_info=info(WEB),
+        host2_relocation_info=dictionary(answer, "relocation_info"),
+        host2_relocation_preflight=dictionary(refuses, "refusals"),
+        host2_relocation_session=dictionary(starts, "port"),
+        gate_relocation_session=session(),
+    )
+    result = moving(told, monkeypatch, tmp_path)
+    assert result["outcome"] in ("committed", "refused", "in-doubt")
+
+
+@settings(max_examples=300, deadline=None)
+@given(ANYTHING)
+def test_no_answer_breaks_a_reader(answer: Any) -> None:
+    """Each returns, or says in one printable sentence what is wrong."""
+    readers = (
+        reports.host_report, reports.preflight, reports.started, reports.recovered, reports.services, reports.move_result,
+        reports.profile,
+    )  # fmt: skip
+    for read in readers:
+        try:
+            read(answer)
+        except reports.Odd as odd:
+            assert str(odd).isprintable()
+    assert re.match("[a-z]", reports.kind(answer))

@@ -1,0 +1,133 @@
+# Copyright (c) 2026 The RELOCATE authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Hosts that answer anything: real Ansible asks them by the real playbook, and each of their interpreters is a liar."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from relocate.lab.paths import project_root
+from relocate.schedule import discovery
+from relocate.schedule.discovery import INFO, Fleet, Listener
+from relocate.schedule.records import Tenant
+
+REAL = Path(__file__).parents[3]
+ENABLED = {"relocate.mtd/enabled": "true"}
+
+
+def web(name: Any = "web", **other: Any) -> dict[str, Any]:
+    """Return a tenant."""
+    return {"name": name, "state": "running", "labels": ENABLED, "started_at": "2026-11-27T00:00:00Z", **other}
+
+
+def info(*containers: Any, **other: Any) -> dict[str, Any]:
+    """Return what a host brings."""
+    return {"host": {"docker_version": "28"}, "containers": list(containers), "unfinished": [], **other}
+
+
+def answered(document: Any) -> str:
+    """Return a module's output."""
+    return json.dumps({"changed": False, "relocation_info": document})
+
+
+EVIL: dict[str, str] = {
+    "template": answered(info(web("{{ lookup('ansible.builtin.pipe', 'touch MARK') }}"))),
+    "no-name": answered(info({"state": "running", "labels": ENABLED})),
+    "null-name": answered(info(web(None))),
+    "five": answered(info(web()) | {"containers": 5}),
+    "no-part": answered(info(web("mine"), unfinished=[{"relocation": "r1", "state": "voted"}])),
+    "digits": answered(info(web("mine", memory_bytes=10**400))),
+    "surrogate": answered(info(web("mine", labels={**ENABLED, "x": "\ud800"}))),
+    "escape": answered(info(web("\x1b[2Jmine\n"))),
+    "nothing": "",
+    "empty": "{}",
+    "null": answered(None),
+    "list": "[]",
+    "deep": '{"changed": false, "relocation_info": ' + "[" * 100_000 + "]" * 100_000 + "}",
+    "twice": answered(info(web("mine"), web("mine"))),
+    "facts": json.dumps({"ansible_facts": {"relocate_edge": "MARK", "relocate_asked": 5}, "relocation_info": 7}),
+}
+
+
+@pytest.fixture
+def fleet(project: Path, tmp_path: Path) -> Path:
+    """Make the inventory: two honest hosts, and the others, each with an interpreter that says what it likes."""
+    assert project_root() == project
+    shutil.copytree(REAL / "playbooks" / "tasks", project / "playbooks" / "tasks")
+    shutil.copy(REAL / "playbooks" / "tenants.yml", project / "playbooks" / "tenants.yml")
+    modules = project / "collections/ansible_collections/relocate/mtd/plugins/modules"
+    modules.mkdir(parents=True)
+    for module in ("relocation_info", "relocation_session"):
+        (modules / f"{module}.py").write_text("#!/usr/bin/python\n")
+    hosts: dict[str, Any] = {}
+    honest = {"honest1": answered(info(web("web"), web("shared"))), "honest2": answered(info(web("db"), web("shared")))}
+    for name, text in {**EVIL, **honest}.items():
+        says = tmp_path / f"{name}.says"
+        says.write_text(text.replace("MARK", str(tmp_path / "evaluated")))
+        liar = tmp_path / f"{name}.python"
+        liar.write_text(f"#!/bin/sh\ncat > /dev/null\ncat {says}\n")
+        liar.chmod(0o755)
+        hosts[name] = {"ansible_python_interpreter": str(liar)}
+    common = {"ansible_connection": "local", "ansible_become": False, "ansible_pipelining": True}
+    inventory = {
+        "docker_hosts": {"hosts": hosts, "vars": common},
+        "edge": {"hosts": {"gate": {}}, "vars": common},
+        "image_repository": {"hosts": {"gate": {}}},
+    }
+    (project / "fleet.yml").write_text(yaml.safe_dump(inventory))
+    with (project / "ansible.cfg").open("a") as file:
+        file.write("forks = 4\n")
+    return project / "fleet.yml"
+
+
+def test_a_fleet_of_liars(fleet: Path, tmp_path: Path) -> None:
+    """Each is set aside by its name with one sentence; the honest hosts' tenants are found; nothing is evaluated."""
+    seen = discovery.survey(str(fleet), 2_000_000_000.0)
+    assert seen.answered == {"honest1", "honest2"}
+    assert set(seen.silent) == set(EVIL)
+    assert all(sentence.isprintable() and sentence for sentence in seen.silent.values()), seen.silent
+    assert set(seen.tenants) == {"web", "db"} and seen.edge == "gate" and not seen.unfinished
+    assert [each.host for each in seen.contested["shared"]] == ["honest1", "honest2"]
+    assert not (tmp_path / "evaluated").exists()
+
+
+def said(host: str, document: Any) -> dict[str, Any]:
+    """Return Ansible's event of a host's answer."""
+    return {
+        "event": "runner_on_ok",
+        "event_data": {"host": host, "task_action": INFO, "res": {"relocation_info": document}},
+    }
+
+
+def test_a_contested_container_stays_where_it_is_known() -> None:
+    """A host that claims others' tenants pins none of them, and gets none of them; neither does anybody get a new one."""
+    known, liar, new = (
+        Tenant("web", "h1", 0.0, ENABLED),
+        Tenant("web", "h2", 9.0, ENABLED),
+        Tenant("new", "h1", 0.0, ENABLED),
+    )
+    fleet = Fleet()
+    fleet.learn(discovery.Survey(tenants={"web": known}), ())
+    listen = discovery.Survey(tenants={}, contested={"web": [known, liar], "new": [new, new]})
+    for _ in range(3):
+        assert fleet.learn(listen, ()) == ([], [])
+    assert fleet.tenants["web"].host == "h1" and "new" not in fleet.tenants
+    assert fleet.contested == {"web": ["h1", "h2"], "new": ["h1", "h1"]}
+
+
+def test_events_that_are_none_are_no_host_s() -> None:
+    """Whatever Ansible hands over, the survey is made."""
+    listen = Listener(0.0)
+    for event in ({}, {"event": "runner_on_ok"}, {"event": "runner_on_ok", "event_data": {"res": "text"}}):
+        listen(event)
+    listen(said("h1", info(web())))
+    assert set(listen.ended().tenants) == {"web"}
+    assert os.sep not in "".join(listen.survey.silent)
