@@ -22,7 +22,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "model.simulate": {"model.laws"},
     "model.clock_plan": {"model", "model.laws", "model.simulate"},
     "model.plots": {"model.laws", "model.simulate", "model.clock_plan"},
-    "fleet": {"model", "model.plots"},
+    "fleet": {"model.plots"},
     "schedule.launchers": {"lab", "move"},
     "schedule": {"lab", "move", "model.laws", "schedule.launchers"},
     "demo": {"schedule"},
@@ -108,11 +108,12 @@ UTILS = (
 )
 #: Package of ``plugin_utils`` -> those that it may import.
 UTILS_MAY_IMPORT: dict[str, set[str]] = {
+    "_trust": set(),
     "_clocks": set(),
     "_addresses": set(),
     "_heterogeneity": set(),
     "_placement": {"_heterogeneity"},
-    "_move": {"_placement", "_heterogeneity"},
+    "_move": {"_trust", "_placement", "_heterogeneity"},
 }
 
 

@@ -35,7 +35,7 @@ CALM_SECONDS = 0.6  # after a move: the answer to the request that was held come
 
 
 @dataclass(frozen=True)
-class Tenant:
+class DemoTenant:
     """A container of the demonstration. ``port`` is published under the virtual address; None for one that only exists."""
 
     name: str
@@ -45,9 +45,9 @@ class Tenant:
 
 
 TENANTS = (
-    Tenant("counter", "7000 8", 7000, "counter"),
-    Tenant("redis", "", 6379, "redis"),
-    Tenant("idle"),
+    DemoTenant("counter", "7000 8", 7000, "counter"),
+    DemoTenant("redis", "", 6379, "redis"),
+    DemoTenant("idle"),
 )
 
 

@@ -16,12 +16,12 @@ from relocate.commands import plan_text
 from relocate.commands.simulate_file import EXTREME, progress_bar
 from relocate.errors import Refusal
 from relocate.model.clock_plan import planned
-from relocate.model.clock_plan.spec import Plan
+from relocate.model.clock_plan.spec import PlanFile
 
 
 def run(file: Path, ledger: Path | None, out: Path | None, as_json: bool) -> None:
     """Plan and print. Raises Refusal for a bad file and for a goal that cannot be had."""
-    plan = reading.load(file, Plan, keys="docs/planner.md")
+    plan = reading.load(file, PlanFile, keys="docs/planner.md")
     try:
         with np.errstate(all="ignore"), progress_bar("alternatives") as report:
             answer = planned.make(plan, planned.read_ledger(plan, ledger), report, where=f"{file}:1: goal.horizon")

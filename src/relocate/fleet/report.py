@@ -16,12 +16,12 @@ from typing import Any
 import numpy as np
 from ansible_collections.relocate.mtd.plugins.plugin_utils._heterogeneity import profiles as sources
 from ansible_collections.relocate.mtd.plugins.plugin_utils._heterogeneity.heterogeneity import Fleet, Selection, Weights
+from ansible_collections.relocate.mtd.plugins.plugin_utils._move.ledger import default_path
 from ansible_collections.relocate.mtd.plugins.plugin_utils._placement.next_hops import NextHop, fleet_summary, next_hop
 from numpy.typing import NDArray
 
 from relocate.errors import Refusal
 from relocate.fleet.clusters import cluster_order
-from relocate.model.measured import default_path
 
 #: Hosts that a heat map shows; of a larger fleet, one host of each of its largest configurations.
 SHOWN = 300

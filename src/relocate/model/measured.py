@@ -6,23 +6,16 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.relocate.mtd.plugins.plugin_utils._move.ledger import default_path
+
 from relocate.errors import Refusal
 
 OUTCOMES = ("committed", "rolled-back", "refused", "failed")
-
-
-def default_path() -> Path:
-    """Return RELOCATE_LEDGER, else the ledger below $XDG_STATE_HOME (``~/.local/state``)."""
-    if named := os.environ.get("RELOCATE_LEDGER"):
-        return Path(named)
-    state = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
-    return Path(state) / "relocate" / "ledger.jsonl"
 
 
 @dataclass
@@ -43,7 +36,7 @@ class Measured:
 
 
 def read(path: Path) -> Measured:
-    """Read a ledger; ``default`` is the one of :func:`default_path`.
+    """Read a ledger; ``default`` is the one that relocations are written to.
 
     A line that is not a JSON object with a known outcome is counted as unreadable, and skipped. Raises Refusal with
     status 2 where there is no such file, with 1 where it holds no relocation.

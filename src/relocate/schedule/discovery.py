@@ -150,7 +150,7 @@ def survey(inventory: str | None, now: float, relocations: Collection[str] = ())
     return listener.ended()
 
 
-class Fleet:
+class Roster:
     """The tenants as they are known: what the latest survey saw, and what it could not see."""
 
     def __init__(self) -> None:

@@ -17,11 +17,11 @@ from typing import Any
 
 from ansible_collections.relocate.mtd.plugins.plugin_utils._move.alert import exposure_ms
 
-from relocate.schedule.discovery import Fleet, Survey
+from relocate.schedule.discovery import Roster, Survey
 from relocate.schedule.firings import Firings, Phase
 from relocate.schedule.launchers.base import Move
 from relocate.schedule.ledger_writer import Ledger, alert_of
-from relocate.schedule.limits import HOST_FAILURES, Asked, Kind, Limits, Opened, Pauses, Verdict
+from relocate.schedule.limits import HOST_FAILURES, Asked, Kind, Limits, Opened, Pauses
 from relocate.schedule.metrics import Metrics
 from relocate.schedule.records import Firing, Pause, iso
 from relocate.schedule.settings import Configuration
@@ -46,7 +46,7 @@ class Engine:
     meter: Metrics
     token: int = 0
     timetable: Timetable = field(default_factory=Timetable)
-    fleet: Fleet = field(default_factory=Fleet)
+    fleet: Roster = field(default_factory=Roster)
 
     def __post_init__(self) -> None:
         self.limits = Limits(self.configuration.limits)
@@ -194,13 +194,13 @@ class Engine:
         tenant = self.tenants.known().get(firing.container)
         if tenant is not None and not self.limits.moving(firing.container):
             firing.source = tenant.host  # it may have moved while it waited
-        verdict: Verdict = self.limits.judge(self._asked(firing), now)
-        if verdict.kind is Kind.DROP:
-            self._end(firing, "skipped", verdict.reason, now)
+        judgement = self.limits.judge(self._asked(firing), now)
+        if judgement.kind is Kind.DROP:
+            self._end(firing, "skipped", judgement.reason, now)
             return False
-        if verdict.kind is Kind.WAIT:
+        if judgement.kind is Kind.WAIT:
             if firing.clamp == "none":
-                firing.clamp = verdict.reason
+                firing.clamp = judgement.reason
             return False
         firing.state, firing.launched_at = "launched", now
         self.limits.started(self._asked(firing), now)

@@ -13,7 +13,7 @@ from collections import Counter, defaultdict, deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from relocate.schedule.settings import Limits as Settings
+from relocate.schedule.settings import LimitSettings
 
 HOUR = 3600.0
 #: Outcomes that count against a host: something was tried, or would have been, and did not work.
@@ -29,7 +29,7 @@ class Kind(enum.Enum):
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Judgement:
     """An answer. ``reason`` is a word for the record, ``until`` when asking again may help (None: when something changes)."""
 
     kind: Kind
@@ -37,7 +37,7 @@ class Verdict:
     until: float | None = None
 
 
-GO = Verdict(Kind.GO)
+GO = Judgement(Kind.GO)
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ class Opened:
 class Limits:
     """The state of a fleet's limits. Moments are seconds on the epoch's scale, for the calendar's sake."""
 
-    settings: Settings
+    settings: LimitSettings
     pauses: Pauses = field(default_factory=Pauses)
 
     def __post_init__(self) -> None:
@@ -102,7 +102,7 @@ class Limits:
         self._backoffs: defaultdict[str, _BackOff] = defaultdict(_BackOff)
         self.use(self.settings)
 
-    def use(self, settings: Settings) -> None:
+    def use(self, settings: LimitSettings) -> None:
         """Take other limits from now on; what is in flight and what has failed is kept."""
         self.settings = settings
         self._calendar = settings.calendar()
@@ -116,50 +116,50 @@ class Limits:
         """Whether a move of this container is under way."""
         return container in self._in_flight
 
-    def judge(self, asked: Asked, now: float) -> Verdict:
+    def judge(self, asked: Asked, now: float) -> Judgement:
         """Say whether a move may start. Nothing changes until :meth:`started`."""
         if (paused := self._paused(asked)) is not None:
             return paused
         if asked.container in self._in_flight:
-            return Verdict(Kind.WAIT, "moving")
+            return Judgement(Kind.WAIT, "moving")
         if not asked.forced and (held := self._held(asked, now)) is not None:
             return held
         return self._counted(asked) or GO
 
-    def _paused(self, asked: Asked) -> Verdict | None:
+    def _paused(self, asked: Asked) -> Judgement | None:
         pauses = self.pauses
         if pauses.everything or asked.container in pauses.containers:
-            return Verdict(Kind.DROP, "paused")
+            return Judgement(Kind.DROP, "paused")
         if asked.host in pauses.hosts and not (asked.forced and asked.host in pauses.draining):
-            return Verdict(Kind.DROP, "cordoned")
+            return Judgement(Kind.DROP, "cordoned")
         return None
 
-    def _held(self, asked: Asked, now: float) -> Verdict | None:
+    def _held(self, asked: Asked, now: float) -> Judgement | None:
         backoff = self._backoffs.get(asked.container)
         if backoff and now < backoff.until:
-            return Verdict(Kind.DROP, "back-off")
+            return Judgement(Kind.DROP, "back-off")
         breaker = self._breakers.get(asked.host)
         if breaker and breaker.opened and (now < breaker.until or breaker.trying):
-            return Verdict(Kind.DROP, "breaker")
+            return Judgement(Kind.DROP, "breaker")
         if not self._calendar.is_open(now):
-            return Verdict(Kind.WAIT, "window", self._calendar.next_open(now))
+            return Judgement(Kind.WAIT, "window", self._calendar.next_open(now))
         arrived = self._arrived.get(asked.container)
         if arrived is not None and now < arrived + self.settings.min_stay:
-            return Verdict(Kind.WAIT, "min-stay", arrived + self.settings.min_stay)
+            return Judgement(Kind.WAIT, "min-stay", arrived + self.settings.min_stay)
         if self.settings.hops_per_hour is not None:
             hops = self._recent(asked.container, now)
             if len(hops) >= self.settings.hops_per_hour:
-                return Verdict(Kind.WAIT, "limit", hops[0] + HOUR)
+                return Judgement(Kind.WAIT, "limit", hops[0] + HOUR)
         return None
 
-    def _counted(self, asked: Asked) -> Verdict | None:
+    def _counted(self, asked: Asked) -> Judgement | None:
         limits = self.settings
         full = (
             len(self._in_flight) >= limits.in_flight
             or self._hosts[asked.host] >= limits.in_flight_per_host
             or self._edges[asked.edge] >= limits.in_flight_per_edge
         )
-        return Verdict(Kind.WAIT, "limit") if full else None
+        return Judgement(Kind.WAIT, "limit") if full else None
 
     def _recent(self, container: str, now: float) -> deque[float]:
         hops = self._hops[container]

@@ -62,7 +62,7 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Store(Section):
+class StoreSettings(Section):
     """Where the state is kept."""
 
     url: str = Field("", description="SQLAlchemy's URL; SQLite in the state directory if empty")
@@ -119,7 +119,7 @@ class Breaker(Section):
     most: float = Field(3600.0, gt=0, le=MONTH)
 
 
-class Limits(Section):
+class LimitSettings(Section):
     """What the clocks may not exceed."""
 
     in_flight: int = Field(2, ge=1, le=1000)
@@ -135,7 +135,7 @@ class Limits(Section):
     breaker: Breaker = Breaker()
 
     @model_validator(mode="after")
-    def _calendar_is_possible(self) -> Limits:
+    def _calendar_is_possible(self) -> LimitSettings:
         self.calendar()
         return self
 
@@ -198,14 +198,14 @@ class Configuration(Section):
 
     fleet: str = Field("default", pattern=r"^[\w.-]{1,64}$", description="the lease's name: one scheduler for each")
     inventory: str | None = None
-    store: Store = Store()
+    store: StoreSettings = StoreSettings()
     clock: dict[str, Any] = Field(default_factory=lambda: dict(DEFAULT_CLOCK))
     groups: dict[str, Group] = Field(default_factory=dict)
     labels: Labels = Labels()
     destination: dict[str, Any] = Field(default_factory=dict)
     mode: str = "auto"
     variables: dict[str, Any] = Field(default_factory=dict, description="further variables for relocate.yml")
-    limits: Limits = Limits()
+    limits: LimitSettings = LimitSettings()
     discovery: Discovery = Discovery()
     launcher: LauncherSettings = RunnerSettings()
     lease: Lease = Lease()

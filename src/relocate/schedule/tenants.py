@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from ansible_collections.relocate.mtd.plugins.plugin_utils._clocks.clocks import Clock
 from ansible_collections.relocate.mtd.plugins.plugin_utils._trust import strangers
 
-from relocate.schedule.discovery import Fleet, Survey
+from relocate.schedule.discovery import Roster, Survey
 from relocate.schedule.metrics import Metrics
 from relocate.schedule.records import Firing, Tenant, new_id
 from relocate.schedule.settings import Configuration
@@ -44,7 +44,7 @@ class Tenants:
     store: Store
     meter: Metrics
     timetable: Timetable
-    fleet: Fleet
+    fleet: Roster
     _noticed: dict[str, float] = field(default_factory=dict)  # when a container's last alert was acted on
     _written: dict[Clock, str] = field(default_factory=dict)  # clocks as JSON, made once each
     _problems: dict[str, str | None] = field(default_factory=dict)

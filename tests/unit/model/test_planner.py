@@ -18,7 +18,7 @@ from relocate.commands import plan_report
 from relocate.errors import Refusal
 from relocate.model import measured
 from relocate.model.clock_plan import planned, planner
-from relocate.model.clock_plan.spec import PRESETS, Plan, duration
+from relocate.model.clock_plan.spec import PRESETS, PlanFile, duration
 
 from .ledgers import write_ledger
 
@@ -32,8 +32,8 @@ WORKED: dict[str, Any] = {
 }
 
 
-def plan(**changes: Any) -> Plan:
-    return Plan.model_validate(WORKED | changes)
+def plan(**changes: Any) -> PlanFile:
+    return PlanFile.model_validate(WORKED | changes)
 
 
 @pytest.fixture(scope="module")
@@ -156,5 +156,5 @@ def test_bad_plans_are_refused_by_line_and_key(tmp_path: Path, text: str, messag
     path = tmp_path / "plan.yml"
     path.write_text(text)
     with pytest.raises(Refusal) as refusal:
-        reading.load(path, Plan)
+        reading.load(path, PlanFile)
     assert message in str(refusal.value)

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.relocate.mtd.plugins.module_utils import _docker
-from ansible_collections.relocate.mtd.plugins.module_utils._docker import DockerError, Engine, Publication
+from ansible_collections.relocate.mtd.plugins.module_utils._docker import DockerClient, DockerError, Publication
 
 
 class Daemon(socketserver.ThreadingUnixStreamServer):
@@ -66,18 +66,18 @@ def daemon(tmp_path: Path) -> Iterator[Daemon]:
 
 
 @pytest.fixture
-def engine(daemon: Daemon) -> Engine:
+def engine(daemon: Daemon) -> DockerClient:
     """A client of that daemon."""
-    return Engine(str(daemon.server_address))
+    return DockerClient(str(daemon.server_address))
 
 
-def test_what_is_not_there_is_none(engine: Engine) -> None:
+def test_what_is_not_there_is_none(engine: DockerClient) -> None:
     """404 is an answer, not a failure."""
     assert engine.container("nosuch") is None
     assert engine.image("r:5000/nosuch:1") is None
 
 
-def test_a_refusal_is_the_daemons_own_sentence(engine: Engine, daemon: Daemon) -> None:
+def test_a_refusal_is_the_daemons_own_sentence(engine: DockerClient, daemon: Daemon) -> None:
     """Status and message come through; a missing message is replaced by what was asked."""
     daemon.answers["POST /containers/web/start"] = (500, b'{"message": "driver failed: port is already allocated\\n"}')
     with pytest.raises(DockerError, match=r"^driver failed: port is already allocated$") as refused:
@@ -91,7 +91,7 @@ def test_a_refusal_is_the_daemons_own_sentence(engine: Engine, daemon: Daemon) -
 def test_a_daemon_that_is_down_is_said(tmp_path: Path) -> None:
     """Status 0 tells it from a refusal."""
     with pytest.raises(DockerError, match=r"Docker does not answer at .*nosuch\.sock: ") as refused:
-        Engine(str(tmp_path / "nosuch.sock")).ping()
+        DockerClient(str(tmp_path / "nosuch.sock")).ping()
     assert refused.value.status == 0
 
 
@@ -103,14 +103,14 @@ def test_a_daemon_that_is_down_is_said(tmp_path: Path) -> None:
         ("busybox", "fromImage=busybox&tag=latest"),
     ],
 )
-def test_pull_splits_name_and_tag(engine: Engine, daemon: Daemon, image: str, query: str) -> None:
+def test_pull_splits_name_and_tag(engine: DockerClient, daemon: Daemon, image: str, query: str) -> None:
     """The colon of a port is not that of a tag; without a tag Docker would fetch them all."""
     daemon.answers[f"POST /images/create?{query}"] = (200, b'{"status": "Pulling"}\n{"status": "Done"}\n')
     engine.pull(image)
     assert daemon.asked == [(f"POST /images/create?{query}", None)]
 
 
-def test_a_pull_that_fails_halfway_fails(engine: Engine, daemon: Daemon) -> None:
+def test_a_pull_that_fails_halfway_fails(engine: DockerClient, daemon: Daemon) -> None:
     """The status was 200 by then; the error is in the last line."""
     line = "POST /images/create?fromImage=a&tag=1"
     for body in (b'{"status": "Pulling"}\n{"error": "connection refused"}\n', b'{"error": "connection refused"}\n'):
@@ -119,14 +119,14 @@ def test_a_pull_that_fails_halfway_fails(engine: Engine, daemon: Daemon) -> None
             engine.pull("a:1")
 
 
-def test_create_sends_the_specification(engine: Engine, daemon: Daemon) -> None:
+def test_create_sends_the_specification(engine: DockerClient, daemon: Daemon) -> None:
     """As JSON; the id comes back."""
     daemon.answers["POST /containers/create?name=web"] = (201, b'{"Id": "c0ffee", "Warnings": []}')
     assert engine.create("web", {"Image": "a:1"}) == "c0ffee"
     assert daemon.asked == [("POST /containers/create?name=web", {"Image": "a:1"})]
 
 
-def test_last_words_are_unframed(engine: Engine, daemon: Daemon) -> None:
+def test_last_words_are_unframed(engine: DockerClient, daemon: Daemon) -> None:
     """Eight bytes before each write: stream and length."""
     frames = b"\x01\0\0\0\0\0\0\x06hello\n" + b"\x02\0\0\0\0\0\0\x0cno such file"
     daemon.answers["GET /containers/web/logs?stdout=1&stderr=1&tail=1"] = (200, frames)

@@ -12,7 +12,7 @@ from ansible_collections.relocate.mtd.plugins.module_utils import _tenant
 from ansible_collections.relocate.mtd.plugins.module_utils._docker import Publication
 from ansible_collections.relocate.mtd.plugins.module_utils._sockets import listening
 
-COUNTER = _tenant.Tenant(
+COUNTER = _tenant.WantedTenant(
     name="counter",
     image="r:5000/counter:1",
     command=("7000", "8"),
@@ -23,7 +23,7 @@ COUNTER = _tenant.Tenant(
 )
 
 
-def _as_made(tenant: _tenant.Tenant) -> dict[str, Any]:
+def _as_made(tenant: _tenant.WantedTenant) -> dict[str, Any]:
     """Return what docker inspect says of a container made from a tenant's specification."""
     body = _tenant.specification(tenant)
     config = {"Image": body["Image"], "Cmd": body.get("Cmd", ["/image", "default"]), "Labels": body["Labels"]}

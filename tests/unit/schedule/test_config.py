@@ -14,7 +14,7 @@ import yaml
 from relocate import reading
 from relocate.errors import Refusal
 from relocate.model.clock_plan import planned
-from relocate.model.clock_plan.spec import Plan
+from relocate.model.clock_plan.spec import PlanFile
 from relocate.schedule.config import load, parse
 from relocate.schedule.settings import merged
 
@@ -132,7 +132,7 @@ def test_the_example_in_the_documentation_can_be_read() -> None:
 
 
 def test_what_the_planner_writes_can_be_read() -> None:
-    plan = reading.load(EXAMPLES / "plan.yml", Plan).model_copy(update={"trials": 10, "draws": 2})
+    plan = reading.load(EXAMPLES / "plan.yml", PlanFile).model_copy(update={"trials": 10, "draws": 2})
     made = planned.make(plan, None)
     text = made.scheduler_yaml()
     configuration, wanted = parse(text, "plan"), yaml.safe_load(text)

@@ -10,15 +10,15 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relocate.schedule.limits import GO, Asked, Kind, Limits, Pauses, Verdict
-from relocate.schedule.settings import Limits as Settings
+from relocate.schedule.limits import GO, Asked, Judgement, Kind, Limits, Pauses
+from relocate.schedule.settings import LimitSettings
 
 NOON = 1_795_435_200.0  # a Monday, 12:00 UTC
 
 
 def limits(**settings: Any) -> Limits:
     return Limits(
-        Settings.model_validate({"in_flight": 3, "in_flight_per_host": 2, "in_flight_per_edge": 3} | settings)
+        LimitSettings.model_validate({"in_flight": 3, "in_flight_per_host": 2, "in_flight_per_edge": 3} | settings)
     )
 
 
@@ -30,10 +30,10 @@ def test_counts_of_the_fleet_the_host_and_the_edge() -> None:
     subject = limits()
     subject.started(ask("a"), NOON)
     subject.started(ask("b"), NOON)
-    assert subject.judge(ask("c"), NOON) == Verdict(Kind.WAIT, "limit")  # two on h1
+    assert subject.judge(ask("c"), NOON) == Judgement(Kind.WAIT, "limit")  # two on h1
     assert subject.judge(ask("c", "h2"), NOON) == GO
     subject.started(ask("c", "h2"), NOON)
-    assert subject.judge(ask("d", "h3"), NOON) == Verdict(Kind.WAIT, "limit")  # three in the fleet
+    assert subject.judge(ask("d", "h3"), NOON) == Judgement(Kind.WAIT, "limit")  # three in the fleet
     subject.finished("a", "committed", "h2", NOON)
     assert subject.judge(ask("d", "h3"), NOON) == GO
     edges = limits(in_flight_per_edge=1)
@@ -45,7 +45,7 @@ def test_counts_of_the_fleet_the_host_and_the_edge() -> None:
 def test_a_container_that_moves_is_not_moved() -> None:
     subject = limits()
     subject.started(ask("a"), NOON)
-    assert subject.moving("a") and subject.judge(ask("a", "h2"), NOON) == Verdict(Kind.WAIT, "moving")
+    assert subject.moving("a") and subject.judge(ask("a", "h2"), NOON) == Judgement(Kind.WAIT, "moving")
 
 
 def test_hops_per_hour_of_one_container() -> None:
@@ -53,7 +53,7 @@ def test_hops_per_hour_of_one_container() -> None:
     for minute in (0, 10):
         subject.started(ask("a"), NOON + minute * 60)
         subject.finished("a", "committed", "h2", NOON + minute * 60)
-    assert subject.judge(ask("a"), NOON + 1200) == Verdict(Kind.WAIT, "limit", NOON + 3600)
+    assert subject.judge(ask("a"), NOON + 1200) == Judgement(Kind.WAIT, "limit", NOON + 3600)
     assert subject.judge(ask("b"), NOON + 1200) == GO
     assert subject.judge(ask("a"), NOON + 3600) == GO
 
@@ -62,13 +62,13 @@ def test_the_minimum_stay_counts_from_the_arrival() -> None:
     subject = limits(min_stay=100)
     subject.started(ask("a"), NOON)
     subject.finished("a", "committed", "h2", NOON + 30)
-    assert subject.judge(ask("a", "h2"), NOON + 120) == Verdict(Kind.WAIT, "min-stay", NOON + 130)
+    assert subject.judge(ask("a", "h2"), NOON + 120) == Judgement(Kind.WAIT, "min-stay", NOON + 130)
     assert subject.judge(ask("a", "h2"), NOON + 130) == GO
 
 
 def test_outside_a_window_moves_wait_for_the_opening() -> None:
     subject = limits(windows=[{"from": "13:00", "to": "14:00"}])
-    assert subject.judge(ask(), NOON) == Verdict(Kind.WAIT, "window", NOON + 3600)
+    assert subject.judge(ask(), NOON) == Judgement(Kind.WAIT, "window", NOON + 3600)
     assert subject.judge(ask(), NOON + 3600) == GO
     assert subject.judge(ask(forced=True), NOON) == GO
 
@@ -76,15 +76,15 @@ def test_outside_a_window_moves_wait_for_the_opening() -> None:
 def test_pauses() -> None:
     subject = limits()
     subject.pauses = Pauses(everything=True)
-    assert subject.judge(ask(forced=True), NOON) == Verdict(Kind.DROP, "paused")
+    assert subject.judge(ask(forced=True), NOON) == Judgement(Kind.DROP, "paused")
     subject.pauses = Pauses(containers=frozenset({"web"}))
-    assert subject.judge(ask(), NOON) == Verdict(Kind.DROP, "paused")
+    assert subject.judge(ask(), NOON) == Judgement(Kind.DROP, "paused")
     assert subject.judge(ask("db"), NOON) == GO
     subject.pauses = Pauses(hosts=frozenset({"h1"}))
-    assert subject.judge(ask(), NOON) == Verdict(Kind.DROP, "cordoned")
-    assert subject.judge(ask(forced=True), NOON) == Verdict(Kind.DROP, "cordoned")
+    assert subject.judge(ask(), NOON) == Judgement(Kind.DROP, "cordoned")
+    assert subject.judge(ask(forced=True), NOON) == Judgement(Kind.DROP, "cordoned")
     subject.pauses = Pauses(hosts=frozenset({"h1"}), draining=frozenset({"h1"}))
-    assert subject.judge(ask(), NOON) == Verdict(Kind.DROP, "cordoned")
+    assert subject.judge(ask(), NOON) == Judgement(Kind.DROP, "cordoned")
     assert subject.judge(ask(forced=True), NOON) == GO
 
 
@@ -97,7 +97,7 @@ def test_back_off_doubles_up_to_its_most_and_ends_with_success() -> None:
     subject = limits(backoff={"first": 10, "most": 35}, breaker={"failures": 99})
     for wait in (10, 20, 35, 35):
         fail(subject, "a", NOON)
-        assert subject.judge(ask("a"), NOON + wait - 0.1) == Verdict(Kind.DROP, "back-off")
+        assert subject.judge(ask("a"), NOON + wait - 0.1) == Judgement(Kind.DROP, "back-off")
         assert subject.judge(ask("a"), NOON + wait) == GO
         assert subject.judge(ask("b"), NOON) == GO
     subject.started(ask("a"), NOON)
@@ -111,11 +111,11 @@ def test_the_breaker_opens_tries_one_and_closes_or_opens_for_longer() -> None:
     assert fail(subject, "a", NOON) == []
     (opened,) = fail(subject, "b", NOON)
     assert (opened.host, opened.failures, opened.seconds) == ("h1", 2, 100)
-    assert subject.judge(ask("c"), NOON + 99) == Verdict(Kind.DROP, "breaker")
+    assert subject.judge(ask("c"), NOON + 99) == Judgement(Kind.DROP, "breaker")
     assert subject.judge(ask("c", "h2"), NOON) == GO
     assert subject.judge(ask("c"), NOON + 100) == GO
     subject.started(ask("c"), NOON + 100)
-    assert subject.judge(ask("d"), NOON + 101) == Verdict(Kind.DROP, "breaker"), "one is tried, and only one"
+    assert subject.judge(ask("d"), NOON + 101) == Judgement(Kind.DROP, "breaker"), "one is tried, and only one"
     (again,) = subject.finished("c", "failed", None, NOON + 110)
     assert again.seconds == 150
     subject.started(ask("c"), NOON + 260)

@@ -17,7 +17,7 @@ from ansible_collections.relocate.mtd.plugins.plugin_utils._heterogeneity import
 from relocate.model import measured
 from relocate.model.clock_plan import planner
 from relocate.model.clock_plan.planner import Alternative, Band
-from relocate.model.clock_plan.spec import Plan, Problem
+from relocate.model.clock_plan.spec import PlanFile, Problem
 from relocate.model.laws import closed_forms
 from relocate.model.measured import Measured
 from relocate.model.simulate import work
@@ -48,7 +48,7 @@ class Where:
 class Planned:
     """What ``relocate plan`` answers."""
 
-    plan: Plan
+    plan: PlanFile
     problem: Problem
     measured: Measured | None
     alternatives: list[Alternative]
@@ -118,7 +118,7 @@ def _short(value: float) -> float:
 
 
 def make(
-    plan: Plan, measured: Measured | None, progress: Progress | None = None, *, where: str = "goal.horizon"
+    plan: PlanFile, measured: Measured | None, progress: Progress | None = None, *, where: str = "goal.horizon"
 ) -> Planned:
     """Solve a plan. Raises Refusal where the goal cannot be had; ``where`` begins the one of a horizon that takes too long."""
     problem = planner.pose(plan, measured)
@@ -137,13 +137,13 @@ def make(
     return Planned(plan, problem, measured, alternatives, best, bands, confirmed, place)
 
 
-def read_ledger(plan: Plan, override: Any) -> Measured | None:
+def read_ledger(plan: PlanFile, override: Any) -> Measured | None:
     """Return the ledger named on the command line, else in the file; None where neither names one."""
     path = override or plan.ledger
     return None if path is None else measured.read(path)
 
 
-def _placement(plan: Plan) -> tuple[Where, Placement]:
+def _placement(plan: PlanFile) -> tuple[Where, Placement]:
     others = plan.fleet.hosts - 1
     most = math.log2(others)
     floor = plan.goal.min_entropy_bits or min(DEFAULT_FLOOR, 0.8 * most)
@@ -166,7 +166,7 @@ def _placement(plan: Plan) -> tuple[Where, Placement]:
     return where, Chain(rows)
 
 
-def _confirm(plan: Plan, problem: Problem, found: Alternative, placement: Placement) -> dict[str, Any]:
+def _confirm(plan: PlanFile, problem: Problem, found: Alternative, placement: Placement) -> dict[str, Any]:
     """Simulate an alternative with the plan's seed, the same for all: estimate, Wilson interval and closed form."""
     trials = _trials(plan, problem, found)
     chunk = Chunk(_scenario(plan, problem, found, placement), trials, np.random.default_rng(plan.seed))
@@ -175,13 +175,13 @@ def _confirm(plan: Plan, problem: Problem, found: Alternative, placement: Placem
     return {**proportion(lived, trials, found.survival), "trials": trials}
 
 
-def _trials(plan: Plan, problem: Problem, found: Alternative) -> int:
+def _trials(plan: PlanFile, problem: Problem, found: Alternative) -> int:
     """Return how many trials confirm an alternative: as many as the plan asks for, unless they took too many stays."""
     per_trial = problem.goal.horizon / (found.clock.mean + problem.latency + problem.downtime)
     return int(min(plan.trials, max(100, STAYS / per_trial)))
 
 
-def _scenario(plan: Plan, problem: Problem, found: Alternative, placement: Placement) -> Scenario:
+def _scenario(plan: PlanFile, problem: Problem, found: Alternative, placement: Placement) -> Scenario:
     return Scenario(
         hosts=plan.fleet.hosts,
         attackers=max(1, round(plan.fleet.attacked)),

@@ -25,7 +25,7 @@ from ansible_collections.relocate.mtd.plugins.plugin_utils._clocks.clocks import
 )
 
 from relocate.errors import Refusal
-from relocate.model.clock_plan.spec import Plan, Problem
+from relocate.model.clock_plan.spec import PlanFile, Problem
 from relocate.model.laws import closed_forms
 from relocate.model.laws.exposure import NODES
 from relocate.model.laws.pole import long_run
@@ -70,7 +70,7 @@ def survival(system: System, t: float) -> float:
     return long_run(system).survival(t)
 
 
-def pose(plan: Plan, measured: Measured | None) -> Problem:
+def pose(plan: PlanFile, measured: Measured | None) -> Problem:
     """Turn a plan and a ledger into a problem. Raises Refusal where no clock can help."""
     latency, downtime, failure = plan.measured.latency, plan.measured.downtime, plan.measured.failure
     high = latency
@@ -86,7 +86,7 @@ def pose(plan: Plan, measured: Measured | None) -> Problem:
     return Problem(plan.fleet.neighbours(), attack, least, latency, high, downtime, failure, plan.goal, plan.margin)
 
 
-def _defendable(plan: Plan, attack: Any, latency: float) -> None:
+def _defendable(plan: PlanFile, attack: Any, latency: float) -> None:
     n, m = plan.fleet.hosts, plan.fleet.attacked
     if attack.memoryless:
         mttc = n * attack.average / m
@@ -221,7 +221,7 @@ def recommend(alternatives: list[Alternative]) -> Alternative:
 
 
 def bands(
-    plan: Plan, problem: Problem, measured: Measured | None, alternatives: list[Alternative]
+    plan: PlanFile, problem: Problem, measured: Measured | None, alternatives: list[Alternative]
 ) -> list[Band | None]:
     """Return 5-50-95 % bands for each alternative; None without a ledger, for then nothing was measured to be unsure of.
 

@@ -111,7 +111,7 @@ class PlannedAttack(Strict):
         return attacks.Lognormal(self.mean, self.sigma)
 
 
-class Fleet(Strict):
+class FleetSpec(Strict):
     """``fleet:``: hosts, how many are attacked (or which share), and their differences."""
 
     hosts: int = Field(ge=2, le=1_000_000)
@@ -124,7 +124,7 @@ class Fleet(Strict):
     _delta: Floats | None = None
 
     @model_validator(mode="after")
-    def _complete(self, info: ValidationInfo) -> Fleet:
+    def _complete(self, info: ValidationInfo) -> FleetSpec:
         if (self.attackers is None) == (self.attacked_share is None):
             raise ValueError("either attackers (a number of hosts) or attacked_share is needed.")
         if self.attackers is not None and self.attackers > self.hosts:
@@ -174,10 +174,10 @@ class Goal(Strict):
     min_entropy_bits: float | None = Field(default=None, gt=0, le=64)
 
 
-class Plan(Strict):
+class PlanFile(Strict):
     """The whole file."""
 
-    fleet: Fleet
+    fleet: FleetSpec
     attack: PlannedAttack
     goal: Goal
     ledger: Path | None = None
@@ -203,7 +203,7 @@ class Plan(Strict):
         return value
 
     @model_validator(mode="after")
-    def _floor(self) -> Plan:
+    def _floor(self) -> PlanFile:
         most = math.log2(self.fleet.hosts - 1)
         floor = self.goal.min_entropy_bits
         if floor is not None and floor > most:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from ansible_collections.relocate.mtd.plugins.module_utils._commands import Commands, read_text
-from ansible_collections.relocate.mtd.plugins.module_utils._docker import DockerError, Engine
+from ansible_collections.relocate.mtd.plugins.module_utils._docker import DockerClient, DockerError
 
 CONFIG = "/etc/docker/daemon.json"
 PIDFILE = "/var/run/docker.pid"
@@ -94,7 +94,7 @@ class Daemon:
     def __init__(self, commands: Commands, path: str = CONFIG) -> None:
         """Work through ``commands`` on the configuration at ``path``."""
         self._commands = commands
-        self._engine = Engine()
+        self._engine = DockerClient()
         self.path = path
 
     def config(self) -> dict[str, Any]:

@@ -51,7 +51,7 @@ class _UnixConnection(http.client.HTTPConnection):
         self.sock.connect(self._path)
 
 
-class Engine:
+class DockerClient:
     """The Docker daemon behind a socket. Every method raises :class:`DockerError`."""
 
     def __init__(self, path: str = SOCKET) -> None:
@@ -198,7 +198,7 @@ def unframed(stream: bytes) -> bytes:
 
 
 def publications(short: dict[str, Any]) -> list[Publication]:
-    """Return what a container of :meth:`Engine.containers` offers through its host, IPv4 only, without repetition."""
+    """Return what a container of :meth:`DockerClient.containers` offers through its host, IPv4 only, without repetition."""
     found = {
         Publication(port.get("IP", "0.0.0.0"), port["PublicPort"], port["PrivatePort"], port["Type"])
         for port in short.get("Ports") or []

@@ -14,7 +14,12 @@ from typing import Any, Callable, Dict, List, Optional
 
 from ansible_collections.relocate.mtd.plugins.module_utils import _paths, _preflight, _sockets, _speed
 from ansible_collections.relocate.mtd.plugins.module_utils._criu import freezer, version_tuple
-from ansible_collections.relocate.mtd.plugins.module_utils._docker import DockerError, Engine, address, publications
+from ansible_collections.relocate.mtd.plugins.module_utils._docker import (
+    DockerClient,
+    DockerError,
+    address,
+    publications,
+)
 
 FINAL = ("done", "rolled-back")
 ESTABLISHED = "01"  # <net/tcp_states.h>
@@ -74,7 +79,7 @@ def _connections(pid: int) -> int:
     return sum(fields[3:4] == [ESTABLISHED] for fields in map(str.split, tables.splitlines()))
 
 
-def _container(engine: Engine, short: Dict[str, Any]) -> Optional[Dict[str, Any]]:
+def _container(engine: DockerClient, short: Dict[str, Any]) -> Optional[Dict[str, Any]]:
     inspected = engine.container(short["Id"])
     if inspected is None:  # gone since the listing
         return None
@@ -104,7 +109,7 @@ def _container(engine: Engine, short: Dict[str, Any]) -> Optional[Dict[str, Any]
     }
 
 
-def _docker(engine: Engine, host: Dict[str, Any], starting: List[str]) -> List[Dict[str, Any]]:
+def _docker(engine: DockerClient, host: Dict[str, Any], starting: List[str]) -> List[Dict[str, Any]]:
     """Fill in what the daemon says about itself; return its containers.
 
     A container that is just being restored here would block ``inspect``: those in ``starting`` are left out.
@@ -179,7 +184,7 @@ def describe(run: Callable[..., str], find: Callable[[str], Optional[str]]) -> D
         "cordoned": os.path.exists(_paths.CORDON),
         **modes(run, criu),
     }
-    engine = Engine()
+    engine = DockerClient()
     containers = _docker(engine, host, _starting())
     ports = set()
     for protocol in ("tcp", "udp"):

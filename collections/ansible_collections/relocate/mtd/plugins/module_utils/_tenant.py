@@ -17,7 +17,7 @@ SENSITIVE_LABEL = "relocate.mtd/sensitive"
 POST_COPY_LABEL = "relocate.mtd/post-copy"
 
 
-class Tenant(NamedTuple):
+class WantedTenant(NamedTuple):
     """What a tenant container is to be."""
 
     name: str
@@ -41,7 +41,7 @@ def words(command: Any) -> tuple[str, ...]:
     return tuple(str(word) for word in command)
 
 
-def specification(tenant: Tenant) -> dict[str, Any]:
+def specification(tenant: WantedTenant) -> dict[str, Any]:
     """Return the body of ``POST /containers/create``."""
     bindings: dict[str, list[dict[str, str]]] = {}
     for port in tenant.published:
@@ -59,7 +59,7 @@ def specification(tenant: Tenant) -> dict[str, Any]:
     return body
 
 
-def differences(tenant: Tenant, inspected: dict[str, Any]) -> list[str]:
+def differences(tenant: WantedTenant, inspected: dict[str, Any]) -> list[str]:
     """Return what of ``docker inspect``'s answer is not as the tenant is to be, as "command is … instead of …"."""
     config, host = inspected["Config"], inspected["HostConfig"]
     bindings = {

@@ -132,7 +132,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.relocate.mtd.plugins.module_utils import _bundle, _criu, _freezer
 from ansible_collections.relocate.mtd.plugins.module_utils._commands import Commands, read_text
-from ansible_collections.relocate.mtd.plugins.module_utils._docker import DockerError, Engine
+from ansible_collections.relocate.mtd.plugins.module_utils._docker import DockerClient, DockerError
 
 
 class Dump:
@@ -166,7 +166,7 @@ class Dump:
         """Dump a Docker container; return the pid of its init."""
         name = self.params["container"]
         try:
-            inspected = Engine().container(name)
+            inspected = DockerClient().container(name)
         except DockerError as error:
             self.commands.fail(f"container {name!r} cannot be dumped: {error}")
         if inspected is None:

@@ -132,7 +132,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.relocate.mtd.plugins.module_utils._commands import Commands
-from ansible_collections.relocate.mtd.plugins.module_utils._docker import DockerError, Engine
+from ansible_collections.relocate.mtd.plugins.module_utils._docker import DockerClient, DockerError
 from ansible_collections.relocate.mtd.plugins.module_utils._profile import network, services, system
 
 #: Version of the profile's shape.
@@ -154,7 +154,7 @@ class Profiler:
         if not self._installed:
             return absent
         try:
-            return Engine(self.module.params["docker_socket"]).request(
+            return DockerClient(self.module.params["docker_socket"]).request(
                 "GET", path, timeout=self.module.params["timeout"]
             )
         except DockerError as error:

@@ -61,10 +61,10 @@ image_present:
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.relocate.mtd.plugins.module_utils import _host, _preflight
 from ansible_collections.relocate.mtd.plugins.module_utils._commands import asking
-from ansible_collections.relocate.mtd.plugins.module_utils._docker import DockerError, Engine
+from ansible_collections.relocate.mtd.plugins.module_utils._docker import DockerClient, DockerError
 
 
-def image_refusals(engine: Engine, name: str, container: dict) -> tuple:
+def image_refusals(engine: DockerClient, name: str, container: dict) -> tuple:
     """Return ``(present, refusals)`` about the container's image on this host."""
     reference = container["image"]
     try:
@@ -107,7 +107,7 @@ def main() -> None:
     )
     present = False
     if here["host"]["docker_version"]:
-        present, about_image = image_refusals(Engine(), name, container)
+        present, about_image = image_refusals(DockerClient(), name, container)
         refusals += about_image
     module.exit_json(changed=False, refusals=refusals, image_present=present)
 

@@ -155,14 +155,19 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.relocate.mtd.plugins.module_utils import _tenant
 from ansible_collections.relocate.mtd.plugins.module_utils._commands import Commands, read_text
-from ansible_collections.relocate.mtd.plugins.module_utils._docker import DockerError, Engine, Publication, publications
+from ansible_collections.relocate.mtd.plugins.module_utils._docker import (
+    DockerClient,
+    DockerError,
+    Publication,
+    publications,
+)
 from ansible_collections.relocate.mtd.plugins.module_utils._sockets import listening
 
 # a wrong command ends a container within a few milliseconds
 SETTLE_S = 0.2
 
 
-def tenant_of(params: dict[str, Any]) -> _tenant.Tenant:
+def tenant_of(params: dict[str, Any]) -> _tenant.WantedTenant:
     """Return the parameters as a tenant.
 
     :raises ValueError: the command has an unclosed quotation, or a port is none.
@@ -181,7 +186,7 @@ def tenant_of(params: dict[str, Any]) -> _tenant.Tenant:
             if not 1 <= number <= 65535:
                 raise ValueError(f"port {number} is outside 1..65535")
         published.append(Publication(port["host_address"], host_port, port["container_port"], port["protocol"]))
-    return _tenant.Tenant(
+    return _tenant.WantedTenant(
         name=params["name"],
         image=params["image"],
         command=_tenant.words(params["command"]),
@@ -199,7 +204,7 @@ class Keeper:
         """Take the parameters; ask nobody yet."""
         self.module = module
         self.commands = Commands(module)
-        self.engine = Engine()
+        self.engine = DockerClient()
         self.changed = False
 
     def _change(self, label: str, request: str, act: Callable[[], Any]) -> Any:
@@ -220,7 +225,7 @@ class Keeper:
             self._change("remove", f"DELETE /containers/{name}?force=1&v=1", lambda: self.engine.remove(found["Id"]))
         return {}
 
-    def present(self, tenant: _tenant.Tenant, start: bool) -> dict[str, Any]:
+    def present(self, tenant: _tenant.WantedTenant, start: bool) -> dict[str, Any]:
         """Make the container if it is missing, start it if wanted; return its summary."""
         name = tenant.name
         found = self.engine.container(name)
@@ -286,7 +291,7 @@ class Keeper:
             )
         self._change("pull", f"POST /images/create?fromImage={image}", lambda: self.engine.pull(image))
 
-    def require_ports(self, tenant: _tenant.Tenant) -> None:
+    def require_ports(self, tenant: _tenant.WantedTenant) -> None:
         """See that nobody has the ports of the host that the container is to have."""
         owners = {
             (port.protocol, port.host_port): short["Names"][0].lstrip("/")

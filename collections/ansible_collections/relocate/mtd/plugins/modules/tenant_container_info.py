@@ -73,7 +73,7 @@ containers:
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.relocate.mtd.plugins.module_utils import _tenant
-from ansible_collections.relocate.mtd.plugins.module_utils._docker import DockerError, Engine
+from ansible_collections.relocate.mtd.plugins.module_utils._docker import DockerClient, DockerError
 
 
 def main() -> None:
@@ -84,7 +84,7 @@ def main() -> None:
     )
     name, movable = module.params["name"], module.params["movable"]
     try:
-        found = [_tenant.short_summary(short) for short in Engine().containers()]
+        found = [_tenant.short_summary(short) for short in DockerClient().containers()]
     except DockerError as error:
         module.fail_json(msg=f"the containers of this host could not be listed: {error}")
     module.exit_json(

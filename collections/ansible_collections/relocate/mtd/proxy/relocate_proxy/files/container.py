@@ -14,7 +14,7 @@ from collections.abc import Callable
 from collections.abc import Container as Collection
 
 from ansible_collections.relocate.mtd.plugins.module_utils import _bundle, _criu
-from ansible_collections.relocate.mtd.plugins.module_utils._docker import Engine
+from ansible_collections.relocate.mtd.plugins.module_utils._docker import DockerClient as Engine
 from ansible_collections.relocate.mtd.plugins.module_utils._freezer import freezer_of
 
 from ..host import paths, syscalls

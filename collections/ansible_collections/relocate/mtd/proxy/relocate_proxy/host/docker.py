@@ -4,7 +4,8 @@
 
 from __future__ import annotations
 
-from ansible_collections.relocate.mtd.plugins.module_utils._docker import DockerError, Engine
+from ansible_collections.relocate.mtd.plugins.module_utils._docker import DockerClient as Engine
+from ansible_collections.relocate.mtd.plugins.module_utils._docker import DockerError
 
 NO_RESTART = {"Name": "no", "MaximumRetryCount": 0}
 

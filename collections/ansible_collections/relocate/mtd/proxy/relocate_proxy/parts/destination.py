@@ -9,7 +9,8 @@ import os
 import subprocess
 import threading
 
-from ansible_collections.relocate.mtd.plugins.module_utils._docker import DockerError, Engine
+from ansible_collections.relocate.mtd.plugins.module_utils._docker import DockerClient as Engine
+from ansible_collections.relocate.mtd.plugins.module_utils._docker import DockerError
 from ansible_collections.relocate.mtd.plugins.module_utils._modes import POST_COPY
 
 from ..files import tmpfs

@@ -25,7 +25,8 @@ import time
 from collections.abc import Callable, Iterable
 
 from ansible_collections.relocate.mtd.plugins.module_utils import _freezer as freezer
-from ansible_collections.relocate.mtd.plugins.module_utils._docker import DockerError, Engine
+from ansible_collections.relocate.mtd.plugins.module_utils._docker import DockerClient as Engine
+from ansible_collections.relocate.mtd.plugins.module_utils._docker import DockerError
 
 from ..host import paths
 from ..host.docker import remove_container, restarts, set_restart_policy

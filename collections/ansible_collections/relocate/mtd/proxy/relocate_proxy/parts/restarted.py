@@ -7,7 +7,7 @@ Before their word was given they roll back at once. After it they wait for the e
 
 from __future__ import annotations
 
-from ansible_collections.relocate.mtd.plugins.module_utils._docker import Engine
+from ansible_collections.relocate.mtd.plugins.module_utils._docker import DockerClient as Engine
 
 from ..host import paths
 from ..host.secrets import wipe

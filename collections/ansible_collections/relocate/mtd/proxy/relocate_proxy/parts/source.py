@@ -13,7 +13,7 @@ import time
 
 from ansible_collections.relocate.mtd.plugins.module_utils import _freezer as freezer
 from ansible_collections.relocate.mtd.plugins.module_utils._bundle import directory_of
-from ansible_collections.relocate.mtd.plugins.module_utils._docker import Engine
+from ansible_collections.relocate.mtd.plugins.module_utils._docker import DockerClient as Engine
 from ansible_collections.relocate.mtd.plugins.module_utils._modes import PRE_COPY
 
 from ..files.cargo import Outgoing, measure_link
