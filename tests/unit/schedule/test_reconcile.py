@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from relocate.schedule.discovery import Fleet, Listener, Survey
+from relocate.schedule.discovery import Listener, Roster, Survey
 from relocate.schedule.ledger_writer import Ledger
 from relocate.schedule.reconcile import GONE, GRACE, resolve, settled_outcomes
 from relocate.schedule.records import Firing, Tenant
@@ -112,7 +112,7 @@ def test_a_survey_is_made_of_ansible_s_events() -> None:
 
 
 def test_a_container_that_is_just_moving_is_not_taken_for_gone() -> None:
-    fleet = Fleet()
+    fleet = Roster()
     fleet.learn(seen(), ())
     for _ in range(3):
         assert fleet.learn(seen(None), {"web"}) == ([], [])
