@@ -16,7 +16,7 @@ import yaml
 
 from relocate.lab.paths import project_root
 from relocate.schedule import discovery
-from relocate.schedule.discovery import INFO, Fleet, Listener
+from relocate.schedule.discovery import INFO, Listener, Roster
 from relocate.schedule.records import Tenant
 
 REAL = Path(__file__).parents[3]
@@ -114,7 +114,7 @@ def test_a_contested_container_stays_where_it_is_known() -> None:
         Tenant("web", "h2", 9.0, ENABLED),
         Tenant("new", "h1", 0.0, ENABLED),
     )
-    fleet = Fleet()
+    fleet = Roster()
     fleet.learn(discovery.Survey(tenants={"web": known}), ())
     listen = discovery.Survey(tenants={}, contested={"web": [known, liar], "new": [new, new]})
     for _ in range(3):
