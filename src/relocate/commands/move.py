@@ -10,7 +10,7 @@ import math
 from typing import Annotated, Any
 
 import typer
-from ansible_collections.relocate.mtd.plugins.module_utils._modes import ASKABLE
+from ansible_collections.relocate.mtd.plugins.module_utils._modes import ASKABLE, PREFERENCES
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -99,8 +99,15 @@ def move(
     ] = None,
     mode: Annotated[
         str,
-        typer.Option(metavar="|".join(ASKABLE), help="How the memory is carried; auto: as the pause is shortest."),
+        typer.Option(metavar="|".join(ASKABLE), help="How the memory is carried; auto: as --prefer says."),
     ] = "auto",
+    prefer: Annotated[
+        str | None,
+        typer.Option(
+            metavar="|".join(PREFERENCES),
+            help="For auto: the safest mode that keeps the limit, or the shortest pause; safety, or the inventory's.",
+        ),
+    ] = None,
     downtime_limit: Annotated[
         float | None,
         typer.Option("--downtime-limit", metavar="MS", help="Refuse a longer pause; 300 ms, or the inventory's limit."),
@@ -118,6 +125,8 @@ def move(
         raise Refusal(
             f"--downtime-limit is {downtime_limit:g}: it has to be a number of milliseconds above 0", status=2
         )
+    if prefer is not None and prefer not in PREFERENCES:
+        raise Refusal(f"--prefer is {shown(prefer)}: use one of {', '.join(PREFERENCES)}", status=2)
     if mode not in ASKABLE:
         raise Refusal(f"--mode is {shown(mode)}: use one of {', '.join(ASKABLE)}", status=2)
     checked_name("the container", container)
@@ -128,6 +137,7 @@ def move(
         container,
         destination=to,
         mode=mode,
+        prefer=prefer,
         downtime_limit_ms=downtime_limit,
         reason=reason,
         inventory=inventory,

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import ansible_runner
+from ansible_collections.relocate.mtd.plugins.module_utils._modes import DRAINING_WORDS
 from ansible_collections.relocate.mtd.plugins.plugin_utils._trust.strangers import shown as escaped
 from rich.console import Console
 
@@ -208,6 +209,8 @@ def run(
             watch(event)
         if kind == "playbook_on_task_start":
             shown.task(task_name(event))
+        elif kind == "verbose" and DRAINING_WORDS in event.get("stdout", ""):
+            shown.task(event["stdout"].strip())
         elif kind in ("runner_on_failed", "runner_on_unreachable") and not event["event_data"].get("ignore_errors"):
             failed.append(failure(event))
         return False  # nothing is kept on disk

@@ -50,6 +50,7 @@ def relocate(
     *,
     destination: str | None = None,
     mode: str = "auto",
+    prefer: str | None = None,
     downtime_limit_ms: float | None = None,
     reason: str = "manual",
     inventory: str | None = None,
@@ -66,6 +67,8 @@ def relocate(
     variables: dict[str, Any] = {"container": container, "mode": mode, "reason": reason}
     if destination:
         variables["destination"] = destination
+    if prefer is not None:
+        variables["relocate_prefer"] = prefer
     if downtime_limit_ms is not None:
         variables["relocate_downtime_limit_ms"] = downtime_limit_ms
     caught = Catcher(RELOCATE)

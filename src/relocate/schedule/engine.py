@@ -220,6 +220,8 @@ class Engine:
             "relocation_id": firing.id,
             "relocation_alert": alert_of(firing),
         }
+        if self.configuration.prefer:
+            variables["relocate_prefer"] = self.configuration.prefer
         if self.tenants.contested(firing.container):  # AWX need not let through what is hardly ever sent
             variables["source"] = firing.source
         if self.configuration.destination:

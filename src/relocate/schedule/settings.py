@@ -204,6 +204,9 @@ class Configuration(Section):
     labels: Labels = Labels()
     destination: dict[str, Any] = Field(default_factory=dict)
     mode: str = "auto"
+    prefer: Literal["safety", "pause"] | None = Field(
+        None, description="what mode auto looks at first; the inventory's without it"
+    )
     variables: dict[str, Any] = Field(default_factory=dict, description="further variables for relocate.yml")
     limits: LimitSettings = LimitSettings()
     discovery: Discovery = Discovery()

@@ -156,6 +156,17 @@ def test_the_limit_reaches_the_playbook(monkeypatch: pytest.MonkeyPatch) -> None
     assert (run.asked["relocate_downtime_limit_ms"], run.asked["mode"]) == (150.5, "post-copy")
 
 
+def test_what_is_preferred_reaches_the_playbook(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only if somebody says so: the inventory may have its own."""
+    run = Run(monkeypatch, RESULT)
+    assert run.invoke("web", "-i", "host1,").exit_code == 0 and "relocate_prefer" not in run.asked
+    assert run.invoke("web", "-i", "host1,", "--prefer", "pause").exit_code == 0
+    assert run.asked["relocate_prefer"] == "pause"
+    wrong = run.invoke("web", "-i", "host1,", "--prefer", "luck").exception
+    assert isinstance(wrong, Refusal) and wrong.status == 2
+    assert str(wrong) == "--prefer is 'luck': use one of safety, pause"
+
+
 @pytest.mark.parametrize("limit", ["0", "-3", "nan", "inf"])
 def test_a_limit_that_is_none_is_wrong_usage(monkeypatch: pytest.MonkeyPatch, limit: str) -> None:
     """One sentence, and no playbook is run."""

@@ -196,19 +196,54 @@ def predicted(**ms: float) -> dict[str, Prediction]:
     ("predictions", "limit", "mode", "why"),
     [
         (predicted(stop_and_copy=500), 300, STOP, "the only mode available"),
+        (predicted(stop_and_copy=90, post_copy=95), 300, STOP, "the safest, and it keeps the limit of 300 ms"),
+        (
+            predicted(stop_and_copy=299, post_copy=40, pre_copy=50),
+            300,
+            STOP,
+            "the safest, and it keeps the limit of 300 ms",
+        ),
+        (predicted(stop_and_copy=500, post_copy=140), 600, STOP, "the safest, and it keeps the limit of 600 ms"),
+        (predicted(stop_and_copy=500, post_copy=140), 300, POST, "; stop-and-copy (500 ms) would not"),
+        (predicted(stop_and_copy=500, post_copy=140, pre_copy=200), 300, PRE, "; stop-and-copy (500 ms) would not"),
+        (
+            predicted(stop_and_copy=500, post_copy=140, pre_copy=330),
+            300,
+            POST,
+            "; stop-and-copy (500 ms) and pre-copy (330 ms) would not",
+        ),
+        (predicted(stop_and_copy=500, post_copy=400, pre_copy=450), 300, POST, "the shortest pause"),
+        (predicted(stop_and_copy=305, post_copy=301), 300, STOP, "would be shorter by 4 ms only"),
+    ],
+)
+def test_auto_takes_the_safest_mode_that_keeps_the_limit(
+    predictions: dict[str, Prediction], limit: float, mode: str, why: str
+) -> None:
+    """Where none does the move is refused; the sentence names the shortest."""
+    chosen, reason = prediction.choose(predictions, limit)
+    assert chosen == mode and why in reason
+    assert prediction.decide("auto", predictions, limit)["mode"] == mode
+
+
+@pytest.mark.parametrize(
+    ("predictions", "limit", "mode", "why"),
+    [
+        (predicted(stop_and_copy=500), 300, STOP, "the only mode available"),
         (predicted(stop_and_copy=90, post_copy=95), 300, STOP, "the shortest pause"),
-        (predicted(stop_and_copy=500, post_copy=140), 300, POST, "the shortest pause; stop-and-copy would last 500 ms"),
-        (predicted(stop_and_copy=500, post_copy=140, pre_copy=130), 300, POST, "the shortest pause"),
-        (predicted(stop_and_copy=500, pre_copy=130), 300, STOP, "the only mode available"),
+        (predicted(stop_and_copy=290, post_copy=140), 300, POST, "the shortest pause; stop-and-copy would last 290 ms"),
+        (predicted(stop_and_copy=500, post_copy=140, pre_copy=130), 300, PRE, "the shortest pause"),
         (predicted(stop_and_copy=150, post_copy=150 - PREFERENCE_MS), 300, STOP, "would be shorter by 15 ms only"),
         (predicted(stop_and_copy=305, post_copy=295), 300, POST, "the shortest pause"),
         (predicted(stop_and_copy=305, post_copy=301), 300, STOP, "would be shorter by 4 ms only"),
     ],
 )
-def test_auto_takes_the_shortest_pause(predictions: dict[str, Prediction], limit: float, mode: str, why: str) -> None:
-    """Stop-and-copy if the difference is small, for it needs the source no longer; but not over the limit."""
-    chosen, reason = prediction.choose(predictions, limit)
+def test_auto_takes_the_shortest_pause_if_told(
+    predictions: dict[str, Prediction], limit: float, mode: str, why: str
+) -> None:
+    """Stop-and-copy if the difference is small; but not over the limit."""
+    chosen, reason = prediction.choose(predictions, limit, "pause")
     assert chosen == mode and why in reason
+    assert prediction.decide("auto", predictions, limit, "pause")["mode"] == mode
 
 
 def test_the_decision_is_a_document() -> None:

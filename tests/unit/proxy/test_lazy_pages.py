@@ -131,7 +131,11 @@ class Hosts:
 
     def freeze_server(self, how: signal.Signals) -> None:
         """Stop the source's process, or let it go on: a network that is down."""
-        for pid, role in lazy_pages.processes(str(self.source)).items():
+        deadline = time.monotonic() + 20
+        while len(found := lazy_pages.processes(str(self.source))) < 2 and how is signal.SIGSTOP:  # it and its parent
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        for pid, role in found.items():
             assert role == "serve"
             os.kill(pid, how)
 

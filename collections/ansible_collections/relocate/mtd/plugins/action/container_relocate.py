@@ -13,7 +13,7 @@ from typing import Any
 
 from ansible.plugins.action import ActionBase
 from ansible_collections.relocate.mtd.plugins.module_utils._downtime import DEFAULT_LIMIT_MS, over_budget
-from ansible_collections.relocate.mtd.plugins.module_utils._modes import ASKABLE
+from ansible_collections.relocate.mtd.plugins.module_utils._modes import ASKABLE, PREFERENCES, SAFETY
 from ansible_collections.relocate.mtd.plugins.plugin_utils._move import alert, deciding, plan, starting, wording
 from ansible_collections.relocate.mtd.plugins.plugin_utils._move.asking import Asking
 from ansible_collections.relocate.mtd.plugins.plugin_utils._move.deciding import Wanted
@@ -40,6 +40,7 @@ class ActionModule(ActionBase):
                 "docker_hosts": {"type": "list", "elements": "str"},
                 "edge": {"type": "str"},
                 "mode": {"type": "str", "choices": list(ASKABLE), "default": "auto"},
+                "prefer": {"type": "str", "choices": list(PREFERENCES), "default": SAFETY},
                 "downtime_limit_ms": {"type": "float", "default": DEFAULT_LIMIT_MS},
                 "ledger": {"type": "path"},
                 "reason": {"type": "str", "default": "manual"},

@@ -24,6 +24,14 @@ STOP_AND_COPY, POST_COPY, PRE_COPY = "stop-and-copy", "post-copy", "pre-copy"
 MODES = (STOP_AND_COPY, POST_COPY, PRE_COPY)
 ASKABLE = ("auto", *MODES)
 
+#: From the safest on. After the commit only post-copy needs the source; before it a pre-copy has more that can fail.
+SAFEST_FIRST = (STOP_AND_COPY, PRE_COPY, POST_COPY)
+#: What C(auto) looks at first.
+SAFETY, PAUSE = PREFERENCES = ("safety", "pause")
+
+#: In what is shown while a post-copy's last memory comes.
+DRAINING_WORDS = "of its memory are still on"
+
 #: A container with this label and value never depends on two hosts at once.
 POST_COPY_LABEL, NEVER = "relocate.mtd/post-copy", "never"
 

@@ -55,11 +55,21 @@ options:
         carries what was written last, and restores all. It fails as safely as V(stop-and-copy). It needs a source whose kernel
         tracks written memory (C(criu check --feature mem_dirty_track)), and four times the container's memory at the
         destination.
-      - V(auto) chooses the mode with the shortest predicted pause among those that the hosts, CRIU and the container's labels
-        allow. It stays with stop-and-copy unless another mode is shorter by more than 15 ms.
+      - V(auto) chooses among those that the hosts, CRIU and the container's labels allow, as O(prefer) says.
     type: str
     choices: [auto, stop-and-copy, post-copy, pre-copy]
     default: auto
+  prefer:
+    description:
+      - What O(mode=auto) looks at first.
+      - V(safety) takes the safest mode whose predicted pause keeps O(downtime_limit_ms) - stop-and-copy, else pre-copy, else
+        post-copy.
+      - >-
+        V(pause) takes the shortest predicted pause. It stays with stop-and-copy unless another mode is shorter by more than
+        15 ms.
+    type: str
+    choices: [safety, pause]
+    default: safety
   downtime_limit_ms:
     description:
       - For how many milliseconds the container may be away, from the first held packet to the release.

@@ -37,6 +37,7 @@ class Wanted(NamedTuple):
     docker_hosts: list[str]
     edges: list[str]
     mode: str
+    prefer: str
     downtime_limit_ms: float
     ledger: str | None
     reason: str
@@ -177,6 +178,6 @@ def mode(wanted: Wanted, moving: Resident, destination: str, answers: Answers) -
         (destination, there),
         ledger.committed_between(ledger.latest(path), set(answers.addresses.items())),
     )
-    decision = prediction.decide(wanted.mode, predictions, wanted.downtime_limit_ms)
+    decision = prediction.decide(wanted.mode, predictions, wanted.downtime_limit_ms, wanted.prefer)
     unavailable = {mode: "; ".join(reasons) for mode, reasons in refused.items() if reasons}
     return {**decision, "modes_unavailable": unavailable}

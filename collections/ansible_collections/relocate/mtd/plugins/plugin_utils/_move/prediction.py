@@ -23,7 +23,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ansible_collections.relocate.mtd.plugins.module_utils._downtime import Cost, downtime_ms
-from ansible_collections.relocate.mtd.plugins.module_utils._modes import MODES, POST_COPY, PRE_COPY, STOP_AND_COPY
+from ansible_collections.relocate.mtd.plugins.module_utils._modes import (
+    MODES,
+    POST_COPY,
+    PRE_COPY,
+    SAFEST_FIRST,
+    SAFETY,
+    STOP_AND_COPY,
+)
 
 #: What a mode costs where nothing is known: rounded up from what C(make bench) saw on a machine of 2 cores. What a pre-copy
 #: leaves for its freeze is a guess until its rounds are made; it is measured then.
@@ -41,7 +48,7 @@ LATEST, OLDEST, FEWEST = 40, datetime.timedelta(days=7), 3
 SPREAD_MS = 20.0
 FACTORS = (0.1, 10.0)  # beyond, something else than speed is wrong
 
-#: `auto` keeps stop-and-copy unless another mode is shorter by more than this: it needs the source no longer.
+#: Where the pause comes first, stop-and-copy is kept all the same unless another mode is shorter by more than this.
 PREFERENCE_MS = 15.0
 
 
@@ -173,21 +180,32 @@ def _rounded(cost: Cost) -> Cost:
     return cost._replace(**numbers)
 
 
-def choose(predictions: Mapping[str, Prediction], limit_ms: float) -> tuple[str, str]:
-    """Return the mode that C(auto) takes, and why in one clause. Pre-copy is never it: see docs/modes.md, what was tested.
+def choose(predictions: Mapping[str, Prediction], limit_ms: float, prefer: str = SAFETY) -> tuple[str, str]:
+    """Return the mode that C(auto) takes, and why in one clause.
 
-    :param predictions: of all available modes; stop-and-copy is always one.
+    :param predictions: of all available modes; stop-and-copy is always one. :param prefer: one of C(PREFERENCES).
     """
-    offered = [each for each in predictions.values() if each.mode != PRE_COPY]
-    best = min(offered, key=lambda each: (each.ms, MODES.index(each.mode)))
+    if len(predictions) == 1:
+        return STOP_AND_COPY, "the only mode available"
+    if prefer == SAFETY:
+        safer: list[str] = []
+        for mode in SAFEST_FIRST:
+            if mode not in predictions:
+                continue
+            if predictions[mode].ms <= limit_ms:
+                why = f"; {' and '.join(safer)} would not" if safer else ""
+                return mode, f"the safest, and it keeps the limit of {limit_ms:g} ms{why}"
+            safer.append(f"{mode} ({predictions[mode].ms:.0f} ms)")
+    return _shortest(predictions, limit_ms)
+
+
+def _shortest(predictions: Mapping[str, Prediction], limit_ms: float) -> tuple[str, str]:
+    best = min(predictions.values(), key=lambda each: (each.ms, SAFEST_FIRST.index(each.mode)))
     plain = predictions[STOP_AND_COPY]
     if best.mode == STOP_AND_COPY:
-        return STOP_AND_COPY, "the shortest pause" if len(offered) > 1 else "the only mode available"
+        return STOP_AND_COPY, "the shortest pause"
     if plain.ms - best.ms <= PREFERENCE_MS and (plain.ms <= limit_ms or best.ms > limit_ms):
-        return (
-            STOP_AND_COPY,
-            f"{best.mode} would be shorter by {plain.ms - best.ms:.0f} ms only, and need the source longer",
-        )
+        return STOP_AND_COPY, f"{best.mode} would be shorter by {plain.ms - best.ms:.0f} ms only, and less safe"
     return best.mode, f"the shortest pause; stop-and-copy would last {plain.ms:.0f} ms"
 
 
@@ -195,12 +213,14 @@ def decide(
     asked: str,
     predictions: Mapping[str, Prediction],
     limit_ms: float,
+    prefer: str = SAFETY,
 ) -> dict[str, Any]:
     """Return what the plan says of its mode.
 
     :param asked: C(auto) or one of the predicted modes. :param predictions: of all available modes.
+    :param prefer: what C(auto) looks at first, one of C(PREFERENCES).
     """
-    mode, why = choose(predictions, limit_ms) if asked == "auto" else (asked, "asked for")
+    mode, why = choose(predictions, limit_ms, prefer) if asked == "auto" else (asked, "asked for")
     chosen = predictions[mode]
     return {
         "mode": mode,

@@ -6,18 +6,24 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
+from ansible.utils.display import Display
+from ansible_collections.relocate.mtd.plugins.module_utils._modes import DRAINING_WORDS
 from ansible_collections.relocate.mtd.plugins.plugin_utils._move import credentials
 from ansible_collections.relocate.mtd.plugins.plugin_utils._move.plan import Refused
 from ansible_collections.relocate.mtd.plugins.plugin_utils._move.remote import Remotes, Unreachable, checked, said
 from ansible_collections.relocate.mtd.plugins.plugin_utils._trust import reports
+from ansible_collections.relocate.mtd.plugins.plugin_utils._trust.strangers import WHOLE, shown
 
 WAIT_SLICE = 30  # seconds one module call waits for the result
 
 
 def run_parts(remotes: Remotes, document: dict[str, Any], timeout: int) -> dict[str, Any]:
-    """Return the result document of the move, whatever its outcome; C(in-doubt) when none came in ``timeout`` seconds.
+    """Return the result document of the move, whatever its outcome; C(in-doubt) when nothing came in ``timeout`` seconds.
+
+    A copy's memory that still comes is something, too.
 
     :raises Refused: a part cannot begin; what was started before gives up by itself.
     """
@@ -32,7 +38,8 @@ def run_parts(remotes: Remotes, document: dict[str, Any], timeout: int) -> dict[
     problem = f"the edge reported no result within {timeout} s"
     try:
         _start(remotes, document, "edge", {"plan": document, "credentials": keys["edge"], **places})
-        for _ in range(0, timeout, WAIT_SLICE):
+        deadline, left = time.monotonic() + timeout, None
+        while time.monotonic() < deadline:
             answer = remotes.of(edge).module(
                 "relocate.mtd.relocation_session", state="finished", relocation=document["id"], timeout=WAIT_SLICE
             )
@@ -40,9 +47,28 @@ def run_parts(remotes: Remotes, document: dict[str, Any], timeout: int) -> dict[
                 break
             if answer.get("result") is not None:
                 return checked(edge, lambda result: reports.result_of(document, result), answer["result"])
+            drain = answer.get("drain")
+            if isinstance(drain, dict):
+                Display().display(drain_words(document, drain))
+                if drain.get("left") != left:  # however large it is, as long as it comes
+                    deadline, left = time.monotonic() + timeout, drain.get("left")
     except Unreachable as error:  # the edge may have begun, and may go on: what it does counts, whatever it told
         problem = error.message
     return {**document, "outcome": "in-doubt", "rolled_back": False, "problems": [problem]}
+
+
+def drain_words(document: dict[str, Any], drain: dict[str, Any]) -> str:
+    """Return how the memory of a copy that runs already comes, in one line."""
+    left, rate = (_mebibytes(drain.get(name)) for name in ("left", "rate"))
+    words = f"{document['container']} runs on {document['destination']['host']}; {left:.1f} MiB {DRAINING_WORDS} "
+    words += f"{document['source']['host']}, {rate:.1f} MiB/s"
+    problem = drain.get("problem") or ("" if drain.get("connected", True) else "the source is not connected")
+    return f"{words} ({shown(problem)})" if problem else words
+
+
+def _mebibytes(value: object) -> float:
+    """Return bytes that a host reports in MiB; 0 if they are none."""
+    return value / 2**20 if isinstance(value, int) and 0 <= value < WHOLE else 0.0
 
 
 def _start(remotes: Remotes, document: dict[str, Any], part: str, specification: dict[str, Any]) -> int:
