@@ -8,11 +8,12 @@ from __future__ import annotations
 from typing import Any
 
 from ansible.plugins.action import ActionBase
+from ansible_collections.relocate.mtd.plugins.module_utils._states import AFTER_COMMIT, LOST
 from ansible_collections.relocate.mtd.plugins.plugin_utils._move.remote import Remotes, Unreachable, checked, said
 from ansible_collections.relocate.mtd.plugins.plugin_utils._trust import reports
 
-#: States in which a part has heard the verdict, and it was commit.
-COMMITTED = ("committed", "draining", "released", "done", "lost")
+#: What a part answers that has heard the verdict, if it was commit.
+COMMITTED = (*AFTER_COMMIT, LOST)
 
 
 class ActionModule(ActionBase):

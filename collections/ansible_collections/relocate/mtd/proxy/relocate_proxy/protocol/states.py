@@ -34,6 +34,8 @@ from __future__ import annotations
 
 import enum
 
+from ansible_collections.relocate.mtd.plugins.module_utils import _states
+
 
 class State(str, enum.Enum):
     """Where one part of one relocation stands."""
@@ -61,4 +63,4 @@ FINAL = frozenset({State.DONE, State.ROLLED_BACK})
 IN_DOUBT = frozenset({State.VOTED, State.PREPARED})
 
 #: The verdict has been given, and it was commit.
-AFTER_COMMIT = frozenset({State.COMMITTED, State.DRAINING, State.RELEASED, State.DONE})
+AFTER_COMMIT = frozenset(State(each) for each in _states.AFTER_COMMIT)
