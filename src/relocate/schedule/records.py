@@ -6,14 +6,15 @@
 from __future__ import annotations
 
 import datetime
-import secrets
 from dataclasses import dataclass
 from typing import Any
 
+from ansible_collections.relocate.mtd.plugins.plugin_utils._move.plan import new_id as relocation_id
+
 
 def new_id(at: float) -> str:
-    """Return a firing's id, which becomes the relocation's: when it was asked for (UTC), and randomness for its likes."""
-    return f"{datetime.datetime.fromtimestamp(at, datetime.UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(6)}"
+    """Return a firing's id, which becomes the relocation's."""
+    return relocation_id(datetime.datetime.fromtimestamp(at, datetime.UTC))
 
 
 def iso(at: float | None) -> str | None:

@@ -188,5 +188,5 @@ def test_identifiers_sort_by_time_and_never_meet() -> None:
     """They are file names and parts of certificates' names."""
     now = datetime.datetime(2026, 11, 23, 13, 5, 9, tzinfo=datetime.UTC)
     found = {plan.new_id(now) for _ in range(200)}
-    assert len(found) == 200 and all(re.fullmatch(r"20261123-130509-[0-9a-f]{6}", each) for each in found)
+    assert len(found) == 200 and all(re.fullmatch(r"20261123-130509-[0-9a-f]{12}", each) for each in found)
     assert "." not in plan.new_id()

@@ -25,9 +25,9 @@ class Refused(Exception):
 
 
 def new_id(now: datetime.datetime | None = None) -> str:
-    """Return a relocation's id: when it was asked for (UTC), and enough randomness that no two are alike."""
+    """Return a relocation's id: when it was asked for (UTC), and 48 random bits, so that no two are alike."""
     now = now or datetime.datetime.now(datetime.timezone.utc)
-    return f"{now:%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
+    return f"{now:%Y%m%d-%H%M%S}-{secrets.token_hex(6)}"
 
 
 def find_container(name: str, hosts: dict[str, dict[str, Any]], known: str | None = None) -> tuple[str, dict[str, Any]]:
