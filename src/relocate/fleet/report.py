@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 from ansible_collections.relocate.mtd.plugins.plugin_utils._heterogeneity import profiles as sources
+from ansible_collections.relocate.mtd.plugins.plugin_utils._heterogeneity.fitting import fitted as fitted_weights
 from ansible_collections.relocate.mtd.plugins.plugin_utils._heterogeneity.heterogeneity import Fleet, Selection, Weights
 from ansible_collections.relocate.mtd.plugins.plugin_utils._move.ledger import default_path
 from ansible_collections.relocate.mtd.plugins.plugin_utils._placement.next_hops import NextHop, fleet_summary, next_hop
@@ -121,7 +122,7 @@ def _weights(text: str, fleet: Fleet) -> Weights:
     if text == "equal":
         return Weights.equal(fleet.has_flaws)
     if text == "fitted":
-        return Weights.fitted(fleet)
+        return fitted_weights(fleet)
     options: dict[str, Any] = {}
     for part in text.split(","):
         name, equals, value = part.partition("=")

@@ -9,11 +9,10 @@ import math
 
 import numpy as np
 import pytest
+from ansible_collections.relocate.mtd.plugins.plugin_utils._heterogeneity.fitting import fitted as fitted_weights
+from ansible_collections.relocate.mtd.plugins.plugin_utils._heterogeneity.fitting import non_negative_least_squares
 from ansible_collections.relocate.mtd.plugins.plugin_utils._heterogeneity.heterogeneity import FactError, Fleet, Weights
-from ansible_collections.relocate.mtd.plugins.plugin_utils._heterogeneity.weights import (
-    WeightError,
-    non_negative_least_squares,
-)
+from ansible_collections.relocate.mtd.plugins.plugin_utils._heterogeneity.weights import WeightError
 from fleets import lab
 
 
@@ -51,7 +50,7 @@ def test_fitted_weights_find_the_term_that_predicts_the_vulnerabilities() -> Non
             "s": {"packages": packages},
             "v": dict.fromkeys(packages, 1.0),
         }
-    fitted = Weights.fitted(Fleet(hosts))
+    fitted = fitted_weights(Fleet(hosts))
     assert fitted.how == "fitted"
     assert fitted.s > 0.6
     assert fitted.v == 0.0
@@ -61,10 +60,10 @@ def test_fitted_weights_find_the_term_that_predicts_the_vulnerabilities() -> Non
 def test_a_fleet_that_cannot_tell_is_refused() -> None:
     same = {host: {**profile, "v": {"CVE-1": 1.0}} for host, profile in list(lab().items())[:2]}
     with pytest.raises(WeightError, match="all hosts have the same profile"):
-        Weights.fitted(Fleet(same))
+        fitted_weights(Fleet(same))
     shared = {host: {**profile, "v": {"CVE-1": 1.0}} for host, profile in lab().items()}
     with pytest.raises(WeightError, match="do not differ with C, N or S"):
-        Weights.fitted(Fleet(shared))
+        fitted_weights(Fleet(shared))
 
 
 def test_non_negative_least_squares_is_exact() -> None:

@@ -173,6 +173,7 @@ from ansible.vars.plugins import get_vars_from_inventory_sources
 try:
     import numpy as np
     from ansible_collections.relocate.mtd.plugins.plugin_utils._heterogeneity import profiles as sources
+    from ansible_collections.relocate.mtd.plugins.plugin_utils._heterogeneity.fitting import fitted as fitted_weights
     from ansible_collections.relocate.mtd.plugins.plugin_utils._heterogeneity.heterogeneity import (
         FactError,
         Fleet,
@@ -308,7 +309,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
             return Weights.given(given)
         if given:
             raise FactError(f"{min(given)} is set, but weights is {how}: set weights to given, or leave the number out")
-        return Weights.fitted(fleet) if how == "fitted" else Weights.equal(fleet.has_flaws)
+        return fitted_weights(fleet) if how == "fitted" else Weights.equal(fleet.has_flaws)
 
     def _measure(self, hosts: list[str]) -> dict[str, Any]:
         """Return everything that is exported, as one JSON document; rows are kept once per configuration."""

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Protocol
 
 import numpy as np
+from ansible_collections.relocate.mtd.plugins.plugin_utils._heterogeneity.fitting import fitted as fitted_weights
 from ansible_collections.relocate.mtd.plugins.plugin_utils._heterogeneity.heterogeneity import (
     MODES,
     Fleet,
@@ -114,7 +115,7 @@ class Settings:
     def weigh(self, fleet: Fleet) -> Weights:
         """Return the weights for a fleet."""
         if isinstance(self.weights, str):
-            return Weights.fitted(fleet) if self.weights == "fitted" else Weights.equal(fleet.has_flaws)
+            return fitted_weights(fleet) if self.weights == "fitted" else Weights.equal(fleet.has_flaws)
         return Weights.given(self.weights)
 
 
