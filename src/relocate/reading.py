@@ -357,7 +357,7 @@ def _sentences(error: ValidationError, file: str, lines: dict[Place, int], keys:
         else:
             needed = _NEEDED.get(mistake["type"], "")
             needed = needed.format_map(mistake.get("ctx") or {}) if needed else mistake["msg"].rstrip(".")
-            what = f"it is {shown(mistake['input'])}: "
+            what = f"it is {shown(mistake['input'])}: " if mistake["type"] in _NEEDED else ""
         alternatives = found.setdefault((line, key, what), [])
         if needed and needed not in alternatives:
             alternatives.append(needed)

@@ -22,7 +22,7 @@ MOVE = Move("m1", "web", "host1", "clock", 0.0)
 
 def test_a_configuration_names_its_launcher() -> None:
     """By its kind; the runner without one."""
-    assert isinstance(parse("").launcher, RunnerSettings)
+    assert isinstance(parse("fleet: a").launcher, RunnerSettings)
     assert parse("launcher: {kept_runs: 3}").launcher == RunnerSettings(kept_runs=3)
     awx = parse("launcher: {kind: awx, url: 'https://awx.example', template: 7, recover_template: settle}").launcher
     assert isinstance(awx, AwxSettings) and (awx.template, awx.recover_template) == (7, "settle")
@@ -31,10 +31,10 @@ def test_a_configuration_names_its_launcher() -> None:
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("launcher: {kind: ssh}", "line 1: launcher"),
-        ("launcher:\n  kind: runner\n  node: a", "line 3: launcher.node: there is no such key"),
+        ("launcher: {kind: ssh}", ":1: launcher: kind must be one of"),
+        ("launcher:\n  kind: runner\n  node: a", ":3: launcher.node: there is no such key"),
         ("launcher: {kind: awx, url: 'https://awx.example', template: 7}", "recover_template"),
-        ("launcher:\n  kept_days: 0", "line 2: launcher.kept_days"),
+        ("launcher:\n  kept_days: 0", ":2: launcher.kept_days"),
     ],
 )
 def test_a_mistake_is_named_with_its_line(text: str, says: str) -> None:

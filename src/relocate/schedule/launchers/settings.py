@@ -82,8 +82,8 @@ class AwxSettings(_Settings):
     template: int | str = Field(description="the template of playbooks/awx.yml, by number or name")
     recover_template: int | str = Field(description="the template of playbooks/recover.yml, by number or name")
     limit: str | None = Field(None, description="host pattern sent as the job's limit")
-    poll: float = Field(1.0, ge=0.01, le=3600, description="seconds until a job is first asked after")
-    poll_longest: float = Field(10.0, ge=0.01, le=3600, description="seconds between two questions at most")
+    poll: float = Field(1.0, ge=0.001, le=3600, description="seconds until a job is first asked after")
+    poll_longest: float = Field(10.0, ge=0.001, le=3600, description="seconds between two questions at most")
     patience: float = Field(
         3600.0, gt=0, le=31 * 86400.0, description="seconds after which a job without an end is in doubt"
     )
