@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 from ansible_collections.relocate.mtd.plugins.plugin_utils._heterogeneity.heterogeneity import MODES
 from ansible_collections.relocate.mtd.plugins.plugin_utils._placement.policy import Settings
+from ansible_collections.relocate.mtd.plugins.plugin_utils._trust.strangers import shown
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -186,6 +187,8 @@ def fleet(
         return
     console = Console(highlight=False)
     console.print(headline(report.summary), markup=False, soft_wrap=True)
+    for reason in report.aside.values():
+        console.print(f"left out: {shown(reason)}", style="yellow", markup=False, soft_wrap=True)
     for title, table in _tables(report, expected, what):
         # rich folds a title of the table's own to its width
         console.print(f"\n{title}", style="bold", markup=False, soft_wrap=True)

@@ -47,6 +47,7 @@ class Report:
     """The answer.
 
     :ivar shown: the hosts of the heat map, ordered by cluster. :ivar delta: shape (shown, shown), row = source.
+    :ivar aside: hosts whose profile cannot be used, with the reason.
     :ivar hops: the draw from each configuration, in the order of ``fleet.counts``.
     """
 
@@ -59,6 +60,7 @@ class Report:
     shown: list[str]
     delta: NDArray[np.float64]
     members: list[list[str]] = field(default_factory=list)
+    aside: dict[str, str] = field(default_factory=dict)
 
     def number(self, host: str) -> int:
         """Return a host's configuration.
@@ -100,6 +102,7 @@ class Report:
                 {"name": name, "hosts": members, "next_hop": None if hop is None else hop.summary()}
                 for name, members, hop in zip(self.names, self.members, self.hops, strict=True)
             ],
+            "set_aside": self.aside,
             "delta": {"hosts": self.shown, "rows": np.round(self.delta, 6).tolist()},
         }
 
@@ -135,9 +138,11 @@ def _weights(text: str, fleet: Fleet) -> Weights:
     return Weights.given(options)
 
 
-def _load(question: Question) -> Mapping[str, Mapping[str, Any]]:
+def _load(question: Question, selection: Selection, aside: dict[str, str]) -> Mapping[str, Mapping[str, Any]]:
     directory = question.profiles or sources.default_directory()
-    found = sources.from_directory(directory)
+    found = sources.agreeing(sources.from_directory(directory, aside=aside), aside, selection)
+    if not found and aside:
+        raise Refusal("; ".join(aside.values()))
     if not found:
         raise Refusal(f"there are no profiles in {directory}: run 'relocate fleet --refresh'")
     return sources.with_vulnerabilities(found, question.vulnerabilities) if question.vulnerabilities else found
@@ -153,8 +158,10 @@ def answer(question: Question) -> Report:
     if question.beta is not None and not (0 <= question.beta < math.inf):
         raise Refusal(f"--beta is {question.beta:g}: it has to be a number that is not negative", status=2)
     selection_of = {word: _pairs(word, getattr(question, word)) for word in ("include", "exclude")}
+    aside: dict[str, str] = {}
     try:
-        fleet = Fleet(_load(question), Selection(**selection_of))
+        selection = Selection(**selection_of)
+        fleet = Fleet(_load(question, selection, aside), selection)
         weights = _weights(question.weights, fleet)
         hops = [
             next_hop(fleet, number, weights, question.mode, question.floor_bits, question.beta)
@@ -179,6 +186,7 @@ def answer(question: Question) -> Report:
         shown=[shown[place] for place in order],
         delta=delta[np.ix_(order, order)],
         members=members,
+        aside=aside,
     )
 
 
@@ -211,9 +219,10 @@ def place_of(container: str, ledger: Path | None = None) -> str:
 def _arrival(line: str, container: str) -> str:
     try:
         entry = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return ""
     if not isinstance(entry, dict) or entry.get("container") != container or entry.get("outcome") != "committed":
         return ""
     place = entry.get("destination")
-    return str((place.get("host") if isinstance(place, dict) else place) or "")
+    host = place.get("host") if isinstance(place, dict) else place
+    return host if isinstance(host, str) else ""

@@ -11,8 +11,10 @@ from typing import Any
 
 import pytest
 from ansible_collections.relocate.mtd.plugins.plugin_utils._heterogeneity import profiles
-from ansible_collections.relocate.mtd.plugins.plugin_utils._heterogeneity.heterogeneity import FactError
-from fleets import TRIXIE
+from ansible_collections.relocate.mtd.plugins.plugin_utils._heterogeneity.heterogeneity import FactError, Fleet, Weights
+from fleets import TRIXIE, lab
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 
 def write(directory: Path, host: str, document: Any) -> None:
@@ -89,3 +91,71 @@ def test_trivy_and_grype_reports_give_the_same_weights() -> None:
 def test_reports_that_are_none(report: Any, message: str) -> None:
     with pytest.raises(FactError, match=message):
         profiles.vulnerabilities("h", report)
+
+
+ANYTHING = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.sampled_from([10**400, 1.7e308, "\ud800", "{{{ x }}", "\x1b[2J\n"])
+    | st.text(st.characters(exclude_categories=()), max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=10,
+)
+
+
+@settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
+@given(
+    whole=st.none() | ANYTHING,
+    facts=st.dictionaries(
+        st.tuples(
+            st.sampled_from("cns"),
+            st.sampled_from(["kernel", "listening", "packages", "images", "memory", "x", "\x1b[2J\n"]),
+        ),
+        ANYTHING,
+        max_size=3,
+    ),
+    scores=st.none() | ANYTHING,
+)
+def test_whatever_one_host_says_the_others_are_compared(whole: Any, facts: Any, scores: Any, tmp_path: Path) -> None:
+    """It is one of them, or it is set aside with one sentence that can be shown."""
+    profile: Any = whole
+    if whole is None:
+        profile = json.loads(json.dumps(TRIXIE))
+        for (term, key), value in facts.items():
+            profile[term][key] = value
+        if scores is not None:
+            profile["scores"] = scores
+    for host, honest in lab().items():
+        write(tmp_path, host, honest)
+    write(tmp_path, "a_liar", json.dumps(profile))
+    aside: dict[str, str] = {}
+    kept = profiles.agreeing(profiles.from_directory(tmp_path, aside=aside), aside)
+    assert set(lab()) <= set(kept) and set(kept) | set(aside) == {*lab(), "a_liar"}
+    assert all(reason.isprintable() for reason in aside.values())
+    fleet = Fleet(kept)
+    assert all("".join(name).isprintable() for name in fleet.class_names())
+    for mode in ("hardened", "paper"):
+        assert ((row := fleet.row("host1", Weights.equal(False), mode)) == row).all(), mode
+    assert "{{" not in json.dumps(list(kept.values()))
+
+
+def test_where_hosts_disagree_most_of_them_are_believed(tmp_path: Path) -> None:
+    """A liar that comes first in the alphabet does not set the others aside; scores of one host are not the operator's."""
+    for number in range(3):
+        write(tmp_path, f"honest{number}", TRIXIE)
+    liar = json.loads(json.dumps(TRIXIE))
+    liar["c"]["extra"] = "x"
+    write(tmp_path, "a_liar", liar)
+    write(tmp_path, "b_liar", {**TRIXIE, "c": {**TRIXIE["c"], "kernel": 1e300}})
+    write(tmp_path, "c_liar", {**TRIXIE, "scores": {"c": 1, "n": 1, "s": 1}})
+    aside: dict[str, str] = {}
+    kept = profiles.agreeing(profiles.from_directory(tmp_path, aside=aside), aside)
+    assert set(kept) == {"honest0", "honest1", "honest2", "c_liar"} and "scores" not in kept["c_liar"]
+    assert (
+        aside["a_liar"] == "a_liar: it has the fact c.extra, unlike most hosts: profile all hosts with the same version"
+    )
+    assert "the fact c.kernel is a number, but a nominal on other hosts" in aside["b_liar"]

@@ -269,18 +269,22 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
         given = self.get_option(option)
         return self._here / Path(given).expanduser() if given else None
 
-    def _profiles(self, hosts: list[str]) -> dict[str, Mapping[str, Any]]:
+    def _profiles(self, hosts: list[str], selection: Selection) -> dict[str, Mapping[str, Any]]:
         source = self.get_option("facts_source")
         found: dict[str, Mapping[str, Any]]
+        aside: dict[str, str] = {}  # a host's word must not keep a playbook from starting, recovery least of all
         if source == "directory":
             directory = self._path("directory") or sources.default_directory()
             none_yet = self.get_option("missing") == "skip" and not directory.exists()
-            found = {} if none_yet else sources.from_directory(directory, hosts)
+            found = {} if none_yet else sources.from_directory(directory, hosts, aside)
         elif source == "fact_cache":
-            found = sources.from_fact_cache(hosts)
+            found = sources.from_fact_cache(hosts, aside)
         else:
-            found = sources.from_hostvars({host: self._hostvars(host) for host in hosts})
-        absent = [host for host in hosts if host not in found]
+            found = sources.from_hostvars({host: self._hostvars(host) for host in hosts}, aside)
+        absent = [host for host in hosts if host not in found and host not in aside]
+        found = sources.agreeing(found, aside, selection)
+        for reason in aside.values():
+            self.display.warning(f"{reason}; until then the host is not part of the fleet")
         if absent and self.get_option("missing") == "refuse":
             raise FactError(
                 f"{absent[0]}: the fact {sources.VARIABLE} is missing (facts_source: {source}): {sources.COLLECT}, "
@@ -314,7 +318,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
     def _measure(self, hosts: list[str]) -> dict[str, Any]:
         """Return everything that is exported, as one JSON document; rows are kept once per configuration."""
         selection = Selection(self.get_option("include"), self.get_option("exclude"))
-        profiles = self._profiles(hosts)
+        profiles = self._profiles(hosts, selection)
         if not profiles:
             return {"fleet": {"hosts": 0}, "classes": {}, "class_of": {}, "facts": {}}
         fleet = Fleet(profiles, selection)

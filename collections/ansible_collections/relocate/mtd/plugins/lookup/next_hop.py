@@ -150,6 +150,7 @@ from ansible.plugins.lookup import LookupBase
 
 try:
     from ansible_collections.relocate.mtd.plugins.plugin_utils._heterogeneity import profiles as sources
+    from ansible_collections.relocate.mtd.plugins.plugin_utils._heterogeneity.selection import Selection
     from ansible_collections.relocate.mtd.plugins.plugin_utils._placement.policy import (
         NoDestination,
         Settings,
@@ -185,10 +186,17 @@ class LookupModule(LookupBase):
         if settings.policy == "uniform":
             return {}
         given = self.get_option("profiles")
+        aside: dict[str, str] = {}
         if given is None:
             directory = self.get_option("directory")
-            given = sources.from_directory(Path(directory).expanduser() if directory else sources.default_directory())
-        profiles = {host: sources.check(host, profile) for host, profile in given.items()}
+            given = sources.from_directory(
+                Path(directory).expanduser() if directory else sources.default_directory(), aside=aside
+            )
+        else:
+            given = sources.from_hostvars({host: {sources.VARIABLE: profile} for host, profile in given.items()}, aside)
+        profiles = sources.agreeing(given, aside, Selection(settings.include, settings.exclude))
+        for reason in aside.values():
+            self._display.warning(f"{reason}; until then it is no destination")
         reports = self.get_option("vulnerabilities_dir")
         return sources.with_vulnerabilities(profiles, Path(reports).expanduser()) if reports else profiles
 

@@ -22,10 +22,14 @@ from typing import Any
 
 import numpy as np
 from ansible_collections.relocate.mtd.plugins.plugin_utils._heterogeneity.sets import Vocabulary, WeightedSets
+from ansible_collections.relocate.mtd.plugins.plugin_utils._trust.strangers import quoted
 from numpy.typing import NDArray
 
 #: What a package's name weighs beside its version when two hosts have it in different versions.
 NAME_WEIGHT = {"packages": 0.5}
+
+#: The largest number that can be a fact; a float holds it, and so does the difference of two.
+LARGEST = 1e300
 
 #: Above this many values a nominal feature is compared directly, and not as one column per value.
 _ONE_HOT_LIMIT = 64
@@ -35,14 +39,17 @@ class FactError(ValueError):
     """A fact is missing, of the wrong type or not a number. The message names the host and the key."""
 
 
-def _kind(host: str, key: str, value: object) -> str:
+def fact_kind(host: str, key: str, value: object) -> str:
+    """Return the kind of a fact: what its distance is measured by. :raises FactError: it is of none; names host and key."""
     if value is None:
         return "unknown"
     if isinstance(value, (str, bool)):
         return "nominal"
     if isinstance(value, (int, float)):
-        if not math.isfinite(value):
+        if isinstance(value, float) and not math.isfinite(value):
             raise FactError(f"{host}: the fact {key} is {value}, not a number: profile the host again")
+        if abs(value) > LARGEST:
+            raise FactError(f"{host}: the fact {key} is {quoted(value)}, too large a number: profile the host again")
         return "number"
     if isinstance(value, Mapping):
         wrong = [name for name, content in value.items() if not isinstance(content, (str, int, bool))]
@@ -83,7 +90,7 @@ class Encoder:
         if all(value is None for value in facts.values()):
             raise FactError(f"{host}: the term {self.name} has no known fact: profile the host again")
         for key, value in facts.items():
-            kind = _kind(host, f"{self.name}.{key}", value)
+            kind = fact_kind(host, f"{self.name}.{key}", value)
             known = self._kinds[key]
             if "unknown" not in (kind, known) and kind != known:
                 raise FactError(

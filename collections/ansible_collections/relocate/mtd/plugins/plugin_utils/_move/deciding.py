@@ -18,9 +18,11 @@ from ansible_collections.relocate.mtd.plugins.module_utils._modes import MODES, 
 from ansible_collections.relocate.mtd.plugins.module_utils._preflight import host_refusals
 from ansible_collections.relocate.mtd.plugins.plugin_utils._heterogeneity.heterogeneity import FactError
 from ansible_collections.relocate.mtd.plugins.plugin_utils._heterogeneity.profiles import (
+    agreeing,
     default_directory,
     from_directory,
 )
+from ansible_collections.relocate.mtd.plugins.plugin_utils._heterogeneity.selection import Selection
 from ansible_collections.relocate.mtd.plugins.plugin_utils._move import ledger, plan, prediction, survey
 from ansible_collections.relocate.mtd.plugins.plugin_utils._move.asking import Answers
 from ansible_collections.relocate.mtd.plugins.plugin_utils._move.plan import Refused
@@ -143,15 +145,17 @@ def _policy(options: dict[str, Any], source: str) -> tuple[policy.Settings, dict
 
     :raises Refused: the settings are wrong.
     """
+    aside: dict[str, str] = {}
     try:
         settings = policy.Settings.from_mapping(options)
-        profiles = dict(from_directory(default_directory())) if settings.policy != "uniform" else {}
+        profiles = dict(from_directory(default_directory(), aside=aside)) if settings.policy != "uniform" else {}
+        profiles = agreeing(profiles, aside, Selection(settings.include, settings.exclude))
     except FactError:
         profiles = {}
     except ValueError as error:
         raise Refused(f"relocate_policy: {error}") from error
     if settings.policy == "uniform" or source in profiles:
-        return settings, profiles, []
+        return settings, profiles, list(aside.values())
     uniform = dataclasses.replace(settings, policy="uniform")
     return (
         uniform,

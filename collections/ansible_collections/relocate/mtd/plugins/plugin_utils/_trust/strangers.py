@@ -24,8 +24,8 @@ HOST = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9_.:-]*")
 CONTAINER_ID = re.compile(r"[0-9a-f]{12,64}")
 DIGEST = re.compile(r"[a-z0-9]+(?:[.+_-][a-z0-9]+)*:[0-9a-fA-F]{32,128}")
 IMAGE = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_./:@-]*")
-#: What begins a template of Jinja's.
-TEMPLATE = re.compile(r"\{[{%#]")
+#: What begins a template of Jinja's; every place at which one begins, for they may overlap.
+TEMPLATE = re.compile(r"\{(?=[{%#])")
 #: How deep and how large a document of a host may be, and its numbers: what a 64-bit counter holds.
 DEPTH, VALUES, TEXT_LIMIT = 24, 500_000, 1 << 20
 WHOLE = 1 << 63
