@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -152,6 +153,33 @@ def test_a_source_that_is_given_back_runs_before_anything_else(did: list[str], p
     assert did == ["thaw", *given_back, "record rolled-back", "say rolled_back"]
 
 
+@pytest.mark.parametrize("waiting", [0, 2])
+def test_a_connection_that_nobody_has_accepted_keeps_the_container(
+    did: list[str], monkeypatch: pytest.MonkeyPatch, waiting: int
+) -> None:
+    """CRIU would leave it out, and its client would hear a reset: nothing is frozen."""
+    monkeypatch.setattr(source, "SETTLE_SECONDS", 0.01)
+    made = on_source(did)
+    made.container.half_open = lambda: waiting
+    if waiting:
+        with pytest.raises(
+            RuntimeError, match="2 connections wait for the container to accept them, and would be cut: try"
+        ):
+            made.on_settle({})
+    else:
+        made.on_settle({})
+        assert did == ["say settled"]
+
+
+def test_a_criu_that_does_not_let_go_is_made_to(did: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would freeze the container again when nobody is left to thaw it."""
+    made = on_source(did)
+    monkeypatch.setattr(made.freeze, "call_off", lambda: False)
+    monkeypatch.setattr(source, "end_strays", lambda session: did.append("end strays"))
+    made.roll_back("x")
+    assert did[:2] == ["end strays", "thaw"]
+
+
 def test_a_container_is_moved_once_at_a_time(did: list[str]) -> None:
     """The kernel gives the lock back with the process."""
     held = source.lock(bundle())
@@ -192,6 +220,7 @@ def on_destination(did: list[str], answer: str | Exception = "running", state: S
     made.gate = SimpleNamespace(say=lambda what, **_: did.append(f"gate {what}"), expect=expect)
     made.container_id, made.address, made.placed, made._start, made.pages = "c2", "172.20.2.2", [], None, None
     made.work, made.document = str(made.directory), {"restart_policy": {"Name": "always"}}
+    made._given_up, made._deciding = False, threading.Lock()
     return made
 
 
@@ -242,6 +271,24 @@ def test_a_destination_at_the_end(did: list[str]) -> None:
     """An ordinary container again, with the policy it came with."""
     on_destination(did, state=State.COMMITTED).on_finish({})
     assert did[0] == "forget" and "'Name': 'always'" in did[1] and did[2:] == ["record done", "say finished"]
+
+
+def test_a_destination_that_has_given_up_does_not_give_its_word(did: list[str]) -> None:
+    """The edge was lost while CRIU restored: a journal with "prepared" after "rolled back" would be a lie."""
+    made = on_destination(did, "prepared", State.RESTORING)
+    made.gate.print = lambda _: None
+    assert made.renounce()
+    with pytest.raises(RuntimeError, match="the move was called off"):
+        made._restore([])
+    assert made.journal.state is State.RESTORING
+
+
+def test_a_destination_that_has_given_its_word_does_not_give_up(did: list[str]) -> None:
+    """It waits for the verdict."""
+    made = on_destination(did, "prepared", State.RESTORING)
+    made.gate.print = lambda _: None
+    made._restore([])
+    assert not made.renounce() and made.journal.state is State.PREPARED
 
 
 def test_a_destination_that_throws_its_copy_away(did: list[str]) -> None:

@@ -266,6 +266,44 @@ def test_a_cutover_that_lasts_too_long_is_taken_back(scene: Maker, silent: str) 
     it.recover()
 
 
+def test_a_verdict_that_could_not_be_written_is_taken_back_on_the_disk_first(
+    scene: Maker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A failed fsync may have written all the same. Whoever reads the journal after a crash must read what was done."""
+    it = scene()
+    broken = {"record committed"}
+
+    def sync(_: int) -> None:
+        if it.steps.names[-1] in broken:
+            broken.clear()
+            raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(os, "fdatasync", sync)
+    result = it.run()
+    assert result is not None and (result["outcome"], result["rolled_back"]) == ("rolled-back", True)
+    assert "the edge could not write its verdict: [Errno 5] Input/output error" in result["problems"][0]
+    names = it.steps.names
+    taken_back = names.index("record committed") + 1
+    assert names[taken_back] == "record routing" and taken_back < names.index("tell source roll_back")
+    it.world.assert_whole()
+
+
+def test_a_verdict_that_cannot_be_taken_back_on_the_disk_either_leaves_all_in_doubt(
+    scene: Maker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk is gone. Nobody may run until somebody has seen to that."""
+    it = scene()
+
+    def sync(_: int) -> None:
+        if "record committed" in it.steps.names:
+            raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(os, "fdatasync", sync)
+    result = it.run()
+    assert result is not None and result["outcome"] == "in-doubt"
+    assert it.world.copies == {"source": "frozen", "destination": "prepared"}
+
+
 def test_a_verdict_is_not_taken_back_for_being_late(scene: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
     """The copy is ready in the last moment; that it is resumed later than the deadline changes nothing."""
     it = scene()

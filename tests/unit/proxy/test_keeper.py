@@ -432,6 +432,36 @@ def test_a_restore_that_fails_leaves_no_shim_waiting(scene: Scene) -> None:
     assert scene.heard("proxy")[-1] == {"event": "failed", "status": 1} and scene.heard("starter") == [{"status": 1}]
 
 
+@pytest.mark.parametrize(("namespace", "dies"), [("its own", True), ("another's", True), ("its own", False)])
+def test_a_runc_that_fails_is_no_proof_that_the_copy_is_dead(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, namespace: str, dies: bool
+) -> None:
+    """Killed itself after the commit, it leaves a copy that runs: that is ended before anybody hears "failed".
+
+    A pid that is somebody else's by now is left alone; a copy that does not die is not called dead.
+    """
+    scene.prepared()
+    scene.do("proxy", do="commit")
+    scene.heard("proxy")
+    with subprocess.Popen(["sleep", "60"]) as copy:
+        scene.keeper.holder = copy.pid
+        scene.keeper.network = f"/proc/{copy.pid}/ns/net" if namespace == "its own" else str(tmp_path)
+        monkeypatch.setattr(keeper, "END_SECONDS", 5.0 if dies else 0.0)
+        kill = signal.pidfd_send_signal
+        monkeypatch.setattr(signal, "pidfd_send_signal", kill if dies else lambda *_: None)
+        scene.keeper.runc_status = 137
+        scene.keeper._restored(None)
+        killed = namespace == "its own" and dies
+        if killed:
+            assert copy.wait(5) == -signal.SIGKILL
+        else:
+            assert copy.poll() is None
+            kill(os.pidfd_open(copy.pid), signal.SIGKILL)  # os.kill is the scene's
+    assert (f"links_down {scene.keeper.network}" in scene.did) == (namespace == "its own")
+    assert [message["event"] for message in scene.heard("proxy")] == (["failed"] if dies else [])
+    assert scene.keeper.finished
+
+
 def test_a_gate_that_nobody_attends_is_given_up(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     """And every trace of it goes: socket, verdict, marker."""
     monkeypatch.setattr(keeper, "GATE_SECONDS", -1.0)

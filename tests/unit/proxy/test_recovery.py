@@ -191,6 +191,43 @@ def test_a_committed_copy_that_does_not_run_is_said_aloud(did: list[str]) -> Non
     assert Journal.at("r1", "destination").state is State.COMMITTED
 
 
+@pytest.mark.parametrize(
+    ("policy", "code", "started"),
+    [
+        ("always", 0, True),
+        ("unless-stopped", 0, True),
+        ("on-failure", 137, True),
+        ("on-failure", 0, False),
+        ("no", 137, False),
+    ],
+)
+def test_a_copy_that_ended_with_its_host_is_adopted(
+    did: list[str], monkeypatch: pytest.MonkeyPatch, policy: str, code: int, started: bool
+) -> None:
+    """The host was started anew between the commit and the end. The copy had run, so that its source never may; Docker, which
+    has had no policy for it, did not start it."""
+    state = {"Running": False, "Status": "exited", "StartedAt": "2026-11-27T23:00:00Z", "ExitCode": code}
+    monkeypatch.setattr(recovery.Engine, "container", lambda *_: {"State": state})
+    begun("destination", State.COMMITTED, container_id="c2", restart_policy={"Name": policy})
+    assert settle("destination", COMMIT)["outcome"] == "done"
+    assert did == ["forget c2", *([f"policy {policy} for c2"] if policy != "no" else []), *(["start c2"] * started)]
+
+
+@pytest.mark.parametrize("part", ["source", "destination"])
+@pytest.mark.parametrize("state", [State.COMMITTED, State.DRAINING])
+def test_a_commit_is_taken_back_by_an_edges_journal_alone(did: list[str], part: str, state: State) -> None:
+    """An edge whose journal is lost has not said so: thawing the source would make two of one container."""
+    begun(part, state, **FACTS)
+    with pytest.raises(
+        ValueError, match=f"the {part} has heard that the relocation was committed, and no edge's journal"
+    ):
+        settle(part, ROLL_BACK)
+    assert did == [] and Journal.at("r1", part).state is state
+    assert (
+        recover({"relocation": "r1", "part": part, "verdict": ROLL_BACK, "decided": True})["outcome"] == "rolled-back"
+    )
+
+
 def test_a_copy_whose_keeper_is_dead(did: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """It left its socket behind; the copy runs all the same, and Docker says so."""
     begun("destination", State.COMMITTED, container_id="c2")

@@ -92,6 +92,7 @@ class ActionModule(ActionBase):
                 verdict = answer["verdict"]
             if answer.get("changed"):
                 self._note(relocation, "edge", parts.get("edge", {}), edge, answer)
+        by_edge = verdict is not None
         if verdict is None and not self._task.check_mode:
             verdict = self._without_edge(relocation, parts)
             if verdict is None:
@@ -101,10 +102,11 @@ class ActionModule(ActionBase):
                 )
                 return
         gone = self._serve(relocation, parts) if verdict == "commit" else ""
+        decided: dict[str, Any] = {"decided": True} if by_edge else {}
         for part in ("destination", "source"):
             if part not in parts:
                 continue
-            told = {"gone": gone} if gone and part == "destination" else {}
+            told = {**decided, **({"gone": gone} if gone and part == "destination" else {})}
             answer = self._tell(relocation, part, parts[part]["host"], verdict, **told)
             if answer is None:
                 return
@@ -132,6 +134,8 @@ class ActionModule(ActionBase):
 
         None when only a person can tell: the source has voted, and the destination may have been told to run.
         """
+        if parts.get("source", {}).get("state") == "committed":  # it heard so from the edge
+            return "commit"
         known = [parts["destination"]["state"]] if "destination" in parts else []
         for host in [] if known else self._docker_hosts:
             answer = self._tell(relocation, "destination", host, None)
@@ -146,7 +150,7 @@ class ActionModule(ActionBase):
         facts = {"relocation": relocation, "part": part, "host": host, "container": known.get("container")}
         self._settled.append({**facts, "verdict": answer.get("verdict"), "outcome": answer.get("outcome", "planned")})
 
-    def _tell(self, relocation: str, part: str, host: str, verdict: str | None, **told: str) -> dict[str, Any] | None:
+    def _tell(self, relocation: str, part: str, host: str, verdict: str | None, **told: Any) -> dict[str, Any] | None:
         """Have one part settled; None, with a sentence kept, when that failed."""
         if self._task.check_mode:
             self._settled.append({"relocation": relocation, "part": part, "host": host, "outcome": "planned"})

@@ -50,6 +50,11 @@ options:
       - Why the source's memory is gone, for O(state=recovered) of a destination.
       - A copy that still needs it is ended.
     type: str
+  decided:
+    description:
+      - Whether the O(verdict) is in an edge's journal. Only then is a part rolled back that has heard of a commit.
+    type: bool
+    default: false
   timeout:
     description: How many seconds to wait with O(state=finished).
     type: int
@@ -179,6 +184,7 @@ def main() -> None:
             "specification": {"type": "str", "no_log": True},
             "verdict": {"type": "str", "choices": ["commit", "roll-back", "serve"]},
             "gone": {"type": "str"},
+            "decided": {"type": "bool", "default": False},
             "timeout": {"type": "int", "default": 60},
         },
         required_if=[
@@ -197,7 +203,7 @@ def main() -> None:
         document = proxy(module, [module.params["part"]], module.params["specification"])
         module.exit_json(changed=True, pid=document["pid"], port=document["port"])
     order = {"relocation": relocation, "part": module.params["part"], "verdict": module.params["verdict"]}
-    order["gone"] = module.params["gone"]
+    order.update(gone=module.params["gone"], decided=module.params["decided"])
     document = proxy(module, ["recover"], json.dumps(order))
     module.exit_json(changed=document["changed"], outcome=document["outcome"], verdict=document["verdict"])
 

@@ -120,14 +120,13 @@ class Freeze:
         finally:
             self._lock.release()
 
-    def call_off(self) -> None:
-        """Call it off, voted or not: CRIU gives the tasks back."""
+    def call_off(self) -> bool:
+        """Call it off, voted or not: CRIU gives the tasks back. Return whether it has: otherwise it will freeze them again."""
         taken = self._lock.acquire(timeout=VOTE_SECONDS)
         self.called_off = True
         if taken:
             self._lock.release()
-        if self._dump is not None:
-            self._dump.break_off()
+        return self._dump is None or self._dump.break_off()
 
     def ended(self) -> None:
         """Wait for the thread, which may be writing what is to be wiped."""

@@ -59,6 +59,7 @@ class Destination(Part):
         self.memory: dict[str, str] = {}  # file systems in memory: where they are here, by mount point
         self._log_stored, self._mounted = threading.Event(), threading.Event()
         self._given_up = False
+        self._deciding = threading.Lock()  # whether to give the word, or to roll back alone
         self.journal.record(State.STAGING, container=self.specification.container, mode=self.specification.mode)
 
     # -- before anything is frozen ----------------------------------------------------------------------------------
@@ -216,7 +217,10 @@ class Destination(Part):
         self.gate.say("restore")
         self._expect("prepared", "CRIU could not restore the container")
         self.clock("prepared")
-        self.journal.record(State.PREPARED)
+        with self._deciding:
+            if self._given_up:
+                raise RuntimeError("the move was called off")
+            self.journal.record(State.PREPARED)
         self.say("prepared")
 
     def _expect(self, event: str, problem: str) -> dict:
@@ -245,6 +249,12 @@ class Destination(Part):
         """The edge knows the new places: let the restored sockets speak."""
         assert self.gate is not None
         self.gate.say("routed")
+
+    def renounce(self) -> bool:
+        """Give up the right to vote; False when the word is given already."""
+        with self._deciding:
+            self._given_up = not self.bound
+            return self._given_up
 
     # -- the verdict ------------------------------------------------------------------------------------------------
 

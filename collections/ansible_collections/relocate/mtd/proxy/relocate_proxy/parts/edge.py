@@ -37,6 +37,10 @@ DRAIN_SECONDS = 30.0
 ATTEMPTS = 3
 
 
+class NotWritten(OSError):
+    """The verdict could not be written. It may be on the disk all the same: a failed fsync says nothing about that."""
+
+
 class Edge:
     """One relocation, seen from the edge.
 
@@ -66,6 +70,8 @@ class Edge:
         try:
             self.stage()
             self.cutover()
+        except NotWritten as error:
+            return self._take_back(error)
         except Exception as error:
             if self.journal.state is not State.COMMITTED:
                 return self.roll_back(error)
@@ -138,7 +144,12 @@ class Edge:
         self._mark("routed")
         deadline.expect(peers, "destination", "prepared", CUTOVER_SECONDS + self.plan.dump_seconds)
         self._mark("prepared")
-        self.journal.record(State.COMMITTED, moved=[flow.document() for flow in self.moved], report=self.report)
+        try:
+            self.journal.record(State.COMMITTED, moved=[flow.document() for flow in self.moved], report=self.report)
+        except Exception as error:
+            if self.journal.state is State.COMMITTED:
+                raise
+            raise NotWritten(f"the edge could not write its verdict: {error}") from error
 
     def _all_held(self, flows: list[Flow]) -> None:
         """See that every connection the container opened was held before the freeze.
@@ -253,11 +264,11 @@ class Edge:
                     peers.reconnect(part)
         raise problem
 
-    def _take_back(self, error: PartFailed) -> dict:
-        """The copy died while its tasks were being resumed, and the source still stands frozen: it is all there is.
+    def _take_back(self, error: Exception) -> dict:
+        """Take the verdict back: the copy died while its tasks were being resumed, or the verdict may not be on the disk.
 
-        Only the destination itself can say so. The verdict is changed on the disk before the source may run: whoever reads
-        this journal after a crash must not let the copy run as well.
+        The source still stands frozen. The first, only the destination itself can say. In both cases the journal is changed
+        before the source may run: whoever reads it after a crash must not let the copy run as well.
         """
         try:
             self.journal.record(State.ROUTING, taken_back=str(error))

@@ -44,6 +44,7 @@ from . import drain
 GONE_SECONDS = 10.0
 RESTORE_SECONDS = 120.0
 STOP_SECONDS = 20.0
+NEVER = "0001-01-01"  # Docker's StartedAt of a container that was never started
 
 
 def nothing() -> None:
@@ -205,19 +206,30 @@ def runs(docker: Engine, container_id: str) -> bool:
     return False
 
 
+def has_run(docker: Engine, container_id: str) -> bool:
+    """Return whether a copy that has ended had run: by itself, or with its host. Then its source must never run again."""
+    found = docker.container(container_id)
+    state = found["State"] if found else {}
+    return state.get("Status") == "exited" and not state.get("StartedAt", NEVER).startswith(NEVER)
+
+
 def adopt_copy(journal: Journal, docker: Engine) -> None:
     """Make the copy Docker's own: no marker, and the restart policy that it came with.
 
-    One whose memory was lost on the way (``lost``) has crashed, and is started afresh if its policy says so.
+    One that has ended meanwhile, because the last of its memory was lost, with its host, or by itself, is started afresh if its
+    policy says so: Docker did not, for it had no policy yet.
     """
     facts = DestinationFacts.of(journal)
     Gate.forget(facts.container_id)
-    if facts.lost and docker.container(facts.container_id) is None:  # somebody removed what was left
+    if not restarts(facts.restart_policy):
         return
-    if restarts(facts.restart_policy):
-        set_restart_policy(docker, facts.container_id, facts.restart_policy)
-        if facts.lost:
-            docker.start(facts.container_id)
+    found = docker.container(facts.container_id)
+    if found is None:  # somebody removed what was left
+        return
+    set_restart_policy(docker, facts.container_id, facts.restart_policy)
+    succeeded = facts.restart_policy.get("Name") == "on-failure" and not found["State"].get("ExitCode")
+    if not found["State"]["Running"] and not succeeded:
+        docker.start(facts.container_id)
 
 
 def discard_copy(journal: Journal, docker: Engine, session: str, cancel: Callable[[], None]) -> None:

@@ -62,7 +62,8 @@ def recover(order: dict) -> dict:
     """Settle ``order["part"]`` of ``order["relocation"]``; ``order["verdict"]`` is needed unless the part is the edge's.
 
     With the verdict "serve" a source that has voted serves its memory again to a copy that lacks some: see :func:`_serve`. With
-    ``order["gone"]``, a sentence, the destination is told that it never will.
+    ``order["gone"]``, a sentence, the destination is told that it never will. ``order["decided"]`` says that an edge's journal
+    has the verdict: only then is a commit taken back.
 
     Return ``changed``, ``outcome`` (the journal's last state, "unknown", "in-progress", or "lost": the copy was committed and
     died before the last of its memory came from the source) and ``verdict``.
@@ -85,6 +86,11 @@ def recover(order: dict) -> dict:
             return {"changed": False, "outcome": _serve(journal), "verdict": None}
         if verdict not in (COMMIT, ROLL_BACK):
             raise ValueError(f"the {part} cannot decide alone: the edge's journal has the verdict")
+        if verdict == ROLL_BACK and journal.state in AFTER_COMMIT and not (part == "edge" or order.get("decided")):
+            raise ValueError(
+                f"the {part} has heard that the relocation was committed, and no edge's journal takes that back: see where "
+                "the container runs, and remove what does not"
+            )
         if part == "destination":
             _destination(journal, verdict == COMMIT, order.get("gone") or "")
         else:
@@ -149,7 +155,7 @@ def _destination(journal: Journal, commit: bool, gone: str) -> None:
             drain.give_up(journal, session, gone)
         elif journal.state is State.DRAINING:
             drain.settle(journal, session, STILL_SECONDS)
-        if not runs and not DestinationFacts.of(journal).lost:
+        if not runs and not DestinationFacts.of(journal).lost and not endings.has_run(docker, container_id):
             raise DockerError(0, "the copy was committed and is not running: its source must not be removed")
         endings.adopt_copy(journal, docker)
     else:

@@ -28,6 +28,7 @@ from ..memory.dump import Freeze
 from ..memory.image_cargo import ImageSender
 from ..memory.prepared_dump import PreparedDump
 from ..memory.rounds import PreCopy
+from ..memory.strays import end_strays
 from ..network.conntrack import Conntrack
 from ..network.flows import on_source
 from ..protocol.channel import Channel
@@ -37,7 +38,7 @@ from ..protocol.states import State
 from . import endings
 from .base import Part
 
-SETTLE_SECONDS = 0.05  # how long new connections may keep the container from freezing
+SETTLE_SECONDS = 0.5  # how long new connections may keep the container from freezing; only newer ones wait meanwhile
 CONNECT_SECONDS = 10.0
 
 
@@ -182,9 +183,17 @@ class Source(Part):
             set_restart_policy(self.docker, self.container.id, NO_RESTART)
 
     def on_settle(self, _: dict) -> None:
-        """Wait for connections between SYN and accept: new ones wait at the edge already."""
+        """Wait for connections between SYN and accept: new ones wait at the edge already.
+
+        :raises RuntimeError: some are still there: CRIU would leave them out, and their clients would hear a reset.
+        """
         deadline = time.monotonic() + SETTLE_SECONDS
-        while self.container.half_open() and time.monotonic() < deadline:
+        while waiting := self.container.half_open():
+            if time.monotonic() > deadline:
+                raise RuntimeError(
+                    f"{waiting} connections wait for the container to accept them, and would be cut: try again when it is "
+                    "less busy"
+                )
             time.sleep(0.001)
         self.say("settled")
 
@@ -283,7 +292,8 @@ class Source(Part):
 
     def _call_off(self) -> None:
         """Have CRIU let the frozen tasks go."""
-        self.freeze.call_off()
+        if not self.freeze.call_off():
+            end_strays(self.directory)
         if self.data is not None:
             self.data.close()  # a thread that waits for room in it goes on
 

@@ -25,6 +25,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import selectors
 import signal
 import socket
@@ -39,6 +40,7 @@ from .holder import start_holder
 from .runtime import Runtime
 
 GATE_SECONDS = 120.0  # nobody attends the gate: give up cleanly, the container runs on at the source
+END_SECONDS = 10.0
 NETNS_DIRECTORY = "/run/docker/netns"
 
 
@@ -288,10 +290,35 @@ class Keeper:
             self._answer_start(0)
         else:
             cancelled = self.state == "cancelling"
+            gone = self._end_copy()
             self._end_pid()
-            self._tell("cancelled" if cancelled else "failed", status=self.runc_status)
+            if gone:  # else nobody may believe so: the destination asks Docker
+                self._tell("cancelled" if cancelled else "failed", status=self.runc_status)
             self._answer_start(1)
         self.finished = True
+
+    def _end_copy(self) -> bool:
+        """Kill what CRIU has restored; return whether nothing of it is left.
+
+        That runc failed does not mean that its tasks are dead: it may have been killed itself, or have failed after CRIU had
+        resumed them. Whoever hears "failed" lets the original run.
+        """
+        if self.holder_alive or not self.network:
+            return True
+        try:
+            process = os.pidfd_open(self.holder)
+        except ProcessLookupError:
+            return True
+        try:
+            if os.stat(f"/proc/{self.holder}/ns/net").st_ino != os.stat(self.network).st_ino:
+                return True  # the pid is somebody else's by now
+            syscalls.in_network(self.network, syscalls.links_down)  # no FIN or RST must get out
+            signal.pidfd_send_signal(process, signal.SIGKILL)
+            return bool(select.select([process], [], [], END_SECONDS)[0])  # of an init: when all its tasks are dead
+        except (FileNotFoundError, ProcessLookupError):
+            return True
+        finally:
+            os.close(process)
 
     def _end_pid(self) -> None:
         """Let the shim see the pid end that we have told it."""
