@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
+from tests.paths import ROOT
+
 HEADER = Path(__file__).read_text(encoding="utf-8").splitlines()[:3]
 COLLECTION = "collections/ansible_collections/relocate/mtd"
 FOLDERS = ("src", "plugins", "roles", "tests", "inventories", f"{COLLECTION}/plugins", f"{COLLECTION}/extensions")

@@ -13,10 +13,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.paths import PROXY
+
 from . import pycriu_standin
 
-ROOT = Path(__file__).parents[3]
-sys.path.insert(0, str(ROOT / "collections/ansible_collections/relocate/mtd/proxy"))
+sys.path.insert(0, str(PROXY))
 
 
 # The one module that needs pycriu gets the stand-in; who looks for pycriu afterwards finds what this machine has.

@@ -6,7 +6,7 @@
 Symbols: N hosts, m of them attacked, p = m/N; A the time an attack needs beside its target, G*(s) = E e^{-sA}; S the stay,
 lambda the rate of a Poisson clock; L exposure latency (alert to freeze); f the probability that a hop fails; D downtime.
 Progress is lost on a hop (``reset``, the paper's rule). Times share one unit, rates are per that unit. Formulas that only
-check others are in tests/unit/model/oracles.py.
+check others are in tests/unit/relocate/model/laws/oracles.py.
 """
 
 from __future__ import annotations

@@ -1,0 +1,177 @@
+# Copyright (c) 2026 The RELOCATE authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Flows: which of a container's connections can follow it, and what is written into which table for that."""
+
+from __future__ import annotations
+
+import errno
+import json
+import random
+from dataclasses import replace
+
+import pytest
+from relocate_proxy.network import flows
+from relocate_proxy.network.conntrack import Endpoint, Entry
+from relocate_proxy.network.flows import EGRESS, INGRESS, Connection, Flow, UntrackedFlow
+
+from ..tables import FakeTable
+
+OLD, NEW = "10.77.0.11", "10.77.0.12"
+HERE, THERE = Endpoint("172.20.1.2", 7000), Endpoint("10.88.0.2", 40000)
+CALL, CALLED = Endpoint("172.20.1.2", 51000), Endpoint("10.88.0.2", 80)
+VIRTUAL = Endpoint("10.88.0.100", 7000)
+AWAY = Endpoint("10.88.0.100", 45000)
+
+SOURCE_TABLE = [
+    Entry("tcp", THERE, Endpoint(OLD, 7001), HERE, THERE),
+    Entry("tcp", CALL, CALLED, CALLED, Endpoint(OLD, 45000)),
+]
+EDGE_TABLE = [
+    Entry("tcp", THERE, VIRTUAL, Endpoint(OLD, 7001), THERE),
+    Entry("tcp", Endpoint(OLD, 45000), CALLED, CALLED, AWAY),
+]
+INGRESS_FLOW = Flow(INGRESS, "tcp", HERE, THERE, Endpoint(OLD, 7001))
+EGRESS_FLOW = Flow(EGRESS, "tcp", CALL, CALLED, Endpoint(OLD, 45000))
+INGRESS_SEEN = Flow(INGRESS, "tcp", HERE, THERE, Endpoint(OLD, 7001), VIRTUAL)
+EGRESS_SEEN = Flow(EGRESS, "tcp", CALL, CALLED, Endpoint(OLD, 45000), AWAY)
+
+
+def test_connections_of_both_directions_are_found_in_both_tables() -> None:
+    """The source's table tells the host's port, the edge's what the peer sees."""
+    connections = [Connection("tcp", HERE, THERE), Connection("tcp", CALL, CALLED)]
+    found = flows.on_source(connections, FakeTable(*SOURCE_TABLE), "172.20.1.2")
+    assert found == [INGRESS_FLOW, EGRESS_FLOW]
+    assert flows.on_edge(found, FakeTable(*EDGE_TABLE)) == [INGRESS_SEEN, EGRESS_SEEN]
+
+
+@pytest.mark.parametrize("remote", ["127.0.0.1", "127.8.9.1", "172.20.1.2", "::1"])
+def test_what_stays_inside_needs_nobody(remote: str) -> None:
+    """Both ends move together."""
+    inner = Connection("tcp", HERE, Endpoint(remote, 9))
+    assert flows.is_inner(inner, "172.20.1.2")
+    assert flows.on_source([inner], FakeTable(), "172.20.1.2") == []
+    assert not flows.is_inner(Connection("tcp", HERE, THERE), "172.20.1.2")
+
+
+def test_a_neighbour_on_the_bridge_would_be_cut() -> None:
+    """Its packets are not translated: the host's table shows the inner addresses on both sides."""
+    neighbour = Endpoint("172.20.1.3", 5432)
+    table = [Entry("tcp", CALL, neighbour, neighbour, CALL)]
+    with pytest.raises(UntrackedFlow) as refused:
+        flows.on_source([Connection("tcp", CALL, neighbour)], FakeTable(*table), "172.20.1.2")
+    assert str(refused.value) == (
+        "the connection tcp 172.20.1.2:51000 - 172.20.1.3:5432 does not pass through the edge and would be cut: close it, "
+        "or let it go through the virtual address"
+    )
+
+
+def test_a_connection_that_no_table_has_would_be_cut() -> None:
+    """On the source, and on the edge; the same words in the other direction's form."""
+    with pytest.raises(
+        UntrackedFlow, match=r"^the connection tcp 172\.20\.1\.2:7000 - 10\.88\.0\.2:40001 does not pass"
+    ):
+        away = Endpoint(THERE.address, THERE.port + 1)
+        flows.on_source([Connection("tcp", HERE, away)], FakeTable(*SOURCE_TABLE), "172.20.1.2")
+    for flow, arrow in ((INGRESS_FLOW, "172.20.1.2:7000 <- 10.88.0.2:40000"), (EGRESS_FLOW, "-> 10.88.0.2:80")):
+        with pytest.raises(UntrackedFlow) as refused:
+            flows.on_edge([flow], FakeTable())
+        assert str(refused.value).endswith(
+            f"{arrow} does not pass through the edge and would be cut: close it, or let it go through the virtual address"
+        )
+
+
+def test_a_connected_udp_socket_that_has_been_silent_stops_nothing() -> None:
+    """Its entries have ended; its next datagram makes new ones."""
+    assert flows.on_source([Connection("udp", HERE, THERE)], FakeTable(*SOURCE_TABLE), "172.20.1.2") == []
+    assert flows.on_edge([replace(EGRESS_FLOW, protocol="udp")], FakeTable()) == []
+
+
+def test_udp_conversations_are_read_from_the_edge() -> None:
+    """Their sockets are not connected. Only those of this container's services, on this host, count."""
+    client, virtual, place = Endpoint("10.88.0.2", 5000), Endpoint("10.88.0.100", 53), Endpoint(OLD, 5353)
+    services = [
+        {"protocol": "udp", "host_port": 5353, "container_port": 53},
+        {"protocol": "tcp", "host_port": 7001, "container_port": 7000},
+    ]
+    table = [
+        Entry("udp", client, virtual, place, client),
+        Entry("udp", client, virtual, Endpoint("10.77.0.13", 5353), client),
+        Entry("udp", client, virtual, Endpoint(OLD, 7001), client),
+        Entry("tcp", client, virtual, place, client),
+    ]
+    assert flows.datagram_flows(FakeTable(*table), OLD, services, "172.20.1.2") == [
+        Flow(INGRESS, "udp", Endpoint("172.20.1.2", 53), client, place, virtual)
+    ]
+
+
+def test_documents_survive_json() -> None:
+    """What crosses the channel and the journal is the same flow afterwards."""
+    for flow in (INGRESS_FLOW, EGRESS_SEEN):
+        assert Flow.read(json.loads(json.dumps(flow.document()))) == flow
+    connection = Connection("tcp", HERE, THERE)
+    assert Connection.read(json.loads(json.dumps(connection.document()))) == connection
+
+
+def test_an_ingress_flow_on_the_destination() -> None:
+    """The client's packets come to the new host's port and go to the new inner address."""
+    table = FakeTable()
+    moved = flows.place_on_destination(table, INGRESS_SEEN, NEW, "172.20.2.9")
+    assert (moved.host, moved.local, moved.virtual) == (Endpoint(NEW, 7001), Endpoint("172.20.2.9", 7000), VIRTUAL)
+    assert table.calls == ["insert tcp 10.88.0.2:40000 > 10.77.0.12:7001 snat None dnat 172.20.2.9:7000"]
+    flows.forget_on_host(table, moved)
+    assert table.calls[1:] == ["delete tcp 10.88.0.2:40000 > 10.77.0.12:7001"] and table.held == []
+
+
+def test_an_egress_flow_on_the_destination_keeps_its_port_if_it_is_free() -> None:
+    """The remote's packets come to the new host and are led back to the new inner address."""
+    table = FakeTable()
+    moved = flows.place_on_destination(table, EGRESS_SEEN, NEW, "172.20.2.9")
+    assert moved.host == Endpoint(NEW, 45000)
+    assert table.calls == ["insert tcp 172.20.2.9:51000 > 10.88.0.2:80 snat 10.77.0.12:45000 dnat None"]
+    flows.forget_on_host(table, moved)
+    assert table.held == []
+
+
+def test_an_egress_flow_whose_port_is_taken_gets_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The remote never sees it."""
+    taken = Entry("tcp", Endpoint("172.20.2.3", 1), CALLED, CALLED, Endpoint(NEW, 45000))
+    table = FakeTable(taken)
+    monkeypatch.setattr(random, "randint", lambda low, high: low)
+    moved = flows.place_on_destination(table, EGRESS_SEEN, NEW, "172.20.2.9")
+    assert moved.host == Endpoint(NEW, 32768) and taken in table.held and len(table.held) == 2
+
+
+def test_a_host_without_a_free_port_is_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is tried often enough, and not for ever."""
+    table = FakeTable(Entry("tcp", Endpoint("172.20.2.3", 1), CALLED, CALLED, Endpoint(NEW, 45000)))
+    monkeypatch.setattr(random, "randint", lambda *_: 45000)
+    with pytest.raises(OSError, match=r"no free port on 10.77.0.12 for the connection tcp 172.20.1.2:51000 ->") as full:
+        flows.place_on_destination(table, EGRESS_SEEN, NEW, "172.20.2.9")
+    assert full.value.errno == errno.EEXIST
+    assert len(table.calls) == flows.PORT_ATTEMPTS
+
+
+def test_what_the_kernel_refuses_for_another_reason_is_not_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No right to write the table is no port clash."""
+    table = FakeTable()
+    monkeypatch.setattr(table, "insert", lambda *_, **__: (_ for _ in ()).throw(PermissionError(1, "not permitted")))
+    with pytest.raises(PermissionError):
+        flows.place_on_destination(table, EGRESS_SEEN, NEW, "172.20.2.9")
+
+
+@pytest.mark.parametrize("flow", [INGRESS_SEEN, EGRESS_SEEN], ids=["ingress", "egress"])
+def test_the_edges_entry_goes_there_and_back_and_there_again(flow: Flow) -> None:
+    """The peer's side of it never changes, and neither repeating nor undoing needs to know where it pointed."""
+    table = FakeTable(*EDGE_TABLE)
+    moved = Flow(flow.direction, "tcp", flow.local, flow.remote, Endpoint(NEW, flow.host.port + 1), flow.virtual)
+    for where in (moved, moved, flow, flow, moved):
+        flows.place_on_edge(table, where)
+        assert len(table.held) == 2
+        assert flows.on_edge([where], table) == [where]
+
+
+def test_a_flow_that_the_edge_has_not_seen_cannot_be_placed_there() -> None:
+    """A programming error, told as one."""
+    with pytest.raises(ValueError, match="the edge has not seen tcp"):
+        flows.place_on_edge(FakeTable(), INGRESS_FLOW)

@@ -1,0 +1,354 @@
+# Copyright (c) 2026 The RELOCATE authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What source and destination do at the verdict, in which order, and what the program does around them."""
+
+from __future__ import annotations
+
+import os
+import threading
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from ansible_collections.relocate.mtd.plugins.module_utils import _freezer as freezer
+from ansible_collections.relocate.mtd.plugins.module_utils._criu import Freezer
+from ansible_collections.relocate.mtd.plugins.module_utils._docker import DockerError
+from relocate_proxy import guardian
+from relocate_proxy.host import paths
+from relocate_proxy.host.docker import remove_container
+from relocate_proxy.memory.dump import Freeze
+from relocate_proxy.memory.rounds import PreCopy, Round
+from relocate_proxy.parts import base, endings, restarted, source
+from relocate_proxy.parts.destination import Destination
+from relocate_proxy.parts.source import AlreadyMoving, Source
+from relocate_proxy.protocol.journal import Journal
+from relocate_proxy.protocol.states import State
+from relocate_proxy.restore.keeper_client import Gate, GateFailed, KeeperGone
+
+from ..fakes import ScriptedChannel, ScriptedListener
+
+
+class Docker:
+    """An engine that notes what it is asked."""
+
+    def __init__(self, did: list[str]) -> None:
+        self.did = did
+
+    def container(self, name: str) -> dict[str, Any]:
+        """Say that it runs."""
+        return {"State": {"Running": True, "Status": "running"}}
+
+    def remove(self, name: str) -> None:
+        """Remove a container."""
+        self.did.append(f"remove {name}")
+
+    def request(self, method: str, path: str, **options: Any) -> None:
+        """Do something else."""
+        self.did.append(f"{method} {path} {options.get('body')}")
+
+
+@pytest.fixture
+def did(monkeypatch: pytest.MonkeyPatch, host: Path) -> list[str]:
+    """Return what is done, in order; journal lines among it."""
+    calls: list[str] = []
+    record = Journal.record
+
+    def recorded(self: Journal, state: State, **facts: object) -> None:
+        calls.append(f"record {state.value}")
+        record(self, state, **facts)
+
+    monkeypatch.setattr(Journal, "record", recorded)
+    monkeypatch.setattr(os, "nice", lambda _: 0)  # the tests need not hurry
+    monkeypatch.setattr(freezer, "thaw", lambda at: calls.append("thaw"))
+    monkeypatch.setattr(endings, "kill_frozen", lambda at, veth: calls.append(f"kill behind {veth}"))
+    monkeypatch.setattr(Gate, "forget", staticmethod(lambda _: calls.append("forget")))
+    monkeypatch.setattr(base, "Listener", lambda *_: ScriptedListener([]))
+    return calls
+
+
+class Edge(ScriptedChannel):
+    """The edge, whose messages are noted among what is done."""
+
+    def __init__(self, did: list[str]) -> None:
+        super().__init__("edge")
+        self.did = did
+
+    def send(self, kind: str, raw: bytes = b"", **fields: Any) -> None:
+        """Note what the edge hears."""
+        self.did.append(f"say {kind}")
+
+
+def bundle() -> str:
+    """Return the OCI bundle of a container on this host."""
+    place = Path(paths.RUN) / "bundle"
+    place.mkdir(exist_ok=True)
+    (place / "config.json").touch()
+    return str(place)
+
+
+def on_source(did: list[str], policy: str = "always") -> Source:
+    """Return a source whose container is frozen."""
+    made: Source = object.__new__(Source)
+    base.Part.__init__(made, {"id": "r1", "listen": "", "credentials": {}}, Journal.at("r1", "source"))
+    made.docker = Docker(did)
+    made.container = SimpleNamespace(id="c1", name="web", freezer=Freezer("/cg", 1))
+    made._lock = source.lock(bundle())
+    made.veth, made.policy, made.bytes, made.data = "veth1", {"Name": policy}, {}, None
+    made.edge, made.freeze, made.pages, made.prepared = Edge(did), Freeze(), None, None
+    made.record(State.STAGING)
+    did.clear()
+    return made
+
+
+def test_a_source_that_hears_commit(did: list[str]) -> None:
+    """On the disk first; then killed while cut off, removed, wiped; the edge hears of it when all is done."""
+    on_source(did).on_finish({})
+    assert did == ["record committed", "kill behind veth1", "remove c1", "record done", "say finished"]
+    os.close(source.lock(bundle()))  # free for the next move
+
+
+@pytest.mark.parametrize("mode", ["stop-and-copy", "pre-copy"])
+def test_memory_goes_ahead_when_all_else_is_ready(did: list[str], monkeypatch: pytest.MonkeyPatch, mode: str) -> None:
+    """In pre-copy only; the dump, which is prepared after it, builds on the last round, and the edge hears what is left."""
+
+    class Rounds(PreCopy):
+        def run(self) -> None:
+            did.append("rounds")
+            self.rounds = [Round(64 << 20, 9.0), Round(2 << 20, 1.0)]
+
+    heard: list[dict] = []
+    made = on_source(did)
+    made.specification = replace(made.specification, mode=mode)
+    made.data = ScriptedChannel("destination", [{"kind": "primed"}])
+    made.images = made.work = paths.RUN
+    made.plain_cgroups, made.conntrack, made.address = True, None, "172.20.1.2"
+    made.container.pid, made.container.descriptors = 4711, lambda: "[]"
+    made.container.connections, made.container.memory_bytes = list, lambda: 64 << 20
+    made.container.dump_command = lambda *arguments: [str(arguments[-1])]
+    monkeypatch.setattr(made, "say", lambda kind, **fields: heard.append({"kind": kind, **fields}))
+    monkeypatch.setattr(source, "PreCopy", Rounds)
+    monkeypatch.setattr(source, "PreparedDump", lambda command, *_: did.append(f"prepare {command}"))
+    monkeypatch.setattr(source, "measure_link", lambda _: 0.5)
+    made.on_arm({"address": "172.20.2.2"})
+    common = {"kind": "armed", "flows": [], "memory_bytes": 64 << 20, "link_ms_per_mib": 0.5}
+    if mode == "pre-copy":
+        assert did[-3:] == ["record staged", "rounds", "prepare ['round-2']"]
+        rounds = [{"bytes": 64 << 20, "stopped_ms": 9.0}, {"bytes": 2 << 20, "stopped_ms": 1.0}]
+        assert heard == [{**common, "rounds": rounds, "left_bytes": 2 << 20}]
+        assert made.bytes == {"memory": 66 << 20}
+    else:
+        assert did[-2:] == ["record staged", "prepare ['None']"] and heard == [common]
+
+
+@pytest.mark.parametrize("policy", ["always", "no"])
+def test_a_source_that_is_given_back_runs_before_anything_else(did: list[str], policy: str) -> None:
+    """Every moment until the thaw is the clients'. That all is done is said when it is on the disk."""
+    on_source(did, policy).roll_back("x")
+    given_back = (
+        [f"POST /containers/c1/update {{'RestartPolicy': {{'Name': '{policy}'}}}}"] if policy == "always" else []
+    )
+    assert did == ["thaw", *given_back, "record rolled-back", "say rolled_back"]
+
+
+@pytest.mark.parametrize("waiting", [0, 2])
+def test_a_connection_that_nobody_has_accepted_keeps_the_container(
+    did: list[str], monkeypatch: pytest.MonkeyPatch, waiting: int
+) -> None:
+    """CRIU would leave it out, and its client would hear a reset: nothing is frozen."""
+    monkeypatch.setattr(source, "SETTLE_SECONDS", 0.01)
+    made = on_source(did)
+    made.container.half_open = lambda: waiting
+    if waiting:
+        with pytest.raises(
+            RuntimeError, match="2 connections wait for the container to accept them, and would be cut: try"
+        ):
+            made.on_settle({})
+    else:
+        made.on_settle({})
+        assert did == ["say settled"]
+
+
+def test_a_criu_that_does_not_let_go_is_made_to(did: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would freeze the container again when nobody is left to thaw it."""
+    made = on_source(did)
+    monkeypatch.setattr(made.freeze, "call_off", lambda: False)
+    monkeypatch.setattr(source, "end_strays", lambda session: did.append("end strays"))
+    made.roll_back("x")
+    assert did[:2] == ["end strays", "thaw"]
+
+
+def test_a_container_is_moved_once_at_a_time(did: list[str]) -> None:
+    """The kernel gives the lock back with the process."""
+    held = source.lock(bundle())
+    with pytest.raises(AlreadyMoving, match="the container is being relocated already; wait for that move to end"):
+        source.lock(bundle())
+    os.close(held)
+    os.close(source.lock(bundle()))
+
+
+@pytest.mark.parametrize(("status", "passes"), [(404, True), (409, True), (500, False)])
+def test_a_container_that_removes_itself_is_removed(status: int, passes: bool) -> None:
+    """Docker was quicker; a real refusal is none."""
+
+    def refuse(_: str) -> None:
+        raise DockerError(status, "no")
+
+    docker: Any = SimpleNamespace(remove=refuse)
+    if passes:
+        remove_container(docker, "c1")
+    else:
+        with pytest.raises(DockerError):
+            remove_container(docker, "c1")
+
+
+def on_destination(did: list[str], answer: str | Exception = "running", state: State = State.PREPARED) -> Destination:
+    """Return a destination whose copy is restored and waits."""
+    made: Destination = object.__new__(Destination)
+    base.Part.__init__(made, {"id": "r1", "listen": "", "credentials": {}}, Journal.at("r1", "destination"))
+    made.journal.record(state, container="web", container_id="c2", restart_policy={"Name": "always"})
+    did.clear()
+
+    def expect(event: str, _: float) -> dict:
+        if isinstance(answer, Exception):
+            raise answer
+        return {"event": event}
+
+    made.docker, made.edge = Docker(did), Edge(did)
+    made.gate = SimpleNamespace(say=lambda what, **_: did.append(f"gate {what}"), expect=expect)
+    made.container_id, made.address, made.placed, made._start, made.pages = "c2", "172.20.2.2", [], None, None
+    made.work, made.document = str(made.directory), {"restart_policy": {"Name": "always"}}
+    made._given_up, made._deciding = False, threading.Lock()
+    return made
+
+
+def test_a_destination_that_hears_commit(did: list[str]) -> None:
+    """On the disk before the copy runs; said again, the copy is not run twice."""
+    made = on_destination(did)
+    made.on_commit({})
+    assert did == ["record committed", "gate commit", "say accepted", "say running"]
+    made.on_commit({})
+    assert did[4:] == ["say accepted", "say running"]
+
+
+def test_a_copy_that_died_is_told_in_crius_words(did: list[str]) -> None:
+    """The edge takes the move back on that."""
+    made = on_destination(did, GateFailed("status 1"))
+    Path(made.work, "restore.log").write_text(
+        "(00.1) fine\n(00.2) Error (criu/tcp.c:1): no such thing\n(00.3) Error: later\n"
+    )
+    with pytest.raises(
+        RuntimeError, match=r"^the copy died while it was being resumed: Error \(criu/tcp\.c:1\): no such thing$"
+    ):
+        made.on_commit({})
+
+
+@pytest.mark.parametrize(("status", "said"), [("running", ["say running"]), ("exited", [])])
+def test_a_keeper_that_is_gone_is_no_proof_of_death(did: list[str], status: str, said: list[str]) -> None:
+    """The copy may have run: saying that it failed would thaw the source, and two would run. Docker knows whether it runs."""
+    made = on_destination(did, KeeperGone("gone"))
+    made.docker.container = lambda _: {"State": {"Running": status == "running", "Status": status}}
+    made.on_commit({})
+    assert did == ["record committed", "gate commit", "say accepted", *said]
+
+
+def test_a_keeper_that_was_gone_before_is_proof(did: list[str]) -> None:
+    """It never heard of the commit: CRIU has taken the copy with it, and nothing was accepted."""
+    made = on_destination(did)
+
+    def say(what: str, **_: Any) -> None:
+        raise BrokenPipeError
+
+    made.gate = SimpleNamespace(say=say)
+    with pytest.raises(RuntimeError, match="the keeper of the restored copy is gone, and the copy with it"):
+        made.on_commit({})
+    assert did == ["record committed"]
+
+
+def test_a_destination_at_the_end(did: list[str]) -> None:
+    """An ordinary container again, with the policy it came with."""
+    on_destination(did, state=State.COMMITTED).on_finish({})
+    assert did[0] == "forget" and "'Name': 'always'" in did[1] and did[2:] == ["record done", "say finished"]
+
+
+def test_a_destination_that_has_given_up_does_not_give_its_word(did: list[str]) -> None:
+    """The edge was lost while CRIU restored: a journal with "prepared" after "rolled back" would be a lie."""
+    made = on_destination(did, "prepared", State.RESTORING)
+    made.gate.print = lambda _: None
+    assert made.renounce()
+    with pytest.raises(RuntimeError, match="the move was called off"):
+        made._restore([])
+    assert made.journal.state is State.RESTORING
+
+
+def test_a_destination_that_has_given_its_word_does_not_give_up(did: list[str]) -> None:
+    """It waits for the verdict."""
+    made = on_destination(did, "prepared", State.RESTORING)
+    made.gate.print = lambda _: None
+    made._restore([])
+    assert not made.renounce() and made.journal.state is State.PREPARED
+
+
+def test_a_destination_that_throws_its_copy_away(did: list[str]) -> None:
+    """The start is cancelled before the container is removed: removing one that starts would block."""
+    on_destination(did).roll_back("x")
+    assert did == ["gate cancel", "forget", "remove c2", "record rolled-back", "say rolled_back"]
+
+
+# -- around them --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["source", "destination"])
+@pytest.mark.parametrize(
+    ("state", "resumed"), [(State.DONE, False), (State.ROLLED_BACK, False), (State.PREPARED, True)]
+)
+def test_a_part_that_has_ended_is_not_resumed(
+    did: list[str], monkeypatch: pytest.MonkeyPatch, name: str, state: State, resumed: bool
+) -> None:
+    """Killed between its last line and its end: a second end would undo the first."""
+    Journal.at("r1", name).record(state)
+    calls: list[str] = []
+    monkeypatch.setattr(restarted, "resume", lambda *_: calls.append("resumed"))
+    assert guardian.run_part(name, {"id": "r1"}, os.open(os.devnull, os.O_WRONLY)) == 0
+    assert bool(calls) is resumed
+
+
+@pytest.mark.parametrize(("state", "status"), [(None, 1), (State.ROLLED_BACK, 1), (State.VOTED, 2)])
+def test_only_a_part_in_the_middle_is_started_again(
+    did: list[str], monkeypatch: pytest.MonkeyPatch, state: State | None, status: int
+) -> None:
+    """One that refused to begin says why, in one sentence."""
+    if state:
+        Journal.at("r1", "source").record(state)
+
+    def fail(*_: object) -> None:
+        raise LookupError("the container web is not running on this host")
+
+    monkeypatch.setattr(guardian, "_run_listener", fail)
+    read, write = os.pipe()
+    assert guardian.run_part("source", {"id": "r1"}, write) == status
+    with os.fdopen(read) as line:
+        assert line.read() == '{"error": "the container web is not running on this host"}\n'
+
+
+@pytest.mark.parametrize("plain", [True, False])
+def test_what_criu_is_told_beside_what_runc_says(did: list[str], monkeypatch: pytest.MonkeyPatch, plain: bool) -> None:
+    """One option a line; a path may have blanks."""
+    made = on_destination(did)
+    monkeypatch.setattr(Destination, "_make_empty", staticmethod(lambda: None))
+    made._write_restore_options({"/dev": "/run/a b/0"}, plain)
+    told = Path(made.directory, "restore.conf").read_text().splitlines()
+    assert told[:3] == ["network-lock skip", "verbosity=1", 'external "mnt[/dev]:/run/a b/0"']
+    assert told[3:] == (["manage-cgroups=ignore"] if plain else [])
+
+
+def test_an_image_without_cgroups_has_its_head(tmp_path: Path) -> None:
+    """CRIU wants the file; where it dumped none there is none."""
+    (tmp_path / "cgroup.img").write_bytes(b"magic001" + b"x" * 900)
+    source.forget_cgroups(str(tmp_path))
+    assert (tmp_path / "cgroup.img").read_bytes() == b"magic001"
+    (tmp_path / "cgroup.img").unlink()
+    source.forget_cgroups(str(tmp_path))
+    assert not (tmp_path / "cgroup.img").exists()

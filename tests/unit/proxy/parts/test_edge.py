@@ -1,0 +1,542 @@
+# Copyright (c) 2026 The RELOCATE authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The edge's part: a failure injected after every step and in every state of every part, and what must be true then.
+
+Whatever goes wrong, one copy runs in the end, the packets go to it, and nothing is left held or shut. Before the commit
+point the move is rolled back; after it, it is completed, or left in doubt for recovery to complete, and never taken back.
+"""
+
+from __future__ import annotations
+
+import datetime
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from relocate_proxy.network.flows import Flow
+from relocate_proxy.parts import edge, recovery
+from relocate_proxy.parts.edge import Edge, PartFailed
+from relocate_proxy.protocol.channel import ChannelLost
+from relocate_proxy.protocol.states import AFTER_COMMIT, State
+
+from ..protocol_page import documented
+from ..world import IN, NEW, OLD, OUT, PLAN, FakeGateway, FakePeers, StepJournal, Steps, World
+
+SPECIFICATION = {"id": "r1", "credentials": {}, "plan": PLAN, "source": [OLD, 1], "destination": [NEW, 1]}
+POST_COPY = {**SPECIFICATION, "plan": {**PLAN, "mode": "post-copy"}}
+
+
+class Killed(BaseException):
+    """SIGKILL: no handler of the process runs."""
+
+
+@dataclass
+class Scene:
+    """One relocation: the world, the edge's steps, and how it ended."""
+
+    world: World
+    steps: Steps
+    directory: Path
+
+    def journal(self) -> StepJournal:
+        """Return the edge's journal as a new process reads it."""
+        found = StepJournal.at("r1", "edge", str(self.directory / "journal"))
+        assert isinstance(found, StepJournal)
+        found.steps = self.steps
+        return found
+
+    @property
+    def state(self) -> State | None:
+        """What is on the edge's disk."""
+        return self.journal().state
+
+    @property
+    def specification(self) -> dict[str, Any]:
+        """What the controller hands over."""
+        return POST_COPY if self.world.drains else SPECIFICATION
+
+    def run(self, specification: dict[str, Any] | None = None) -> dict | None:
+        """Run the edge; None when it was killed."""
+        part = Edge(specification or self.specification, self.journal())
+        try:
+            result = part.run()
+        except Killed:
+            result = None
+        part.close()
+        self.world.edge_gone()
+        return result
+
+    def resume(self) -> dict | None:
+        """What the edge's guardian does; None when that fails, too."""
+        try:
+            return edge.resume(self.specification, self.journal())
+        except (OSError, RuntimeError):
+            return None
+        finally:
+            self.world.edge_gone()
+
+    def recover(self) -> None:
+        """What the playbook does later, if there is still something to do."""
+        answer = recovery.recover({"relocation": "r1", "part": "edge"})
+        self.world.settle(answer["verdict"])
+        self.world.assert_whole()
+
+
+Maker = Callable[..., Scene]
+
+
+@pytest.fixture
+def scene(monkeypatch: pytest.MonkeyPatch, host: Path) -> Maker:
+    """Return a function that makes a scene; the edge's own code then finds the world where the kernel would be."""
+    # that they are called is the journal's test; here they cost seconds
+    monkeypatch.setattr(os, "fsync", lambda _: None)
+    monkeypatch.setattr(os, "fdatasync", lambda _: None)
+
+    def make(fault: tuple[str, State, str] | None = None, drains: bool = False, **steps: Any) -> Scene:
+        made = Scene(World(fault, drains), Steps(**steps), host)
+        world = made.world
+
+        def forget(_services: list, _source: str, flows: list[Flow]) -> None:
+            left = (world.held or []) + (world.shut or [])
+            assert set(left) <= set(flows), "the journal does not name what is held"
+            world.held, world.shut, world.barrier = None, None, False
+
+        for module in (edge, recovery):
+            monkeypatch.setattr(module, "Conntrack", lambda: world.table)
+            monkeypatch.setattr(module, "Gateway", lambda *_: FakeGateway(world, made.steps))
+            monkeypatch.setattr(module, "forget_relocation", forget)
+        monkeypatch.setattr(edge, "Peers", lambda *_, needed=True, seconds=1.0: FakePeers(world, made.steps, needed))
+        return made
+
+    return make
+
+
+def test_a_move_that_nothing_disturbs(scene: Maker) -> None:
+    """Every state of the three columns is passed, in the order of the page, and the result says what happened."""
+    it = scene()
+    result = it.run()
+    assert result is not None
+    assert (result["outcome"], result["problems"], result["rolled_back"]) == ("committed", [], False)
+    assert result["flows"] == {"ingress": 2, "egress": 1, "kept": 3, "lost": 0}
+    assert result["bytes"] == {"writable_layer": 1000, "volumes": 0, "memory": 8}
+    assert (result["address_before"], result["address_after"]) == ("172.20.1.2", "172.20.2.2")
+    assert result["packets_held"] == 7 and result["id"] == "r1" and result["container"] == "counter"
+    assert set(result["timings_ns"]) >= {
+        "stage", "hold", "freeze", "restore", "commit", "release", "cleanup", "frozen_total", "held_total",
+    }  # fmt: skip
+    assert datetime.datetime.fromisoformat(result["frozen_at"]).utcoffset() == datetime.timedelta(0)
+    assert result["commands"] == [["criu", "dump"], ["POST", "/containers/create"]] and result["source_needed_ms"] == 0
+    assert result["downtime_ms"] == round(result["timings_ns"]["held_total"] / 1e6, 3)
+    assert [name.split()[1] for name in it.steps.names if name.startswith("record")] == [
+        "staging", "holding", "routing", "committed", "released", "done",
+    ]  # fmt: skip
+    assert it.world.persisted and it.state is State.DONE
+    it.world.assert_whole()
+
+
+def test_a_post_copy_needs_its_source_until_the_last_page(scene: Maker) -> None:
+    """The source is taken away after that, and the result says how long it was needed and what came in that time."""
+    it = scene(drains=True)
+    result = it.run()
+    assert result is not None and (result["outcome"], result["problems"]) == ("committed", [])
+    assert result["source_needed_ms"] > 0 and result["bytes"]["memory"] == 108
+    assert [name.split()[1] for name in it.steps.names if name.startswith("record")] == [
+        "staging", "holding", "routing", "committed", "draining", "released", "done",
+    ]  # fmt: skip
+    assert DRAINED.index("expect destination drained") < DRAINED.index("tell source finish")
+    assert it.world.copies == {"source": "killed", "destination": "running"}
+
+
+def test_a_copy_whose_last_pages_are_lost_is_dead_and_its_source_never_runs_again(scene: Maker) -> None:
+    """The clients have heard the copy: what the source remembers is not true any more. Nobody calls that a move."""
+    it = scene(drains=True)
+    it.world.lost_pages = "the connection to the source broke"
+    result = it.run()
+    assert result is not None and (result["outcome"], result["rolled_back"]) == ("failed", False)
+    assert result["problems"] == [
+        "the copy died before the last of its memory had come from the source: the connection to the source broke"
+    ]
+    assert (result["flows"]["kept"], result["flows"]["lost"]) == (0, 3)
+    assert it.world.copies == {"source": "killed", "destination": "died"} and it.world.host == NEW
+    assert it.state is State.DONE and it.journal().facts["lost"] == "the connection to the source broke"
+    again = it.resume()  # killed before the result was written
+    assert again is not None and again["outcome"] == "failed" and again["problems"] == result["problems"]
+
+
+def test_the_answers_to_its_own_connections_are_held(scene: Maker) -> None:
+    """What the source showed before the freeze is what is held and shut."""
+    it = scene(at=CLEAN.index("expect source dumped"), error=Killed())
+    it.run()
+    assert it.world.held is not None and it.world.shut is not None
+    assert [flow.host for flow in it.world.held if flow.direction == "egress"] == [OUT.host]
+    assert it.world.shut == it.world.held
+
+
+def test_a_connection_opened_in_the_last_moment_takes_the_move_back(
+    scene: Maker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its answers were not held: what the frozen kernel acknowledged is in no image."""
+    it = scene()
+    monkeypatch.setattr(
+        it.world, "source_arm", lambda _: it.world.say("source", "armed", flows=[], memory_bytes=1, link_ms_per_mib=1.0)
+    )
+    result = it.run()
+    assert result is not None and result["outcome"] == "rolled-back"
+    assert (
+        "opened the connection tcp 172.20.1.2:51000 -> 10.88.0.2:80 in the last moment: try again"
+        in result["problems"][0]
+    )
+    it.recover()
+
+
+def test_a_connection_that_passes_elsewhere_is_refused_before_anything_is_held(scene: Maker) -> None:
+    """The edge has never seen it: it would be cut."""
+    it = scene()
+    it.world.table.held.pop(1)
+    result = it.run()
+    assert result is not None and result["outcome"] == "rolled-back"
+    assert "does not pass through the edge and would be cut" in result["problems"][0]
+    assert "hold" not in it.steps.names and "record holding" not in it.steps.names
+    assert it.world.copies["source"] == "running"
+
+
+def limited(limit_ms: float) -> dict[str, Any]:
+    """Return a specification whose plan has a limit."""
+    return {**SPECIFICATION, "plan": {**PLAN, "downtime_limit_ms": limit_ms}}
+
+
+def test_what_was_measured_while_staging_is_predicted_with(scene: Maker) -> None:
+    """8 MiB at 1 + 0.5 + 1 ms, two connections at 0.5 ms, and 100 ms: the link's speed is the measured one."""
+    result = scene().run()
+    assert result is not None and result["predicted_downtime_ms"] == 121.0
+    assert result["measured"] == {"memory_bytes": 8 << 20, "link_ms_per_mib": 0.5, "connections": 2}
+    assert result["cost"]["link_ms"] == 0.5
+
+
+def test_a_pre_copy_is_predicted_with_what_its_last_round_found(scene: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """2 of 8 MiB are left: they go at 1 + 0.5 ms, all 8 are restored at 1 ms; the rounds are in the result."""
+    it = scene()
+    rounds = [{"bytes": 8 << 20, "stopped_ms": 3.0}, {"bytes": 2 << 20, "stopped_ms": 1.0}]
+    flows = [flow.document() for flow in (IN, OUT)]
+    told = {"flows": flows, "memory_bytes": 8 << 20, "link_ms_per_mib": 0.5, "rounds": rounds, "left_bytes": 2 << 20}
+    monkeypatch.setattr(it.world, "source_arm", lambda _: it.world.say("source", "armed", **told))
+    result = it.run()
+    assert result is not None and result["predicted_downtime_ms"] == 100 + 1 + 3 + 8
+    assert (result["rounds"], result["measured"]["left_bytes"]) == (rounds, 2 << 20)
+    assert (result["cost"]["share"], result["cost"]["ahead"]) == (0.25, 0.75)
+
+
+def test_a_move_over_the_limit_is_refused_with_nothing_held(scene: Maker) -> None:
+    """It was within it when it was planned. The sentence says what was predicted, the limit, and what fits."""
+    it = scene()
+    result = it.run(limited(120.5))
+    assert result is not None and (result["outcome"], result["rolled_back"]) == ("refused", False)
+    assert result["problems"] == [
+        "moving counter by stop-and-copy is predicted to stop it for 121 ms and downtime_limit_ms is 120.5: "
+        "use mode post-copy (90 ms), or raise downtime_limit_ms"
+    ]
+    assert not {"hold", "raise barrier", "record holding", "tell source freeze"} & set(it.steps.names)
+    assert it.state is State.ROLLED_BACK and it.world.copies == {"source": "running", "destination": "removed"}
+    assert "frozen_at" not in result and result["downtime_ms"] == 0.0
+    it.recover()
+
+
+@pytest.mark.parametrize("silent", ["frozen", "dumped", "placed", "prepared"])
+def test_a_cutover_that_lasts_too_long_is_taken_back(scene: Maker, silent: str) -> None:
+    """Whoever it is that does not answer in time: a minute would have been given, the limit is of 121 ms."""
+    it = scene()
+    say = it.world.say
+
+    def not_in_time(part: str, kind: str, **fields: Any) -> None:
+        if kind != silent:
+            say(part, kind, **fields)
+
+    it.world.say = not_in_time  # type: ignore[method-assign]
+    result = it.run(limited(121.0))
+    assert result is not None and result["outcome"] == "rolled-back"
+    assert "the cutover was not over after 242 ms, 2 times downtime_limit_ms" in result["problems"][0]
+    assert f"had not reported '{silent}'" in result["problems"][0]
+    assert it.world.copies["source"] == "running"
+    it.world.assert_whole()
+    it.recover()
+
+
+def test_a_verdict_that_could_not_be_written_is_taken_back_on_the_disk_first(
+    scene: Maker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A failed fsync may have written all the same. Whoever reads the journal after a crash must read what was done."""
+    it = scene()
+    broken = {"record committed"}
+
+    def sync(_: int) -> None:
+        if it.steps.names[-1] in broken:
+            broken.clear()
+            raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(os, "fdatasync", sync)
+    result = it.run()
+    assert result is not None and (result["outcome"], result["rolled_back"]) == ("rolled-back", True)
+    assert "the edge could not write its verdict: [Errno 5] Input/output error" in result["problems"][0]
+    names = it.steps.names
+    taken_back = names.index("record committed") + 1
+    assert names[taken_back] == "record routing" and taken_back < names.index("tell source roll_back")
+    it.world.assert_whole()
+
+
+def test_a_verdict_that_cannot_be_taken_back_on_the_disk_either_leaves_all_in_doubt(
+    scene: Maker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk is gone. Nobody may run until somebody has seen to that."""
+    it = scene()
+
+    def sync(_: int) -> None:
+        if "record committed" in it.steps.names:
+            raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(os, "fdatasync", sync)
+    result = it.run()
+    assert result is not None and result["outcome"] == "in-doubt"
+    assert it.world.copies == {"source": "frozen", "destination": "prepared"}
+
+
+def test_a_verdict_is_not_taken_back_for_being_late(scene: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The copy is ready in the last moment; that it is resumed later than the deadline changes nothing."""
+    it = scene()
+    resume, clock = it.world.run_copy, time.monotonic
+
+    def late() -> None:
+        monkeypatch.setattr(time, "monotonic", lambda: clock() + 3600.0)
+        resume()
+
+    monkeypatch.setattr(it.world, "run_copy", late)
+    result = it.run(limited(121.0))
+    assert result is not None and result["outcome"] == "committed"
+
+
+class PaperlessJournal(StepJournal):
+    """A journal without a disk: there is no test yet whose directory it could be in."""
+
+    def record(self, state: State, **facts: object) -> None:
+        """Take the step alone."""
+        self.steps.take(f"record {state.value}", lambda: self._absorb({"state": state, "at_ns": 0, **facts}))
+
+
+def _clean_steps(specification: dict[str, Any]) -> list[str]:
+    """Return the steps of a move that nothing disturbs, to have one test for each."""
+    world, steps = World(drains=specification is POST_COPY), Steps()
+    journal = PaperlessJournal("/nowhere")
+    journal.steps = steps
+    patch = pytest.MonkeyPatch()
+    with patch.context() as patched:
+        patched.setattr(edge, "Conntrack", lambda: world.table)
+        patched.setattr(edge, "Gateway", lambda *_: FakeGateway(world, steps))
+        patched.setattr(edge, "Peers", lambda *_: FakePeers(world, steps))
+        assert Edge(specification, journal).run()["outcome"] == "committed"
+    return steps.names
+
+
+CLEAN, DRAINED = _clean_steps(SPECIFICATION), _clean_steps(POST_COPY)
+COMMIT_AT = CLEAN.index("record committed")
+STEPS = [  # a post-copy differs after the commit only
+    (drains, at, name)
+    for drains, names in ((False, CLEAN), (True, DRAINED))
+    for at, name in enumerate(names)
+    if not drains or at >= COMMIT_AT
+]
+ERRORS = (
+    ChannelLost("the source's proxy is gone"),
+    PartFailed("source: it broke"),
+    TimeoutError("silence"),
+)
+MOMENTS = [
+    pytest.param(drains, at, when, id=f"{'post-copy-' * drains}{at:02}-{when}-{name.replace(' ', '-')}")
+    for drains, at, name in STEPS
+    for when in ("before", "after")
+]
+
+
+@pytest.mark.parametrize(("drains", "at", "when"), MOMENTS)
+def test_a_failure_at_every_step(scene: Maker, drains: bool, at: int, when: str) -> None:
+    """Rolled back before the commit point; after it never."""
+    _fail(scene, drains, at, when, RuntimeError("it broke"))
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize(("drains", "at"), [(drains, at) for drains, at, name in STEPS if name.startswith("expect")])
+def test_every_way_in_which_an_answer_does_not_come(scene: Maker, drains: bool, at: int, error: Exception) -> None:
+    """What is reported, lost or late counts the same."""
+    _fail(scene, drains, at, "before", error)
+
+
+def test_a_drain_that_stands_still_keeps_both(scene: Maker) -> None:
+    """What has stopped is left to recover: the copy runs, the source is kept."""
+    it = scene(drains=True)
+    it.world.stands = "1.0 MiB are still at the source"
+    result = it.run()
+    assert result is not None
+    assert result["outcome"] == "in-doubt" and result["problems"] == ["1.0 MiB are still at the source"]
+    assert it.state is State.DRAINING and it.world.copies == {"source": "frozen", "destination": "running"}
+
+
+def _fail(scene: Maker, drains: bool, at: int, when: str, error: Exception) -> None:
+    it = scene(drains=drains, at=at, when=when, error=error)
+    result = it.run()
+    assert result is not None
+    committed = (at, when) > (COMMIT_AT, "before") if at == COMMIT_AT else at > COMMIT_AT
+    if when == "after" and at == COMMIT_AT:  # the line may be on the disk: that is the verdict
+        committed = True
+    if committed:
+        assert result["outcome"] in ("committed", "in-doubt") and not result["rolled_back"]
+        assert it.state in AFTER_COMMIT
+        assert it.world.copies["source"] in ("frozen", "killed")
+        assert it.world.copies["destination"] in ("prepared", "running")
+        decisive = tuple(f"expect destination {answer}" for answer in ("accepted", "running", "drained"))
+        silent = isinstance(error, TimeoutError) and (DRAINED if drains else CLEAN)[at] in decisive
+        assert result["outcome"] == ("in-doubt" if silent else "committed"), "what can be repeated was repeated"
+    else:
+        assert result["outcome"] == "rolled-back" and result["rolled_back"] and result["flows"]["lost"] == 0
+        assert str(error) in result["problems"][0]
+        assert it.state is State.ROLLED_BACK
+        assert it.world.copies["source"] == "running"
+        it.world.assert_whole()
+    it.recover()
+
+
+@pytest.mark.parametrize(("drains", "at", "when"), MOMENTS)
+def test_the_edge_killed_at_every_step(scene: Maker, drains: bool, at: int, when: str) -> None:
+    """Its guardian brings the move to an end; if that is killed as well, recovery does."""
+    it = scene(drains=drains, at=at, when=when, error=Killed())
+    assert it.run() is None
+    on_disk = it.state
+    if on_disk is None:  # killed before its first line: it never began
+        return
+    before = it.world.copies.copy()
+    result = it.resume()
+    if on_disk not in AFTER_COMMIT:
+        assert result is not None and result["outcome"] == "rolled-back"
+        assert it.state is State.ROLLED_BACK
+        it.world.assert_whole()
+    elif result is not None:
+        assert result["outcome"] == "committed", before
+        assert result["address_after"] == "172.20.2.2" and result["packets_held"] >= 0, "who shows it needs these"
+        assert result["downtime_ms"] > 0 and result["flows"]["kept"] == 3
+    it.recover()
+
+
+@pytest.mark.parametrize(("drains", "at", "when"), MOMENTS)
+def test_recovery_without_a_guardian_at_every_step(scene: Maker, drains: bool, at: int, when: str) -> None:
+    """The edge's host was restarted: only its journal is left."""
+    it = scene(drains=drains, at=at, when=when, error=Killed())
+    assert it.run() is None
+    it.recover()
+    assert it.state in (None, State.DONE, State.ROLLED_BACK)
+
+
+PART_STATES = [
+    (part, state)
+    for part in ("source", "destination")
+    for state in State
+    if state in documented(part) and state is not State.ROLLED_BACK
+]
+
+
+@pytest.mark.parametrize("how", ["fails", "dies"])
+@pytest.mark.parametrize(("part", "state"), PART_STATES, ids=lambda value: getattr(value, "value", value))
+def test_a_part_that_breaks_in_every_state(scene: Maker, part: str, state: State, how: str) -> None:
+    """What the other two believe, and that recovery ends in one place."""
+    it = scene(fault=(part, state, how), drains=state is State.DRAINING)
+    result = it.run()
+    assert result is not None
+    assert (part, state) in it.world.reached, "this state was never reached: the test has tested nothing"
+    dies_at_once = part == "destination" and state in (State.COMMITTED, State.DRAINING) and how == "fails"
+    if state in AFTER_COMMIT and not dies_at_once:
+        assert result["outcome"] in ("committed", "in-doubt") and not result["rolled_back"]
+        assert result["problems"], "somebody has to be told"
+    else:  # before the vote, after it, and a copy that died while it was being resumed
+        assert result["outcome"] == "rolled-back" and it.state is State.ROLLED_BACK
+    it.recover()
+
+
+@pytest.mark.parametrize("how", ["fails", "dies"])
+@pytest.mark.parametrize("part", ["source", "destination"])
+def test_a_part_that_breaks_while_it_is_rolled_back(scene: Maker, part: str, how: str) -> None:
+    """Two things go wrong: the first is what the result speaks of first."""
+    it = scene(
+        fault=(part, State.ROLLED_BACK, how), at=CLEAN.index("expect destination placed"), error=RuntimeError("disk")
+    )
+    result = it.run()
+    assert result is not None and result["outcome"] == "rolled-back" and result["problems"][0] == "disk"
+    it.recover()
+
+
+def test_a_source_that_is_killed_after_its_vote_is_thawed_by_its_next_process(scene: Maker) -> None:
+    """The edge finds it again and repeats the verdict: nobody has to be called."""
+    it = scene(fault=("source", State.VOTED, "dies"))
+    result = it.run()
+    assert result is not None and result["outcome"] == "rolled-back" and len(result["problems"]) == 1
+    assert it.world.copies["source"] == "running"
+
+
+def test_a_source_that_does_not_come_back_is_told_of(scene: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its guardian is dead, too: frozen until recovery, and the result says so. The packets are not held for it."""
+    it = scene(fault=("source", State.VOTED, "dies"))
+
+    def gone(_: FakePeers, part: str) -> None:
+        raise ChannelLost(f"the {part}'s proxy does not come back")
+
+    monkeypatch.setattr(FakePeers, "reconnect", gone)
+    result = it.run()
+    assert result is not None and result["outcome"] == "rolled-back"
+    assert result["problems"][1:] == ["the source's proxy does not come back"]
+    assert it.world.copies["source"] == "frozen" and it.world.held is None
+    it.recover()
+    assert it.world.copies["source"] == "running"
+
+
+def test_a_verdict_that_is_taken_back_is_taken_back_on_the_disk_first(scene: Maker) -> None:
+    """Killed in the middle of it, the next process must not find `committed` and let the copy run beside the source."""
+    it = scene(fault=("destination", State.COMMITTED, "fails"))
+    tell = FakePeers.tell
+
+    def kill(peers: FakePeers, part: str, kind: str, **fields: Any) -> None:
+        tell(peers, part, kind, **fields)
+        if (part, kind) == ("source", "roll_back"):
+            raise Killed
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(FakePeers, "tell", kill)
+        assert it.run() is None
+    assert it.state is State.ROUTING and it.world.copies["source"] == "running"
+    result = it.resume()
+    assert result is not None and result["outcome"] == "rolled-back"
+    it.world.assert_whole()
+
+
+def test_the_copy_that_died_is_no_truth(scene: Maker) -> None:
+    """Only the destination's own word takes a commit back, and only because the source still stands there frozen."""
+    it = scene(fault=("destination", State.COMMITTED, "fails"))
+    result = it.run()
+    assert result is not None
+    assert (result["outcome"], it.world.copies["source"], it.world.host) == ("rolled-back", "running", OLD)
+    names = it.steps.names
+    assert names.index("release") > names.index("tell source roll_back"), (
+        "what the dead copy acknowledged would be lost"
+    )
+
+
+def test_no_state_was_forgotten(scene: Maker) -> None:
+    """A state that is added to the protocol must be reached and broken here, too."""
+    edges = {State(name.split()[1]) for name in CLEAN + DRAINED if name.startswith("record")} | {State.ROLLED_BACK}
+    assert edges == documented("edge")
+    assert edges | {state for _, state in PART_STATES} == set(State)
+    reached = set()
+    for drains in (False, True):
+        it = scene(drains=drains)
+        it.run()
+        reached |= it.world.reached
+    assert reached == set(PART_STATES)

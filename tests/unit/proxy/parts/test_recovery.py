@@ -1,0 +1,353 @@
+# Copyright (c) 2026 The RELOCATE authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Recovery: who decides, what is done on each host for each verdict, and what is left alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.relocate.mtd.plugins.module_utils import _freezer as freezer
+from ansible_collections.relocate.mtd.plugins.module_utils._criu import Freezer
+from ansible_collections.relocate.mtd.plugins.module_utils._docker import DockerError
+from relocate_proxy.host import paths
+from relocate_proxy.memory import lazy_pages
+from relocate_proxy.network.conntrack import Endpoint, Entry
+from relocate_proxy.parts import drain, endings, recovery
+from relocate_proxy.parts.recovery import COMMIT, ROLL_BACK, SERVE, InProgress, hold_part, recover, release_part
+from relocate_proxy.protocol.journal import Journal
+from relocate_proxy.protocol.states import AFTER_COMMIT, FINAL, State
+from relocate_proxy.restore.keeper_client import Gate
+
+from ..tables import FakeTable
+from ..world import NEW, OLD, PLAN
+
+AT = ["/sys/fs/cgroup/freezer/docker/c1", 1]
+FACTS = {
+    "container_id": "c1",
+    "container": "counter",
+    "freezer": AT,
+    "veth": "veth1",
+    "restart_policy": {"Name": "always"},
+}
+
+
+@pytest.fixture
+def did(monkeypatch: pytest.MonkeyPatch, host: Path) -> list[str]:
+    """Return what is done to the host, in order. The container is stopped until something starts it."""
+    calls: list[str] = []
+
+    class Engine:
+        """Docker, as far as recovery asks it."""
+
+        def container(self, name: str) -> dict[str, Any] | None:
+            return {"State": {"Running": "copy runs" in calls}}
+
+        def happened(self, name: str, events: tuple[str, ...], since: float) -> bool:
+            return "stopped by hand" in calls
+
+        def start(self, name: str) -> None:
+            calls.append(f"start {name}")
+
+    def note(text: str) -> Any:
+        return lambda *arguments, **_: calls.append(text.format(*arguments))
+
+    monkeypatch.setattr(recovery, "Engine", Engine)
+    monkeypatch.setattr(freezer, "thaw", note("thaw {0.directory}"))
+    monkeypatch.setattr(endings, "kill_frozen", note("kill in {0.directory} behind {1}"))
+    monkeypatch.setattr(endings, "remove_container", note("remove {1}"))
+    monkeypatch.setattr(endings, "set_restart_policy", note("policy {2[Name]} for {1}"))
+    monkeypatch.setattr(endings, "cancel_gate", note("cancel {0}"))
+    monkeypatch.setattr(endings, "open_gate", lambda _: calls.append("copy runs"))
+    monkeypatch.setattr(Gate, "forget", staticmethod(note("forget {0}")))
+    for module in (endings, recovery):
+        monkeypatch.setattr(module, "Conntrack", FakeTable)
+    monkeypatch.setattr(recovery, "forget_relocation", note("forget holds of {1}"))
+
+    class Gateway:
+        """The edge's table."""
+
+        route = staticmethod(note("route to {0}"))
+        persist = staticmethod(note("persist"))
+        close = staticmethod(note("unbind"))
+        reopen = release = staticmethod(lambda: None)  # there is nothing that this process holds or shuts
+
+        def __init__(self, *_: object) -> None: ...
+
+    monkeypatch.setattr(recovery, "Gateway", Gateway)
+    return calls
+
+
+def begun(part: str, state: State, **facts: object) -> None:
+    """Leave a journal behind."""
+    Journal.at("r1", part).record(state, **facts)
+
+
+def settle(part: str, verdict: str | None = None) -> dict:
+    """Recover one part."""
+    return recover({"relocation": "r1", "part": part, **({"verdict": verdict} if verdict else {})})
+
+
+@pytest.mark.parametrize("state", [state for state in State if state not in FINAL])
+def test_the_edges_journal_is_the_verdict(did: list[str], state: State) -> None:
+    """COMMITTED is in it, or the move is taken back."""
+    begun("edge", state, plan=PLAN)
+    answer = settle("edge")
+    committed = state in AFTER_COMMIT
+    assert answer == {
+        "changed": True,
+        "verdict": COMMIT if committed else ROLL_BACK,
+        "outcome": "done" if committed else "rolled-back",
+    }
+    assert did == [f"forget holds of {OLD}", f"route to {NEW if committed else OLD}", "persist", "unbind"]
+    assert Journal.at("r1", "edge").facts["reason"] == "recovered"
+
+
+@pytest.mark.parametrize(
+    ("state", "verdict"), [(State.DONE, COMMIT), (State.ROLLED_BACK, ROLL_BACK), (None, ROLL_BACK)]
+)
+def test_an_edge_with_nothing_to_do_still_tells_the_verdict(did: list[str], state: State | None, verdict: str) -> None:
+    """The other hosts may have been down when it finished. One that never heard of it has not committed."""
+    if state:
+        begun("edge", state, plan=PLAN)
+    answer = settle("edge")
+    assert answer == {"changed": False, "verdict": verdict, "outcome": state.value if state else "unknown"}
+    assert did == []
+
+
+@pytest.mark.parametrize("state", [State.STAGED, State.FREEZING, State.VOTED])
+def test_a_source_that_is_given_back(did: list[str], state: State) -> None:
+    """Thawed, its policy restored, started if a reboot had stopped it; its session is wiped."""
+    begun("source", state, **FACTS)
+    image = Path(paths.private_directory(paths.session("r1"))) / "pages-1.img"
+    image.write_text("secret")
+    assert settle("source", ROLL_BACK)["outcome"] == "rolled-back"
+    assert did == [f"thaw {AT[0]}", "policy always for c1", "start c1"]
+    assert not image.parent.exists()
+
+
+def test_a_container_that_was_stopped_by_hand_stays_stopped(did: list[str]) -> None:
+    """Somebody stopped it while it was being moved. Docker's own memory of that says so."""
+    begun("source", State.STAGED, **FACTS)
+    did.append("stopped by hand")
+    settle("source", ROLL_BACK)
+    assert "policy always for c1" in did and "start c1" not in did
+
+
+@pytest.mark.parametrize("state", [State.VOTED, State.COMMITTED])
+def test_a_source_whose_copy_runs(did: list[str], state: State) -> None:
+    """Killed while frozen and cut off, and removed."""
+    begun("source", state, **FACTS)
+    assert settle("source", COMMIT) == {"changed": True, "outcome": "done", "verdict": COMMIT}
+    assert did == [f"kill in {AT[0]} behind veth1", "remove c1"]
+
+
+def test_a_container_without_a_policy_is_not_started(did: list[str]) -> None:
+    """Docker would not have done it after the reboot either."""
+    begun("source", State.STAGED, **{**FACTS, "restart_policy": {"Name": "no"}})
+    settle("source", ROLL_BACK)
+    assert "start c1" not in did
+
+
+@pytest.mark.parametrize("state", [State.STAGING, State.GATED, State.RESTORING, State.PREPARED])
+def test_a_copy_that_is_not_wanted(did: list[str], state: State) -> None:
+    """Its start is cancelled, then it is removed; killed while it was made, it is found by its provisional name."""
+    begun("destination", state, container="web", **({} if state is State.STAGING else {"container_id": "c2"}))
+    assert settle("destination", ROLL_BACK)["outcome"] == "rolled-back"
+    copy = "web.r1" if state is State.STAGING else "c2"
+    assert did == [f"cancel {'' if state is State.STAGING else 'c2'}", f"forget {copy}", f"remove {copy}"]
+
+
+def test_nothing_of_a_copy_is_left_in_the_connection_table(did: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Entries were placed for its address; whoever gets that next must not get its packets. Others' entries stay."""
+    copy, client, other = Endpoint("172.20.2.2", 7000), Endpoint("10.88.0.2", 4), Endpoint("172.20.2.3", 80)
+    table = FakeTable(
+        Entry("tcp", client, Endpoint(NEW, 7001), copy, client),
+        Entry("udp", copy, client, client, Endpoint(NEW, 45000)),
+        Entry("tcp", client, Endpoint(NEW, 8080), other, client),
+    )
+    monkeypatch.setattr(endings, "Conntrack", lambda: table)
+    begun("destination", State.RESTORING, container="web", container_id="c2", address="172.20.2.2")
+    settle("destination", ROLL_BACK)
+    assert [entry.reply_source for entry in table.held] == [other]
+
+
+def test_a_copy_that_waits_for_the_commit(did: list[str]) -> None:
+    """The verdict is written down, its gate is opened, and only when it runs is the part done."""
+    begun("destination", State.PREPARED, container_id="c2")
+    Path(paths.private_directory(paths.GATES), "c2.sock").touch()
+    assert settle("destination", COMMIT)["outcome"] == "done"
+    assert did == ["copy runs", "forget c2"]
+    assert "committed" in Journal.at("r1", "destination").times
+
+
+def test_a_committed_copy_that_does_not_run_is_said_aloud(did: list[str]) -> None:
+    """The source, which is asked after this, keeps what is frozen there."""
+    begun("destination", State.COMMITTED, container_id="c2")
+    with pytest.raises(DockerError, match="the copy was committed and is not running: its source must not be removed"):
+        settle("destination", COMMIT)
+    assert Journal.at("r1", "destination").state is State.COMMITTED
+
+
+@pytest.mark.parametrize(
+    ("policy", "code", "started"),
+    [
+        ("always", 0, True),
+        ("unless-stopped", 0, True),
+        ("on-failure", 137, True),
+        ("on-failure", 0, False),
+        ("no", 137, False),
+    ],
+)
+def test_a_copy_that_ended_with_its_host_is_adopted(
+    did: list[str], monkeypatch: pytest.MonkeyPatch, policy: str, code: int, started: bool
+) -> None:
+    """The host was started anew between the commit and the end. The copy had run, so that its source never may; Docker, which
+    has had no policy for it, did not start it."""
+    state = {"Running": False, "Status": "exited", "StartedAt": "2026-11-27T23:00:00Z", "ExitCode": code}
+    monkeypatch.setattr(recovery.Engine, "container", lambda *_: {"State": state})
+    begun("destination", State.COMMITTED, container_id="c2", restart_policy={"Name": policy})
+    assert settle("destination", COMMIT)["outcome"] == "done"
+    assert did == ["forget c2", *([f"policy {policy} for c2"] if policy != "no" else []), *(["start c2"] * started)]
+
+
+@pytest.mark.parametrize("part", ["source", "destination"])
+@pytest.mark.parametrize("state", [State.COMMITTED, State.DRAINING])
+def test_a_commit_is_taken_back_by_an_edges_journal_alone(did: list[str], part: str, state: State) -> None:
+    """An edge whose journal is lost has not said so: thawing the source would make two of one container."""
+    begun(part, state, **FACTS)
+    with pytest.raises(
+        ValueError, match=f"the {part} has heard that the relocation was committed, and no edge's journal"
+    ):
+        settle(part, ROLL_BACK)
+    assert did == [] and Journal.at("r1", part).state is state
+    assert (
+        recover({"relocation": "r1", "part": part, "verdict": ROLL_BACK, "decided": True})["outcome"] == "rolled-back"
+    )
+
+
+def test_a_copy_whose_keeper_is_dead(did: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """It left its socket behind; the copy runs all the same, and Docker says so."""
+    begun("destination", State.COMMITTED, container_id="c2")
+    Path(paths.private_directory(paths.GATES), "c2.sock").touch()
+
+    def nobody(_: str) -> None:
+        did.append("copy runs")
+        raise TimeoutError
+
+    monkeypatch.setattr(endings, "open_gate", nobody)
+    assert settle("destination", COMMIT)["outcome"] == "done"
+
+
+@pytest.mark.parametrize("part", ["source", "destination"])
+@pytest.mark.parametrize("verdict", [None, "perhaps"])
+def test_the_others_do_not_decide(did: list[str], part: str, verdict: str | None) -> None:
+    """Nothing is touched."""
+    begun(part, State.VOTED, **FACTS)
+    with pytest.raises(ValueError, match=f"the {part} cannot decide alone: the edge's journal has the verdict"):
+        settle(part, verdict)
+    assert did == [] and Journal.at("r1", part).state is State.VOTED
+    assert not list(Path(paths.RUN, "parts").iterdir())
+
+
+@pytest.mark.parametrize("state", [State.DONE, State.ROLLED_BACK])
+@pytest.mark.parametrize("verdict", [COMMIT, ROLL_BACK, None])
+def test_what_has_ended_is_not_touched(did: list[str], state: State, verdict: str | None) -> None:
+    """Whatever the verdict says."""
+    begun("source", state, **FACTS)
+    assert settle("source", verdict) == {"changed": False, "outcome": state.value, "verdict": verdict}
+    assert did == []
+
+
+def test_a_living_part_is_left_alone(did: list[str]) -> None:
+    """Its process brings it to an end; two hands would be one too many. Afterwards it is free."""
+    begun("edge", State.HOLDING, plan=PLAN)
+    held = hold_part("r1", "edge")
+    with pytest.raises(InProgress, match="relocation r1 is in progress on this host"):
+        hold_part("r1", "edge")
+    assert settle("edge") == {"changed": False, "outcome": "in-progress", "verdict": None}
+    assert did == []
+    release_part("r1", "edge", held)
+    assert settle("edge")["changed"]
+
+
+def test_settling_twice_changes_once(did: list[str]) -> None:
+    """Every step can be repeated; the second time there is none."""
+    begun("source", State.VOTED, **FACTS)
+    assert settle("source", COMMIT)["changed"]
+    done = did.copy()
+    assert not settle("source", COMMIT)["changed"] and did == done
+
+
+def test_a_step_that_fails_is_repeated(did: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The journal still says where it stands: the verdict is known, and not carried out."""
+    begun("source", State.VOTED, **FACTS)
+    with monkeypatch.context() as broken:
+        broken.setattr(endings, "remove_container", lambda *_: (_ for _ in ()).throw(DockerError(500, "busy")))
+        with pytest.raises(DockerError):
+            settle("source", COMMIT)
+    assert Journal.at("r1", "source").state is State.COMMITTED
+    assert settle("source", COMMIT)["outcome"] == "done"
+
+
+def test_the_freezer_survives_the_journal() -> None:
+    """JSON has no tuples with names."""
+    assert Freezer(*AT).directory == AT[0] and Freezer(*AT).version == 1
+
+
+def test_a_source_serves_again_what_a_copy_still_lacks(did: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its page processes were killed. Nothing is settled by that, and nothing thawed or removed."""
+    begun("source", State.VOTED, **FACTS)
+    session = paths.private_directory(paths.session("r1"))
+    monkeypatch.setattr(freezer, "members", lambda _: [100, 101])
+    monkeypatch.setattr(lazy_pages, "serve_again", lambda session: did.append(f"serve {session}"))
+    assert settle("source", SERVE)["outcome"] == "gone", "there is no order: the host was rebooted"
+    order = Path(session, lazy_pages.ORDER)
+    order.write_text('{"order": {"tasks": {"1": 100, "7": 102}}}')
+    assert settle("source", SERVE)["outcome"] == "gone", "the number is another's now"
+    assert did == []
+    order.write_text('{"order": {"tasks": {"1": 100}}}')
+    assert settle("source", SERVE) == {"changed": False, "outcome": "serving", "verdict": None}
+    assert did == [f"serve {session}"] and Journal.at("r1", "source").state is State.VOTED
+
+    def lost(_: str) -> None:
+        raise lazy_pages.PagesLost("no such process")
+
+    monkeypatch.setattr(lazy_pages, "serve_again", lost)
+    assert settle("source", SERVE)["outcome"] == "gone"
+
+
+def drains(monkeypatch: pytest.MonkeyPatch, did: list[str]) -> None:
+    """Leave a copy that waits for its last pages, of which nothing comes."""
+    did.append("copy runs")
+    begun("destination", State.DRAINING, **FACTS, mode="post-copy", pid=2**22 + 1)
+    session = paths.private_directory(paths.session("r1"))
+    Path(session, lazy_pages.REPORT).write_text('{"left": 3145728, "connected": false, "problem": ""}')
+    monkeypatch.setattr(recovery, "STILL_SECONDS", 0.3)
+    monkeypatch.setattr(lazy_pages, "outcome", lambda _: None)
+    monkeypatch.setattr(drain, "kill_copy", lambda container, pid: did.append(f"kill {container}"))
+
+
+def test_a_copy_whose_pages_do_not_come_is_kept(did: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is said how much is missing, why, and that it can be tried again; and it can."""
+    drains(monkeypatch, did)
+    for _ in range(2):
+        with pytest.raises(
+            TimeoutError, match=r"3\.0 MiB of the copy's memory are still at its source.*nothing is lost.*run recover"
+        ):
+            settle("destination", COMMIT)
+        assert Journal.at("r1", "destination").state is State.DRAINING and did == ["copy runs"]
+    monkeypatch.setattr(lazy_pages, "outcome", lambda _: {"bytes": 1})
+    assert settle("destination", COMMIT)["outcome"] == "done"
+
+
+def test_a_copy_whose_pages_are_gone_is_ended(did: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    drains(monkeypatch, did)
+    order = {"relocation": "r1", "part": "destination", "verdict": COMMIT, "gone": "host1 was started anew"}
+    assert recover(order)["outcome"] == "lost"
+    assert (
+        did[:2] == ["copy runs", "kill c1"]
+        and Journal.at("r1", "destination").facts["lost"] == "host1 was started anew"
+    )
