@@ -18,8 +18,8 @@ from relocate.lab.paths import project_root
 from relocate.schedule import discovery
 from relocate.schedule.discovery import INFO, Listener, Roster
 from relocate.schedule.records import Tenant
+from tests.paths import ROOT
 
-REAL = Path(__file__).parents[3]
 ENABLED = {"relocate.mtd/enabled": "true"}
 
 
@@ -61,8 +61,8 @@ EVIL: dict[str, str] = {
 def fleet(project: Path, tmp_path: Path) -> Path:
     """Make the inventory: two honest hosts, and the others, each with an interpreter that says what it likes."""
     assert project_root() == project
-    shutil.copytree(REAL / "playbooks" / "tasks", project / "playbooks" / "tasks")
-    shutil.copy(REAL / "playbooks" / "tenants.yml", project / "playbooks" / "tenants.yml")
+    shutil.copytree(ROOT / "playbooks" / "tasks", project / "playbooks" / "tasks")
+    shutil.copy(ROOT / "playbooks" / "tenants.yml", project / "playbooks" / "tenants.yml")
     modules = project / "collections/ansible_collections/relocate/mtd/plugins/modules"
     modules.mkdir(parents=True)
     for module in ("relocation_info", "relocation_session"):
@@ -114,13 +114,13 @@ def test_a_contested_container_stays_where_it_is_known() -> None:
         Tenant("web", "h2", 9.0, ENABLED),
         Tenant("new", "h1", 0.0, ENABLED),
     )
-    fleet = Roster()
-    fleet.learn(discovery.Survey(tenants={"web": known}), ())
+    roster = Roster()
+    roster.learn(discovery.Survey(tenants={"web": known}), ())
     listen = discovery.Survey(tenants={}, contested={"web": [known, liar], "new": [new, new]})
     for _ in range(3):
-        assert fleet.learn(listen, ()) == ([], [])
-    assert fleet.tenants["web"].host == "h1" and "new" not in fleet.tenants
-    assert fleet.contested == {"web": ["h1", "h2"], "new": ["h1", "h1"]}
+        assert roster.learn(listen, ()) == ([], [])
+    assert roster.tenants["web"].host == "h1" and "new" not in roster.tenants
+    assert roster.contested == {"web": ["h1", "h2"], "new": ["h1", "h1"]}
 
 
 def test_events_that_are_none_are_no_host_s() -> None:

@@ -61,8 +61,8 @@ def settings(url: str, **rest: Any) -> AwxSettings:
             "url": url,
             "template": 7,
             "recover_template": 7,
-            "poll": 0.001,
-            "poll_longest": 0.002,
+            "poll": 0.01,
+            "poll_longest": 0.02,
             "timeout": 10,
             **rest,
         }
