@@ -54,7 +54,7 @@ def remarks(answer: Planned) -> list[str]:
         lines.append(f"{found.name}: {found.note}.{missed}")
     if where.beta is None:
         lines.append(
-            "No differences between hosts were given: placement was taken as uniform; the floor is for the scheduler."
+            "No differences between hosts were given: the placement is uniform, for the plan and for the scheduler."
         )
     else:
         lines.append(
@@ -62,7 +62,7 @@ def remarks(answer: Planned) -> list[str]:
             f"who knows the law and holds the best hosts is hit with probability {where.informed:.3f} per hop, "
             f"{where.uniform:.3f} if the draw were uniform."
         )
-        lines.append("Survival is computed for uniform placement; the simulated one is for the softmax placement.")
+        lines.append("Survival, verdict and simulation are those of this placement, over all sets of attacked hosts.")
     if answer.measured is not None:
         lines.append("Third lines: 5 to 95 % over posterior draws of latency, downtime and failure rate.")
         if answer.measured.unreadable:

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,9 +16,11 @@ from ansible_collections.relocate.mtd.plugins.plugin_utils._heterogeneity import
 
 from relocate.model import measured
 from relocate.model.clock_plan import planner
+from relocate.model.clock_plan.placed import Placed
 from relocate.model.clock_plan.planner import Alternative, Band
 from relocate.model.clock_plan.spec import PlanFile, Problem
 from relocate.model.laws import closed_forms
+from relocate.model.laws.numerics import wilson
 from relocate.model.measured import Measured
 from relocate.model.simulate import work
 from relocate.model.simulate.placement import Chain, Placement, UniformOthers, transition_matrix
@@ -60,8 +62,9 @@ class Planned:
     def scheduler(self) -> dict[str, Any]:
         """Return the scheduler's configuration: clock (seconds, per second), destination, limits."""
         clock = {"kind": self.best.clock.kind} | {k: _short(v) for k, v in self.best.clock.parameters().items()}
-        destination: dict[str, Any] = {"policy": "softmax", "min_entropy_bits": _short(self.where.floor)}
+        destination: dict[str, Any] = {"policy": "uniform"}  # what was planned for where no differences are known
         if self.where.beta is not None:
+            destination = {"policy": "softmax", "min_entropy_bits": _short(self.where.floor)}
             weights = self.plan.fleet.weights
             destination["weights"] = weights if isinstance(weights, str) else {f"w_{k}": v for k, v in weights.items()}
         limit = self.plan.goal.hops_per_hour or math.ceil(2 * self.best.hops_per_hour)
@@ -122,9 +125,10 @@ def make(
 ) -> Planned:
     """Solve a plan. Raises Refusal where the goal cannot be had; ``where`` begins the one of a horizon that takes too long."""
     problem = planner.pose(plan, measured)
+    place, placement, placed = _placement(plan)
+    problem = replace(problem, placed=placed)
     alternatives = planner.solve(problem)
-    best = planner.recommend(alternatives)
-    place, placement = _placement(plan)
+    planner.recommend(alternatives)
     for found in alternatives:
         trials = _trials(plan, problem, found)
         work.bound(_scenario(plan, problem, found, placement), trials, trials, where)
@@ -133,6 +137,8 @@ def make(
         confirmed.append(_confirm(plan, problem, found, placement))
         if progress is not None:
             progress(done + 1, len(alternatives))
+    alternatives = [_doubted(found, check, plan) for found, check in zip(alternatives, confirmed, strict=True)]
+    best = planner.recommend(alternatives)
     bands = planner.bands(plan, problem, measured, alternatives)
     return Planned(plan, problem, measured, alternatives, best, bands, confirmed, place)
 
@@ -143,7 +149,17 @@ def read_ledger(plan: PlanFile, override: Any) -> Measured | None:
     return None if path is None else measured.read(path)
 
 
-def _placement(plan: PlanFile) -> tuple[Where, Placement]:
+def _doubted(found: Alternative, check: dict[str, Any], plan: PlanFile) -> Alternative:
+    """Return the alternative, with a miss more where the simulation leaves no doubt (three sigma) that the goal is missed."""
+    highest = wilson(round(check["estimate"] * check["trials"]), check["trials"], 3.0)[1]
+    if highest >= plan.goal.survival or found.survival < plan.goal.survival:
+        return found
+    return replace(
+        found, misses=(*found.misses, f"simulated survival {check['estimate']:.4g} < {plan.goal.survival:g}")
+    )
+
+
+def _placement(plan: PlanFile) -> tuple[Where, Placement, Placed | None]:
     others = plan.fleet.hosts - 1
     most = math.log2(others)
     floor = plan.goal.min_entropy_bits or min(DEFAULT_FLOOR, 0.8 * most)
@@ -151,7 +167,7 @@ def _placement(plan: PlanFile) -> tuple[Where, Placement]:
     uniform = min(attackers / others, 1.0)
     matrix = plan.fleet.matrix
     if matrix is None:
-        return Where(floor, None, most, most, most, uniform, uniform), UniformOthers(plan.fleet.hosts)
+        return Where(floor, None, most, most, most, uniform, uniform), UniformOthers(plan.fleet.hosts), None
     rows = transition_matrix("softmax", matrix, min_entropy_bits=floor)
     masked = np.where(np.eye(plan.fleet.hosts, dtype=bool), -np.inf, matrix)
     where = Where(
@@ -163,7 +179,7 @@ def _placement(plan: PlanFile) -> tuple[Where, Placement]:
         max(closed_forms.informed_hit(row, attackers) for row in rows),
         uniform,
     )
-    return where, Chain(rows)
+    return where, Chain(rows), Placed(rows, attackers, plan.seed)
 
 
 def _confirm(plan: PlanFile, problem: Problem, found: Alternative, placement: Placement) -> dict[str, Any]:

@@ -110,6 +110,16 @@ def system_for(problem: Problem, clock: Clock, **changes: Any) -> System:
     return replace(system, **changes) if changes else system
 
 
+def lived(problem: Problem, clock: Clock, **changes: Any) -> float:
+    """Return P(no compromise within the goal's horizon) under ``clock`` and the placement that is handed out."""
+    system, horizon = system_for(problem, clock, **changes), problem.goal.horizon
+    uniform = survival(system, horizon)
+    if problem.placed is None or uniform in (0.0, 1.0):
+        return uniform
+    stays = horizon / (system.exposure.mean + system.downtime)
+    return min(1.0, uniform * problem.placed.quotient(system.success(), stays))
+
+
 def solve(problem: Problem) -> list[Alternative]:
     """Return the alternatives, the recommended first: truncated Poisson, Poisson, the paper's clock, periodic."""
     mean = problem.attack.average
@@ -159,10 +169,9 @@ def _cheapest(
     problem: Problem, name: str, clock: Callable[[float], Clock], scale: float, note: str, top: float | None = None
 ) -> Alternative:
     """Bisect for the longest stay whose survival reaches the goal; the shortest tried where none does."""
-    target, horizon = problem.goal.survival, problem.goal.horizon
 
     def enough(stay: float, nodes: int = MIDDLING) -> bool:
-        return survival(system_for(problem, clock(stay), nodes=nodes), horizon) >= target
+        return lived(problem, clock(stay), nodes=nodes) >= problem.goal.survival
 
     high = top if top is not None else 20 * scale
     low = high
@@ -186,8 +195,8 @@ def _alternative(problem: Problem, name: str, clock: Clock, note: str) -> Altern
     return Alternative(
         name=name,
         clock=clock,
-        survival=survival(system, problem.goal.horizon),
-        mttc=system.mttc(),
+        survival=lived(problem, clock),
+        mttc=system.mttc() * (problem.placed.slowness(system.success()) if problem.placed else 1.0),
         hops_per_hour=3600 / clock.mean,
         wall_hops_per_hour=3600 * hops,
         availability=1 - hops * problem.downtime,
@@ -236,13 +245,18 @@ def bands(
     failure = rng.beta(0.5 + measured.missed, 0.5 + measured.committed, plan.draws)
     result: list[Band | None] = []
     for found in alternatives:
-        lived, hops = np.empty(plan.draws), np.empty(plan.draws)
+        survived, hops = np.empty(plan.draws), np.empty(plan.draws)
+        # The quotient of the placement, at this alternative: it changes little over the draws.
+        uniform = survival(system_for(problem, found.clock), problem.goal.horizon)
+        quotient = found.survival / uniform if uniform > 0 else 1.0
         for k, (late, down, fail) in enumerate(zip(latency, downtime, failure, strict=True)):
             changes = {"latency": float(late), "downtime": float(down), "failure": float(fail), "nodes": COARSE}
             mttc = system_for(problem, found.clock, **changes).mttc()
-            lived[k] = math.exp(-problem.goal.horizon / mttc)  # within a/MTTC of the pole: enough for a band
+            survived[k] = min(
+                1.0, quotient * math.exp(-problem.goal.horizon / mttc)
+            )  # within a/MTTC of the pole: enough for a band
             hops[k] = 3600 * closed_forms.hops_per_time(found.clock.mean, float(down), float(late), float(fail))
-        result.append(Band(_points(lived), _points(hops)))
+        result.append(Band(_points(survived), _points(hops)))
     return result
 
 

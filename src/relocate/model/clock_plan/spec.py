@@ -17,6 +17,7 @@ from ansible_collections.relocate.mtd.plugins.plugin_utils._clocks.clocks import
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 
 from relocate import reading
+from relocate.model.clock_plan.placed import Placed
 from relocate.model.laws import attacks
 from relocate.model.laws.renewal import Neighbours
 from relocate.model.simulate.spec import MATRIX_LIMIT, ClassesSpec, Strict, read_matrix
@@ -226,3 +227,4 @@ class Problem:
     failure: float
     goal: Goal
     margin: float
+    placed: Placed | None = None  # the placement that is handed out, where it is not the uniform draw

@@ -20,7 +20,7 @@ from ansible_collections.relocate.mtd.plugins.plugin_utils._heterogeneity.hetero
 )
 
 from relocate.model.clock_plan.planned import Planned
-from relocate.model.clock_plan.planner import survival, system_for
+from relocate.model.clock_plan.planner import lived
 from relocate.model.clock_plan.spec import Problem
 from relocate.model.laws import attacks
 from relocate.model.laws.numerics import ks_test
@@ -64,12 +64,12 @@ def pareto(answer: Planned, path: Path) -> None:
     asked = [found.hops_per_hour for found in answer.alternatives]
     with figure(path, 1, (4.8, 3.3)) as (axes,):
         for name, dial in dials.items():
-            rates, lived = [], []
+            rates, survived = [], []
             for stay in 3600 / np.geomspace(min(asked) / 3, max(asked) * 2, 40):
                 clock: Clock = dial(2 * stay if name == "truncated-poisson" else stay)
                 rates.append(3600 / clock.mean)
-                lived.append(survival(system_for(problem, clock, nodes=NODES), horizon))
-            axes.semilogx(rates, lived, color=CLOCK_COLOURS[name])
+                survived.append(lived(problem, clock, nodes=NODES))
+            axes.semilogx(rates, survived, color=CLOCK_COLOURS[name])
         for found in answer.alternatives:
             colour = CLOCK_COLOURS[found.name]
             axes.plot(found.hops_per_hour, found.survival, "o", color=colour, label=found.name)

@@ -5,10 +5,12 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 from ansible_collections.relocate.mtd.plugins.plugin_utils._clocks.clocks import make_clock
@@ -18,6 +20,7 @@ from relocate.commands import plan_report
 from relocate.errors import Refusal
 from relocate.model import measured
 from relocate.model.clock_plan import planned, planner
+from relocate.model.clock_plan.placed import Placed
 from relocate.model.clock_plan.spec import PRESETS, PlanFile, duration
 
 from ..ledgers import write_ledger
@@ -61,7 +64,7 @@ def test_the_scheduler_gets_a_clock_it_can_build(worked: planned.Planned) -> Non
     settings = yaml.safe_load(worked.scheduler_yaml())
     clock = make_clock(settings["clock"])
     assert clock.longest == 570
-    assert settings["destination"] == {"policy": "softmax", "min_entropy_bits": 3.0}
+    assert settings["destination"] == {"policy": "uniform"}, "what was planned and simulated"
     assert settings["limits"]["hops_per_hour"] >= 15
 
 
@@ -158,3 +161,35 @@ def test_bad_plans_are_refused_by_line_and_key(tmp_path: Path, text: str, messag
     with pytest.raises(Refusal) as refusal:
         reading.load(path, PlanFile)
     assert message in str(refusal.value)
+
+
+def test_the_verdict_is_for_the_placement_that_is_handed_out() -> None:
+    """Against brute force: every set of attacked hosts, every number of stays, under a draw that is far from uniform."""
+    rng = np.random.default_rng(3)
+    chain = rng.random((6, 6)) ** 4
+    np.fill_diagonal(chain, 0)
+    chain /= chain.sum(axis=1, keepdims=True)
+    q, stays, uniform = 0.02, 400, (np.ones((6, 6)) - np.eye(6)) / 5
+
+    def lived(transition: np.ndarray) -> float:
+        total = 0.0
+        for attacked in itertools.combinations(range(6), 2):
+            stay = np.ones(6)
+            stay[list(attacked)] = 1 - q
+            total += float(np.full(6, 1 / 6) @ np.linalg.matrix_power(stay[:, None] * transition, stays) @ np.ones(6))
+        return total / 15
+
+    exact = lived(chain) / lived(uniform)
+    assert abs(exact - 1) > 0.1, "a draw for which it matters"
+    assert Placed(chain, 2, seed=1).quotient(q, stays) == pytest.approx(exact, rel=0.03)
+    assert Placed(uniform, 2, seed=1).quotient(q, stays) == pytest.approx(1, abs=1e-3)
+    assert Placed(uniform, 2, seed=1).slowness(q) == pytest.approx(1, abs=1e-3)
+    assert Placed(chain, 2, seed=1).quotient(0.0, stays) == 1
+
+
+def test_a_simulation_that_contradicts_the_closed_form_takes_the_verdict_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        planned, "_confirm", lambda *_: {"estimate": 0.9, "ci95": [0.8, 0.95], "exact": 1.0, "trials": 1000}
+    )
+    with pytest.raises(Refusal, match=r"simulated survival 0\.9 < 0\.99"):
+        planned.make(plan(), None)
