@@ -5,76 +5,14 @@
 
 from __future__ import annotations
 
-import copy
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from relocate_proxy.files import container
-from relocate_proxy.files.container import Container, _endpoint, creation_document, published_ports
+from relocate_proxy.files.container import Container, _endpoint
 from relocate_proxy.network.conntrack import Endpoint
-
-INSPECT: dict[str, Any] = {
-    "Id": "abcdef123456" + "0" * 52,
-    "Name": "/web",
-    "Config": {"Hostname": "abcdef123456", "Image": "r:5000/web:1", "Cmd": ["serve"], "Labels": {"a": "b"}},
-    "HostConfig": {
-        "NetworkMode": "shop",
-        "Runtime": "runc",
-        "RestartPolicy": {"Name": "always", "MaximumRetryCount": 3},
-        "AutoRemove": True,
-        "ContainerIDFile": "/tmp/id",
-        "Memory": 1 << 30,
-        "PortBindings": {"80/tcp": [{"HostIp": "", "HostPort": "8080"}]},
-    },
-    "NetworkSettings": {
-        "Networks": {
-            "shop": {"Aliases": ["web", "www", "abcdef123456"], "IPAddress": "172.30.0.2", "MacAddress": "02:42"}
-        }
-    },
-}
-
-
-def test_the_same_container_elsewhere() -> None:
-    """Everything it was made from, on our runtime, started by nobody but us, and with an address that may change."""
-    before = copy.deepcopy(INSPECT)
-    body = creation_document(INSPECT)
-    assert before == INSPECT, "the source's own description was changed"
-    host = body.pop("HostConfig")
-    assert host == {
-        **INSPECT["HostConfig"],
-        "Runtime": "relocate",
-        "RestartPolicy": {"Name": "no", "MaximumRetryCount": 0},
-        "AutoRemove": False,
-        "ContainerIDFile": "",
-    }
-    assert body.pop("NetworkingConfig") == {"EndpointsConfig": {"shop": {"Aliases": ["web", "www"]}}}
-    assert body == INSPECT["Config"]
-
-
-@pytest.mark.parametrize("mode", ["default", "bridge"])
-def test_dockers_own_bridge_needs_no_endpoint(mode: str) -> None:
-    """Naming it would ask for aliases, which it has not."""
-    inspect = copy.deepcopy(INSPECT)
-    inspect["HostConfig"]["NetworkMode"] = mode
-    inspect["NetworkSettings"]["Networks"] = {"bridge": {"Aliases": None}}
-    assert "NetworkingConfig" not in creation_document(inspect)
-
-
-def test_published_ports() -> None:
-    """Both wildcards of one port are one publication; an exposed port is none."""
-    ports = {
-        "80/tcp": [{"HostIp": "0.0.0.0", "HostPort": "8080"}, {"HostIp": "::", "HostPort": "8080"}],
-        "53/udp": [{"HostIp": "0.0.0.0", "HostPort": "5353"}, {"HostIp": "0.0.0.0", "HostPort": "5354"}],
-        "9000/tcp": None,
-    }
-    assert published_ports({"NetworkSettings": {"Ports": ports}}) == [
-        {"protocol": "tcp", "host_port": 8080, "container_port": 80},
-        {"protocol": "udp", "host_port": 5353, "container_port": 53},
-        {"protocol": "udp", "host_port": 5354, "container_port": 53},
-    ]
-    assert published_ports({"NetworkSettings": {"Ports": None}}) == []
 
 
 @pytest.mark.parametrize(
@@ -144,7 +82,8 @@ def test_what_does_not_run_is_not_carried(inspect: dict | None) -> None:
 def test_the_address_is_its_networks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Docker 28 leaves the old field empty."""
     made = one(monkeypatch, [])
-    made.name, made.inspect = "web", INSPECT
+    made.name = "web"
+    made.inspect = {"NetworkSettings": {"Networks": {"shop": {"IPAddress": "172.30.0.2"}}}}
     assert made.address == "172.30.0.2"
     made.inspect = {"NetworkSettings": {"Networks": {"x": {"IPAddress": ""}}, "IPAddress": "1.2.3.4"}}
     with pytest.raises(LookupError, match="the container web has no address"):

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.relocate.mtd.plugins.plugin_utils._move import credentials
+from relocate_proxy.protocol import channel
 from relocate_proxy.protocol.channel import HEADER, MAX_MESSAGE, Channel, ChannelLost, Listener, tls_context
 
 KEYS = credentials.make("r1")
@@ -109,6 +110,38 @@ def test_a_plain_connection_is_turned_away(listener: Listener) -> None:
     assert theirs.peer == "edge"
     ours.close()
     theirs.close()
+
+
+def test_strangers_who_say_nothing_keep_nobody_out(listener: Listener, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever is fled from can reach the port, and must not pin its neighbour by idle connections."""
+    monkeypatch.setattr(channel, "MOST_STRANGERS", 4)
+    idle = [socket.create_connection(("127.0.0.1", listener.port), 5) for _ in range(12)]
+    ours = call(listener, "edge")
+    assert listener.accept(5).peer == "edge"
+    assert idle[0].recv(1) == b""  # broken off: later ones came
+    ours.close()
+    for each in idle:
+        each.close()
+
+
+@pytest.mark.parametrize("body", [b"[" * 100_000, b"[]", b"5", b'{"kind": 7}', b"{}", b"\xff", b'"kind"'])
+def test_what_is_no_message_is_a_lost_channel(listener: Listener, body: bytes) -> None:
+    """Deep, of another kind, or not even text: one way to end, whoever reads."""
+    with pair(listener) as (source, destination):
+        source._send_all(HEADER.pack(len(body), 0) + body)
+        with pytest.raises(ChannelLost, match="the source sent something that is no message"):
+            destination.receive()
+
+
+def test_a_closed_listener_wakes_whoever_waits(host: Path) -> None:
+    """With an error, not for ever."""
+    made = Listener("127.0.0.1", KEYS["destination"])
+    with ThreadPoolExecutor(2) as pool:
+        waiting = [pool.submit(made.accept, None) for _ in range(2)]
+        made.close()
+        for each in waiting:
+            with pytest.raises(OSError, match="the listener is closed"):
+                each.result(5)
 
 
 def test_nobody_came(listener: Listener) -> None:

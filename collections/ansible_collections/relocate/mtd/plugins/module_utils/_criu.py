@@ -51,6 +51,10 @@ class Freezer(NamedTuple):
     version: int
 
 
+#: What a mount point may be called. No blank and no quote, no control character, and no bracket: those end a name for CRIU.
+SPEAKABLE = re.compile(r"""/[^\s\\"'#\[\]\x00-\x1f\x7f]*""")
+
+
 def version_tuple(text: str) -> tuple[int, ...]:
     """Return the leading ``major.minor[.patch]`` of a version, a kernel release or ``criu --version``'s output.
 
@@ -181,6 +185,20 @@ def memory_mounts(mountinfo_text: str, externals: Iterable[str]) -> list[Mount]:
         and mount.point != "/"
         and devices.count(mount.device) == points.count(mount.point) == 1
     ]
+
+
+def refuse_unspeakable(names: Iterable[str]) -> None:
+    """See that names of mount points can be written into a configuration of CRIU, which is read line by line and word by word.
+
+    A container can give its mount points any name; ``libdir`` and ``action-script`` are options of that file as well.
+
+    :raises ValueError: one cannot.
+    """
+    for name in names:
+        if not SPEAKABLE.fullmatch(name):
+            raise ValueError(
+                f"something is mounted in the container at {name!r}, a name that cannot be carried: unmount it"
+            )
 
 
 def memory_externals(mounts: Iterable[Mount]) -> list[str]:

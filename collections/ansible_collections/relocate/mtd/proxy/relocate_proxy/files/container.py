@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import json
 import os
 import socket
@@ -17,7 +16,7 @@ from ansible_collections.relocate.mtd.plugins.module_utils import _bundle, _criu
 from ansible_collections.relocate.mtd.plugins.module_utils._docker import DockerClient as Engine
 from ansible_collections.relocate.mtd.plugins.module_utils._freezer import freezer_of
 
-from ..host import paths, syscalls
+from ..host import syscalls
 from ..network.conntrack import Endpoint
 from ..network.flows import Connection
 from . import tmpfs
@@ -29,42 +28,6 @@ PROC = "/proc"
 #: <net/tcp_states.h>
 SYN_RECEIVED, LISTEN = 3, 10
 CONNECTED = (1, 2, 4, 5, 8, 9, 11)  # ESTABLISHED, SYN_SENT, FIN_WAIT1, FIN_WAIT2, CLOSE_WAIT, LAST_ACK, CLOSING
-
-
-def creation_document(inspect: dict) -> dict:
-    """Return the body of ``POST /containers/create`` that makes the same container, from what ``inspect`` says.
-
-    The restart policy is left out until the commit: nothing but us may start the copy. Addresses are left out: they change.
-    Generated names (a hostname that is the ID) stay: the process may have read them.
-    """
-    body = copy.deepcopy(inspect["Config"])
-    host = copy.deepcopy(inspect["HostConfig"])
-    host["Runtime"] = paths.RUNTIME_NAME
-    host["RestartPolicy"] = {"Name": "no", "MaximumRetryCount": 0}
-    host["AutoRemove"] = False
-    host["ContainerIDFile"] = ""
-    body["HostConfig"] = host
-    networks = {}
-    for name, settings in (inspect["NetworkSettings"].get("Networks") or {}).items():
-        if host["NetworkMode"] in ("default", "bridge"):
-            break
-        aliases = [alias for alias in settings.get("Aliases") or [] if not inspect["Id"].startswith(alias)]
-        networks[name] = {"Aliases": aliases}
-    if networks:
-        body["NetworkingConfig"] = {"EndpointsConfig": networks}
-    return body
-
-
-def published_ports(inspect: dict) -> list[dict]:
-    """Return what the container publishes on its host: ``protocol``, ``host_port``, ``container_port``."""
-    found = []
-    for name, bindings in (inspect["NetworkSettings"].get("Ports") or {}).items():
-        port, _, protocol = name.partition("/")
-        for binding in bindings or []:
-            entry = {"protocol": protocol, "host_port": int(binding["HostPort"]), "container_port": int(port)}
-            if entry not in found:  # Docker lists IPv4 and IPv6 wildcards separately
-                found.append(entry)
-    return found
 
 
 def _socket_table(pid: int, name: str) -> list[list[str]]:
@@ -209,12 +172,14 @@ class Container:
 
     def externals(self, mountinfo: str) -> list[str]:
         """Return the mounts that the runtime makes anew at the destination."""
-        return _criu.mount_externals(
+        externals = _criu.mount_externals(
             mountinfo,
             _criu.bundle_masked(self.bundle),
             _criu.bundle_binds(self.bundle),
             _criu.bundle_private_cgroups(self.bundle),
         )
+        _criu.refuse_unspeakable(entry.removeprefix("mnt[").partition("]:")[0] for entry in externals)
+        return externals
 
     def masked_directories(self) -> list[str]:
         """Return the hidden directories for which the restore must offer an empty one."""
@@ -226,7 +191,9 @@ class Container:
 
     def _memory_mounts(self) -> list[_criu.Mount]:
         mountinfo = self._mountinfo()
-        return _criu.memory_mounts(mountinfo, self.externals(mountinfo))
+        mounts = _criu.memory_mounts(mountinfo, self.externals(mountinfo))
+        _criu.refuse_unspeakable(mount.point for mount in mounts)
+        return mounts
 
     def memory_file_systems(self) -> list[dict[str, str]]:
         """Return what the destination needs to offer the same file systems in memory (see ``tmpfs``)."""

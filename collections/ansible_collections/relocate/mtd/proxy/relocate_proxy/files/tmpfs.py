@@ -16,6 +16,8 @@ import subprocess
 
 from ansible_collections.relocate.mtd.plugins.module_utils._criu import Mount
 
+from .trees import Tree
+
 #: What a tmpfs was mounted with and cannot be read from its root directory.
 LIMITS = re.compile(r"(size|nr_blocks|nr_inodes|huge)=[0-9a-z_]+")
 
@@ -27,7 +29,9 @@ def describe(mounts: list[Mount], root: str) -> list[dict[str, str]]:
     """
     described = []
     for mount in mounts:
-        status = os.stat(root + mount.point)
+        tree = Tree.inside(root, mount.point)
+        status = tree.status()
+        tree.close()
         options = [option for option in mount.super_options if LIMITS.fullmatch(option)]
         options += [f"mode={stat.S_IMODE(status.st_mode):o}", f"uid={status.st_uid}", f"gid={status.st_gid}"]
         described.append({"point": mount.point, "source": mount.source, "options": ",".join(options)})

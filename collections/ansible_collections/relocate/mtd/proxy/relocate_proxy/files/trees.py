@@ -130,6 +130,10 @@ class Tree:
         finally:
             top.close()
 
+    def status(self) -> os.stat_result:
+        """Return the status of the directory itself."""
+        return os.fstat(self._root)
+
     def close(self) -> None:
         """Close it."""
         self._leave_parent()

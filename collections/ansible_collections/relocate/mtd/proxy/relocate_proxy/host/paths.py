@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 
 from ansible_collections.relocate.mtd.plugins.module_utils import _paths as shared
@@ -21,7 +22,11 @@ RUNTIME_NAME = "relocate"
 
 def private_directory(path: str) -> str:
     """Make ``path`` with mode 0700, parents included, and return it."""
-    os.makedirs(path, mode=0o700, exist_ok=True)
+    parent = os.path.dirname(path)
+    if not os.path.isdir(parent):
+        private_directory(parent)  # os.makedirs gives its mode to the last one alone
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(path, 0o700)
     return path
 
 

@@ -13,7 +13,7 @@ from ansible_collections.relocate.mtd.plugins.module_utils._docker import Docker
 from ansible_collections.relocate.mtd.plugins.module_utils._docker import DockerError
 from ansible_collections.relocate.mtd.plugins.module_utils._modes import POST_COPY
 
-from ..files import tmpfs
+from ..files import creation, tmpfs
 from ..files.cargo import Receiver
 from ..files.log_cargo import LogReceiver
 from ..files.tree_cargo import TreeReceiver
@@ -67,7 +67,8 @@ class Destination(Part):
     def on_create(self, message: dict) -> None:
         """Pull the image if it is missing, and create the container."""
         self.document = document = message["document"]
-        self._need_image(document["image"])
+        creation.check(document, self.specification.container)
+        self._need_image(document["image"], document["image_layers"])
         self.container_id = self.docker.create(endings.provisional_name(document["name"], self.id), document["create"])
         facts = {"container": document["name"], "restart_policy": document["restart_policy"]}
         self.journal.record(State.STAGING, container_id=self.container_id, **facts)
@@ -101,9 +102,18 @@ class Destination(Part):
         self._mounted.set()
         self.say("gated", address=self.address, container_id=self.container_id)
 
-    def _need_image(self, reference: str) -> None:
+    def _need_image(self, reference: str, layers: list) -> None:
+        """Pull the image if it is missing, and see that it is the source's: files that are mapped must be the same.
+
+        :raises LookupError: it is another one of that name; a tag may have been given to another since the plan.
+        """
         if self.docker.image(reference) is None:
             self.docker.pull(reference)
+        found = self.docker.image(reference) or {}
+        if (found.get("RootFS") or {}).get("Layers") != layers:
+            raise LookupError(
+                f"the image {reference} is another one on this host than on the source: pull the same on both"
+            )
 
     def _docker_start(self) -> None:
         try:

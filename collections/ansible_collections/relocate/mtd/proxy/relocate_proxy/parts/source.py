@@ -17,7 +17,8 @@ from ansible_collections.relocate.mtd.plugins.module_utils._docker import Docker
 from ansible_collections.relocate.mtd.plugins.module_utils._modes import PRE_COPY
 
 from ..files.cargo import Outgoing, measure_link
-from ..files.container import Container, creation_document, published_ports
+from ..files.container import Container
+from ..files.creation import creation_document
 from ..files.log_cargo import LogSender
 from ..files.tree_cargo import TreeSender
 from ..host import paths
@@ -122,13 +123,11 @@ class Source(Part):
             "name": self.container.name,
             "create": creation_document(inspect),
             "image": inspect["Config"]["Image"],
-            "image_id": inspect["Image"],
+            "image_layers": (self.docker.image(inspect["Image"]) or {}).get("RootFS", {}).get("Layers", []),
             "restart_policy": self.policy,
-            "auto_remove": inspect["HostConfig"]["AutoRemove"],
             "masked": self.container.masked_directories(),
             "memory": self.container.memory_file_systems(),
             "plain_cgroups": self.plain_cgroups,
-            "ports": published_ports(inspect),
         }
         self.say("described", document=document, address=self.address)
 

@@ -8,14 +8,17 @@ SSH, and forgets the authority. A certificate names its part (``source.ID``), so
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import queue
 import select
 import socket
 import ssl
 import struct
 import tempfile
 import threading
+import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -25,6 +28,8 @@ from ..host import paths
 HEADER = struct.Struct("!IQ")  # length of the JSON message, length of the raw bytes that follow it
 MAX_MESSAGE = 64 << 20
 SMALL = 16384  # below, one record holds head and bytes; above, copying them together costs more than a record
+HANDSHAKE_SECONDS = 5.0
+MOST_STRANGERS = 64
 RECORDS = 1 << 18  # bytes per call into OpenSSL: short enough not to keep a reader waiting
 #: A part that only waits would never notice that the network to its peer is gone. Seconds, tries, milliseconds: see tcp(7).
 KEEP_ALIVE = (
@@ -107,12 +112,17 @@ class Channel:
     def receive(self) -> dict:
         """Return the next message as a dictionary; its raw bytes, if any, are under ``raw``.
 
-        :raises ChannelLost: when the channel ends.
+        :raises ChannelLost: when the channel ends, or the peer says what is no message.
         """
         length, extra = HEADER.unpack(self._exactly(HEADER.size))
         if length > MAX_MESSAGE or extra > MAX_MESSAGE:
             raise ChannelLost(f"the {self.peer} sent a message of {length + extra} bytes")
-        message = json.loads(self._exactly(length))
+        try:
+            message = json.loads(self._exactly(length))
+        except (ValueError, RecursionError) as error:
+            raise ChannelLost(f"the {self.peer} sent something that is no message") from error
+        if not isinstance(message, dict) or not isinstance(message.get("kind"), str):
+            raise ChannelLost(f"the {self.peer} sent something that is no message")
         if extra:
             message["raw"] = self._exactly(extra)
         return message
@@ -158,29 +168,70 @@ class Channel:
 
 
 class Listener:
-    """Where a part waits for its peers."""
+    """Where a part waits for its peers.
+
+    Whoever reaches the port may open connections and say nothing. So each handshake has a thread of its own and little time,
+    and when too many are going on the oldest ones are broken off: a peer's takes some milliseconds.
+    """
 
     def __init__(self, address: str, credentials: dict, port: int = 0) -> None:
         self._socket = socket.create_server((address, port))
         self._context = tls_context(credentials, server=True)
+        self._ready: queue.Queue[Channel | None] = queue.Queue()
+        self._strangers: list[socket.socket] = []  # connections that have not shown a certificate, the oldest first
+        self._lock = threading.Lock()
+        self._closed = False
         self.port: int = self._socket.getsockname()[1]
+        threading.Thread(target=self._listen, daemon=True).start()
+
+    def _listen(self) -> None:
+        while True:
+            try:
+                plain, _ = self._socket.accept()
+            except OSError:
+                if self._closed:
+                    return
+                time.sleep(0.01)  # no descriptors: some strangers end soon
+                continue
+            plain.settimeout(HANDSHAKE_SECONDS)
+            with self._lock:
+                self._strangers.append(plain)
+                oldest = self._strangers.pop(0) if len(self._strangers) > MOST_STRANGERS else None
+            if oldest is not None:
+                with contextlib.suppress(OSError):
+                    oldest.shutdown(socket.SHUT_RDWR)
+            threading.Thread(target=self._greet, args=(plain,), daemon=True).start()
+
+    def _greet(self, plain: socket.socket) -> None:
+        try:
+            channel = Channel(self._context.wrap_socket(plain, server_side=True))
+        except (OSError, ValueError):  # includes ssl.SSLError: a stranger, or one that hung up
+            plain.close()
+            return
+        finally:
+            with self._lock:
+                if plain in self._strangers:
+                    self._strangers.remove(plain)
+        self._ready.put(channel)
 
     def accept(self, timeout: float | None) -> Channel:
-        """Return the next peer that shows a certificate of this relocation; others are turned away.
+        """Return the next peer that has shown a certificate of this relocation; others are turned away.
 
-        :raises TimeoutError: when none came in ``timeout`` seconds.
+        :raises TimeoutError: when none came in ``timeout`` seconds; :raises OSError: when the listener is closed.
         """
-        self._socket.settimeout(timeout)
-        while True:
-            plain, _ = self._socket.accept()
-            plain.settimeout(10)
-            try:
-                tls = self._context.wrap_socket(plain, server_side=True)
-            except OSError:  # includes ssl.SSLError: a stranger, or one that hung up
-                plain.close()
-                continue
-            return Channel(tls)
+        try:
+            channel = self._ready.get(timeout=timeout)
+        except queue.Empty:
+            raise TimeoutError(f"no part of this relocation connected within {timeout:g} s") from None
+        if channel is None:
+            self._ready.put(None)  # for whoever waits, too
+            raise OSError("the listener is closed")
+        return channel
 
     def close(self) -> None:
         """Stop listening."""
+        self._closed = True
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
         self._socket.close()
+        self._ready.put(None)

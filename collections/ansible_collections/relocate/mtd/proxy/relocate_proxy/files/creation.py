@@ -1,0 +1,123 @@
+# Copyright (c) 2026 The RELOCATE authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The document from which a container is made again: written by the source, and not believed by the destination."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+from ansible_collections.relocate.mtd.plugins.module_utils import _criu, _preflight
+
+from ..host import paths
+
+#: What the source's "described" must have, and of which type.
+PARTS: dict[str, type] = {
+    "name": str,
+    "create": dict,
+    "image": str,
+    "image_layers": list,
+    "restart_policy": dict,
+    "masked": list,
+    "memory": list,
+    "plain_cgroups": bool,
+}
+#: Settings that put something of the host into a container: whoever asks for one does not describe what preflight has let pass.
+HOSTS_OWN = ("Binds", "Mounts", "VolumesFrom", "DeviceCgroupRules", "VolumeDriver")
+#: What is ours to say until the copy is Docker's own: no policy may start it, and its start is a restore.
+OURS: dict[str, Any] = {
+    "Runtime": paths.RUNTIME_NAME,
+    "RestartPolicy": {"Name": "no", "MaximumRetryCount": 0},
+    "AutoRemove": False,
+    "ContainerIDFile": "",
+}
+
+
+class Untrusted(ValueError):
+    """The source describes a container that must not be made here."""
+
+
+def creation_document(inspect: dict) -> dict:
+    """Return the body of ``POST /containers/create`` that makes the same container, from what ``inspect`` says.
+
+    The restart policy is left out until the commit: nothing but us may start the copy. Addresses are left out: they change.
+    Generated names (a hostname that is the ID) stay: the process may have read them. So do ports that Docker chose: the edge
+    knows them.
+    """
+    body = copy.deepcopy(inspect["Config"])
+    host = copy.deepcopy(inspect["HostConfig"])
+    host.update(copy.deepcopy(OURS))
+    host["PortBindings"] = _pinned(host, inspect["NetworkSettings"].get("Ports") or {})
+    if host.get("PublishAllPorts"):
+        host["PublishAllPorts"] = False
+    body["HostConfig"] = host
+    networks = {}
+    for name, settings in (inspect["NetworkSettings"].get("Networks") or {}).items():
+        if host["NetworkMode"] in ("default", "bridge"):
+            break
+        aliases = [alias for alias in settings.get("Aliases") or [] if not inspect["Id"].startswith(alias)]
+        networks[name] = {"Aliases": aliases}
+    if networks:
+        body["NetworkingConfig"] = {"EndpointsConfig": networks}
+    return body
+
+
+def _pinned(host: dict, ports: dict) -> dict:
+    """Return a container's port bindings; those that leave the choice to Docker name what it has chosen.
+
+    :param host: its ``HostConfig``. :param ports: its ``NetworkSettings.Ports``: what is bound.
+    """
+    pinned = dict(host.get("PortBindings") or {})
+    for port, bound in ports.items():
+        asked = pinned.get(port) or []
+        if not bound or (asked and all((each.get("HostPort") or "").isdigit() for each in asked)):
+            continue
+        addresses: dict[str, set[str]] = {}  # by host port
+        for each in bound:
+            addresses.setdefault(each["HostPort"], set()).add(each["HostIp"])
+        both = {"0.0.0.0", "::"}  # what Docker makes of no address at all
+        pinned[port] = [
+            {"HostIp": address, "HostPort": number}
+            for number, on in addresses.items()
+            for address in ([""] if both <= on else sorted(on))
+        ]
+    return pinned
+
+
+def check(document: dict, container: str) -> None:
+    """See that what another host asks for is the container that is being moved, and nothing that this host would not take.
+
+    The source may be somebody else's by now. What it says of the container's memory cannot be judged; what it may ask Docker
+    for, and write into CRIU's configuration, can.
+
+    :param container: the name that the controller gave. :raises Untrusted: it is not.
+    """
+    for name, kind in PARTS.items():
+        if not isinstance(document.get(name), kind):
+            raise Untrusted(
+                f"the source's description of {container} has no proper '{name}': run prepare.yml there again"
+            )
+    if document["name"] != container:
+        raise Untrusted(f"the source describes the container {document['name']!r} instead of {container}")
+    body = document["create"]
+    host = body.get("HostConfig")
+    if not isinstance(host, dict):
+        raise Untrusted(f"the source's description of {container} has no proper 'HostConfig'")
+    inspected = {"Name": container, "State": {"Running": True}, "Config": body, "HostConfig": host}
+    asked = [*_preflight.container_refusals(inspected)]
+    asked += [f"it asks for {name}" for name in HOSTS_OWN if host.get(name)]
+    asked += ["it asks for Volumes"] if body.get("Volumes") else []
+    asked += [f"it sets {name}" for name, value in OURS.items() if host.get(name) != value]
+    if asked:
+        raise Untrusted(f"the source asks for a container that must not be made here: {'; '.join(asked)}")
+    points = [
+        *document["masked"],
+        *(each.get("point") if isinstance(each, dict) else None for each in document["memory"]),
+    ]
+    if not all(isinstance(point, str) for point in points):
+        raise Untrusted(f"the source's description of {container} has a mount point without a name")
+    try:
+        _criu.refuse_unspeakable(points)
+    except ValueError as error:
+        raise Untrusted(str(error)) from error

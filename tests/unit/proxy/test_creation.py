@@ -1,0 +1,201 @@
+# Copyright (c) 2026 The RELOCATE authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The document that a container is made again from: what the source writes, and what the destination does not take."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+from relocate_proxy.files.creation import HOSTS_OWN, PARTS, Untrusted, check, creation_document
+
+INSPECT: dict[str, Any] = {
+    "Id": "abcdef123456" + "0" * 52,
+    "Name": "/web",
+    "Config": {"Hostname": "abcdef123456", "Image": "r:5000/web:1", "Cmd": ["serve"], "Labels": {"a": "b"}},
+    "HostConfig": {
+        "NetworkMode": "shop",
+        "Runtime": "runc",
+        "RestartPolicy": {"Name": "always", "MaximumRetryCount": 3},
+        "AutoRemove": True,
+        "ContainerIDFile": "/tmp/id",
+        "Memory": 1 << 30,
+        "PortBindings": {"80/tcp": [{"HostIp": "", "HostPort": "8080"}]},
+    },
+    "NetworkSettings": {
+        "Networks": {
+            "shop": {"Aliases": ["web", "www", "abcdef123456"], "IPAddress": "172.30.0.2", "MacAddress": "02:42"}
+        }
+    },
+}
+
+
+def test_the_same_container_elsewhere() -> None:
+    """Everything it was made from, on our runtime, started by nobody but us, and with an address that may change."""
+    before = copy.deepcopy(INSPECT)
+    body = creation_document(INSPECT)
+    assert before == INSPECT, "the source's own description was changed"
+    host = body.pop("HostConfig")
+    assert host == {
+        **INSPECT["HostConfig"],
+        "Runtime": "relocate",
+        "RestartPolicy": {"Name": "no", "MaximumRetryCount": 0},
+        "AutoRemove": False,
+        "ContainerIDFile": "",
+    }
+    assert body.pop("NetworkingConfig") == {"EndpointsConfig": {"shop": {"Aliases": ["web", "www"]}}}
+    assert body == INSPECT["Config"]
+
+
+@pytest.mark.parametrize("mode", ["default", "bridge"])
+def test_dockers_own_bridge_needs_no_endpoint(mode: str) -> None:
+    """Naming it would ask for aliases, which it has not."""
+    inspect = copy.deepcopy(INSPECT)
+    inspect["HostConfig"]["NetworkMode"] = mode
+    inspect["NetworkSettings"]["Networks"] = {"bridge": {"Aliases": None}}
+    assert "NetworkingConfig" not in creation_document(inspect)
+
+
+def published(host: dict[str, Any], ports: dict[str, Any]) -> dict[str, Any]:
+    """Return what the copy of a container with these settings will publish."""
+    inspect = copy.deepcopy(INSPECT)
+    inspect["HostConfig"].update(host)
+    inspect["NetworkSettings"]["Ports"] = ports
+    return creation_document(inspect)["HostConfig"]
+
+
+def bound(*ports: int) -> list[dict[str, str]]:
+    """Return what Docker says of ports that are bound on both wildcards."""
+    return [{"HostIp": address, "HostPort": str(port)} for port in ports for address in ("0.0.0.0", "::")]
+
+
+def test_a_port_that_was_asked_for_stays_as_it_was_asked() -> None:
+    """And one that is only exposed stays unpublished."""
+    asked = {"80/tcp": [{"HostIp": "192.0.2.1", "HostPort": "8080"}], "53/udp": [{"HostIp": "", "HostPort": "5353"}]}
+    ports = {"80/tcp": [{"HostIp": "192.0.2.1", "HostPort": "8080"}], "53/udp": bound(5353), "9000/tcp": None}
+    assert published({"PortBindings": asked}, ports)["PortBindings"] == asked
+
+
+def test_a_port_that_docker_chose_is_kept() -> None:
+    """The edge sends to it: another free one would be nobody's."""
+    asked = {"80/tcp": [{"HostIp": "", "HostPort": ""}], "81/tcp": [{"HostIp": "127.0.0.1", "HostPort": "8000-8010"}]}
+    ports = {"80/tcp": bound(32769), "81/tcp": [{"HostIp": "127.0.0.1", "HostPort": "8003"}]}
+    assert published({"PortBindings": asked}, ports)["PortBindings"] == {
+        "80/tcp": [{"HostIp": "", "HostPort": "32769"}],
+        "81/tcp": [{"HostIp": "127.0.0.1", "HostPort": "8003"}],
+    }
+    all_of_them = published(
+        {"PortBindings": {}, "PublishAllPorts": True}, {"80/tcp": bound(32770), "9/udp": bound(32771)}
+    )
+    assert not all_of_them["PublishAllPorts"]
+    assert all_of_them["PortBindings"] == {
+        "80/tcp": [{"HostIp": "", "HostPort": "32770"}],
+        "9/udp": [{"HostIp": "", "HostPort": "32771"}],
+    }
+
+
+# -- what another host asks for -----------------------------------------------------------------------------------------
+
+
+def described(**more: Any) -> dict[str, Any]:
+    """Return what an honest source describes, with changes."""
+    return {
+        "name": "web",
+        "create": creation_document(INSPECT),
+        "image": "r:5000/web:1",
+        "image_layers": ["sha256:1"],
+        "restart_policy": {"Name": "always"},
+        "masked": ["/proc/acpi", "/sys/firmware"],
+        "memory": [{"point": "/dev/shm", "source": "shm", "options": "size=64m"}],
+        "plain_cgroups": True,
+        **more,
+    }
+
+
+def asking(**host: Any) -> dict[str, Any]:
+    """Return the description of a source that asks for more of the host."""
+    document = described()
+    document["create"]["HostConfig"].update(host)
+    return document
+
+
+def test_an_honest_source_is_believed() -> None:
+    """The container that is being moved, and nothing else."""
+    check(described(), "web")
+    check(described(masked=[], memory=[]), "web")
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        {"Privileged": True},
+        {"Binds": ["/:/host"]},
+        {"Mounts": [{"Type": "bind", "Source": "/", "Target": "/host"}]},
+        {"VolumesFrom": ["other"]},
+        {"PidMode": "host"},
+        {"IpcMode": "container:other"},
+        {"UTSMode": "host"},
+        {"NetworkMode": "host"},
+        {"NetworkMode": "container:other"},
+        {"Devices": [{"PathOnHost": "/dev/sda"}]},
+        {"DeviceRequests": [{"Driver": "nvidia"}]},
+        {"DeviceCgroupRules": ["b *:* rwm"]},
+        {"Links": ["db:db"]},
+        {"Runtime": "runc"},
+        {"Runtime": "/tmp/evil"},
+        {"RestartPolicy": {"Name": "always"}},
+        {"AutoRemove": True},
+        {"ContainerIDFile": "/etc/passwd"},
+        {"UsernsMode": "private"},
+    ],
+    ids=str,
+)
+def test_a_source_that_asks_for_the_host_gets_nothing(host: dict[str, Any]) -> None:
+    """It may be somebody else's by now; what preflight refuses, it must not get in by the other door."""
+    with pytest.raises(Untrusted, match="the source asks for a container that must not be made here"):
+        check(asking(**host), "web")
+
+
+def test_a_source_that_asks_for_volumes_gets_nothing() -> None:
+    """They would be made from the image's contents."""
+    document = described()
+    document["create"]["Volumes"] = {"/data": {}}
+    with pytest.raises(Untrusted, match="it asks for Volumes"):
+        check(document, "web")
+
+
+@pytest.mark.parametrize("name", PARTS)
+@pytest.mark.parametrize("value", [None, 5, "missing"])
+def test_a_description_that_is_none(name: str, value: Any) -> None:
+    """Of another version, or of no version at all."""
+    document = described(**{name: value})
+    if value == "missing":
+        del document[name]
+    with pytest.raises(Untrusted):
+        check(document, "web")
+
+
+def test_another_container_is_not_made() -> None:
+    """The controller has said which one moves."""
+    with pytest.raises(Untrusted, match="the source describes the container 'database' instead of web"):
+        check(described(name="database"), "web")
+
+
+@pytest.mark.parametrize(
+    "point",
+    ["/x\nlibdir /tmp", '/x" --action-script=/tmp/x', "/x\\", "/x]:y", "relative", "", "/x y", "/x\x00", None, 7, "/#"],
+)
+@pytest.mark.parametrize("key", ["masked", "memory"])
+def test_a_mount_point_that_would_be_an_option_of_criu(point: Any, key: str) -> None:
+    """Its configuration is read line by line; ``libdir`` loads programs."""
+    with pytest.raises(Untrusted):
+        check(described(**{key: [point if key == "masked" else {"point": point}]}), "web")
+
+
+def test_all_that_is_a_hosts_own_is_refused() -> None:
+    """The list is the test's, too: an entry that nobody reads is none."""
+    for name in HOSTS_OWN:
+        with pytest.raises(Untrusted, match=f"it asks for {name}"):
+            check(asking(**{name: ["x"]}), "web")
