@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.paths import PROXY
+from tests.proxy_host import host_directory
 
 from .namespaces import Network
 
@@ -29,3 +31,10 @@ def network() -> Iterator[Callable[[], Network]]:
     yield make
     for each in made:
         each.close()
+
+
+@pytest.fixture
+def host(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Return a directory that stands for the host's /run/relocate and journals."""
+    with host_directory(monkeypatch) as directory:
+        yield directory

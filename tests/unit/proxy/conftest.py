@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import importlib
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.paths import PROXY
+from tests.proxy_host import host_directory
 
 from . import pycriu_standin
 
@@ -29,13 +29,5 @@ with pytest.MonkeyPatch.context() as patch:
 @pytest.fixture
 def host(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Return a directory that stands for the host's /run/relocate and journals. Its path is short: sockets lie in it."""
-    from relocate_proxy.host import paths
-    from relocate_proxy.protocol import journal
-
-    with tempfile.TemporaryDirectory(prefix="mtd-") as name:
-        directory = Path(name)
-        for attribute, below in (("RUN", ""), ("EXPECTED", "expected"), ("GATES", "gates"), ("SESSIONS", "sessions")):
-            monkeypatch.setattr(paths, attribute, str(directory / below).rstrip("/"))
-        for function in (journal.Journal.at.__func__, journal.unfinished):
-            monkeypatch.setattr(function, "__defaults__", (str(directory / "journal"),))
+    with host_directory(monkeypatch) as directory:
         yield directory
