@@ -35,6 +35,8 @@ from typing import Any
 
 from ansible.plugins.callback import CallbackBase
 from ansible_collections.relocate.mtd.plugins.plugin_utils._move.ledger import recorded
+from ansible_collections.relocate.mtd.plugins.plugin_utils._trust import reports
+from ansible_collections.relocate.mtd.plugins.plugin_utils._trust.strangers import shown
 
 ACTION = "relocate.mtd.container_relocate"
 #: Phases in the order in which they pass, and what they are called for people.
@@ -95,15 +97,15 @@ def lines(result: dict[str, Any]) -> list[str]:
         return [f"{result['container']}: {source} -> {destination}{mode} (planned, nothing was touched)"]
     if result["outcome"] != "committed":
         return [f"{result['container']}: {source} -> {destination} {result['outcome']}: {result.get('msg')}"]
-    timings = result["timings_ns"]
+    timings = result.get("timings_ns") or {}
     phases = "  ".join(f"{label} {timings[name] / 1e6:.1f}" for name, label in PHASES if name in timings)
-    flows = result["flows"]
+    flows = {"kept": 0, **(result.get("flows") or {})}
     return [
-        f"{result['container']}: {source} -> {destination}   {result['address_before']} -> {result['address_after']}",
-        f"down {result['downtime_ms']:.1f} ms   ({phases} ms)",
+        f"{result['container']}: {source} -> {destination}   {result.get('address_before')} -> {result.get('address_after')}",
+        f"down {result.get('downtime_ms') or 0:.1f} ms   ({phases} ms)",
         *predicted(result),
-        f"{flows['kept']} connection{'' if flows['kept'] == 1 else 's'} kept, {result['packets_held']} packets held, "
-        f"{sum(result['bytes'].values()) / 2**20:.1f} MiB carried",
+        f"{flows['kept']} connection{'' if flows['kept'] == 1 else 's'} kept, {result.get('packets_held', 0)} packets held, "
+        f"{sum(result.get('bytes', {}).values()) / 2**20:.1f} MiB carried",
     ]
 
 
@@ -126,11 +128,15 @@ class CallbackModule(CallbackBase):
     def _report(self, outcome: Any) -> None:
         if outcome.task.action != ACTION:
             return
-        result = dict(outcome.result)
-        if "outcome" not in result:  # a fault of ours, not a move
+        if "outcome" not in outcome.result:  # a fault of ours, not a move
+            return
+        try:
+            result = reports.move_result(dict(outcome.result))
+        except reports.Odd as odd:
+            self._display.warning(f"the result of a relocation is none, and gets no line in the ledger: {odd}")
             return
         for line in lines(result):
-            self._display.display(f"  {line}")
+            self._display.display(f"  {shown(line)}")
         path = ledger_path(self.get_option("ledger"))
         if path is None or result["outcome"] == "planned":
             return

@@ -14,6 +14,7 @@ import typer
 
 from relocate import __version__
 from relocate.errors import Refusal
+from relocate.terminal import paragraph
 
 app = typer.Typer(
     name="relocate",
@@ -56,7 +57,7 @@ def main() -> None:
     try:
         build()()
     except Refusal as refusal:
-        typer.echo(f"relocate: {refusal}", err=True)
+        typer.echo(f"relocate: {paragraph(refusal)}", err=True)
         sys.exit(refusal.status)
     except KeyboardInterrupt:
         typer.echo("relocate: interrupted", err=True)

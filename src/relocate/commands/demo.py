@@ -26,6 +26,7 @@ from relocate.move import playbook
 from relocate.move.relocation import DEFAULT_INVENTORY, recover
 from relocate.schedule.records import Firing
 from relocate.schedule.views import duration
+from relocate.terminal import cell
 
 REPOSITORY = "10.77.0.10:5000"
 VIRTUAL = "10.88.0.100"
@@ -119,7 +120,9 @@ class Demo:
     def landed(self, firing: Firing, result: dict[str, Any]) -> None:
         """Show a move that has ended. Called from the scheduler's observer, while the clocks go on."""
         if result["outcome"] != "committed" or "timings_ns" not in result:
-            self.console.print(f"[yellow]{firing.container}: {firing.outcome}[/yellow]  {firing.msg}\n", soft_wrap=True)
+            self.console.print(
+                f"[yellow]{cell(firing.container)}: {firing.outcome}[/yellow]  {cell(firing.msg)}\n", soft_wrap=True
+            )
             return
         time.sleep(CALM_SECONDS)
         client = self.clients.get(firing.container)
@@ -133,13 +136,13 @@ class Demo:
             self.clockwork.end()
 
     def _show(self, result: dict[str, Any]) -> None:
-        source, destination = result["source"]["host"], result["destination"]["host"]
+        source, destination = cell(result["source"]["host"]), cell(result["destination"]["host"])
         seen = f"client waited [bold]{result['pause_ms']:.0f} ms[/bold]" if result["pause_ms"] else "nobody was asking"
         lines = (
-            f"[bold]hop {len(self.hops)}  {result['container']}[/bold]  {source} → [bold]{destination}[/bold]  "
-            f"{result['address_before']} → [bold]{result['address_after']}[/bold]",
+            f"[bold]hop {len(self.hops)}  {cell(result['container'])}[/bold]  {source} → [bold]{destination}[/bold]  "
+            f"{cell(result['address_before'])} → [bold]{cell(result['address_after'])}[/bold]",
             f"  after a stay of {duration(result['stay_s'])}: down {result['downtime_ms']:.0f} ms, {seen}",
-            f"  why  {result['choice'].get('why', 'the destination was given')}",
+            f"  why  {cell(result['choice'].get('why', 'the destination was given'))}",
             Text("  ") + phase_bar(result["timings_ns"]),
             Text("  ") + phase_words(result["timings_ns"]),
         )

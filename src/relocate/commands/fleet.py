@@ -15,7 +15,6 @@ from ansible_collections.relocate.mtd.plugins.plugin_utils._heterogeneity.hetero
 from ansible_collections.relocate.mtd.plugins.plugin_utils._placement.policy import Settings
 from ansible_collections.relocate.mtd.plugins.plugin_utils._trust.strangers import shown
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
@@ -26,6 +25,7 @@ from relocate.fleet.report import Question, Report, answer, place_of
 from relocate.lab.paths import project_root
 from relocate.move import playbook
 from relocate.move.relocation import inventory_path
+from relocate.terminal import cell
 
 #: Hosts whose differences fit a terminal, and lines of the other tables.
 MATRIX_HOSTS = 12
@@ -58,11 +58,11 @@ def matrix(report: Report) -> Table:
     table = Table(box=None, pad_edge=False)
     table.add_column()
     for host in report.shown:
-        table.add_column(escape(host), justify="right")
+        table.add_column(cell(host), justify="right")
     bound = max(float(abs(report.delta).max()), 1e-9)
     for host, values in zip(report.shown, report.delta, strict=True):
         cells = [Text(f"{value:.2f}", style=_shade(float(value) / bound)) for value in values]
-        table.add_row(escape(host), *cells)
+        table.add_row(cell(host), *cells)
     return table
 
 
@@ -86,7 +86,7 @@ def classes(report: Report) -> Table:
         hosts = ", ".join(members[:4]) + (f" and {len(members) - 4} more" if len(members) > 4 else "")
         entropies = ("–", "–") if hop is None else (_bits(hop.shannon_bits), _bits(hop.min_entropy_bits))
         mark = "" if hop is None or hop.floor_kept else " (below the floor)"
-        table.add_row(report.names[number], escape(hosts), f"{entropies[0]} bits", f"{entropies[1]} bits{mark}")
+        table.add_row(report.names[number], cell(hosts), f"{entropies[0]} bits", f"{entropies[1]} bits{mark}")
     if len(largest) > LINES:
         table.add_row(f"… {len(largest) - LINES} more: see --json", "", "", "")
     return table
@@ -99,7 +99,7 @@ def hops(rows: list[dict[str, Any]]) -> Table:
         table.add_column(name, justify="left" if name == "destination" else "right")
     for row in rows[:LINES]:
         terms = [f"{value:.2f}" for value in row["terms"].values()]
-        table.add_row(escape(row["host"]), f"{row['probability']:.1%}", f"{row['delta']:.3f}", *terms)
+        table.add_row(cell(row["host"]), f"{row['probability']:.1%}", f"{row['delta']:.3f}", *terms)
     if len(rows) > LINES:
         rest = sum(row["probability"] for row in rows[LINES:])
         table.add_row(f"… {len(rows) - LINES} more", f"{rest:.1%}", "", *([""] * len(rows[0]["terms"])))
@@ -191,7 +191,7 @@ def fleet(
         console.print(f"left out: {shown(reason)}", style="yellow", markup=False, soft_wrap=True)
     for title, table in _tables(report, expected, what):
         # rich folds a title of the table's own to its width
-        console.print(f"\n{title}", style="bold", markup=False, soft_wrap=True)
+        console.print(f"\n{shown(title)}", style="bold", markup=False, soft_wrap=True)
         console.print(table)
     for path in filter(None, (plot, html)):
         console.print(f"\n{path} written", style="dim", markup=False)

@@ -19,6 +19,7 @@ from relocate.arguments import checked_name, checked_words
 from relocate.errors import Refusal
 from relocate.move.relocation import relocate
 from relocate.reading import shown
+from relocate.terminal import cell, paragraph
 
 #: Phases of the pause in the order in which they pass.
 PHASES = ("hold", "freeze", "dump", "rewrite", "transfer", "restore", "commit", "release")
@@ -68,12 +69,12 @@ def how(result: dict[str, Any]) -> str:
 def show(console: Console, result: dict[str, Any]) -> None:
     """Print a committed relocation."""
     table = Table.grid(padding=(0, 2))
-    source, destination = result["source"]["host"], result["destination"]["host"]
-    table.add_row("container", f"[bold]{result['container']}[/bold]  {source} → [bold]{destination}[/bold]")
-    table.add_row("address", f"{result['address_before']} → [bold]{result['address_after']}[/bold]")
+    source, destination = cell(result["source"]["host"]), cell(result["destination"]["host"])
+    table.add_row("container", f"[bold]{cell(result['container'])}[/bold]  {source} → [bold]{destination}[/bold]")
+    table.add_row("address", f"{cell(result['address_before'])} → [bold]{cell(result['address_after'])}[/bold]")
     if result.get("choice", {}).get("why"):
-        table.add_row("why", result["choice"]["why"])
-    table.add_row("down", f"[bold]{result['downtime_ms']:.1f} ms[/bold]  ({how(result)})")
+        table.add_row("why", cell(result["choice"]["why"]))
+    table.add_row("down", f"[bold]{result['downtime_ms']:.1f} ms[/bold]  ({cell(how(result))})")
     table.add_row("", phase_bar(result["timings_ns"]))
     table.add_row("", phase_words(result["timings_ns"]))
     flows = result["flows"]
@@ -82,7 +83,7 @@ def show(console: Console, result: dict[str, Any]) -> None:
 
 
 def _show_steps(console: Console, result: dict[str, Any]) -> None:
-    console.print(result["diff"]["after"].rstrip(), markup=False, highlight=False, soft_wrap=True)
+    console.print(paragraph(result["diff"]["after"].rstrip()), markup=False, highlight=False, soft_wrap=True)
 
 
 def show_plan(console: Console, result: dict[str, Any]) -> None:

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from relocate.move import relocation
+from relocate.terminal import cell
 
 
 def register(app: typer.Typer) -> None:
@@ -35,11 +36,11 @@ def recover(
         return
     console = Console(highlight=False)
     for each in document["in_progress"]:
-        console.print(f"Relocation {each} is in progress and is left to its own processes.")
+        console.print(f"Relocation {cell(each)} is in progress and is left to its own processes.")
     if not document["settled"]:
         console.print("Nothing was left half-done.")
         return
     table = Table("relocation", "container", "host", "part", "outcome")
     for each in document["settled"]:
-        table.add_row(each["relocation"], each.get("container") or "", each["host"], each["part"], each["outcome"])
+        table.add_row(*(cell(each.get(name)) for name in ("relocation", "container", "host", "part", "outcome")))
     console.print(table)

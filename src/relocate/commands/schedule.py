@@ -22,6 +22,7 @@ from relocate.schedule.records import Firing
 from relocate.schedule.service import Service
 from relocate.schedule.settings import Configuration
 from relocate.schedule.views import duration
+from relocate.terminal import cell
 
 ConfigOption = Annotated[
     Path | None,
@@ -116,8 +117,8 @@ def _dry_run(configuration: Configuration, seed: int, count: int, json_: bool) -
         table.add_column(heading, justify=side)  # type: ignore[arg-type]
     for alert in document["alerts"]:
         changed = "" if alert["clamp"] == "none" else alert["clamp"]
-        table.add_row(duration(alert["at"]), alert["container"], duration(alert["stay"]), changed)
+        table.add_row(duration(alert["at"]), cell(alert["container"]), duration(alert["stay"]), changed)
     console.print(table)
     for tenant in document["tenants"]:
         if tenant["problem"]:
-            console.print(f"[yellow]{tenant['container']}[/yellow]: {tenant['problem']}")
+            console.print(f"[yellow]{cell(tenant['container'])}[/yellow]: {cell(tenant['problem'])}")

@@ -25,6 +25,7 @@ from ansible_collections.relocate.mtd.plugins.plugin_utils._trust.strangers impo
 from rich.console import Console
 
 from relocate.errors import Refusal
+from relocate.terminal import cell
 
 PATIENCE = 1.0  # seconds before a task is worth a line where nothing can be redrawn
 
@@ -53,7 +54,7 @@ class LiveProgress:
 
     def task(self, name: str) -> None:
         """Show the task."""
-        self._status.update(f"{name} [dim]({time.monotonic() - self._start:.0f} s since the start)[/dim]")
+        self._status.update(f"{cell(name)} [dim]({time.monotonic() - self._start:.0f} s since the start)[/dim]")
 
 
 class LineProgress:
@@ -75,7 +76,7 @@ class LineProgress:
         if self._timer:
             self._timer.cancel()
         self._timer = threading.Timer(
-            PATIENCE, self._console.print, [f"{name} …"], {"markup": False, "highlight": False}
+            PATIENCE, self._console.print, [f"{escaped(name)} …"], {"markup": False, "highlight": False}
         )
         self._timer.daemon = True
         self._timer.start()
@@ -100,16 +101,21 @@ def task_name(event: dict[str, Any]) -> str:
     return name.partition(" : ")[2] or name
 
 
+def _line(text: Any) -> str:
+    """Return what Ansible or a host said as one line that moves no cursor."""
+    return escaped(" ".join(str(text).split()))
+
+
 def failure(event: dict[str, Any]) -> str:
     """Return what a failed task said, with the task's name unless the sentence is a refusal made for people."""
     result = event["event_data"].get("res") or {}
-    said = str(result.get("msg") or result.get("stderr") or "no reason given").strip()
+    said = _line(result.get("msg") or result.get("stderr") or "no reason given")
     if event["event_data"].get("task_action", "").endswith("assert"):
         return said
     detail = str(result.get("stderr") or "").strip().splitlines()
-    if detail and detail[-1] not in said:
-        said += f" ({detail[-1]})"
-    return f"'{task_name(event)}' failed on {event['event_data'].get('host', '?')}: {said}"
+    if detail and (last := _line(detail[-1])) not in said:
+        said += f" ({last})"
+    return f"'{_line(task_name(event))}' failed on {_line(event['event_data'].get('host', '?'))}: {said}"
 
 
 def complaint(output: str) -> str:

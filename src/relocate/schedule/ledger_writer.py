@@ -13,6 +13,7 @@ from typing import Any
 
 from ansible_collections.relocate.mtd.plugins.plugin_utils._move.alert import annotate
 from ansible_collections.relocate.mtd.plugins.plugin_utils._move.ledger import recorded
+from ansible_collections.relocate.mtd.plugins.plugin_utils._trust import reports
 
 from relocate.schedule.records import Firing, iso
 
@@ -67,10 +68,10 @@ class Ledger:
         for line in data[:whole].splitlines():
             try:
                 document = json.loads(line)
-            except ValueError:
+                if isinstance(document, dict) and str(document.get("id")) in self._expected:
+                    self._expected[str(document["id"])] = reports.move_result(document)
+            except (ValueError, RecursionError):  # no JSON, or no relocation's
                 continue
-            if isinstance(document, dict) and document.get("id") in self._expected:
-                self._expected[document["id"]] = document
 
     def ensure(self, ended: Iterable[tuple[Firing, dict[str, Any]]], at: float) -> None:
         """Write the lines of relocations, unless Ansible's callback has written one with the same outcome. Raises OSError.

@@ -11,6 +11,8 @@ import logging
 import sys
 from typing import Any, Literal, TextIO
 
+from ansible_collections.relocate.mtd.plugins.plugin_utils._trust.strangers import shown
+
 LOGGER = "relocate.schedule"
 #: Names of extra fields that would tell when a container moves next. They are dropped, whoever passes them.
 SECRET = frozenset({"due", "due_at", "next", "next_at", "next_due", "remaining"})
@@ -38,7 +40,7 @@ class JsonFormatter(logging.Formatter):
         line |= {name: value for name, value in fields(record).items() if name not in line}
         if record.exc_info:
             line["error"] = self.formatException(record.exc_info)
-        return json.dumps(line, default=str, ensure_ascii=False)
+        return json.dumps(line, default=str)
 
 
 class TextFormatter(logging.Formatter):
@@ -48,8 +50,7 @@ class TextFormatter(logging.Formatter):
         """Return the line."""
         extra = "  ".join(f"{name}={value}" for name, value in fields(record).items())
         line = f"{moment(record)} {record.levelname.lower():<7} {record.getMessage()}" + (f"  {extra}" if extra else "")
-        line = "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in line)
-        return line + (f"\n{self.formatException(record.exc_info)}" if record.exc_info else "")
+        return shown(line) + (f"\n{self.formatException(record.exc_info)}" if record.exc_info else "")
 
 
 def setup(form: Literal["text", "json"] = "text", level: str = "info", stream: TextIO | None = None) -> logging.Logger:

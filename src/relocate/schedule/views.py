@@ -21,6 +21,7 @@ from relocate.schedule.audit import Audit, Stay, audit
 from relocate.schedule.records import Firing, iso
 from relocate.schedule.settings import Configuration
 from relocate.schedule.store import Store
+from relocate.terminal import cell
 
 #: How exactly stays are measured, in seconds: by the busiest moment of the scheduler's loop, within these bounds.
 RESOLUTION, COARSEST = 0.05, 1.0
@@ -115,10 +116,10 @@ def status_tables(document: dict[str, Any]) -> list[Table | str]:
         if scheduler["seen_at"]
         else "has never run"
     )
-    shown: list[Table | str] = [f"fleet [bold]{document['fleet']}[/bold]: the scheduler is [bold]{said}[/bold]"]
+    shown: list[Table | str] = [f"fleet [bold]{cell(document['fleet'])}[/bold]: the scheduler is [bold]{said}[/bold]"]
     for each in document["paused"]:
-        what = "everything" if each["scope"] == "all" else f"{each['scope']} {each['name']}"
-        why = f" ({each['why']})" if each["why"] else ""
+        what = "everything" if each["scope"] == "all" else f"{each['scope']} {cell(each['name'])}"
+        why = f" ({cell(each['why'])})" if each["why"] else ""
         shown.append(f"[yellow]paused[/yellow]: {what}{', draining' if each['drain'] else ''}{why}")
     table = Table()
     for heading, side in (
@@ -135,18 +136,20 @@ def status_tables(document: dict[str, Any]) -> list[Table | str]:
     for tenant in document["tenants"]:
         clock = make_clock(tenant["clock"])
         table.add_row(
-            tenant["container"],
-            tenant["host"],
+            cell(tenant["container"]),
+            cell(tenant["host"]),
             duration(tenant["stayed_seconds"]),
             tenant["state"],
             str(tenant["hops"]),
             str(tenant["failed"]),
-            tenant["last_outcome"] or "",
+            cell(tenant["last_outcome"]),
             f"{clock.kind}, mean {duration(clock.mean) if clock.mean < 1e9 else 'none'}",
         )
     shown.append(table if document["tenants"] else "no tenants are known")
     shown += [
-        f"[yellow]{each['container']}[/yellow]: {each['problem']}" for each in document["tenants"] if each["problem"]
+        f"[yellow]{cell(each['container'])}[/yellow]: {cell(each['problem'])}"
+        for each in document["tenants"]
+        if each["problem"]
     ]
     return shown
 
@@ -166,14 +169,14 @@ def history_table(firings: Iterable[Firing]) -> Table:
         note = (firing.msg or changed) if firing.outcome not in (None, "committed") else changed
         table.add_row(
             (iso(firing.alerted_at) or "")[5:19].replace("T", " "),
-            firing.container,
-            firing.source,
-            firing.destination or "",
-            f"[{colour}]{outcome}[/{colour}]",
+            cell(firing.container),
+            cell(firing.source),
+            cell(firing.destination),
+            f"[{colour}]{cell(outcome)}[/{colour}]",
             duration(None if firing.stay_ms is None else firing.stay_ms / 1000),
             "" if firing.exposure_latency_ms is None else f"{firing.exposure_latency_ms / 1000:.2f} s",
             "" if firing.downtime_ms is None else f"{firing.downtime_ms:.0f} ms",
-            note or "",
+            cell(note),
         )
     return table
 

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from ansible_collections.relocate.mtd.plugins.plugin_utils._trust import reports
+
 from relocate.move.relocation import Catcher
 from relocate.schedule.launchers.base import OUTCOMES, LaunchError, Move
 
@@ -18,6 +20,10 @@ def document(move: Move, result: dict[str, Any], *, run: str | None = None) -> d
 
     A result without an outcome is one that failed; one whose outcome is not known here is in doubt.
     """
+    try:
+        result = reports.move_result(result)
+    except reports.Odd as odd:
+        result = {"outcome": "in-doubt", "msg": f"the result of the relocation is none: {odd}"}
     outcome = result.get("outcome", "failed")
     kept = {**result, "id": move.id, "container": result.get("container", move.container)}
     kept["outcome"] = outcome if outcome in OUTCOMES else "in-doubt"

@@ -11,6 +11,8 @@ from collections.abc import Container
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.relocate.mtd.plugins.plugin_utils._trust import reports
+
 #: Bytes at the end of the file that are read: some thousand relocations.
 TAIL = 4 << 20
 
@@ -34,7 +36,7 @@ def default_path() -> Path:
 
 
 def latest(path: Path, tail: int = TAIL) -> list[dict[str, Any]]:
-    """Return the latest entries, oldest first. No file, no entries; a line that is no JSON object is skipped."""
+    """Return the latest entries, oldest first. No file, no entries; a line that is no relocation's is skipped."""
     try:
         with path.open("rb") as file:
             size = file.seek(0, os.SEEK_END)
@@ -47,11 +49,9 @@ def latest(path: Path, tail: int = TAIL) -> list[dict[str, Any]]:
     found = []
     for line in lines:
         try:
-            entry = json.loads(line)
-        except ValueError:
+            found.append(reports.move_result(json.loads(line)))
+        except (ValueError, RecursionError):  # no JSON, or no relocation's
             continue
-        if isinstance(entry, dict):
-            found.append(entry)
     return found
 
 

@@ -14,6 +14,7 @@ import secrets
 from typing import Any
 
 import jmespath
+from ansible_collections.relocate.mtd.plugins.plugin_utils._trust import strangers
 
 RUNNING = jmespath.compile("containers[?state=='running'].name")
 #: Dumping and restoring goes at hundreds of MiB a second; this bounds a stuck one.
@@ -149,4 +150,4 @@ def steps(plan: dict[str, Any]) -> list[str]:
         lines.append(
             f"service      {place} -> {destination['address']}:{service['host_port']}, held at {plan['edge']['host']}"
         )
-    return lines
+    return [strangers.shown(line) for line in lines]
