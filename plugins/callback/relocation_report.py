@@ -83,7 +83,7 @@ def predicted(result: dict[str, Any]) -> list[str]:
         return []
     words = f"{result['mode']}, {result['predicted_downtime_ms']:.0f} ms predicted"
     if result.get("source_needed_ms"):
-        words += f"; the source was needed for {result['source_needed_ms']:.0f} ms more"
+        words += f"; source needed for another {result['source_needed_ms']:.0f} ms"
     return [words]
 
 

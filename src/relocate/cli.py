@@ -18,7 +18,7 @@ from relocate.terminal import paragraph
 
 app = typer.Typer(
     name="relocate",
-    help="Moving-target defence for containers: carries running containers from host to host, live.",
+    help="Moving-target defence for containers: moves running containers from host to host, live.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

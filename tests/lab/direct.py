@@ -80,7 +80,7 @@ class Heart:
         return seen
 
     def assert_beats(self, seconds: float = 15.0) -> dict[str, Any]:
-        """See that answers come over the connection now; return what was seen of it until now."""
+        """Check that answers come over the connection now; return what was seen of it until now."""
         first = self.look()
         deadline = time.monotonic() + seconds
         while self.look()["last"] < first["last"] + 3:

@@ -32,7 +32,7 @@ with socket.create_connection((sys.argv[1], int(sys.argv[2])), 30) as connection
 
 
 def verify(fleet: Fleet, port: int) -> None:
-    """See that a counter has lost no page."""
+    """Check that a counter has lost no page."""
     command = ["ip", "netns", "exec", fleet.client_namespace, sys.executable, "-c", VERIFY, VIRTUAL, str(port)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"the server's memory is not what it was: {done.stderr}"

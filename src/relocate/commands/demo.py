@@ -216,12 +216,12 @@ def demo(
     seconds: Annotated[
         float, typer.Option("--seconds", min=1, max=86_400, help="How long the scheduler's clocks run.")
     ] = 60.0,
-    hops: Annotated[int | None, typer.Option("--hops", min=1, max=1000, help="End after so many moves.")] = None,
+    hops: Annotated[int | None, typer.Option("--hops", min=1, max=1000, help="Stop after so many moves.")] = None,
     verbose: Annotated[
         bool, typer.Option("--verbose", "-v", help="Show Ansible's own output while preparing.")
     ] = False,
 ) -> None:
-    """Show it: a lab on this machine, three tenants, live clients, and their containers hopping between real Docker hosts."""
+    """Run the demonstration: three tenants with live clients hop between real Docker hosts on this machine."""
     course = Demo(Console(highlight=False), verbose)
     begun = False
     try:

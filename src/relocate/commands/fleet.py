@@ -111,29 +111,29 @@ def fleet(
         str | None, typer.Option("--container", "-c", help="Show the expected next hop of this container.")
     ] = None,
     source: Annotated[
-        str | None, typer.Option("--from", metavar="HOST", help="The host it runs on; from the ledger without it.")
+        str | None, typer.Option("--from", metavar="HOST", help="The host it runs on. Default: from the ledger.")
     ] = None,
-    profiles: Annotated[Path | None, typer.Option(help="Directory of profiles, HOST.json; RELOCATE_PROFILES.")] = None,
+    profiles: Annotated[Path | None, typer.Option(help="Directory of profiles, HOST.json. Default: RELOCATE_PROFILES.")] = None,
     vulnerabilities: Annotated[
         Path | None, typer.Option(help="Directory of Trivy or Grype reports, HOST.json: adds the term V.")
     ] = None,
     weights: Annotated[
-        str | None, typer.Option(help="equal, fitted, or numbers: c=0.3,n=0.2,s=0.5; else the inventory's, else equal.")
+        str | None, typer.Option(help="equal, fitted, or numbers: c=0.3,n=0.2,s=0.5. Default: the inventory's, else equal.")
     ] = None,
     mode: Annotated[
         str | None,
-        typer.Option(help="hardened (distances) or paper (equation 3.3, signed); else the inventory's, else hardened."),
+        typer.Option(help="hardened (distances) or paper (equation 3.3, signed). Default: the inventory's."),
     ] = None,
     floor: Annotated[
-        float | None, typer.Option(help="Min-entropy of the next hop to keep, in bits; else the inventory's, else 1.")
+        float | None, typer.Option(help="Min-entropy of the next hop to keep, in bits. Default: the inventory's, else 1.")
     ] = None,
     beta: Annotated[
-        float | None, typer.Option(help="The softmax's beta, instead of the one that keeps the floor.")
+        float | None, typer.Option(help="Use this beta for the softmax instead of the one that keeps the floor.")
     ] = None,
     include: Annotated[
-        list[str] | None, typer.Option(help="TERM=JMESPath: only these facts count. Repeatable.")
+        list[str] | None, typer.Option(help="TERM=JMESPath: count only these facts. Repeatable.")
     ] = None,
-    exclude: Annotated[list[str] | None, typer.Option(help="TERM=JMESPath: these do not. Repeatable.")] = None,
+    exclude: Annotated[list[str] | None, typer.Option(help="TERM=JMESPath: do not count these facts. Repeatable.")] = None,
     plot: Annotated[Path | None, typer.Option(help="Write the heat map: PNG, SVG or PDF.")] = None,
     html: Annotated[Path | None, typer.Option(help="Write the report as one HTML page.")] = None,
     refresh: Annotated[
@@ -142,7 +142,7 @@ def fleet(
     inventory: Annotated[
         str | None,
         typer.Option(
-            "--inventory", "-i", help="Inventory with the policy; RELOCATE_INVENTORY or the lab's without it."
+            "--inventory", "-i", help="Inventory with the policy. Default: RELOCATE_INVENTORY, else the lab's."
         ),
     ] = None,
     json_: Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")] = False,

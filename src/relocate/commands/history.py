@@ -23,8 +23,8 @@ def register(app: typer.Typer) -> None:
 
 def history(
     config: ConfigOption = None,
-    container: Annotated[str | None, typer.Option("--container", help="Only this container's.")] = None,
-    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="The latest so many; --audit takes all.")] = 20,
+    container: Annotated[str | None, typer.Option("--container", help="Show only this container's.")] = None,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="Show the latest N; --audit takes all.")] = 20,
     audit: Annotated[
         bool, typer.Option("--audit", help="Test the stays against the configured law: is the clock honest?")
     ] = False,

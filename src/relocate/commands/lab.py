@@ -32,7 +32,7 @@ Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show Ansible's o
 
 lab_app = typer.Typer(
     name="lab",
-    help="The lab: real Docker hosts on this machine, in network namespaces of their own.",
+    help="Manage the lab: real Docker hosts on this machine, in network namespaces of their own.",
     no_args_is_help=True,
 )
 
@@ -74,7 +74,7 @@ def change(root: Path, variables: dict[str, Any], *, verbose: bool, quiet: bool)
         playbook.run(root, "playbooks/lab.yml", variables, verbose=verbose, quiet=quiet)
     except KeyboardInterrupt:
         raise Refusal(
-            "interrupted: 'relocate lab up' goes on from here, 'relocate lab down' clears away what there is",
+            "interrupted: 'relocate lab up' continues from here, 'relocate lab down' removes what is there",
             status=130,
         ) from None
 
@@ -89,13 +89,13 @@ def up(
     hosts: Annotated[
         int | None,
         typer.Option(
-            "--hosts", "-n", min=1, max=MOST_HOSTS, help="Number of Docker hosts (as many as there are; 3 at first)."
+            "--hosts", "-n", min=1, max=MOST_HOSTS, help="Number of Docker hosts. Default: as many as there are; 3 at first."
         ),
     ] = None,
     json_: Json = False,
     verbose: Verbose = False,
 ) -> None:
-    """Bring the lab up, or heal it: host0, the Docker hosts and the client's network namespace."""
+    """Bring the lab up, or repair it: host0, the Docker hosts and the client's network namespace."""
     need_root("up")
     need_debian()
     lab, root, start = Lab.from_environment(), project_root(), time.monotonic()
@@ -118,7 +118,7 @@ def down(
     json_: Json = False,
     verbose: Verbose = False,
 ) -> None:
-    """Take the lab down: processes, namespaces, mounts, control groups and state."""
+    """Take the lab down: remove its processes, namespaces, mounts, control groups and state."""
     need_root("down")
     lab, root = Lab.from_environment(), project_root()
     with exclusively(lab.lock, "relocate lab down"):
@@ -134,7 +134,7 @@ def down(
 
 @lab_app.command("status")
 def show_status(json_: Json = False) -> None:
-    """Say how the lab is: every host, whether it is well, and the memory it takes."""
+    """Show the lab: every host, whether it is well, and its memory."""
     lab = Lab.from_environment()
     if lab.document.exists():
         need_root("status")

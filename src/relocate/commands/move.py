@@ -57,12 +57,12 @@ def how(result: dict[str, Any]) -> str:
     """Return the mode of a committed relocation, and what was expected of it."""
     words = [result["mode"]]
     if result.get("predicted_downtime_ms") is not None:
-        words.append(f"{result['predicted_downtime_ms']:.0f} ms were predicted")
+        words.append(f"{result['predicted_downtime_ms']:.0f} ms predicted")
     if result.get("rounds"):
         ahead = sum(each["bytes"] for each in result["rounds"]) / 2**20
         words.append(f"{ahead:.0f} MiB went ahead in {len(result['rounds'])} rounds")
     if result.get("source_needed_ms"):
-        words.append(f"the source was needed for {result['source_needed_ms']:.0f} ms more")
+        words.append(f"source needed for another {result['source_needed_ms']:.0f} ms")
     return ", ".join(words)
 
 
@@ -89,14 +89,14 @@ def _show_steps(console: Console, result: dict[str, Any]) -> None:
 def show_plan(console: Console, result: dict[str, Any]) -> None:
     """Print what a relocation would do."""
     _show_steps(console, result)
-    console.print("Nothing was touched. Without --check it is carried out.", style="dim")
+    console.print("Nothing was changed. Run it without --check to carry it out.", style="dim")
 
 
 def move(
     container: Annotated[str, typer.Argument(help="Name of the container.")],
     to: Annotated[
         str | None,
-        typer.Option("--to", "-t", metavar="HOST", help="Destination; drawn from the eligible hosts without it."),
+        typer.Option("--to", "-t", metavar="HOST", help="Destination. Without it, one of the eligible hosts is drawn."),
     ] = None,
     mode: Annotated[
         str,
@@ -111,20 +111,20 @@ def move(
     ] = None,
     downtime_limit: Annotated[
         float | None,
-        typer.Option("--downtime-limit", metavar="MS", help="Refuse a longer pause; 300 ms, or the inventory's limit."),
+        typer.Option("--downtime-limit", metavar="MS", help="Refuse a longer pause. Default: the inventory's, else 300."),
     ] = None,
-    reason: Annotated[str, typer.Option(help="Why, for the ledger.")] = "manual",
+    reason: Annotated[str, typer.Option(help="The reason, for the ledger.")] = "manual",
     inventory: Annotated[
-        str | None, typer.Option("--inventory", "-i", help="Inventory; RELOCATE_INVENTORY or the lab's without it.")
+        str | None, typer.Option("--inventory", "-i", help="Inventory. Default: RELOCATE_INVENTORY, else the lab's.")
     ] = None,
-    check: Annotated[bool, typer.Option("--check", help="Print the plan and touch nothing.")] = False,
+    check: Annotated[bool, typer.Option("--check", help="Print the plan and change nothing.")] = False,
     json_: Annotated[bool, typer.Option("--json", help="Print the result document and nothing else.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show Ansible's own output.")] = False,
 ) -> None:
     """Move a container to another host, live."""
     if downtime_limit is not None and not (math.isfinite(downtime_limit) and downtime_limit > 0):
         raise Refusal(
-            f"--downtime-limit is {downtime_limit:g}: it has to be a number of milliseconds above 0", status=2
+            f"--downtime-limit is {downtime_limit:g}: it must be a number of milliseconds above 0", status=2
         )
     if prefer is not None and prefer not in PREFERENCES:
         raise Refusal(f"--prefer is {shown(prefer)}: use one of {', '.join(PREFERENCES)}", status=2)

@@ -70,11 +70,14 @@ def pause(
     host: HostOption = None,
     container: ContainerOption = None,
     drain: Annotated[bool, typer.Option("--drain", help="With --host: move its tenants away first.")] = False,
-    why: Annotated[str | None, typer.Option("--why", help="A word for whoever looks at the status.")] = None,
+    why: Annotated[str | None, typer.Option("--why", help="A note for whoever looks at the status.")] = None,
     config: ConfigOption = None,
     inventory: InventoryOption = None,
 ) -> None:
-    """Have the scheduler leave alone: everything, a host, or a container. What is under way ends. Clocks go on meanwhile."""
+    """Keep the scheduler from moving anything, a host's containers, or one container.
+
+    Moves under way are finished. The clocks keep running.
+    """
     scope, name = _scope(host, container)
     if drain and scope != "host":
         raise Refusal("--drain needs --host", 2)
@@ -95,7 +98,7 @@ def resume(
     config: ConfigOption = None,
     inventory: InventoryOption = None,
 ) -> None:
-    """Take a pause back. What came due meanwhile is not made up for: the clocks have been drawn again since."""
+    """End a pause. What became due during it is not made up for: the clocks have been drawn again since."""
     scope, name = _scope(host, container)
     configuration = configured(config, inventory)
     store = _store(configuration)

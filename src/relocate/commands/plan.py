@@ -10,9 +10,9 @@ from typing import Annotated
 
 import typer
 
-HELP = """The cheapest clock and placement that reach a survival goal, or a refusal that says what would help instead.
+HELP = """Find the cheapest clock and placement that reach a survival goal, or say what would help instead.
 
-FILE is a plan file (docs/planner.md). The answer holds the scheduler's configuration."""
+FILE is a plan file (docs/planner.md). The answer contains the scheduler's configuration."""
 
 
 def register(app: typer.Typer) -> None:

@@ -23,13 +23,13 @@ def register(app: typer.Typer) -> None:
 
 def recover(
     inventory: Annotated[
-        str | None, typer.Option("--inventory", "-i", help="Inventory; RELOCATE_INVENTORY or the lab's without it.")
+        str | None, typer.Option("--inventory", "-i", help="Inventory. Default: RELOCATE_INVENTORY, else the lab's.")
     ] = None,
     check: Annotated[bool, typer.Option("--check", help="List what is unfinished and settle nothing.")] = False,
     json_: Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show Ansible's own output.")] = False,
 ) -> None:
-    """Finish or roll back whatever a crash left half-done; leave what is in progress alone."""
+    """Finish or roll back whatever a crash left half-done; leave moves in progress alone."""
     document = relocation.recover(inventory=inventory, check=check, verbose=verbose and not json_, quiet=json_)
     if json_:
         typer.echo(json.dumps(document, indent=2))

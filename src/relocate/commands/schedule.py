@@ -26,10 +26,10 @@ from relocate.terminal import cell
 
 ConfigOption = Annotated[
     Path | None,
-    typer.Option("--config", "-c", metavar="FILE", help="Configuration; /etc/relocate/schedule.yml if it is there."),
+    typer.Option("--config", "-c", metavar="FILE", help="Configuration. Default: /etc/relocate/schedule.yml, if it exists."),
 ]
 InventoryOption = Annotated[
-    str | None, typer.Option("--inventory", "-i", help="Inventory, instead of the configuration's.")
+    str | None, typer.Option("--inventory", "-i", help="Inventory to use instead of the configuration's.")
 ]
 
 
@@ -48,21 +48,21 @@ def schedule(
     config_: ConfigOption = None,
     inventory: InventoryOption = None,
     once: Annotated[
-        bool, typer.Option("--once", help="Move what is due already, or the one that comes first, and leave.")
+        bool, typer.Option("--once", help="Move what is already due, or the one that comes first, and exit.")
     ] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print what clocks like these would draw, from a test seed; move nothing.")
+        bool, typer.Option("--dry-run", help="Print what such clocks would draw, from a test seed; move nothing.")
     ] = False,
     seed: Annotated[
-        int | None, typer.Option("--seed", min=0, help="The test seed of --dry-run (1 without it).")
+        int | None, typer.Option("--seed", min=0, help="The test seed of --dry-run. Default: 1.")
     ] = None,
     count: Annotated[int, typer.Option("--count", min=1, max=100_000, help="How many alerts --dry-run prints.")] = 20,
     check: Annotated[
-        bool, typer.Option("--check", help="Read the configuration, say what is wrong with it, leave.")
+        bool, typer.Option("--check", help="Check the configuration and exit.")
     ] = False,
     json_: Annotated[bool, typer.Option("--json", help="With --once or --dry-run: one JSON document.")] = False,
 ) -> None:
-    """Move the fleet's tenants on unpredictable clocks, for as long as it runs."""
+    """Run the scheduler: move each tenant whenever its random clock runs out."""
     if seed is not None and not dry_run:
         raise Refusal("--seed is for --dry-run alone: what moves containers is drawn from the system's entropy", 2)
     if once + dry_run + check > 1:

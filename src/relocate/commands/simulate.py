@@ -12,7 +12,7 @@ import typer
 
 from relocate.model.simulate.work import MOST_TRIALS
 
-HELP = """What protection a setting gives: survival, time to compromise and cost, by simulation and in closed form.
+HELP = """Estimate how much protection a setting gives: survival, time to compromise and cost.
 
 TARGET is a simulation file (docs/simulator.md), or fig4 or fig5: the paper's two figures."""
 
@@ -33,10 +33,10 @@ def simulate(
         Path | None, typer.Option(help="Write the plot to this PNG, SVG or PDF file.", show_default=False)
     ] = None,
     paper: Annotated[
-        bool, typer.Option("--paper/--hardened", help="fig4: lead with the paper's own clock, or the Poisson clock.")
+        bool, typer.Option("--paper/--hardened", help="fig4: show the paper's own clock first, or the Poisson clock.")
     ] = False,
     resisted: Annotated[
-        float, typer.Option(min=0.01, max=0.999, help="Figures: the share of attacks resisted to calibrate to.")
+        float, typer.Option(min=0.01, max=0.999, help="Figures: calibrate to this share of resisted attacks.")
     ] = 0.87,
     hosts: Annotated[int, typer.Option(min=2, max=2000, help="fig5: hosts.")] = 30,
     attackers: Annotated[int, typer.Option(min=1, max=2000, help="fig5: attacked hosts.")] = 10,

@@ -154,9 +154,9 @@ def answer(question: Question) -> Report:
     :raises Refusal: no profiles, or facts, weights or selectors that are wrong; one sentence.
     """
     if not 0 < question.floor_bits < 64:
-        raise Refusal(f"--floor is {question.floor_bits:g}: it has to be above 0 and below 64 bits", status=2)
+        raise Refusal(f"--floor is {question.floor_bits:g}: it must be above 0 and below 64 bits", status=2)
     if question.beta is not None and not (0 <= question.beta < math.inf):
-        raise Refusal(f"--beta is {question.beta:g}: it has to be a number that is not negative", status=2)
+        raise Refusal(f"--beta is {question.beta:g}: it must be a number that is not negative", status=2)
     selection_of = {word: _pairs(word, getattr(question, word)) for word in ("include", "exclude")}
     aside: dict[str, str] = {}
     try:

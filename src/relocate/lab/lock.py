@@ -29,7 +29,7 @@ def exclusively(path: Path, what: str) -> Iterator[None]:
             holder = os.pread(descriptor, 200, 0).decode(errors="replace").strip() or "another process"
             os.close(descriptor)
             raise Refusal(
-                f"the lab is being changed already by {holder}: wait until it has finished, then try again"
+                f"the lab is already being changed by {holder}: wait until it has finished, then try again"
             ) from None
         # the one before us removes the file before it unlocks it: then ours is not the one that others will open
         try:

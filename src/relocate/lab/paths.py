@@ -33,7 +33,7 @@ class Lab:
         name = os.environ.get("RELOCATE_LAB_NAME", "")
         if name and not NAME.fullmatch(name):
             raise Refusal(
-                f"RELOCATE_LAB_NAME is {name!r}, but a lab's name has at most 20 small letters, digits and hyphens: "
+                f"RELOCATE_LAB_NAME is {name!r}, but a lab's name has at most 20 lower-case letters, digits and hyphens: "
                 "choose another",
                 status=2,
             )

@@ -20,7 +20,7 @@ LOG = logging.getLogger("relocate.schedule")
 
 
 def document(fleet: str, opened: Opened, at: float) -> dict[str, Any]:
-    """Return what is told."""
+    """Return the alert as JSON-ready data."""
     return {
         "event": "breaker-opened",
         "fleet": fleet,

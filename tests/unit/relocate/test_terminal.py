@@ -37,7 +37,7 @@ RESULT: dict[str, Any] = {
 
 
 def clean(text: str) -> None:
-    """See that a text holds nothing but printable characters, and line ends, and that nothing of it was a style."""
+    """Check that a text holds nothing but printable characters, and line ends, and that nothing of it was a style."""
     odd = [letter for letter in text if letter != "\n" and not letter.isprintable()]
     assert not odd, odd
     assert r"\x1b[2J" in text and "[bold]x[/bold]" in text.replace("\n", "")

@@ -91,7 +91,7 @@ def _defendable(plan: PlanFile, attack: Any, latency: float) -> None:
     if attack.memoryless:
         mttc = n * attack.average / m
         raise Refusal(
-            f"Relocation buys nothing against a memoryless attack: with exponential attack times (mean {attack.average:g} s) "
+            f"Relocation does not help against a memoryless attack: with exponential attack times (mean {attack.average:g} s) "
             f"the mean time to compromise is N/(m mu) = {n} x {attack.average:g} / {m:g} = {mttc:g} s at every hop rate "
             "(formula 3). What would help: fewer attacked neighbours (dedicated hosts, anti-affinity), patches that lengthen "
             "the attack, or evidence that the attack needs a minimum time (attack.shortest with another family)."

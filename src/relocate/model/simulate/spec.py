@@ -129,7 +129,7 @@ class DestinationSpec(Strict):
         if self.weighted and self.delta is None and self.classes is None:
             raise ValueError(
                 f"destination.delta is missing: the {self.policy} policy needs a matrix of differences (a CSV file), "
-                "or destination.classes to make one up."
+                "or destination.classes to generate one."
             )
         if self.policy == "softmax" and (self.beta is None) == (self.min_entropy_bits is None):
             raise ValueError("the softmax policy needs either beta or min_entropy_bits.")

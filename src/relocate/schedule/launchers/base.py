@@ -37,7 +37,7 @@ class LaunchError(Exception):
 
 
 def require_names(move: Move) -> None:
-    """See that a move names a container and itself: both were said by hosts, or have lain in a database since.
+    """Check that a move names a container and itself: both were said by hosts, or have lain in a database since.
 
     Raises LaunchError where they do not.
     """

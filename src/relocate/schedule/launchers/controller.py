@@ -56,7 +56,7 @@ def trust(ca_file: Path | None) -> ssl.SSLContext:
     try:
         return ssl.create_default_context(cafile=None if ca_file is None else str(ca_file))
     except (OSError, ssl.SSLError) as error:
-        raise Refusal(f"launcher.ca_file {ca_file} is no file of certificates: {error}", 2) from None
+        raise Refusal(f"launcher.ca_file {ca_file} is not a file of certificates: {error}", 2) from None
 
 
 class Controller:

@@ -401,7 +401,7 @@ def test_a_container_that_several_hosts_claim(monkeypatch: pytest.MonkeyPatch, t
     """It is refused with both names, unless it is known where it runs: a liar pins nobody."""
     told = fleet(host1_relocation_info=info(WEB), host2_relocation_info=info(WEB))
     refused = moving(told, monkeypatch, tmp_path)
-    assert "runs on host1 and host2 at once: stop the one that is wrong, or name the source" in refused["msg"]
+    assert "runs on host1 and host2 at once: stop the wrong one, or name the source" in refused["msg"]
     told = fleet(host1_relocation_info=info(WEB), host2_relocation_info=info(WEB))
     result = moving(told, monkeypatch, tmp_path, source="host1", destination="host3")
     assert (result["source"]["host"], result["outcome"]) == ("host1", "committed")

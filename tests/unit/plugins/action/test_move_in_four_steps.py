@@ -159,7 +159,7 @@ def test_a_host_that_refuses_is_not_drawn_again(fleet: Fleet) -> None:
         ({}, {"destination": "one"}, "the container web is on one already: name another destination"),
         ({"two": None}, {"destination": "two"}, "the destination two is unreachable: no route"),
         ({"one": None}, {}, "(no container runs anywhere); not heard: one is unreachable: no route"),
-        ({}, {"downtime_limit_ms": -1}, "downtime_limit_ms is -1: it has to be a number of milliseconds above 0"),
+        ({}, {"downtime_limit_ms": -1}, "downtime_limit_ms is -1: it must be a number of milliseconds above 0"),
         ({}, {"mode": "pre-copy", "destination": "two"}, "pre-copy"),
         ({"one": info({**WEB, "refusals": ["web has a terminal"]})}, {}, "web has a terminal"),
     ],

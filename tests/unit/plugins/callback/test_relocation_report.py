@@ -60,7 +60,7 @@ def test_a_move_that_was_made() -> None:
     assert report.lines(RESULT) == [
         "web: host1 -> host2   172.20.1.2 -> 172.20.2.2",
         "down 123.5 ms   (freeze 0.5  dump 43.0  restore 52.0  release 1.0 ms)",
-        "post-copy, 140 ms predicted; the source was needed for 812 ms more",
+        "post-copy, 140 ms predicted; source needed for another 812 ms",
         "2 connections kept, 7 packets held, 9.0 MiB carried",
     ]
     one = report.lines({**RESULT, "flows": {"kept": 1, "lost": 0}})

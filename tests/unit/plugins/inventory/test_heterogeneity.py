@@ -277,7 +277,7 @@ def test_facts_that_are_not_numbers_name_the_host_and_the_key(sandbox: Sandbox) 
 
 
 def left_out(sandbox: Sandbox, host: str, reason: str) -> None:
-    """See that a host is no part of the fleet, that the reason is told, and that the others are part of it."""
+    """Check that a host is no part of the fleet, that the reason is told, and that the others are part of it."""
     done = sandbox.run("ansible-inventory", "--list")
     assert done.returncode == 0 and "Traceback" not in done.stderr, done.stderr
     assert reason in " ".join(done.stderr.split()), done.stderr

@@ -80,7 +80,7 @@ def test_a_committed_move_is_shown() -> None:
     for piece in (
         "web  host1 → host2",
         "172.20.1.2 → 172.20.2.2",
-        "111.1 ms  (stop-and-copy, 120 ms were predicted)",
+        "111.1 ms  (stop-and-copy, 120 ms predicted)",
         "1 kept, 0 lost; 3 packets",
     ):
         assert piece in text
@@ -89,21 +89,21 @@ def test_a_committed_move_is_shown() -> None:
 def test_what_post_copy_asked_of_the_source_is_shown() -> None:
     """For so long the container depended on both hosts. A result of before predictions has none."""
     text = shown(move.show, {**RESULT, "mode": "post-copy", "source_needed_ms": 902.2})
-    assert "(post-copy, 120 ms were predicted, the source was needed for 902 ms more)" in text
+    assert "(post-copy, 120 ms predicted, source needed for another 902 ms)" in text
     assert move.how({"mode": "stop-and-copy"}) == "stop-and-copy"
 
 
 def test_what_pre_copy_sent_ahead_is_shown() -> None:
     rounds = [{"bytes": 64 << 20, "stopped_ms": 9.0}, {"bytes": 2 << 20, "stopped_ms": 1.0}]
     text = shown(move.show, {**RESULT, "mode": "pre-copy", "rounds": rounds})
-    assert "(pre-copy, 120 ms were predicted, 66 MiB went ahead in 2 rounds)" in text
+    assert "(pre-copy, 120 ms predicted, 66 MiB went ahead in 2 rounds)" in text
     assert "rounds" not in move.how({**RESULT, "rounds": []})
 
 
 def test_a_plan_is_shown_as_it_is() -> None:
     """Brackets in it are no markup."""
     text = shown(move.show_plan, {"diff": {"after": "to [bold]host2\n"}})
-    assert text == "to [bold]host2\nNothing was touched. Without --check it is carried out.\n"
+    assert text == "to [bold]host2\nNothing was changed. Run it without --check to carry it out.\n"
 
 
 class Run:
@@ -173,7 +173,7 @@ def test_a_limit_that_is_none_is_wrong_usage(monkeypatch: pytest.MonkeyPatch, li
     run = Run(monkeypatch, RESULT)
     done = run.invoke("web", "-i", "host1,", "--downtime-limit", limit)
     assert isinstance(done.exception, Refusal) and done.exception.status == 2
-    assert str(done.exception) == f"--downtime-limit is {limit}: it has to be a number of milliseconds above 0"
+    assert str(done.exception) == f"--downtime-limit is {limit}: it must be a number of milliseconds above 0"
     assert not run.asked
 
 

@@ -17,7 +17,7 @@ PLAYBOOK = """\
   connection: local
   gather_facts: false
   tasks:
-    - name: See that a container is named
+    - name: Check that a container is named
       ansible.builtin.assert:
         that: container | default('') | length > 0
         fail_msg: "no container is named"

@@ -79,7 +79,7 @@ def test_over_the_limit_there_is_a_remedy() -> None:
 @pytest.mark.parametrize("limit", [0.0, -1.0, math.nan, math.inf])
 def test_limits_that_are_none(limit: float) -> None:
     """One sentence."""
-    assert limit_problem(limit) == f"downtime_limit_ms is {limit:g}: it has to be a number of milliseconds above 0"
+    assert limit_problem(limit) == f"downtime_limit_ms is {limit:g}: it must be a number of milliseconds above 0"
     assert limit_problem(0.1) is None
 
 

@@ -275,7 +275,7 @@ def test_profiles_that_are_missing() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"beta": -1}, "beta is -1: it has to be a number that is not negative"),
+        ({"beta": -1}, "beta is -1: it must be a number that is not negative"),
         ({"policy": "argmax"}, "policy is 'argmax'; use one of softmax, paper, uniform"),
         ({"mode": "best"}, "mode is 'best'; use one of hardened, paper"),
         ({"weights": "best"}, "weights is 'best'; use equal, fitted, or a mapping"),

@@ -302,7 +302,7 @@ def test_the_servers_certificate_is_checked(awx: Awx, monkeypatch: pytest.Monkey
         assert launch(address, ca_file=public)["outcome"] == "committed"
         with pytest.raises(LaunchError, match=r"cannot be reached.*CERTIFICATE_VERIFY_FAILED"):
             launch(address)
-        with pytest.raises(Refusal, match="is no file of certificates"):
+        with pytest.raises(Refusal, match="is not a file of certificates"):
             launch(address, ca_file=tmp_path / "key.pem")
 
 

@@ -64,7 +64,7 @@ def limit_problem(limit_ms: float) -> Optional[str]:
     """Return why this is no limit for a downtime, or None if it is one."""
     if math.isfinite(limit_ms) and limit_ms > 0:
         return None
-    return f"downtime_limit_ms is {limit_ms:g}: it has to be a number of milliseconds above 0"
+    return f"downtime_limit_ms is {limit_ms:g}: it must be a number of milliseconds above 0"
 
 
 def over_budget(container: str, mode: str, predictions: Mapping[str, float], limit_ms: float) -> Optional[str]:

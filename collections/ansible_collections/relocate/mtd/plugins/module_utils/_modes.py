@@ -5,9 +5,9 @@
 """The ways memory can travel, and why a container or a pair of hosts does not allow one of them.
 
 ============== ============================================================================================================
-stop-and-copy  everything in the freeze: the safest, and as long as the memory is large
+stop-and-copy  everything in the freeze: safest; the pause grows with the memory
 post-copy      only what is needed to run, in the freeze; the rest follows while the copy runs. The freeze hardly grows with the
-               memory, but until the last page is over the copy needs the source: if that is lost, so is the copy
+               memory, but until the last page has arrived the copy needs the source: if that is lost, so is the copy
 pre-copy       most of it before the freeze, while the container runs; in the freeze what was written since, and the restore of
                all. Fails as safely as stop-and-copy. Needs a kernel that tells which pages were written
 ============== ============================================================================================================

@@ -48,9 +48,9 @@ def container_refusals(inspected: Dict[str, Any]) -> List[str]:
     elif state.get("Paused"):
         found.append(f"the container {name} is paused: unpause it first")
     if inspected.get("ExecIDs"):
-        found.append(f"a command started with docker exec runs in the container {name}: end it, it cannot follow")
+        found.append(f"a command started with docker exec is running in the container {name}: end it, because it cannot follow")
     if config.get("Tty"):
-        found.append(f"the container {name} has a terminal (TTY), which cannot follow it: start it without -t")
+        found.append(f"the container {name} has a terminal (TTY), which cannot follow it: run it without -t")
     if host.get("Privileged"):
         found.append(f"the container {name} is privileged: it may hold parts of this host that cannot follow it")
     found += _namespace_refusals(name, host)
@@ -58,7 +58,7 @@ def container_refusals(inspected: Dict[str, Any]) -> List[str]:
     if places:
         found.append(
             f"the container {name} has volumes or bind mounts ({', '.join(places)}), which are not carried yet: "
-            "nothing may be lost, so it stays"
+            "it stays, because nothing may be lost"
         )
     if host.get("Devices") or host.get("DeviceRequests"):
         found.append(f"the container {name} uses devices of this host, which cannot follow it")
@@ -66,7 +66,7 @@ def container_refusals(inspected: Dict[str, Any]) -> List[str]:
         found.append(f"the container {name} is linked to others (--link): use a user-defined network instead")
     runtime = host.get("Runtime") or "runc"
     if runtime not in RUNTIMES:
-        found.append(f"the container {name} runs under '{runtime}': only containers of runc can be carried")
+        found.append(f"the container {name} uses the runtime '{runtime}': only containers of runc can be carried")
     driver = (host.get("LogConfig") or {}).get("Type", "json-file")
     if driver not in PORTABLE_LOGS:
         found.append(
@@ -116,7 +116,7 @@ def host_refusals(name: str, host: Dict[str, Any]) -> List[str]:
         if problem:
             found.append(f"{name}: {problem}")
     if not host.get("pycriu"):
-        found.append(f"{name} has no python3-pycriu: install it beside CRIU and run prepare.yml")
+        found.append(f"{name} has no python3-pycriu: install it together with CRIU and run prepare.yml")
     if not host.get("proxy"):
         found.append(f"{name} has no relocation proxy: run prepare.yml")
     elif not host.get("runtime"):

@@ -152,7 +152,7 @@ class Dump:
         return {name: self.params[name] for name in names}
 
     def check_directory(self) -> None:
-        """See that nothing would be overwritten."""
+        """Check that nothing would be overwritten."""
         if os.path.lexists(self.images) and (not os.path.isdir(self.images) or os.listdir(self.images)):
             self.commands.fail(f"{self.images} exists and is not an empty directory; name another one for the images")
 

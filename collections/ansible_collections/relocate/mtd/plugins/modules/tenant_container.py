@@ -267,7 +267,7 @@ class Keeper:
             self.require_life(name, identifier, fresh)
 
     def require_life(self, name: str, identifier: str, fresh: bool) -> None:
-        """See that the container did not end at once, as it does when its command is wrong."""
+        """Check that the container did not end at once, as it does when its command is wrong."""
         time.sleep(SETTLE_S)
         now = self.engine.container(identifier)
         if now is None or now["State"]["Running"] or now["State"]["ExitCode"] == 0:
@@ -279,7 +279,7 @@ class Keeper:
         self.commands.fail(f"container {name!r} ended at once with status {status}{said}", rolled_back=fresh)
 
     def require_image(self, image: str) -> None:
-        """See that the image is here, or fetch it."""
+        """Check that the image is here, or fetch it."""
         if self.engine.image(image) is not None:
             return
         try:
@@ -292,7 +292,7 @@ class Keeper:
         self._change("pull", f"POST /images/create?fromImage={image}", lambda: self.engine.pull(image))
 
     def require_ports(self, tenant: _tenant.WantedTenant) -> None:
-        """See that nobody has the ports of the host that the container is to have."""
+        """Check that nobody has the ports of the host that the container is to have."""
         owners = {
             (port.protocol, port.host_port): short["Names"][0].lstrip("/")
             for short in self.engine.containers(everything=False)

@@ -90,7 +90,7 @@ def resident(wanted: Wanted, answers: Answers) -> Resident:
         raise
     checked(source, reports.movable, container)
     if wanted.destination == source:
-        raise Refused(f"the container {name} is on {source} already: name another destination")
+        raise Refused(f"the container {name} is already on {source}: name another destination")
     if wanted.destination in answers.silent:
         raise Refused(f"the destination {answers.silent[wanted.destination]}")
     info = answers.hosts[source]

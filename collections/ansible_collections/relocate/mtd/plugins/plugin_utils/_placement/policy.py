@@ -96,7 +96,7 @@ class Settings:
                 raise PolicyError(f"{name} is {value!r}: it has to be a number from {low:g} to below {high:g}")
         number = isinstance(self.beta, (int, float)) and not isinstance(self.beta, bool)
         if self.beta is not None and not (number and 0 <= self.beta < float("inf")):
-            raise PolicyError(f"beta is {self.beta!r}: it has to be a number that is not negative")
+            raise PolicyError(f"beta is {self.beta!r}: it must be a number that is not negative")
         if self.beta is None and self.policy == "softmax" and not self.min_entropy_bits > 0:
             raise PolicyError("min_entropy_bits is 0: without a floor and without beta the choice would be an argmax")
 

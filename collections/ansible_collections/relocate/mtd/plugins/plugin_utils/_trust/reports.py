@@ -219,7 +219,7 @@ def _version(kernel: Any, version: str) -> None:
 
 
 def movable(container: Mapping[str, Any]) -> None:
-    """See that a container of a report says all that a move needs. :raises Odd: something is missing."""
+    """Check that a container of a report says all that a move needs. :raises Odd: something is missing."""
     missing = [name for name in MOVABLE if name not in container]
     if missing:
         raise Odd(f"there is no {missing[0]} of the container {container['name']}")

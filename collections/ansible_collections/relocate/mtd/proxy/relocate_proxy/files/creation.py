@@ -86,7 +86,7 @@ def _pinned(host: dict, ports: dict) -> dict:
 
 
 def check(document: dict, container: str) -> None:
-    """See that what another host asks for is the container that is being moved, and nothing that this host would not take.
+    """Check that what another host asks for is the container that is being moved, and nothing that this host would not take.
 
     The source may be somebody else's by now. What it says of the container's memory cannot be judged; what it may ask Docker
     for, and write into CRIU's configuration, can.

@@ -4,7 +4,7 @@
 """``page_process {serve|fetch|keep} SESSION``: carries a container's last pages after it was released.
 
 One process on the source (``serve``) and one on the destination (``fetch``), each beside its host's proxy and not a part of it:
-until the last page is over the copy's life hangs on them, and a proxy that is killed is only a proxy that is killed.
+until the last page has arrived the copy's life hangs on them, and a proxy that is killed is only a proxy that is killed.
 
 ::
 

@@ -3,7 +3,7 @@
 """The destination between the commit and the last page of a post-copy: the copy runs, and needs its source still.
 
 As long as the source may have the memory, the copy is kept, and waits where a page is missing. If the memory is gone, so is
-the copy: what the source holds then is of a past that the clients have left behind, and must never run. What remains is what
+the copy: what the source holds then is older than what the clients have seen, and must never run. What remains is what
 remains of a container that has crashed: its files, at the destination.
 """
 

@@ -152,7 +152,7 @@ class Edge:
             raise NotWritten(f"the edge could not write its verdict: {error}") from error
 
     def _all_held(self, flows: list[Flow]) -> None:
-        """See that every connection the container opened was held before the freeze.
+        """Check that every connection the container opened was held before the freeze.
 
         The answers to one that was not went on to the frozen source, whose kernel acknowledged what no image holds.
 
