@@ -65,7 +65,7 @@ def test_a_destination_nobody_knows(ground: Fleet) -> None:
 
 
 def test_the_destination_is_the_source(ground: Fleet) -> None:
-    assert "is on host1 already" in refused(ground, "walker", "--to", "host1")
+    assert "is already on host1" in refused(ground, "walker", "--to", "host1")
 
 
 def test_an_unreachable_destination(ground: Fleet, tmp_path: Path) -> None:

@@ -113,19 +113,23 @@ def fleet(
     source: Annotated[
         str | None, typer.Option("--from", metavar="HOST", help="The host it runs on. Default: from the ledger.")
     ] = None,
-    profiles: Annotated[Path | None, typer.Option(help="Directory of profiles, HOST.json. Default: RELOCATE_PROFILES.")] = None,
+    profiles: Annotated[
+        Path | None, typer.Option(help="Directory of profiles, HOST.json. Default: RELOCATE_PROFILES.")
+    ] = None,
     vulnerabilities: Annotated[
         Path | None, typer.Option(help="Directory of Trivy or Grype reports, HOST.json: adds the term V.")
     ] = None,
     weights: Annotated[
-        str | None, typer.Option(help="equal, fitted, or numbers: c=0.3,n=0.2,s=0.5. Default: the inventory's, else equal.")
+        str | None,
+        typer.Option(help="equal, fitted, or numbers: c=0.3,n=0.2,s=0.5. Default: the inventory's, else equal."),
     ] = None,
     mode: Annotated[
         str | None,
         typer.Option(help="hardened (distances) or paper (equation 3.3, signed). Default: the inventory's."),
     ] = None,
     floor: Annotated[
-        float | None, typer.Option(help="Min-entropy of the next hop to keep, in bits. Default: the inventory's, else 1.")
+        float | None,
+        typer.Option(help="Min-entropy of the next hop to keep, in bits. Default: the inventory's, else 1."),
     ] = None,
     beta: Annotated[
         float | None, typer.Option(help="Use this beta for the softmax instead of the one that keeps the floor.")
@@ -133,7 +137,9 @@ def fleet(
     include: Annotated[
         list[str] | None, typer.Option(help="TERM=JMESPath: count only these facts. Repeatable.")
     ] = None,
-    exclude: Annotated[list[str] | None, typer.Option(help="TERM=JMESPath: do not count these facts. Repeatable.")] = None,
+    exclude: Annotated[
+        list[str] | None, typer.Option(help="TERM=JMESPath: do not count these facts. Repeatable.")
+    ] = None,
     plot: Annotated[Path | None, typer.Option(help="Write the heat map: PNG, SVG or PDF.")] = None,
     html: Annotated[Path | None, typer.Option(help="Write the report as one HTML page.")] = None,
     refresh: Annotated[

@@ -89,7 +89,11 @@ def up(
     hosts: Annotated[
         int | None,
         typer.Option(
-            "--hosts", "-n", min=1, max=MOST_HOSTS, help="Number of Docker hosts. Default: as many as there are; 3 at first."
+            "--hosts",
+            "-n",
+            min=1,
+            max=MOST_HOSTS,
+            help="Number of Docker hosts. Default: as many as there are; 3 at first.",
         ),
     ] = None,
     json_: Json = False,

@@ -111,7 +111,9 @@ def move(
     ] = None,
     downtime_limit: Annotated[
         float | None,
-        typer.Option("--downtime-limit", metavar="MS", help="Refuse a longer pause. Default: the inventory's, else 300."),
+        typer.Option(
+            "--downtime-limit", metavar="MS", help="Refuse a longer pause. Default: the inventory's, else 300."
+        ),
     ] = None,
     reason: Annotated[str, typer.Option(help="The reason, for the ledger.")] = "manual",
     inventory: Annotated[
@@ -123,9 +125,7 @@ def move(
 ) -> None:
     """Move a container to another host, live."""
     if downtime_limit is not None and not (math.isfinite(downtime_limit) and downtime_limit > 0):
-        raise Refusal(
-            f"--downtime-limit is {downtime_limit:g}: it must be a number of milliseconds above 0", status=2
-        )
+        raise Refusal(f"--downtime-limit is {downtime_limit:g}: it must be a number of milliseconds above 0", status=2)
     if prefer is not None and prefer not in PREFERENCES:
         raise Refusal(f"--prefer is {shown(prefer)}: use one of {', '.join(PREFERENCES)}", status=2)
     if mode not in ASKABLE:

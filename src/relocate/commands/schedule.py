@@ -26,7 +26,9 @@ from relocate.terminal import cell
 
 ConfigOption = Annotated[
     Path | None,
-    typer.Option("--config", "-c", metavar="FILE", help="Configuration. Default: /etc/relocate/schedule.yml, if it exists."),
+    typer.Option(
+        "--config", "-c", metavar="FILE", help="Configuration. Default: /etc/relocate/schedule.yml, if it exists."
+    ),
 ]
 InventoryOption = Annotated[
     str | None, typer.Option("--inventory", "-i", help="Inventory to use instead of the configuration's.")
@@ -53,13 +55,9 @@ def schedule(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print what such clocks would draw, from a test seed; move nothing.")
     ] = False,
-    seed: Annotated[
-        int | None, typer.Option("--seed", min=0, help="The test seed of --dry-run. Default: 1.")
-    ] = None,
+    seed: Annotated[int | None, typer.Option("--seed", min=0, help="The test seed of --dry-run. Default: 1.")] = None,
     count: Annotated[int, typer.Option("--count", min=1, max=100_000, help="How many alerts --dry-run prints.")] = 20,
-    check: Annotated[
-        bool, typer.Option("--check", help="Check the configuration and exit.")
-    ] = False,
+    check: Annotated[bool, typer.Option("--check", help="Check the configuration and exit.")] = False,
     json_: Annotated[bool, typer.Option("--json", help="With --once or --dry-run: one JSON document.")] = False,
 ) -> None:
     """Run the scheduler: move each tenant whenever its random clock runs out."""

@@ -68,7 +68,9 @@ class Store:
         except OSError as error:
             raise Refusal(f"the store {url} cannot be made: {error.strerror} ({error.filename})") from None
         if number not in (None, tables.VERSION):
-            raise Refusal(f"the store has version {number} and this program {tables.VERSION}: use a program of that version")
+            raise Refusal(
+                f"the store has version {number} and this program {tables.VERSION}: use a program of that version"
+            )
         return cls(engine, fleet)
 
     def close(self) -> None:

@@ -100,7 +100,7 @@ def _handled(part: str) -> set[str]:
 def _said() -> set[str]:
     """Return every message that anybody says to the edge."""
     calls = [call for file in PROGRAM.rglob("*.py") for call in _calls(ast.parse(file.read_text(encoding="utf-8")))]
-    return {_words(call)[0] for name, call in calls if name == "say" and _words(call)}
+    return {_words(call)[0] for name, call in calls if name in ("say", "say_if_heard") and _words(call)}
 
 
 def test_the_diagram_shows_the_edges_messages_in_their_order() -> None:

@@ -193,7 +193,7 @@ def test_plan_refuses(change: str, said: str, tmp_path: Path) -> None:
         ("destination: {weights: {c: 1}}", "there is no such weight"),
         ("destination: {weights: [1]}", "destination.weights: it is [1]; use equal, fitted, or a mapping"),
         ("destination: {beta: true}", "destination.beta: it is True"),
-        ("destination: {include: 'keys(((('}", "destination.include: it is 'keys((((': it has to be a mapping"),
+        ("destination: {include: 'keys(((('}", "destination.include: it is 'keys((((': it must be a mapping"),
         ("destination: {include: {c: 'keys(((('}}", "destination.include.c: 'keys((((' is no JMESPath expression"),
         ("store: {url: 'sqlite:'}", "store.url: it names no store of sqlite"),
         ("store: {url: 'sqlite://'}", "store.url: it names no store of sqlite"),

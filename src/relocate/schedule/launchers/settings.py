@@ -99,7 +99,9 @@ class AwxSettings(_Settings):
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ValueError(f"url is {shown(self.url)}: give https://HOST")
         if parts.scheme == "http" and parts.hostname not in ("127.0.0.1", "localhost", "::1"):
-            raise ValueError(f"url is {shown(self.url)}: the token would cross the network in the clear; give https://HOST")
+            raise ValueError(
+                f"url is {shown(self.url)}: the token would cross the network in the clear; give https://HOST"
+            )
         if parts.username or parts.password or parts.path.strip("/") or parts.query:
             raise ValueError(f"url is {shown(self.url)}: give only scheme and host; the path belongs in base_path")
         if not (self.base_path.startswith("/") and self.base_path.endswith("/")):

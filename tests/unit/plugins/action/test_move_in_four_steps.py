@@ -156,7 +156,7 @@ def test_a_host_that_refuses_is_not_drawn_again(fleet: Fleet) -> None:
     ("hosts", "options", "sentence"),
     [
         ({}, {"destination": "nine"}, "there is no Docker host 'nine' in the inventory (there are: one, two, three)"),
-        ({}, {"destination": "one"}, "the container web is on one already: name another destination"),
+        ({}, {"destination": "one"}, "the container web is already on one: name another destination"),
         ({"two": None}, {"destination": "two"}, "the destination two is unreachable: no route"),
         ({"one": None}, {}, "(no container runs anywhere); not heard: one is unreachable: no route"),
         ({}, {"downtime_limit_ms": -1}, "downtime_limit_ms is -1: it must be a number of milliseconds above 0"),

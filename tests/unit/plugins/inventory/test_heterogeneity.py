@@ -247,7 +247,7 @@ REFUSALS: list[tuple[dict[str, Any], str]] = [
     ({"w_c": 1.0}, "w_c is set, but weights is equal: set weights to given"),
     ({"weights": "given", "w_c": float("nan")}, "w_c is nan, not a number"),
     ({"weights": "fitted"}, "host1: w_v is 1 and the host has no vulnerability report"),
-    ({"min_entropy_bits": 0}, "min_entropy_bits is 0: it has to be above 0"),
+    ({"min_entropy_bits": 0}, "min_entropy_bits is 0: it must be above 0"),
     (
         {"group": "web"},
         "the group web has no hosts: name the fleet's group with the option group (there are: docker_hosts)",

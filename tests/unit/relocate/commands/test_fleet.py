@@ -172,7 +172,7 @@ def test_the_ends_of_clusters_touch_where_they_are_nearest() -> None:
         (["--weights", "best"], "--weights 'best': use equal, fitted, or numbers", 2),
         (["--weights", "c=0.5"], r"the weights sum to 0\.5", 1),
         (["--weights", "fitted"], "host1: w_v is 1 and the host has no vulnerability report", 1),
-        (["--floor", "0"], "--floor is 0: it has to be above 0", 2),
+        (["--floor", "0"], "--floor is 0: it must be above 0", 2),
         (["--beta", "-1"], "--beta is -1: it must be a number that is not negative", 2),
         (["--exclude", "images"], "--exclude 'images': write it as TERM=EXPRESSION", 2),
         (["--exclude", "s=["], r"exclude\.s: '\[' is no JMESPath expression", 1),

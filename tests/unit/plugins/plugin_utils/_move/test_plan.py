@@ -58,7 +58,7 @@ def test_the_running_one_counts() -> None:
     [
         (
             fleet(host1=[container()], host2=[container()]),
-            "the container web runs on host1 and host2 at once: stop the one",
+            "the container web runs on host1 and host2 at once: stop the wrong one",
         ),
         (
             fleet(host1=[container("db"), container("old", "exited")], host2=[container("app")]),

@@ -283,8 +283,8 @@ def test_profiles_that_are_missing() -> None:
             {"min_entropy_bits": 0},
             "min_entropy_bits is 0: without a floor and without beta the choice would be an argmax",
         ),
-        ({"min_entropy_bits": "two"}, "min_entropy_bits is 'two': it has to be a number from 0 to below 64"),
-        ({"headroom": 1}, "headroom is 1: it has to be a number from 0 to below 1"),
+        ({"min_entropy_bits": "two"}, "min_entropy_bits is 'two': it must be a number from 0 to below 64"),
+        ({"headroom": 1}, "headroom is 1: it must be a number from 0 to below 1"),
         ({"floor": 1}, "floor: there is no such setting; use beta, exclude"),
     ],
 )

@@ -325,7 +325,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
         weights, mode = self._weights(fleet), self.get_option("mode")
         floor, beta = self.get_option("min_entropy_bits"), self.get_option("beta")
         if not 0 < floor < 64:
-            raise FactError(f"min_entropy_bits is {floor:g}: it has to be above 0 and below 64")
+            raise FactError(f"min_entropy_bits is {floor:g}: it must be above 0 and below 64")
         names = fleet.class_names()
         hops = [next_hop(fleet, number, weights, mode, floor, beta) for number in range(len(names))]
         classes = {}

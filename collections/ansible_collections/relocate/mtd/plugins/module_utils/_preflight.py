@@ -48,7 +48,9 @@ def container_refusals(inspected: Dict[str, Any]) -> List[str]:
     elif state.get("Paused"):
         found.append(f"the container {name} is paused: unpause it first")
     if inspected.get("ExecIDs"):
-        found.append(f"a command started with docker exec is running in the container {name}: end it, because it cannot follow")
+        found.append(
+            f"a command started with docker exec is running in the container {name}: end it, because it cannot follow"
+        )
     if config.get("Tty"):
         found.append(f"the container {name} has a terminal (TTY), which cannot follow it: run it without -t")
     if host.get("Privileged"):

@@ -49,7 +49,7 @@ options:
     description:
       - V(stop-and-copy) freezes the container, carries all of its memory and resumes it.
       - V(post-copy) resumes it as soon as what it needs to run is there, and carries the rest of its memory while it runs. The
-        pause hardly grows with the memory, but until the last page has arrived the container depends on both hosts - if the source
+        pause hardly grows with the memory, but until the last page has arrived it depends on both hosts - if the source
         is lost in that time, so is the container. A container with the label C(relocate.mtd/post-copy=never) is refused.
       - V(pre-copy) carries memory in rounds before the pause, each of what was written since the one before. In the pause it
         carries what was written last, and restores all. It fails as safely as V(stop-and-copy). It needs a source whose kernel

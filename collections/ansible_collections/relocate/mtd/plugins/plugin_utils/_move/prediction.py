@@ -42,8 +42,12 @@ DEFAULTS = {
 #: CRIU's dump copies pages into tmpfs while the proxy reads and encrypts them; its restore reads them into fresh pages.
 DUMP_PER_WRITE, RESTORE_PER_READ = 2.0, 1.3
 
-#: Of each mode, this many relocations count, if they are younger than this and at least that many.
-LATEST, OLDEST, FEWEST = 40, datetime.timedelta(days=7), 3
+#: How many relocations of a mode are learned from at most, the latest ones.
+LATEST = 40
+#: Older relocations do not count.
+OLDEST = datetime.timedelta(days=7)
+#: With fewer relocations nothing is learned.
+FEWEST = 3
 #: A factor is fitted to relocations whose proportional parts differ by as many ms; nearer ones only show noise.
 SPREAD_MS = 20.0
 FACTORS = (0.1, 10.0)  # beyond, something else than speed is wrong

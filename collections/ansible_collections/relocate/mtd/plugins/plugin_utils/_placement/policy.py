@@ -88,12 +88,12 @@ class Settings:
             raise PolicyError(f"weights is {self.weights!r}; use equal, fitted, or a mapping of w_c, w_n, w_s, w_v")
         for name in ("include", "exclude"):
             if not isinstance(getattr(self, name), Mapping):
-                raise PolicyError(f"{name} is {getattr(self, name)!r}: it has to be a mapping of c, n or s to JMESPath")
+                raise PolicyError(f"{name} is {getattr(self, name)!r}: it must be a mapping of c, n or s to JMESPath")
         Selection(self.include, self.exclude)
         for name, low, high in (("min_entropy_bits", 0.0, 64.0), ("headroom", 0.0, 1.0)):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value < high:
-                raise PolicyError(f"{name} is {value!r}: it has to be a number from {low:g} to below {high:g}")
+                raise PolicyError(f"{name} is {value!r}: it must be a number from {low:g} to below {high:g}")
         number = isinstance(self.beta, (int, float)) and not isinstance(self.beta, bool)
         if self.beta is not None and not (number and 0 <= self.beta < float("inf")):
             raise PolicyError(f"beta is {self.beta!r}: it must be a number that is not negative")
