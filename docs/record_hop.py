@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-# Copyright: (c) 2026, The RELOCATE authors
+# Copyright (c) 2026 The RELOCATE authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Record a real hop in the lab and draw it as ``docs/images/hop.svg``, the picture in the README.
 
