@@ -21,7 +21,8 @@ from ansible_collections.relocate.mtd.plugins.plugin_utils._trust.strangers impo
 Check = Callable[[Any], Any]
 
 PARTS = ("source", "destination", "edge")
-VERDICTS = ("commit", "roll-back")
+#: ``serve``: the source has been told to serve its memory again, for a copy that drains.
+VERDICTS = ("commit", "roll-back", "serve")
 #: A state of a container or of a journal, an outcome, a mode: one word of ours or of Docker's.
 WORD = re.compile(r"[a-z][a-z-]{0,31}")
 BYTES = 1 << 60
