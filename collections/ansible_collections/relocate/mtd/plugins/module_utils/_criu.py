@@ -188,7 +188,7 @@ def memory_mounts(mountinfo_text: str, externals: Iterable[str]) -> list[Mount]:
 
 
 def refuse_unspeakable(names: Iterable[str]) -> None:
-    """Check that names of mount points can be written into a configuration of CRIU, which is read line by line and word by word.
+    """Check that names of mount points can be written into a configuration of CRIU, which is read by lines and words.
 
     A container can give its mount points any name; ``libdir`` and ``action-script`` are options of that file as well.
 
