@@ -28,6 +28,7 @@ def drawn() -> list[Message]:
     """Return the diagram's arrows from and to the edge: ``(part, "told" or "said", message)``."""
     page = (PAGE / "docs" / "cutover.md").read_text(encoding="utf-8")
     diagram = page.partition("```mermaid\n")[2].partition("```")[0]
+    assert ";" not in diagram, "for Mermaid a semicolon ends a statement: the page would show an error instead"
     arrows = re.findall(r"^\s*([ESD])-?->>([ESD]): (\S+)", diagram, re.MULTILINE)
     found = []
     for sender, receiver, message in arrows:
