@@ -14,7 +14,9 @@ from typing import Any
 import pytest
 import yaml
 
+from relocate.errors import Refusal
 from relocate.lab.paths import project_root
+from relocate.move import playbook, relocation
 from relocate.schedule import discovery
 from relocate.schedule.discovery import INFO, Listener, Roster
 from relocate.schedule.records import Tenant
@@ -67,24 +69,32 @@ def fleet(project: Path, tmp_path: Path) -> Path:
     modules.mkdir(parents=True)
     for module in ("relocation_info", "relocation_session"):
         (modules / f"{module}.py").write_text("#!/usr/bin/python\n")
-    hosts: dict[str, Any] = {}
     honest = {"honest1": answered(info(web("web"), web("shared"))), "honest2": answered(info(web("db"), web("shared")))}
-    for name, text in {**EVIL, **honest}.items():
-        says = tmp_path / f"{name}.says"
-        says.write_text(text.replace("MARK", str(tmp_path / "evaluated")))
-        liar = tmp_path / f"{name}.python"
-        liar.write_text(f"#!/bin/sh\ncat > /dev/null\ncat {says}\n")
+    return inventory(project, tmp_path, {**EVIL, **honest}, {})
+
+
+def liars(directory: Path, says: dict[str, str]) -> dict[str, Any]:
+    """Return hosts whose interpreters answer every module with the same words."""
+    hosts: dict[str, Any] = {}
+    for name, text in says.items():
+        words = directory / f"{name}.says"
+        words.write_text(text.replace("MARK", str(directory / "evaluated")))
+        liar = directory / f"{name}.python"
+        liar.write_text(f"#!/bin/sh\ncat > /dev/null\ncat {words}\n")
         liar.chmod(0o755)
         hosts[name] = {"ansible_python_interpreter": str(liar)}
+    return hosts
+
+
+def inventory(project: Path, directory: Path, docker_hosts: dict[str, str], edges: dict[str, str]) -> Path:
+    """Write an inventory of hosts that say what they like, and return its path."""
     common = {"ansible_connection": "local", "ansible_become": False, "ansible_pipelining": True}
-    inventory = {
-        "docker_hosts": {"hosts": hosts, "vars": common},
-        "edge": {"hosts": {"gate": {}}, "vars": common},
+    groups = {
+        "docker_hosts": {"hosts": liars(directory, docker_hosts), "vars": common},
+        "edge": {"hosts": liars(directory, edges) or {"gate": {}}, "vars": common},
         "image_repository": {"hosts": {"gate": {}}},
     }
-    (project / "fleet.yml").write_text(yaml.safe_dump(inventory))
-    with (project / "ansible.cfg").open("a") as file:
-        file.write("forks = 4\n")
+    (project / "fleet.yml").write_text(yaml.safe_dump(groups))
     return project / "fleet.yml"
 
 
@@ -131,3 +141,22 @@ def test_events_that_are_none_are_no_host_s() -> None:
     listen(said("h1", info(web())))
     assert set(listen.ended().tenants) == {"web"}
     assert os.sep not in "".join(listen.survey.silent)
+
+
+def test_recovery_among_liars(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The real playbook, action and transport: the honest relocation is settled, and each liar is named in one sentence."""
+    monkeypatch.setenv("RELOCATE_LEDGER", str(tmp_path / "ledger.jsonl"))
+    unfinished = [{"relocation": "r1", "part": "source", "state": "voted", "container": "web"}]
+    settled = {"changed": True, "outcome": "rolled-back", "verdict": "roll-back"}
+    honest = json.dumps({**settled, "relocation_info": info(web(), unfinished=unfinished)})
+    edge = json.dumps({**settled, "relocation_info": info()})
+    fleet = inventory(tmp_path, tmp_path, {**EVIL, "honest": honest}, {"gate": edge})
+    caught = relocation.Catcher(relocation.RECOVER)
+    with pytest.raises(Refusal) as refused:
+        playbook.run(ROOT, "playbooks/recover.yml", {}, inventory=str(fleet), quiet=True, watch=caught)
+    assert "settled" in caught.result, str(refused.value)
+    done = {(each["relocation"], each["part"], each["host"]) for each in caught.result["settled"]}
+    assert done == {("r1", "edge", "gate"), ("r1", "source", "honest")}
+    left = caught.result["left"]
+    assert all(any(sentence.startswith(f"{name} ") for sentence in left) for name in EVIL), left
+    assert all(sentence.isprintable() for sentence in left) and not (tmp_path / "evaluated").exists()

@@ -127,17 +127,17 @@ class Remote:
 
         :raises Unreachable: the host does not answer.
         """
+        action = self._connect()  # what goes wrong here is the inventory's fault
         try:
-            action = self._connect()
             result = action._execute_module(module_name=module_name, module_args=arguments, task_vars=self.variables)
         except AnsibleConnectionFailure as error:
             raise Unreachable(f"{self.host} is unreachable: {shown(_first_line(error))}") from error
         except (
-            RecursionError,
-            UnicodeError,
-        ) as error:  # such as a thousand brackets, on which Ansible's own reader fails
+            Exception
+        ) as error:  # Ansible's reader has one for a thousand brackets, one for half a character, and others
+            why = shown(_first_line(error))
             raise Misbehaves(
-                f"{self.host} is set aside, for its answer cannot be read ({type(error).__name__}): see what is wrong with it"
+                f"{self.host} is set aside, for its answer cannot be read ({why}): see what is wrong with it"
             ) from error
         if result.get("unreachable"):
             raise Unreachable(f"{self.host} is unreachable: {said(result)}")
