@@ -98,6 +98,10 @@ def move(
         str | None,
         typer.Option("--to", "-t", metavar="HOST", help="Destination. Without it, one of the eligible hosts is drawn."),
     ] = None,
+    source: Annotated[
+        str | None,
+        typer.Option("--from", metavar="HOST", help="Where it runs; decides only if several hosts claim to run it."),
+    ] = None,
     mode: Annotated[
         str,
         typer.Option(metavar="|".join(ASKABLE), help="How the memory is carried; auto: as --prefer says."),
@@ -133,10 +137,13 @@ def move(
     checked_name("the container", container)
     if to is not None:
         checked_name("--to", to)
+    if source is not None:
+        checked_name("--from", source)
     checked_words("--reason", reason)
     result = relocate(
         container,
         destination=to,
+        source=source,
         mode=mode,
         prefer=prefer,
         downtime_limit_ms=downtime_limit,

@@ -49,6 +49,7 @@ def relocate(
     container: str,
     *,
     destination: str | None = None,
+    source: str | None = None,
     mode: str = "auto",
     prefer: str | None = None,
     downtime_limit_ms: float | None = None,
@@ -67,6 +68,8 @@ def relocate(
     variables: dict[str, Any] = {"container": container, "mode": mode, "reason": reason}
     if destination:
         variables["destination"] = destination
+    if source is not None:
+        variables["source"] = source
     if prefer is not None:
         variables["relocate_prefer"] = prefer
     if downtime_limit_ms is not None:

@@ -19,6 +19,7 @@ from relocate.errors import Refusal
         ["move", "a\nb"],
         ["move", "-"],
         ["move", "web", "--to", "{{ x }}"],
+        ["move", "web", "--from", "a,b"],
         ["move", "web", "--reason", "{% x %}"],
         ["move", "web", "--reason", "\x1b[2J"],
         ["move", "web", "--reason", "x" * 201],

@@ -44,7 +44,7 @@ def find_container(name: str, hosts: dict[str, dict[str, Any]], known: str | Non
         if believed:
             return believed[0]
         places = " and ".join(host for host, _ in running)
-        raise Refused(f"the container {name} runs on {places} at once: stop the wrong one, or name the source")
+        raise Refused(f"the container {name} runs on {places} at once: stop the wrong one, or name the source (--from)")
     if running:
         return running[0]
     if found:
