@@ -104,13 +104,13 @@ def move(
     ] = None,
     mode: Annotated[
         str,
-        typer.Option(metavar="|".join(ASKABLE), help="How the memory is carried; auto: as --prefer says."),
+        typer.Option(metavar="|".join(ASKABLE), help="How the memory is carried; auto chooses by --prefer."),
     ] = "auto",
     prefer: Annotated[
         str | None,
         typer.Option(
             metavar="|".join(PREFERENCES),
-            help="For auto: the safest mode that keeps the limit, or the shortest pause; safety, or the inventory's.",
+            help="For auto: the safest mode within the limit, or the shortest pause. Default: the inventory's, else safety.",
         ),
     ] = None,
     downtime_limit: Annotated[

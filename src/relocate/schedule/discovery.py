@@ -83,7 +83,7 @@ class Listener:
             try:
                 self._host(host, reports.host_report(result.get("relocation_info")))
             except strangers.Odd as odd:
-                self.survey.silent[host] = f"its answer is none, so it is set aside: {odd}"
+                self.survey.silent[host] = f"its answer is not valid, so it is left out: {odd}"
         elif kind in ("runner_on_ok", "runner_item_on_ok") and action == SESSION:
             self._result(result.get("result"))
         elif kind == "runner_on_ok" and host == "localhost":
@@ -109,7 +109,7 @@ class Listener:
         """Return the survey: a host that was asked and of which no event tells has answered what Ansible cannot read."""
         for host in self._asked:
             if host not in self.survey.answered and host not in self.survey.silent:
-                self.survey.silent[host] = "it gave no answer that could be read, so it is set aside"
+                self.survey.silent[host] = "it gave no answer that could be read, so it is left out"
         return self.survey
 
     def _host(self, host: str, info: Mapping[str, Any]) -> None:

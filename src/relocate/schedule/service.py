@@ -165,7 +165,7 @@ class Service:
         if self._deadline == float("inf"):
             self._deadline = now + self.configuration.stop_timeout
             if self._cancels:
-                LOG.info("stopping; %d moves are let to their end", len(self._cancels))
+                LOG.info("stopping; %d moves under way are allowed to finish", len(self._cancels))
         if self._cancels and (self._stops > 1 or now > self._deadline):
             for event in self._cancels.values():
                 event.set()

@@ -229,7 +229,7 @@ def _mttc_notes(tally: Tally, exact: Exact) -> list[str]:
     if exact.never:
         return ["Mean time to compromise: none, for some or all containers can never be compromised."]
     if not tally.waiters:
-        return [f"Mean time to compromise: not estimated, for it would cost more than {LATE_STAYS:.0e} stays."]
+        return [f"Mean time to compromise: not estimated, because it would cost more than {LATE_STAYS:.0e} stays."]
     if tally.waiters < tally.trials:
         return [
             f"Mean time to compromise: from the first {tally.waiters} trials; going on past the horizon with the rest "

@@ -40,7 +40,7 @@ class AwxLauncher:
     def launch(self, move: Move, cancelled: threading.Event) -> dict[str, Any]:
         """Launch a job for ``move`` and return the relocation's result.
 
-        ``cancelled`` cancels a job that has not started. One that runs is let to its end: whether it is inside the freeze
+        ``cancelled`` cancels a job that has not started. One that runs is allowed to finish: whether it is inside the freeze
         cannot be told from here.
         """
         require_names(move)

@@ -38,7 +38,7 @@ class RunnerLauncher:
     def launch(self, move: Move, cancelled: threading.Event) -> dict[str, Any]:
         """Run the playbook and return the relocation's result.
 
-        ``cancelled`` kills Ansible until the relocation itself begins. From then on it is let to its end: ansible-runner's
+        ``cancelled`` kills Ansible until the relocation itself begins. From then on it is allowed to finish: ansible-runner's
         cancel is a SIGKILL, no ``always:`` runs, the hosts finish the cutover all the same, and only the result would be lost.
         """
         require_names(move)

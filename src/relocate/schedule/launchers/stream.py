@@ -84,7 +84,7 @@ class StreamLauncher:
     def launch(self, move: Move, cancelled: threading.Event) -> dict[str, Any]:
         """Run the playbook on the node and return the relocation's result.
 
-        ``cancelled`` is heeded until the run is sent. Afterwards it is let to its end: a worker cannot be told to stop, and
+        ``cancelled`` is heeded until the run is sent. Afterwards it is allowed to finish: a worker cannot be told to stop, and
         closing the pipe would lose the result of a run that goes on.
         """
         require_names(move)

@@ -46,7 +46,7 @@ class Asking:
         return remote.get("relocate_fabric_address") or remote.get("ansible_host") or host
 
     def fleet(self, docker_hosts: list[str]) -> Answers:
-        """Return what the hosts say of themselves. A host whose answer is none is set aside like one that gives none."""
+        """Return what the hosts say of themselves. A host whose answer is not valid is left out like one that gives none."""
         answers = Answers()
         for host in docker_hosts:
             try:

@@ -35,7 +35,7 @@ def checked(host: str, check: Callable[[Any], T], answer: Any) -> T:
     try:
         return check(answer)
     except Odd as odd:
-        raise Misbehaves(f"{host} is set aside, for its answer is none ({odd}): see what is wrong with it") from None
+        raise Misbehaves(f"{host} is left out, because its answer is not valid ({odd}): check that host") from None
 
 
 def said(answer: dict[str, Any]) -> str:
@@ -137,7 +137,7 @@ class Remote:
         ) as error:  # Ansible's reader has one for a thousand brackets, one for half a character, and others
             why = shown(_first_line(error))
             raise Misbehaves(
-                f"{self.host} is set aside, for its answer cannot be read ({why}): see what is wrong with it"
+                f"{self.host} is left out, because its answer cannot be read ({why}): check that host"
             ) from error
         if result.get("unreachable"):
             raise Unreachable(f"{self.host} is unreachable: {said(result)}")

@@ -70,7 +70,7 @@ def _formed(form: re.Pattern[str], what: str) -> Check:
 def _one_of(words: tuple[str, ...]) -> Check:
     def check(value: Any) -> Any:
         if not isinstance(value, str) or value not in words:
-            raise Odd(f"{quoted(value)} is none of {', '.join(words)}")
+            raise Odd(f"{quoted(value)} is not one of {', '.join(words)}")
         return value
 
     return check
