@@ -24,6 +24,8 @@ HOST = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9_.:-]*")
 CONTAINER_ID = re.compile(r"[0-9a-f]{12,64}")
 DIGEST = re.compile(r"[a-z0-9]+(?:[.+_-][a-z0-9]+)*:[0-9a-fA-F]{32,128}")
 IMAGE = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_./:@-]*")
+#: Half a surrogate pair, which no encoding knows.
+HALF = re.compile("[\ud800-\udfff]")
 #: What begins a template of Jinja's; every place at which one begins, for they may overlap.
 TEMPLATE = re.compile(r"\{(?=[{%#])")
 #: How deep and how large a document of a host may be, and its numbers: what a 64-bit counter holds.
@@ -106,7 +108,7 @@ def plain_text(value: Any, limit: int = TEXT_LIMIT) -> str:
         raise Odd(f"{quoted(value)} is no text")
     if len(value) > limit:
         raise Odd(f"a text of {len(value)} characters is too long")
-    if any("\ud800" <= letter <= "\udfff" for letter in value):
+    if not value.isascii() and HALF.search(value):
         raise Odd(f"{quoted(value)} has half a surrogate pair, which is no character")
     return value
 
