@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -104,10 +105,31 @@ def test_a_part_that_hangs(host: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert slept == [3]
 
 
+def test_a_part_that_is_paused(host: Path) -> None:
+    """Until the sign is taken away, and no longer than it is told; the sign says where it stands."""
+    sign = host / "paused"
+    leave(host, do="pause", seconds=30)
+    faults.arm("source")
+    part = threading.Thread(target=lambda: Journal.at("r1", "source").record(State.VOTED))
+    part.start()
+    deadline = time.monotonic() + 10
+    while not (sign.exists() and sign.read_text()):
+        assert time.monotonic() < deadline
+    part.join(0.1)
+    assert part.is_alive() and sign.read_text() == "source after voted\n"
+    sign.unlink()
+    part.join(10)
+    assert not part.is_alive()
+    leave(host, do="pause", seconds=0.05)
+    faults.arm("source")
+    Journal.at("r1", "source").record(State.VOTED)
+    assert not sign.exists()
+
+
 @pytest.mark.parametrize(
     ("order", "sentence"),
     [
-        ({"do": "explode"}, "do is 'explode', and must be one of kill, kill-guardian, fail, hang"),
+        ({"do": "explode"}, "do is 'explode', and must be one of kill, kill-guardian, fail, hang, pause"),
         ({"state": "frozen"}, "state is 'frozen', and must be one of staging"),
         ({"moment": "during"}, "moment is 'during', and must be one of before, after"),
         ({"extra": 1}, "must have part, state, moment and do"),

@@ -17,6 +17,9 @@ whose part shall fail, before the relocation begins. ``/run/relocate/faults.json
     The step raises an error, as it would on a full disk.
 ``hang``
     The part stands still for ``seconds`` (default 5).
+``pause``
+    The part stands still until ``/run/relocate/paused`` is removed, ``seconds`` at the longest. It makes that file itself: who
+    waits for it knows that the moment has come, and can break something else on the host or beside it.
 
 An order is obeyed once: it is removed before it is carried out. Without an order this costs one look for the file when a part
 begins, and nothing in the freeze.
@@ -24,6 +27,7 @@ begins, and nothing in the freeze.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -35,7 +39,8 @@ from ..host import paths
 from .states import State
 
 MOMENTS = ("before", "after")
-DEEDS = ("kill", "kill-guardian", "fail", "hang")
+DEEDS = ("kill", "kill-guardian", "fail", "hang", "pause")
+LOOK_SECONDS = 0.01
 
 
 class InjectedFault(RuntimeError):
@@ -59,6 +64,11 @@ _order: Order | None = None  # this process's, read once
 def path() -> str:
     """Return where the order lies."""
     return f"{paths.RUN}/faults.json"
+
+
+def pause_path() -> str:
+    """Return the file that is there while a part is paused."""
+    return f"{paths.RUN}/paused"
 
 
 def read() -> Order | None:
@@ -117,5 +127,18 @@ def strike(part: str, state: State, moment: str) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
     if order.do == "hang":
         time.sleep(order.seconds)
+    if order.do == "pause":
+        _pause(order)
     if order.do == "fail":
         raise InjectedFault(f"a rehearsed failure {moment} '{state.value}'")
+
+
+def _pause(order: Order) -> None:
+    """Show that the moment has come; return when somebody has removed the sign, or has taken too long."""
+    deadline = time.monotonic() + order.seconds
+    with open(pause_path(), "w", encoding="utf-8") as file:
+        file.write(f"{order.part} {order.moment} {order.state}\n")
+    while os.path.exists(pause_path()) and time.monotonic() < deadline:
+        time.sleep(LOOK_SECONDS)
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(pause_path())
