@@ -122,3 +122,15 @@ def test_cgroups_that_crius_care_is_not_needed_for(
     monkeypatch.setattr(Container, "_processes", lambda _: [10, 11, 12])  # the last has ended meanwhile
     monkeypatch.setattr(container, "PROC", str(proc))
     assert made.plain_cgroups() is plain
+
+
+def test_who_was_started_from_outside(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The init is none of them, nor is any child of the container's own, whatever it calls itself."""
+    made = one(monkeypatch, [])
+    made.pid = 10
+    monkeypatch.setattr(container, "PROC", str(tmp_path))
+    monkeypatch.setattr(Container, "_processes", lambda _: [10, 11, 12, 13, 99])
+    for pid, parent, name in ((10, 1, "init"), (11, 10, "a) S 1 (b"), (12, 1, "exec"), (13, 12, "sh")):
+        (tmp_path / str(pid)).mkdir()
+        (tmp_path / str(pid) / "stat").write_text(f"{pid} ({name}) S {parent} 1 1 0")
+    assert made.visitors() == [12]

@@ -160,7 +160,7 @@ def test_a_connection_that_nobody_has_accepted_keeps_the_container(
     """CRIU would leave it out, and its client would hear a reset: nothing is frozen."""
     monkeypatch.setattr(source, "SETTLE_SECONDS", 0.01)
     made = on_source(did)
-    made.container.half_open = lambda: waiting
+    made.container.half_open, made.container.visitors = lambda: waiting, list
     if waiting:
         with pytest.raises(
             RuntimeError, match="2 connections wait for the container to accept them, and would be cut: try"
@@ -169,6 +169,21 @@ def test_a_connection_that_nobody_has_accepted_keeps_the_container(
     else:
         made.on_settle({})
         assert did == ["say settled"]
+
+
+def test_a_health_check_keeps_the_container_while_it_runs(did: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its parent is the shim: it would stay behind."""
+    monkeypatch.setattr(source, "SETTLE_SECONDS", 0.01)
+    made = on_source(did)
+    made.container.half_open, made.container.visitors = lambda: 0, lambda: [4711]
+    with pytest.raises(
+        RuntimeError, match="a command of docker exec or a health check runs in the container: try again"
+    ):
+        made.on_settle({})
+    left = [[4711], []]
+    made.container.visitors = lambda: left.pop(0)
+    made.on_settle({})
+    assert did == ["say settled"]
 
 
 def test_a_criu_that_does_not_let_go_is_made_to(did: list[str], monkeypatch: pytest.MonkeyPatch) -> None:

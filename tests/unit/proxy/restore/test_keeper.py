@@ -147,7 +147,11 @@ class Scene:
             "ociVersion": "1.0",
             "root": {"path": "/merged"},
             "hooks": {"prestart": []},
-            "linux": {"cgroupsPath": "/docker/abc", "namespaces": [{"type": "pid"}, {"type": "network"}]},
+            "linux": {
+                "cgroupsPath": "/docker/abc",
+                "sysctl": {"net.ipv4.ping_group_range": "0 1"},
+                "namespaces": [{"type": "pid"}, {"type": "network"}],
+            },
         }
         (bundle / "config.json").write_text(json.dumps(config))
         for directory in (paths.GATES, paths.EXPECTED):
@@ -155,7 +159,8 @@ class Scene:
         Path(paths.marker(ID)).write_text(str(host))
         self.did: list[str] = []
 
-        def holder(path: str) -> int:
+        def holder(path: str, sysctls: dict[str, str]) -> int:
+            assert sysctls == {"net.ipv4.ping_group_range": "0 1"}
             self.did.append(f"holder in {path}")
             return 4711
 

@@ -131,6 +131,14 @@ class Container:
                     count += int(fields[4].partition(":")[2], 16)
         return count
 
+    def visitors(self) -> list[int]:
+        """Return the processes that ``docker exec`` or a health check has started: their parent is outside, and stays there."""
+        parents = {}
+        for pid in self._processes():
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError), open(f"{PROC}/{pid}/stat", "rb") as file:
+                parents[pid] = int(file.read().rpartition(b")")[2].split()[1])
+        return [pid for pid, parent in parents.items() if parent not in parents and pid != self.pid]
+
     def dump_command(self, images: str, work: str, plain_cgroups: bool, previous: str | None = None) -> list[str]:
         """Return the direct CRIU dump of this container, frozen before and left frozen after.
 

@@ -25,11 +25,11 @@ PARTS: dict[str, type] = {
 }
 #: Settings that put something of the host into a container: whoever asks for one does not describe what preflight has let pass.
 HOSTS_OWN = ("Binds", "Mounts", "VolumesFrom", "DeviceCgroupRules", "VolumeDriver")
-#: What is ours to say until the copy is Docker's own: no policy may start it, and its start is a restore.
+#: What is ours to say until the copy is Docker's own: no policy may start it, and its start is a restore. ``--rm`` is the
+#: container's: a copy that is cancelled may remove itself.
 OURS: dict[str, Any] = {
     "Runtime": paths.RUNTIME_NAME,
     "RestartPolicy": {"Name": "no", "MaximumRetryCount": 0},
-    "AutoRemove": False,
     "ContainerIDFile": "",
 }
 

@@ -182,12 +182,17 @@ class Source(Part):
             set_restart_policy(self.docker, self.container.id, NO_RESTART)
 
     def on_settle(self, _: dict) -> None:
-        """Wait for connections between SYN and accept: new ones wait at the edge already.
+        """Wait for connections between SYN and accept, and for health checks: new connections wait at the edge already.
 
-        :raises RuntimeError: some are still there: CRIU would leave them out, and their clients would hear a reset.
+        :raises RuntimeError: some are still there. CRIU would leave connections out, and their clients would hear a reset; a
+            process whose parent is not the container's would stay behind.
         """
         deadline = time.monotonic() + SETTLE_SECONDS
-        while waiting := self.container.half_open():
+        while (waiting := self.container.half_open()) or self.container.visitors():
+            if time.monotonic() > deadline and not waiting:
+                raise RuntimeError(
+                    "a command of docker exec or a health check runs in the container: try again when it has ended"
+                )
             if time.monotonic() > deadline:
                 raise RuntimeError(
                     f"{waiting} connections wait for the container to accept them, and would be cut: try again when it is "

@@ -11,9 +11,16 @@ import sys
 from ..host import syscalls
 from ..host.cgroups import join_cgroups
 
+SYSCTLS = "/proc/sys"
 
-def start_holder(cgroups_path: str) -> int:
-    """Start H and return its pid when it has its namespace and its cgroups."""
+
+def start_holder(cgroups_path: str, sysctls: dict[str, str]) -> int:
+    """Start H and return its pid when it has its namespace and its cgroups.
+
+    :param sysctls: ``linux.sysctl`` of the bundle. runc's init would write them, and a restore never runs it. Those of the
+        network belong to the namespace that is made here; the others are in CRIU's image.
+    :raises OSError: it could not be made, or the kernel refuses a setting.
+    """
     ready_read, ready_write = os.pipe()
     pid = os.fork()
     if pid:
@@ -26,6 +33,7 @@ def start_holder(cgroups_path: str) -> int:
         return pid
     try:
         syscalls.unshare_network()
+        _write_network(sysctls)
         join_cgroups(cgroups_path)
         syscalls.die_quietly_on(signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)
         os.write(ready_write, b"r")
@@ -36,3 +44,13 @@ def start_holder(cgroups_path: str) -> int:
         print(f"placeholder: {error}", file=sys.stderr, flush=True)
     finally:
         os._exit(1)
+
+
+def _write_network(sysctls: dict[str, str]) -> None:
+    """Write the settings of the network namespace that this process is in."""
+    for name, value in sysctls.items():
+        # a name has dots where the path has slashes; one that has slashes may have dots in an interface's name
+        path = name if "/" in name else name.replace(".", "/")
+        if path.startswith("net/") and ".." not in path.split("/"):
+            with open(f"{SYSCTLS}/{path}", "w", encoding="ascii") as file:
+                file.write(value)

@@ -53,7 +53,8 @@ class Keeper:
         self.config_path = os.path.join(runtime.bundle, "config.json")
         with open(self.config_path, encoding="utf-8") as file:
             self.config = json.load(file)
-        self.holder = start_holder(self.config["linux"].get("cgroupsPath", ""))
+        linux = self.config["linux"]
+        self.holder = start_holder(linux.get("cgroupsPath", ""), linux.get("sysctl") or {})
         self.holder_alive = True
         self.network = ""
         self.state = "created"

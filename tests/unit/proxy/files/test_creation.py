@@ -42,7 +42,6 @@ def test_the_same_container_elsewhere() -> None:
         **INSPECT["HostConfig"],
         "Runtime": "relocate",
         "RestartPolicy": {"Name": "no", "MaximumRetryCount": 0},
-        "AutoRemove": False,
         "ContainerIDFile": "",
     }
     assert body.pop("NetworkingConfig") == {"EndpointsConfig": {"shop": {"Aliases": ["web", "www"]}}}
@@ -146,7 +145,6 @@ def test_an_honest_source_is_believed() -> None:
         {"Runtime": "runc"},
         {"Runtime": "/tmp/evil"},
         {"RestartPolicy": {"Name": "always"}},
-        {"AutoRemove": True},
         {"ContainerIDFile": "/etc/passwd"},
         {"UsernsMode": "private"},
     ],
