@@ -34,18 +34,19 @@ import ssl
 import struct
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
 from . import criu_image, deferred, protobuf
 from .lazy_pages import PagesLost
 from .missing import Extent, Missing
 from .page_server import ADD, CHUNK, CLOSE, COMMAND_BITS, GET, GONE, IOV, PRESENT
+from .recall import CAME, KINDS, LEFT, RESTORED, Doubtful, Happened, Record
 from .userfault import FAULT, FORK, PAGE, REMAP, REMOVE, UNMAP, Event, Userfault
 
 ADDED = PRESENT << COMMAND_BITS | ADD
 #: What criu/uffd.c sends when all processes have got their memory.
-RESTORED = 0x52535446
+ALL_RESTORED = 0x52535446
 SMALLEST, LARGEST = 64 << 10, CHUNK
 FAULT_PAGES = 8  # of a fault: the page and those behind it
 #: A source that answers nothing for so long is called again.
@@ -69,8 +70,8 @@ class Asked(NamedTuple):
 class Space:
     """An address space of the copy."""
 
-    def __init__(self, pid: int, faults: Userfault, missing: Missing) -> None:
-        self.pid, self.faults, self.missing = pid, faults, missing
+    def __init__(self, number: int, pid: int, faults: Userfault, missing: Missing) -> None:
+        self.number, self.pid, self.faults, self.missing = number, pid, faults, missing
         self.gone = False
 
 
@@ -96,20 +97,22 @@ class Filler:
     def __init__(
         self,
         images: str,
-        restore: socket.socket,
+        record: Record,
         sources: queue.Queue[ssl.SSLSocket],
         keep: Callable[[int, int | None], None],
         report: Callable[[dict], None],
     ) -> None:
-        """Begin when a restore can come.
+        """Then call :meth:`await_restore` or :meth:`go_on`.
 
-        :param restore: where it connects; :param sources: connections of the source, of which the latest counts.
+        :param record: where is written down what happens.
+        :param sources: connections of the source, of which the latest counts.
         :param keep: is told every descriptor that must outlive this process, under its number, and None when it may go.
         :param report: is told how it goes.
         """
         self._images, self._sources, self._keep, self._tell = images, sources, keep, report
+        self._record = record
+        self._last = 0  # number of an address space
         self._selector = selectors.DefaultSelector()
-        self._selector.register(restore, selectors.EVENT_READ, lambda: self._restore_comes(restore))
         self._spaces: list[Space] = []
         self._restored = False
         self._remote: socket.socket | None = None
@@ -130,6 +133,39 @@ class Filler:
         self._rate = 0.0
         self.received = 0
         self.problem = ""
+
+    def await_restore(self, restore: socket.socket) -> None:
+        """Hear CRIU's restore, when it connects there."""
+        self._selector.register(restore, selectors.EVENT_READ, lambda: self._restore_comes(restore))
+
+    def go_on(self, descriptors: Mapping[int, int]) -> None:
+        """Go on where a process was killed. :param descriptors: userfaultfds by the numbers of their address spaces.
+
+        :raises recall.Doubtful: it cannot be known where that was.
+        """
+        known: dict[int, tuple[int, Missing]] = {}
+        for kind, number, first, second, third in self._record.all():
+            self._last = max(self._last, number, first if kind == FORK else 0)
+            if kind == CAME:
+                known[number] = first, deferred_pages(self._images, first)
+            elif kind == FORK:
+                known[first] = known[number][0], known[number][1].duplicate()
+            elif kind == LEFT:
+                known.pop(number, None)
+            elif kind == REMAP:
+                known[number][1].move(first, first + third, second)
+            elif kind in (REMOVE, UNMAP):
+                known[number][1].cut(first, second)
+        if known.keys() - descriptors.keys():
+            raise Doubtful("a descriptor of it is not there any more")
+        self._restored = True
+        for number in descriptors.keys() - known.keys():  # complete: it was killed before it let go of this one
+            self._keep(number, None)
+            os.close(descriptors[number])
+        for number, (pid, missing) in known.items():
+            space = Space(number, pid, Userfault(descriptors[number]), missing)
+            self._add(space)
+            space.faults.wake_all()  # who waits for a page has told the one that was killed: it is to tell us
 
     @property
     def left(self) -> int:
@@ -172,15 +208,23 @@ class Filler:
                 raise PagesLost("the restore was given up before all memory was handed over")
             return
         (pid,) = struct.unpack("=i", word)
-        if pid == RESTORED:
+        if pid == ALL_RESTORED:
+            self._record.add(Happened(RESTORED, 0))
             self._restored = True
         elif pid > 0:
             _, descriptors, _, _ = socket.recv_fds(connection, 1, 1)
-            self._add(Space(pid, Userfault(descriptors[0]), deferred_pages(self._images, pid)))
+            number = self._new(descriptors[0])
+            self._record.add(Happened(CAME, number, pid))
+            self._add(Space(number, pid, Userfault(descriptors[0]), deferred_pages(self._images, pid)))
+
+    def _new(self, descriptor: int) -> int:
+        """Return the number of a new address space; its descriptor is kept."""
+        self._last += 1
+        self._keep(self._last, descriptor)
+        return self._last
 
     def _add(self, space: Space) -> None:
         os.set_blocking(space.faults.fd, False)
-        self._keep(space.faults.fd, space.faults.fd)
         self._spaces.append(space)
         self._selector.register(space.faults, selectors.EVENT_READ, lambda: self._events(space))
         self._plan.extend(
@@ -192,8 +236,12 @@ class Filler:
             space.gone = True
             self._spaces.remove(space)
             self._selector.unregister(space.faults)
-            self._keep(space.faults.fd, None)
-            space.faults.close()
+            self._let_go(space)
+
+    def _let_go(self, space: Space) -> None:
+        self._record.add(Happened(LEFT, space.number))
+        self._keep(space.number, None)
+        space.faults.close()
 
     def _drop_complete(self) -> None:
         if self._restored:
@@ -204,7 +252,10 @@ class Filler:
 
     def _events(self, space: Space) -> bool:
         """Take in what has happened in an address space; return whether anything had."""
-        events = [] if space.gone else space.faults.events()
+        if space.gone:
+            return False
+        with self._record.hearing():
+            events = [self._noted(space, event) for event in space.faults.events()]
         for event in events:
             if event.kind == FAULT:
                 self._fault(space, event.second & -PAGE)
@@ -212,15 +263,24 @@ class Filler:
                 self._changed(space, event)
         return bool(events)
 
+    def _noted(self, space: Space, event: Event) -> Event:
+        """Write an event down. Of a fork, return it with the number of the child's space as the second."""
+        if event.kind == FORK:
+            event = event._replace(second=self._new(event.first))
+            self._record.add(Happened(FORK, space.number, event.second))
+        elif event.kind in KINDS:
+            self._record.add(Happened(event.kind, space.number, event.first, event.second, event.third))
+        return event
+
     def _changed(self, space: Space, event: Event) -> None:
         before = self.left
         faults, missing = space.faults, space.missing
         if event.kind == FORK:
-            child = Space(space.pid, Userfault(event.first), missing.duplicate())
+            child = Space(event.second, space.pid, Userfault(event.first), missing.duplicate())
             if missing.bytes:
                 self._add(child)
             else:
-                child.faults.close()
+                self._let_go(child)
         elif event.kind == REMAP:
             missing.move(event.first, event.first + event.third, event.second)
             faults.wake(event.first, event.first + event.third)

@@ -25,7 +25,7 @@ from .deferred import Deferral
 
 PROGRAM = "relocate_proxy.memory.page_process"
 #: In the session: how a drain goes, at the destination; what the source's page process was told, with its key.
-REPORT, ORDER = "progress", "serve.json"
+REPORT, ORDER, FETCH_ORDER = "progress", "serve.json", "fetch.json"
 START_SECONDS = 20.0
 END_SECONDS = 10.0
 POLL_SECONDS = 0.005
@@ -131,10 +131,7 @@ class PageServer:
         """Have it begin with frozen processes, by their numbers on this host. :raises PagesLost: it is gone."""
         self.deferral.choose(pids)
         self._helper.tell({"tasks": self.deferral.tasks})
-        with open(
-            os.open(self._order_path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8"
-        ) as file:
-            json.dump({**self._order, "order": {"tasks": self.deferral.tasks}}, file)
+        write_order(self._order_path, {**self._order, "order": {"tasks": self.deferral.tasks}})
 
     def await_serving(self) -> None:
         """Return when it has begun. :raises PagesLost: it cannot."""
@@ -161,6 +158,12 @@ class PageClient:
         """
         self._helper.tell({"container_id": container_id, "pid": pid})
         self._helper.hear(START_SECONDS)
+
+
+def write_order(path: str, order: dict[str, Any]) -> None:
+    """Leave what a page process needs to be started again, with its key, in the session."""
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
+        json.dump(order, file)
 
 
 # -- how it ends --------------------------------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The RELOCATE authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""``page_process {serve|fetch|keep} SESSION``: carries a container's last pages after it was released.
+"""``page_process {serve|fetch|keep|again} SESSION``: carries a container's last pages after it was released.
 
 One process on the source (``serve``) and one on the destination (``fetch``), each beside its host's proxy and not a part of it:
 until the last page has arrived the copy's life hangs on them, and a proxy that is killed is only a proxy that is killed.
@@ -15,8 +15,8 @@ until the last page has arrived the copy's life hangs on them, and a proxy that 
 
 *What must never happen is that the copy reads zeros.* When the last descriptor of a userfaultfd is closed, the kernel gives
 an empty page to every task that waits for a missing one, and the tenant computes on with it. So ``keep`` holds duplicates of
-all of them and does nothing else: if ``fetch`` is killed, whoever misses a page waits until the copy has been killed. A
-``keep`` that is killed is replaced.
+all of them: if ``fetch`` is killed, whoever misses a page waits. ``keep`` starts another (``again``), hands them over, and that
+goes on by what has been written down (``recall``). A ``keep`` that is killed is replaced.
 
 *As long as the source has the memory, the copy is not given up.* A connection that breaks or stands still is made anew, by
 ``serve``; a ``serve`` that is killed is started again by its parent, which does nothing else. Only when ``serve`` says that the
@@ -24,7 +24,7 @@ memory is gone has the copy lost it.
 
 The specification is one JSON line on standard input; answers are JSON lines on standard output. How it goes is in the file
 ``SESSION/progress``. How it ended is in ``SESSION/pages``, which is locked as long as ``fetch`` lives: whoever finds it
-unlocked and empty knows that it was killed.
+unlocked and empty knows that it was killed, and is not started again.
 """
 
 from __future__ import annotations
@@ -42,10 +42,12 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 
 from ..protocol.channel import Channel, Listener
 from . import lazy_pages, page_server
 from .filler import Filler
+from .recall import Doubtful, Record
 
 CONNECT_SECONDS = 10.0
 STAGE_SECONDS = 300.0
@@ -55,6 +57,9 @@ AGAIN_SECONDS, SERVE_SECONDS = 0.5, 4 * 3600.0
 #: The other host is taken for dead after this many milliseconds without an acknowledgement (tcp(7), TCP_USER_TIMEOUT).
 SILENCE_MS = 8000
 KEY = 8  # bytes
+#: The number under which the locked file is kept; address spaces have small ones.
+LOCK = 1 << 62
+AGAIN_TIMES = 3
 
 
 def say(**document: object) -> None:
@@ -149,10 +154,14 @@ def _serve_until_done(
 class Keeping:
     """The process that keeps duplicates of descriptors until they may go, or until it is killed."""
 
-    def __init__(self, session: str) -> None:
+    def __init__(self, session: str, running: socket.socket | None = None) -> None:
+        """Start it. :param running: speaks with one that runs already, and has what it is to keep."""
         self._session = session
         self._held: dict[int, int] = {}
-        self._start()
+        if running is None:
+            self._start()
+        else:
+            self._socket = running
 
     def _start(self) -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -175,6 +184,10 @@ class Keeping:
             self._send(key, fd)
         self.check()
 
+    def remember(self, key: int, fd: int) -> None:
+        """Know of a descriptor that is kept already."""
+        self._held[key] = fd
+
     def check(self) -> None:
         """Have another process take the place of one that was killed."""
         if select.select([self._socket], [], [], 0)[0]:  # it never says anything: this is its end
@@ -192,27 +205,55 @@ class Keeping:
             self._socket.send(b"end")
 
 
-def keep() -> None:
-    """Hold what is sent, until told to end. If the sender is killed, hold on: who comes after it kills the copy, then us."""
+def keep(session: str) -> None:
+    """Hold what is sent, until told to end. Whenever the sender is killed, start another that goes on, and hand it all over.
+
+    Too often, and we hold on, but do not lock how it ended any more: whoever waits for that kills the copy, and then us.
+    """
     sender = socket.socket(fileno=os.dup(0))
-    held: dict[bytes, list[int]] = {}
-    while True:
+    held: dict[bytes, int] = {}
+    for left in range(AGAIN_TIMES, -1, -1):
+        while word := _kept(sender, held):
+            if word == b"end":
+                return
+        sender.close()
+        if not left:
+            break
+        sender, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        subprocess.Popen(
+            [sys.executable, "-m", lazy_pages.PROGRAM, "again", session],
+            stdin=theirs.fileno(),
+            stdout=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        theirs.close()
+        for each, fd in held.items():
+            socket.send_fds(sender, [each], [fd])
+        sender.send(b"all")
+    if fd := held.pop(LOCK.to_bytes(KEY, "big"), 0):
+        os.close(fd)
+    signal.pause()
+
+
+def _kept(sender: socket.socket, held: dict[bytes, int]) -> bytes:
+    """Do what the sender says with what is held, and return its word; none if it is gone."""
+    try:
         word, descriptors, _, _ = socket.recv_fds(sender, KEY, 1)
-        if word == b"end":
-            return
-        if not word:
-            signal.pause()
-        for fd in held.pop(word, []):
+    except ConnectionError:
+        return b""
+    if len(word) == KEY:
+        if fd := held.pop(word, 0):
             os.close(fd)
         if descriptors:
-            held[word] = descriptors
+            held[word] = descriptors[0]
+    return word
 
 
 class Fetcher:
     """The destination's side: wait for the source, and for the image; then place pages until the last one."""
 
     def __init__(self, session: str, specification: dict) -> None:
-        self.session = session
+        self.session, self._specification = session, specification
         self.outcome = os.open(lazy_pages.outcome_path(session), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
         fcntl.flock(self.outcome, fcntl.LOCK_EX | fcntl.LOCK_NB)
         self._listener = Listener(specification["listen"], specification["credentials"])
@@ -220,7 +261,31 @@ class Fetcher:
         self._sources: queue.Queue[ssl.SSLSocket] = queue.Queue()
         self._accept(STAGE_SECONDS)
         self._keeping = Keeping(session)
+        self._keeping.keep(LOCK, self.outcome)
         threading.Thread(target=self._accept_again, daemon=True).start()
+
+    @classmethod
+    def again(cls, session: str) -> None:
+        """Go on where one was killed, with what the process has that kept it."""
+        fetcher = cls.__new__(cls)
+        fetcher.session = session
+        keeper = socket.socket(fileno=os.dup(0))
+        held: dict[bytes, int] = {}
+        while (word := _kept(keeper, held)) != b"all":
+            if not word:
+                return
+        numbered = {int.from_bytes(word, "big"): fd for word, fd in held.items()}
+        fetcher.outcome = numbered.pop(LOCK)
+        with open(f"{session}/{lazy_pages.FETCH_ORDER}", encoding="utf-8") as file:
+            order = json.load(file)
+        fetcher._listener = Listener(order["listen"], order["credentials"], order["port"])
+        fetcher._sources = queue.Queue()
+        fetcher._keeping = Keeping(session, keeper)
+        for number, fd in {**numbered, LOCK: fetcher.outcome}.items():
+            fetcher._keeping.remember(number, fd)
+        threading.Thread(target=fetcher._accept_again, daemon=True).start()
+        filler = fetcher._filler()
+        fetcher._fill(filler, order, lambda: filler.go_on(numbered))
 
     def _accept(self, seconds: float | None) -> None:
         while True:
@@ -245,13 +310,23 @@ class Fetcher:
         order = json.loads(sys.stdin.readline() or "null")
         if order is None:  # the move was given up before there was an image
             return
+        order = {**self._specification, **order, "port": self._listener.port}
+        lazy_pages.write_order(f"{self.session}/{lazy_pages.FETCH_ORDER}", order)
         restore = listen_for_restore(f"{self.session}/work")
-        filler = Filler(f"{self.session}/images", restore, self._sources, self._keeping.keep, self._report)
+        filler = self._filler()
         say(ready=True)
+        self._fill(filler, order, lambda: filler.await_restore(restore))
+
+    def _filler(self) -> Filler:
+        record = Record(f"{self.session}/events")
+        return Filler(f"{self.session}/images", record, self._sources, self._keeping.keep, self._report)
+
+    def _fill(self, filler: Filler, order: dict, begin: Callable[[], None]) -> None:
         reason = ""
         try:
+            begin()
             filler.run()
-        except lazy_pages.PagesLost as error:
+        except (lazy_pages.PagesLost, Doubtful) as error:
             reason = str(error)
             kill_copy(order["container_id"], order["pid"])
         self._keeping.end()
@@ -319,7 +394,10 @@ def main() -> None:
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
     try:
         if role == "keep":
-            keep()
+            keep(session)
+            return
+        if role == "again":
+            Fetcher.again(session)
             return
         specification = json.loads(sys.stdin.readline())
         if role == "serve":

@@ -20,6 +20,9 @@ _UNREGISTER, _WAKE, _COPY, _ZEROPAGE = 0x8010AA01, 0x8010AA02, 0xC028AA03, 0xC02
 _MESSAGE = struct.Struct("=BxHxxxxQQQ")
 _AT_ONCE = 16
 
+#: How large an address space may be, with four and five levels of page tables; and what no process has mapped.
+_ADDRESS_SPACES, _LOWEST = tuple(1 << bits for bits in (56, 52, 48, 47)), 1 << 16
+
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -77,6 +80,15 @@ class Userfault:
     def wake(self, start: int, end: int) -> None:
         """Have whoever waits for a page of a range look again."""
         self._ioctl(_WAKE, (ctypes.c_uint64 * 2)(start, end - start))
+
+    def wake_all(self) -> None:
+        """Have whoever waits for a page, wherever it is, look again.
+
+        The kernel takes no range beyond what a process can have.
+        """
+        for end in _ADDRESS_SPACES:
+            if self._ioctl(_WAKE, (ctypes.c_uint64 * 2)(_LOWEST, end - PAGE - _LOWEST)) == 0:
+                return
 
     def unregister(self, start: int, end: int) -> None:
         """Make a range ordinary memory, as far as it can be, and wake who waits there."""
