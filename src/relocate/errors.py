@@ -13,5 +13,6 @@ class Refusal(Exception):
     """
 
     def __init__(self, message: str, status: int = 1) -> None:
-        super().__init__(message)
+        # It may repeat a name or a path that somebody else has chosen: nothing in it moves the terminal.
+        super().__init__("".join(each if each.isprintable() or each == "\n" else ascii(each)[1:-1] for each in message))
         self.status = status

@@ -352,7 +352,7 @@ def _sentences(error: ValidationError, file: str, lines: dict[Place, int], keys:
         elif mistake["type"] == "extra_forbidden":
             what = f"there is no such key; remove it or mend its spelling{f' ({keys} lists the keys)' if keys else ''}."
         elif mistake["type"] in ("value_error", "assertion_error"):  # ours: already a sentence
-            place, what = _own(str(mistake["ctx"]["error"]), place, lines)
+            place, what = _own(_line(str(mistake["ctx"]["error"])), place, lines)
             key, line = _path(place), _known(place, lines)[1]
         else:
             needed = _NEEDED.get(mistake["type"], "")
@@ -367,6 +367,12 @@ def _sentences(error: ValidationError, file: str, lines: dict[Place, int], keys:
     ]
     more = len(said) - MISTAKES
     return "\n".join(said[:MISTAKES] + ([f"{file}: and {more} mistakes more."] if more > 0 else []))
+
+
+def _line(text: str) -> str:
+    """Return a sentence that may repeat what somebody has written: printable, and no longer than anybody reads."""
+    text = "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
+    return text if len(text) <= 400 else f"{text[:220]} … {text[-160:]}"
 
 
 def _known(location: Place, lines: dict[Place, int]) -> tuple[Place, int]:

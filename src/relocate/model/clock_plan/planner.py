@@ -36,6 +36,9 @@ Floats = npt.NDArray[np.floating[Any]]
 
 PAPER_LAMBDA, PAPER_THRESHOLD = 4.0, 0.15
 MIDDLING, COARSE = 1 << 14, 1 << 12  # lattice nodes while searching, and for the posterior draws
+#: Where a tick reaches the shortest attack, a clock with ticks loses survival at once, and the longest stay found would lie at
+#: that very edge, closed form and simulation on different sides of it. So a stay this much longer has to be enough as well.
+GUARD = 1.005
 LONG = 50.0  # horizons of more cycles or attack times than this: the pole alone
 
 
@@ -170,8 +173,10 @@ def _cheapest(
 ) -> Alternative:
     """Bisect for the longest stay whose survival reaches the goal; the shortest tried where none does."""
 
+    guard = GUARD if clock(scale).lattice else 1.0
+
     def enough(stay: float, nodes: int = MIDDLING) -> bool:
-        return lived(problem, clock(stay), nodes=nodes) >= problem.goal.survival
+        return lived(problem, clock(stay * guard), nodes=nodes) >= problem.goal.survival
 
     high = top if top is not None else 20 * scale
     low = high

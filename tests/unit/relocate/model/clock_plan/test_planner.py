@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from ansible_collections.relocate.mtd.plugins.plugin_utils._clocks.clocks import make_clock
+from ansible_collections.relocate.mtd.plugins.plugin_utils._clocks.clocks import PmfSample, make_clock
 
 from relocate import reading
 from relocate.commands import plan_report
@@ -185,6 +185,19 @@ def test_the_verdict_is_for_the_placement_that_is_handed_out() -> None:
     assert Placed(uniform, 2, seed=1).quotient(q, stays) == pytest.approx(1, abs=1e-3)
     assert Placed(uniform, 2, seed=1).slowness(q) == pytest.approx(1, abs=1e-3)
     assert Placed(chain, 2, seed=1).quotient(0.0, stays) == 1
+
+
+def test_a_clock_with_ticks_keeps_away_from_the_edge_of_the_shortest_attack() -> None:
+    """Beyond 596 s = 15 ticks, a stay and the latency of 4 s reach the shortest attack: survival falls from 0.994 to 0.989."""
+    goal = {"horizon": "30 d", "survival": 0.99}
+    quantiles = {"p10": "12 min", "p50": "20 min", "p90": "1 h", "shortest": "10 min"}
+    measured = {"latency": "4 s", "downtime": "150 ms", "failure": 0.02}
+    problem = planner.pose(plan(goal=goal, attack=quantiles, measured=measured), None)
+    found = next(each for each in planner.solve(problem) if each.name == "paper")
+    tick = found.clock.lattice
+    assert tick is not None and 15 * tick < 0.996 * 596
+    beyond = planner.lived(problem, PmfSample(planner.PAPER_LAMBDA, planner.PAPER_THRESHOLD, 1.01 * 596 / 15))
+    assert beyond < 0.99 < 0.993 < found.survival
 
 
 def test_a_simulation_that_contradicts_the_closed_form_takes_the_verdict_back(monkeypatch: pytest.MonkeyPatch) -> None:
