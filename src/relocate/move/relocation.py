@@ -24,7 +24,11 @@ def inventory_path(given: str | None, root: Path) -> str:
     Raises Refusal with status 2 for one that is not there.
     """
     chosen = given or os.environ.get("RELOCATE_INVENTORY") or str(root / DEFAULT_INVENTORY)
-    if "," not in chosen and not Path(chosen).exists():
+    try:
+        there = "," in chosen or Path(chosen).exists()
+    except OSError:  # a name too long for any file
+        there = False
+    if not there:
         raise Refusal(f"there is no inventory {chosen}: name one with --inventory or RELOCATE_INVENTORY", status=2)
     return chosen if "," in chosen else str(Path(chosen).resolve())
 
