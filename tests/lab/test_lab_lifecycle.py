@@ -245,7 +245,7 @@ def test_an_interrupted_up_says_so_and_the_next_one_mends_it() -> None:
         first.send_signal(signal.SIGINT)
         _out, err = first.communicate(timeout=30)
     assert first.returncode == 130
-    assert err.splitlines()[-1].startswith("relocate: interrupted: 'relocate lab up' goes on from here")
+    assert err.splitlines()[-1].startswith("relocate: interrupted: 'relocate lab up' continues from here")
     assert not status()["up"]
     lab("up", "--hosts", "3")
     healed()
