@@ -129,7 +129,7 @@ def test_a_container_that_does_not_run(ground: Fleet) -> None:
 def test_a_container_with_a_command_inside(ground: Fleet) -> None:
     with container(ground, "host1", "visited", ""):
         ground.on("host1", "docker exec -d visited /bin/sleep 300")
-        assert "started with docker exec runs in the container visited" in refused(ground, "visited")
+        assert "started with docker exec is running in the container visited" in refused(ground, "visited")
 
 
 def test_a_port_taken_at_the_destination(ground: Fleet) -> None:
