@@ -415,6 +415,18 @@ def test_a_server_that_was_never_used_leaves_nothing(hosts: Hosts) -> None:
     assert hosts.processes(hosts.source) == []
 
 
+def test_a_server_that_is_closed_leaves_nothing(hosts: Hosts) -> None:
+    """The move was rolled back, or the destination's last word was lost: no child of it goes on calling."""
+    hosts.serve()
+    hosts.freeze_server(signal.SIGSTOP)
+    hosts.begin()
+    lazy_pages.end_processes(str(hosts.destination))
+    hosts.freeze_server(signal.SIGCONT)
+    assert len(hosts.listed(hosts.source)) == 2
+    hosts.server.close()
+    assert hosts.listed(hosts.source) == []
+
+
 def test_a_restore_that_is_given_up_ends_it(hosts: Hosts) -> None:
     hosts.serve()
     hosts.client.begin("", 2**22 + 1)

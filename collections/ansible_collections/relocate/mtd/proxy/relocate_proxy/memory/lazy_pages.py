@@ -123,7 +123,7 @@ class PageServer:
         """Connect. :raises PagesLost: the destination is not to be reached."""
         self.deferral = Deferral(f"{session}/deferred")
         self._order = {"id": specification.id, "credentials": specification.credentials, "address": address}
-        self._order_path = f"{session}/{ORDER}"
+        self._session = session
         self._helper = Helper("serve", session, self._order)
         self._helper.hear(START_SECONDS)
 
@@ -131,15 +131,16 @@ class PageServer:
         """Have it begin with frozen processes, by their numbers on this host. :raises PagesLost: it is gone."""
         self.deferral.choose(pids)
         self._helper.tell({"tasks": self.deferral.tasks})
-        write_order(self._order_path, {**self._order, "order": {"tasks": self.deferral.tasks}})
+        write_order(f"{self._session}/{ORDER}", {**self._order, "order": {"tasks": self.deferral.tasks}})
 
     def await_serving(self) -> None:
         """Return when it has begun. :raises PagesLost: it cannot."""
         self._helper.hear(START_SECONDS)
 
     def close(self) -> None:
-        """Serve no more. The destination has hung up if it has the last page."""
+        """Serve no more: neither on a connection nor on a new one, which a child that misses the last word would look for."""
         self._helper.kill()
+        end_processes(self._session)
 
 
 class PageClient:
