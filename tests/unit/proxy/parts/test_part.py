@@ -173,13 +173,3 @@ def test_the_session_is_overwritten_before_it_is_removed(monkeypatch: pytest.Mon
     assert not Path(one.directory).exists()
     assert witness.stat().st_size == 1_800_000 and not witness.read_bytes().strip(b"\0")
     assert Path("/etc/passwd").stat().st_size
-
-
-def test_spans_between_moments(monkeypatch: pytest.MonkeyPatch, host: Path) -> None:
-    """One that has no end has no length."""
-    one = walker(monkeypatch, host)
-    one.clock("begin")
-    one.clock("frozen")
-    length = one.span("begin", "frozen")
-    assert length is not None and length >= 0
-    assert one.span("begin", "dumped") is None

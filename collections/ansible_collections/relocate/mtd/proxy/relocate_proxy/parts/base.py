@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import contextlib
-import time
 from typing import Any
 
 from ..host import paths
@@ -14,6 +13,7 @@ from ..protocol.channel import Channel, ChannelLost, Listener
 from ..protocol.documents import Specification
 from ..protocol.journal import Journal
 from ..protocol.messages import check
+from ..protocol.moments import Moments
 from ..protocol.states import AFTER_COMMIT, IN_DOUBT, State
 
 EDGE_SECONDS = 45.0  # the edge connects, or comes back after its guardian restarted it
@@ -31,7 +31,7 @@ class Part:
         self.directory = paths.private_directory(paths.session(self.id))
         self.listener = Listener(self.specification.listen, self.specification.credentials, self.specification.port)
         self.edge: Channel | None = None
-        self.times: dict[str, int] = {}
+        self.moments = Moments()
         self.finished = False
         self.commands: list[list[str]] = []  # what ran here, for the result
 
@@ -94,14 +94,6 @@ class Part:
         """Tell the edge, if it is there: what is told is on the disk, and a restarted edge or recovery reads it there."""
         with contextlib.suppress(OSError):
             self.say(kind, **fields)
-
-    def clock(self, name: str) -> None:
-        """Remember when something happened, for the result."""
-        self.times[name] = time.monotonic_ns()
-
-    def span(self, begin: str, end: str) -> int | None:
-        """Return the nanoseconds between two remembered moments."""
-        return self.times[end] - self.times[begin] if begin in self.times and end in self.times else None
 
     def on_roll_back(self, message: dict) -> None:
         """The edge's verdict: the source runs on."""

@@ -193,7 +193,7 @@ class Destination(Part):
             self._prime()
             channel.send("primed")
             receiver.receive()
-            self.clock("received")
+            self.moments.mark("received")
             self._restore(log.words)
         except Exception as error:
             if not self._given_up:
@@ -226,7 +226,7 @@ class Destination(Part):
             self.pages.begin(self.container_id, self.pid)
         self.gate.say("restore")
         self._expect("prepared", "CRIU could not restore the container")
-        self.clock("prepared")
+        self.moments.mark("prepared")
         with self._deciding:
             if self._given_up:
                 raise RuntimeError("the move was called off")
@@ -277,14 +277,14 @@ class Destination(Part):
         assert self.gate is not None
         gate = self.gate
         first = endings.accept(self.journal, self.directory)
-        if "running" not in self.times:
+        if "running" not in self.moments:
             try:
                 gate.say("commit")
             except OSError as error:
                 if first:
                     raise RuntimeError("the keeper of the restored copy is gone, and the copy with it") from error
         self.say("accepted")
-        if "running" not in self.times:
+        if "running" not in self.moments:
             # the copy may run: the edge must not hear "failed", which would thaw the source
             try:
                 resume = lambda: gate.expect("running", endings.RESTORE_SECONDS)  # noqa: E731
@@ -294,7 +294,7 @@ class Destination(Part):
                 raise RuntimeError(
                     f"the copy died while it was being resumed: {self._criu_words() or error}"
                 ) from error
-            self.clock("running")
+            self.moments.mark("running")
         self.say("running", address=self.address)
 
     def on_drain(self, _: dict) -> None:
@@ -307,7 +307,10 @@ class Destination(Part):
             self._start.join(endings.STOP_SECONDS)
         if not self.journal.finished:
             endings.adopt_copy(self.journal, self.docker)
-        timings = {"restore": self.span("received", "prepared"), "resume": self.span("prepared", "running")}
+        timings = {
+            "restore": self.moments.span("received", "prepared"),
+            "resume": self.moments.span("prepared", "running"),
+        }
         self.close(State.DONE)
         self.say("finished", timings_ns=timings, commands=self.commands)
 

@@ -8,7 +8,6 @@ Read :meth:`Edge.stage`, :meth:`Edge.cutover` and :meth:`Edge.finish` from top t
 from __future__ import annotations
 
 import datetime
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -21,9 +20,10 @@ from ..protocol.channel import ChannelLost
 from ..protocol.documents import EdgeSpecification
 from ..protocol.facts import EdgeFacts
 from ..protocol.journal import Journal
+from ..protocol.moments import Moments
 from ..protocol.peers import CONNECT_SECONDS, PartFailed, Peers
 from ..protocol.states import AFTER_COMMIT, State
-from . import budget, endings
+from . import budget, edge_result, endings
 from .budget import Deadline, OverBudget
 from .endings import Attempts
 
@@ -51,7 +51,7 @@ class Edge:
         self.specification = EdgeSpecification.read(specification)
         self.id, self.plan = self.specification.id, self.specification.plan
         self.journal = journal
-        self.marks: dict[str, int] = {}
+        self.moments = Moments()
         self.armed: list[Flow] = []
         self.flows: list[Flow] = []
         self.moved: list[Flow] = []
@@ -77,12 +77,9 @@ class Edge:
                 return self.roll_back(error)
         return self.finish()
 
-    def _mark(self, name: str) -> None:
-        self.marks[name] = time.monotonic_ns()
-
     def stage(self) -> None:
         """Everything that takes time, while the container runs."""
-        self._mark("begin")
+        self.moments.mark("begin")
         plan = self.plan
         self.journal.record(State.STAGING, plan=plan.document)
         self.gateway = Gateway(plan.container, plan.services, plan.source, plan.destination)
@@ -114,18 +111,18 @@ class Edge:
         gateway.raise_barrier()
         peers.tell("source", "settle")
         peers.expect("source", "settled", SETTLE_SECONDS)
-        self._mark("hold")
+        self.moments.mark("hold")
         deadline = Deadline(self.plan.downtime_limit_ms)
         gateway.hold(self.armed)
-        self._mark("held")
+        self.moments.mark("held")
         peers.tell("source", "freeze")
         deadline.expect(peers, "source", "frozen", FREEZE_SECONDS)
-        self._mark("frozen")
+        self.moments.mark("frozen")
         now = datetime.datetime.now(datetime.timezone.utc)
         self.report["frozen_at"] = now.isoformat(timespec="milliseconds")
         gateway.shut(self.armed)
         dumped = deadline.expect(peers, "source", "dumped", FREEZE_SECONDS + self.plan.dump_seconds)
-        self._mark("dumped")
+        self.moments.mark("dumped")
         # The image is on its way to the destination while we place entries on both sides.
         flows = on_edge(Flow.read_all(dumped["flows"]), self.conntrack)
         self._all_held(flows)
@@ -141,9 +138,9 @@ class Edge:
             place_on_edge(self.conntrack, moved)
         gateway.route(self.plan.destination)
         peers.tell("destination", "routed")  # until it hears this, the copy's sockets say nothing
-        self._mark("routed")
+        self.moments.mark("routed")
         deadline.expect(peers, "destination", "prepared", CUTOVER_SECONDS + self.plan.dump_seconds)
-        self._mark("prepared")
+        self.moments.mark("prepared")
         try:
             self.journal.record(State.COMMITTED, moved=[flow.document() for flow in self.moved], report=self.report)
         except Exception as error:
@@ -166,7 +163,7 @@ class Edge:
         """Let the destination run, take the source away, then every trace. Can't fail from here: it can only be repeated."""
         gateway = self.gateway
         assert gateway is not None
-        self._mark("committed")
+        self.moments.mark("committed")
         attempts = Attempts()
         source: dict = {}
         destination: dict = {}
@@ -177,7 +174,7 @@ class Edge:
                 return self._take_back(error)
             except Exception as error:  # it is silent or gone for good: nobody may decide
                 return self._result("in-doubt", {}, {}, [str(error), *attempts.problems])
-        self._mark("running")
+        self.moments.mark("running")
         lost: dict[str, str] = {}
         if self.plan.mode == POST_COPY and self.journal.state is not State.RELEASED:
             try:
@@ -192,7 +189,7 @@ class Edge:
         attempts.take(gateway.persist)
         if not attempts.problems:
             attempts.take(lambda: self.journal.record(State.DONE))
-        self._mark("end")
+        self.moments.mark("end")
         return self._result("committed", source, destination, attempts.problems)
 
     def _release(self, attempts: Attempts) -> None:
@@ -207,7 +204,7 @@ class Edge:
         assert gateway is not None
         self._insist("destination", "commit", "accepted")
         released = Attempts().take(lambda: self.report.update(packets_held=gateway.release()))
-        self._mark("released")
+        self.moments.mark("released")
         self._insist("destination", "commit", "running", told=True)
         if not released:
             attempts.take(gateway.release)
@@ -226,7 +223,7 @@ class Edge:
             drained = self._insist("destination", "drain", "drained", told=True, seconds=DRAIN_SECONDS)
         if "stands" in drained:
             raise TimeoutError(drained["stands"])
-        self._mark("drained")
+        self.moments.mark("drained")
         self.pages_bytes = drained.get("bytes", 0)
         return {"lost": drained["lost"]} if "lost" in drained else {}
 
@@ -278,7 +275,7 @@ class Edge:
 
     def roll_back(self, error: Exception) -> dict:
         """Give everything back to the source: first its packets and its life, then tidy up."""
-        self._mark("failed")
+        self.moments.mark("failed")
         reason = str(error) or type(error).__name__
         attempts = Attempts()
         gateway, peers = self.gateway, self.peers
@@ -293,7 +290,7 @@ class Edge:
         else:
             host = self.plan.source
             attempts = endings.turn_to_source(gateway, self.conntrack, host, self.routed, reopened=tell_source)
-        self._mark("released")
+        self.moments.mark("released")
         answers: dict[str, dict] = {}
         if peers is not None:
             told["destination"] = Attempts().take(lambda: peers.tell("destination", "roll_back", reason=reason))
@@ -301,77 +298,18 @@ class Edge:
                 try:
                     answers[part] = self._insist(part, "roll_back", "rolled_back", heard, reason=reason)
                     if part == "source":
-                        self._mark("thawed")
+                        self.moments.mark("thawed")
                 except Exception as problem:
                     attempts.problems.append(str(problem))
-        self._mark("end")
+        self.moments.mark("end")
         attempts.take(lambda: self.journal.record(State.ROLLED_BACK, reason=reason))
         outcome = "refused" if isinstance(error, OverBudget) else "rolled-back"
         return self._result(
             outcome, answers.get("source", {}), answers.get("destination", {}), [reason, *attempts.problems]
         )
 
-    # -- the result -------------------------------------------------------------------------------------------------
-
-    def _span(self, begin: str, end: str) -> int | None:
-        if begin in self.marks and end in self.marks:
-            return self.marks[end] - self.marks[begin]
-        return None
-
-    def _source_needed(self) -> int:
-        """Return the nanoseconds from the release to the last page of a post-copy; 0 in other modes."""
-        times = self.journal.times
-        if "draining" not in times:
-            return 0
-        if "hold" in self.marks:
-            return self._span("released", "drained") or 0
-        return (
-            times.get("released", times["draining"]) - times["draining"]
-        )  # two processes: the journal's clock bridges them
-
     def _result(self, outcome: str, source: dict, destination: dict, problems: list[str]) -> dict:
-        timings = {
-            "stage": self._span("begin", "hold" if "hold" in self.marks else "end"),
-            "hold": self._span("hold", "held"),
-            "frozen_total": self._span("frozen", "thawed" if "thawed" in self.marks else "running"),
-            "transfer_restore": self._span("dumped", "prepared"),
-            "commit": self._span("prepared", "committed"),
-            "release": self._span("committed", "released"),
-            "held_total": self._span("hold", "released"),
-            "cleanup": self._span("released", "end"),
-            **source.get("timings_ns", {}),
-            **destination.get("timings_ns", {}),
-        }
-        held, times = timings["held_total"], self.journal.times
-        if held is None and outcome == "committed" and {"holding", "released"} <= times.keys():
-            held = (
-                times.get("draining", times["released"]) - times["holding"]
-            )  # two processes: only the journal's clock bridges them
-        bytes_moved = {**self.report.get("bytes", {}), **source.get("bytes", {})}
-        bytes_moved["memory"] = bytes_moved.get("memory", 0) + self.pages_bytes
-        lost = EdgeFacts.of(self.journal).lost
-        if lost and outcome == "committed":
-            outcome = "failed"
-            problems = [f"the copy died before the last of its memory had come from the source: {lost}", *problems]
-        kept = len(self.moved) if outcome == "committed" else 0
-        return {
-            **self.plan.document,
-            **self.report,
-            "bytes": bytes_moved,
-            "flows": {
-                "ingress": sum(flow.direction != EGRESS for flow in self.flows),
-                "egress": sum(flow.direction == EGRESS for flow in self.flows),
-                "kept": kept,
-                "lost": len(self.flows) - kept if outcome in ("committed", "failed") else 0,
-            },
-            "timings_ns": {name: value for name, value in timings.items() if value is not None},
-            "downtime_ms": round(held / 1e6, 3) if held is not None else 0.0,
-            "source_needed_ms": round(self._source_needed() / 1e6, 3),
-            "commands": [*source.get("commands", []), *destination.get("commands", [])],
-            "rolled_back": outcome == "rolled-back",
-            "outcome": outcome,
-            "problems": problems,
-        }
+        return edge_result.make(self, outcome, {"source": source, "destination": destination}, problems)
 
     def close(self) -> None:
         """Let everything go that only a living process can hold."""
@@ -396,7 +334,7 @@ def resume(specification: dict, journal: Journal) -> dict:
         return edge._result("committed" if done else "rolled-back", {}, {}, [] if done else [facts.reason])
     forget_relocation(plan.services, plan.source, [*edge.armed, *edge.flows])
     edge.gateway = Gateway(plan.container, plan.services, plan.source, plan.destination)
-    edge._mark("begin")
+    edge.moments.mark("begin")
     # Before the vote they have rolled back by themselves and are gone: the packets must flow again all the same.
     seconds = CONNECT_SECONDS + plan.dump_seconds  # a source in the middle of its dump answers after it
     edge.peers = Peers(

@@ -206,10 +206,10 @@ class Source(Part):
     def on_freeze(self, _: dict) -> None:
         """Freeze. What follows runs beside this loop, which must hear the edge when it calls the move off."""
         self.record(State.FREEZING)
-        self.clock("begin")
+        self.moments.mark("begin")
         freezer.freeze(self.container.freezer)
         self.say("frozen")
-        self.clock("frozen")
+        self.moments.mark("frozen")
         self.freeze.begin(self._carry, self._failed)
 
     def _failed(self, error: Exception) -> None:
@@ -232,7 +232,7 @@ class Source(Part):
             status, words = self.freeze.dump(self.prepared.begin)
         finally:
             dumped.set()
-        self.clock("dumped")
+        self.moments.mark("dumped")
         if status:
             said = lazy_pages.criu_words(f"{self.work}/dump.log") or words.strip() or "it gave no reason"
             raise RuntimeError(f"CRIU could not dump the container: {said}")
@@ -241,7 +241,7 @@ class Source(Part):
         connections = criu_sockets.rewrite(self.images, self.address, self.new_address)
         if self.plain_cgroups:
             forget_cgroups(self.images)
-        self.clock("rewritten")
+        self.moments.mark("rewritten")
         flows = on_source(connections, self.conntrack, self.address)
         self.say("dumped", flows=[flow.document() for flow in flows])
         sending.join()
@@ -254,7 +254,7 @@ class Source(Part):
         with self.freeze.deciding():
             self.record(State.VOTED, flows=[flow.document() for flow in flows])
         self.data.send("end")
-        self.clock("sent")
+        self.moments.mark("sent")
 
     def renounce(self) -> bool:
         """Give up the right to vote; False when the vote is given, or just being written."""
@@ -281,17 +281,17 @@ class Source(Part):
 
     def _timings(self) -> dict[str, int | None]:
         return {
-            "freeze": self.span("begin", "frozen"),
-            "dump": self.span("frozen", "dumped"),
-            "rewrite": self.span("dumped", "rewritten"),
-            "transfer": self.span("rewritten", "sent"),
+            "freeze": self.moments.span("begin", "frozen"),
+            "dump": self.moments.span("frozen", "dumped"),
+            "rewrite": self.moments.span("dumped", "rewritten"),
+            "transfer": self.moments.span("rewritten", "sent"),
         }
 
     def roll_back(self, reason: str) -> None:
         """Let the container run on; then give it its restart policy back."""
         endings.give_original_back(self.journal, self.docker, self._call_off, self._thawed)
         self.close(State.ROLLED_BACK, reason=reason)
-        timings = {**self._timings(), "frozen_total": self.span("frozen", "thawed")}
+        timings = {**self._timings(), "frozen_total": self.moments.span("frozen", "thawed")}
         self.say_if_heard("rolled_back", timings_ns=timings, commands=self.commands)
 
     def _call_off(self) -> None:
@@ -302,7 +302,7 @@ class Source(Part):
             self.data.close()  # a thread that waits for room in it goes on
 
     def _thawed(self) -> None:
-        self.clock("thawed")
+        self.moments.mark("thawed")
         self.freeze.ended()
         self._stop_serving()
 
