@@ -111,7 +111,7 @@ UTILS_MAY_IMPORT: dict[str, set[str]] = {
     "_trust": set(),
     "_clocks": set(),
     "_addresses": set(),
-    "_heterogeneity": set(),
+    "_heterogeneity": {"_trust"},
     "_placement": {"_heterogeneity"},
     "_move": {"_trust", "_placement", "_heterogeneity"},
 }
