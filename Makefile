@@ -3,9 +3,12 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help install environment demo test unit integration lint bench soak vm-test lab-up lab-down clean
+.PHONY: help install environment demo test unit integration lab-test lint bench soak vm-test lab-up lab-down clean
 
 BIN := .venv/bin
+# Tests in several processes, file by file. On the hosts each process has a lab of its own; LABS=0 means the one that is up.
+LABS ?= 2
+SPREAD := --dist loadfile -n
 # yamllint and ansible-lint look for their companions in PATH
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
@@ -21,17 +24,16 @@ environment: # the virtual environment alone: enough for unit tests and lint, an
 demo: install ## Watch running containers hop between Docker hosts without losing a connection (root)
 	@$(BIN)/relocate demo
 
-test: install ## All tests: unit tests, the kernel's, then end to end on the lab's hosts (root)
-	$(BIN)/pytest tests/unit
-	$(BIN)/pytest tests/integration
-	$(BIN)/relocate lab up
-	$(BIN)/pytest tests/lab
+test: install unit integration lab-test ## All tests: unit tests, the kernel's, then end to end on labs' hosts (root)
 
-unit: environment ## Unit tests: seconds, no root
-	$(BIN)/pytest tests/unit
+unit: environment ## Unit tests: minutes, no root
+	$(BIN)/pytest $(SPREAD) auto tests/unit
 
 integration: environment ## Tests against this machine's kernel, in namespaces of their own: a minute (root)
 	$(BIN)/pytest tests/integration
+
+lab-test: install ## Tests on real Docker hosts, in two labs at a time (root)
+	$(BIN)/pytest $(SPREAD) $(LABS) tests/lab
 
 lint: environment ## Style, types, Ansible's production profile, and ansible-test sanity
 	$(BIN)/ruff check .

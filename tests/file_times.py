@@ -50,4 +50,5 @@ class FileTimes:
             terminalreporter.write_line(
                 f"{taken:8.1f} {tests:6d}  {len(others)} other file{'' if len(others) == 1 else 's'}"
             )
-        terminalreporter.write_line(f"{self.collection:8.1f}         collecting them all")
+        if self.collection:  # with -n the workers collect
+            terminalreporter.write_line(f"{self.collection:8.1f}         collecting them all")

@@ -17,6 +17,7 @@ import pytest
 from ansible_collections.relocate.mtd.plugins.plugin_utils._heterogeneity.heterogeneity import Fleet, Selection, Weights
 from ansible_collections.relocate.mtd.plugins.plugin_utils._heterogeneity.profiles import from_directory
 from ansible_collections.relocate.mtd.plugins.plugin_utils._placement.policy import choose_destination
+from fleet import Fleet as LabFleet
 
 pytestmark = pytest.mark.lab
 
@@ -41,7 +42,7 @@ def ansible(program: str, *arguments: str, **environment: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def profiles(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def profiles(prepared: LabFleet, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Return a directory that the playbook has filled."""
     directory = tmp_path_factory.mktemp("profiles")
     ansible("ansible-playbook", "playbooks/profile.yml", RELOCATE_PROFILES=str(directory))
@@ -49,7 +50,7 @@ def profiles(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="module")
-def suites() -> dict[str, str]:
+def suites(prepared: LabFleet) -> dict[str, str]:
     """Return the Debian release of each Docker host, as the lab made them."""
     listed = json.loads(ansible("ansible-inventory", "--list"))
     return {host: listed["_meta"]["hostvars"][host]["relocate_lab_suite"] for host in listed["docker_hosts"]["hosts"]}

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -58,10 +59,15 @@ def host(name: str) -> dict[str, Any]:
 
 
 def machine() -> dict[str, list[str]]:
-    """Return what of the machine's own a lab must not change, and everything that carries the second lab's name."""
+    """Return what of the machine's own a lab must not change, and everything that carries the second lab's name.
+
+    What is another lab's by its name is left out: one may be going up or down beside this.
+    """
+    another = re.compile(rf"relocate-(lab|client)(?!-{NAME}(\W|$))")
 
     def lines(*argv: str) -> list[str]:
-        return sorted(subprocess.run(argv, capture_output=True, text=True, check=True).stdout.splitlines())
+        printed = subprocess.run(argv, capture_output=True, text=True, check=True).stdout.splitlines()
+        return sorted(line for line in printed if not another.search(line))
 
     named = f"relocate-lab-{NAME}"
     processes = [line for line in lines("ps", "axww", "-o", "args") if f"{named}/" in line]

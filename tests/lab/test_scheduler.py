@@ -41,7 +41,8 @@ def postgresql() -> Iterator[str]:
     programs = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
     if not programs:
         subprocess.run(["apt-get", "update", "-qq"], check=True)
-        subprocess.run(["apt-get", "install", "-qq", "-y", "--no-install-recommends", "postgresql"], check=True)
+        install = ["apt-get", "install", "-qq", "-y", "--no-install-recommends", "-o", "DPkg::Lock::Timeout=300"]
+        subprocess.run([*install, "postgresql"], check=True)
         programs = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
     directory = Path(tempfile.mkdtemp(prefix="relocate-pg-"))
     shutil.chown(directory, "postgres")
