@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help install environment demo test unit integration lab-test lint bench soak vm-test lab-up lab-down clean
+.PHONY: help install environment demo test unit integration lab-test lint bench faults soak vm-test lab-up lab-down clean
 
 BIN := .venv/bin
 # Tests in several processes, file by file. On the hosts each process has a lab of its own; LABS=0 means the one that is up.
@@ -46,7 +46,10 @@ lint: environment ## Style, types, Ansible's production profile, and ansible-tes
 bench: install ## Figures of this machine, into build/bench (root)
 	@for bench in tests/bench/bench_*.py; do echo "== $$bench"; $(BIN)/python "$$bench"; done
 
-soak: install ## The long tests: a hundred hops, every failure of every part (root; hours)
+faults: install ## Every failure at every state, on the lab's hosts: OPTIONS="--sample 40 --seed 1", or hours (root)
+	$(BIN)/python tests/soak/faults.py $(OPTIONS)
+
+soak: install ## The long tests: a hundred hops, hours of a scheduler, drains (root; hours)
 	$(BIN)/relocate lab up
 	$(BIN)/pytest -s tests/soak
 

@@ -24,6 +24,7 @@ PROXY = "PYTHONPATH=/usr/local/lib/relocate LC_ALL=C.UTF-8 python3 -m relocate_p
 FAULTS = "/run/relocate/faults.json"
 EDGE = "host0"
 RESULT_SECONDS = 60.0
+LOOK_SECONDS = 2  # in which Docker answers about a container
 QUIET_SECONDS = 120.0  # a part that has voted waits 45 s for its edge
 
 # Asks without end over one connection; for every line on its standard input it says how things are.
@@ -61,11 +62,15 @@ for line in sys.stdin:
 
 
 class Heart:
-    """One connection to a counter, over which a number is asked for every 2 ms; each must be one more than the last."""
+    """One connection to a counter, over which a number is asked for every 2 ms; each must be one more than the last.
+
+    :ivar longest_ms: the longest that an answer took, as far as it was looked at; whoever measures sets it to 0 first.
+    """
 
     def __init__(self, fleet: Fleet, port: int, kind: str = "tcp") -> None:
         command = ["ip", "netns", "exec", fleet.client_namespace, sys.executable, "-c", HEART, kind, VIRTUAL, str(port)]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.longest_ms = 0.0
         self.assert_beats()
 
     def look(self) -> dict[str, Any]:
@@ -76,6 +81,7 @@ class Heart:
         self._process.stdin.flush()
         assert select.select([self._process.stdout], [], [], 10)[0], "the client does not answer"
         seen: dict[str, Any] = json.loads(self._process.stdout.readline())
+        self.longest_ms = max(self.longest_ms, seen["longest_ms"])
         assert seen["error"] is None, seen["error"]
         return seen
 
@@ -104,6 +110,7 @@ class Direct:
     hosts: tuple[str, str]
     mode: str = "stop-and-copy"
     ids: list[str] = field(default_factory=list)
+    controller: subprocess.Popen[bytes] | None = None  # of the last move that was begun by command
 
     @classmethod
     def of(cls, fleet: Fleet, container: str, here: str, there: str) -> Direct:
@@ -182,23 +189,30 @@ class Direct:
         return ended
 
     def running(self) -> list[str]:
-        """Return the hosts where a copy executes: it is there, and nothing holds its tasks."""
+        """Return the hosts where a copy executes: it is there, and nothing holds its tasks.
+
+        Docker answers nothing about a container that is being started, and so waits at its gate.
+        """
         script = (
-            f"pid=$(docker inspect -f '{{{{.State.Pid}}}}' {self.container} 2>/dev/null) && [ $pid != 0 ] && "
+            f"pid=$(timeout {LOOK_SECONDS} docker inspect -f '{{{{.State.Pid}}}}' {self.container} 2>/dev/null) && "
+            "[ $pid != 0 ] && "
             "group=$(sed -n 's/.*:freezer://p' /proc/$pid/cgroup) && "
             'if [ -n "$group" ]; then cat /sys/fs/cgroup/freezer$group/freezer.state; '
             "else grep -q 'frozen 0' /sys/fs/cgroup$(sed -n 's/^0:://p' /proc/$pid/cgroup)/cgroup.events && echo THAWED; fi"
         )
         return [host for host in self.hosts if self.fleet.on(host, script, check=False) == "THAWED"]
 
-    def leftovers(self) -> str:
-        """Return what relocations have left on the hosts that no container needs; nothing after a good end."""
+    def leftovers(self, state: str = "running") -> str:
+        """Return what relocations have left on the hosts that no container needs; nothing after a good end.
+
+        :param state: what the container itself may be in, by Docker's word.
+        """
         found = []
         for host in (EDGE, *self.hosts):
             script = (
                 "find /run/relocate -mindepth 2 ! -path '*/empty*' ! -name '*.pem'; ls /run/relocate/faults.json 2>/dev/null; "
                 "pgrep -fa '[r]elocate_proxy|[c]riu '; "
-                f"docker ps -a --format '{{{{.Names}}}} {{{{.State}}}}' 2>/dev/null | grep -v '^{self.container} running$'; "
+                f"docker ps -a --format '{{{{.Names}}}} {{{{.State}}}}' 2>/dev/null | grep -vE '^{self.container} ({state})$'; "
                 "nft list table ip relocate 2>/dev/null | sed -n '/ held {/,/}/p;/ barrier {/,/}/p;/ shut {/,/}/p' | grep elem"
             )
             found += [f"{host}: {line}" for line in self.fleet.on(host, script, check=False).splitlines()]

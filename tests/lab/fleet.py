@@ -142,11 +142,17 @@ class Fleet:
         return "\n".join([*shown, self.on("host0", "nft -s list table ip relocate")])
 
 
-def prepared_fleet() -> Fleet:
-    """Bring the lab up, prepare it, and return it."""
+def prepared_fleet(as_it_is: bool = False) -> Fleet:
+    """Bring the lab up, prepare it, and return it.
+
+    :param as_it_is: it is up and prepared already.
+    """
     fleet = Fleet()
-    fleet.run("relocate", "lab", "up")
+    if not as_it_is:
+        fleet.run("relocate", "lab", "up")
     fleet.inventory = json.loads(fleet.run("ansible-inventory", "-i", "inventories/lab", "--list").stdout)
+    if as_it_is:
+        return fleet
     fleet.playbook("prepare.yml")
     fleet.playbook("lab_images.yml")
     return fleet

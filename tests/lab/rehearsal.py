@@ -6,14 +6,16 @@
 from __future__ import annotations
 
 import ast
+import functools
 import itertools
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import nullcontext
 from dataclasses import dataclass
+from typing import Any
 
-from direct import EDGE, Direct, Heart
-from fleet import ROOT, Fleet
+from direct import Direct, Heart
+from fleet import ROOT
+from outside import PAUSE_SECONDS, Outside, Scene, Striking
 
 PROXY = ROOT / "collections/ansible_collections/relocate/mtd/proxy"
 sys.path.insert(0, str(PROXY))
@@ -24,9 +26,10 @@ from relocate_proxy.protocol.states import AFTER_COMMIT, State  # noqa: E402
 MODULES = {"source": ("source", "endings"), "destination": ("destination", "drain"), "edge": ("edge",)}
 PARTS = tuple(MODULES)
 
-__all__ = ["AFTER_COMMIT", "PARTS", "Fault", "State", "every_fault", "instead_of_criu", "journaled", "rehearse"]
+__all__ = ["AFTER_COMMIT", "PARTS", "Fault", "State", "every_fault", "journaled", "rehearse"]
 
 
+@functools.cache
 def journaled(part: str) -> list[State]:
     """Return the states that a part writes into its journal, in the protocol's order, read from the program itself."""
     trees = [
@@ -56,6 +59,17 @@ class Fault:
     def __str__(self) -> str:
         return f"{self.part}-{self.state.value}-{self.moment}-{self.do}"
 
+    def order(self, do: str | None = None) -> dict[str, Any]:
+        """Return the order that is left on the host of the part; with ``do``, for another deed at the same line."""
+        limit = {"seconds": PAUSE_SECONDS} if do == "pause" else {}
+        return {
+            "part": self.part,
+            "state": self.state.value,
+            "moment": self.moment,
+            "do": do or self.do,
+            **limit,
+        }
+
     @property
     def trigger(self) -> Fault | None:
         """What must fail elsewhere for this line to be reached at all: nothing is rolled back without a reason."""
@@ -72,50 +86,104 @@ def every_fault(*deeds: str) -> list[Fault]:
     return [Fault(*place, moment, do) for place, moment, do in itertools.product(places, MOMENTS, deeds)]
 
 
-def rehearse(direct: Direct, heart: Heart, fault: Fault) -> str:
+@dataclass(frozen=True)
+class Outcome:
+    """How a move that was made to fail ended.
+
+    :ivar ended: ``committed``, ``rolled-back``, or ``lost`` (the tenant died, as it does on a host without us).
+    :ivar gap_ms: the longest wait of a client that asks all the time; the pause in which the fault was made is part of it.
+    :ivar recovered: clients were served only after ``relocate recover``.
+    """
+
+    ended: str
+    gap_ms: float
+    recovered: bool = False
+
+
+class NothingToStrike(Exception):
+    """What the fault is to break is not there at this line."""
+
+
+def rehearse(direct: Direct, heart: Heart, fault: Fault, outside: Outside | None = None) -> Outcome:
     """Let a move fail in this way and see that the fleet is whole again; return which way it ended.
 
     One copy runs, the connection's numbers go on, and nothing is left. ``relocate recover`` may be needed where a guardian is
-    dead or both ends of a channel are; it is never needed for clients to be served when one process has failed.
+    dead or both ends of a channel are; it is never needed for clients to be served when one process has failed. Settling twice
+    changes nothing the second time.
+
+    :param outside: breaks something beside the parts while one of them is paused at that line.
+    :raises NothingToStrike: there is nothing to break at that line; the fleet is whole.
     """
-    direct.mode = "post-copy" if fault.state is State.DRAINING else "stop-and-copy"
+    direct.mode = outside.mode if outside else "stop-and-copy"
+    if fault.state is State.DRAINING:
+        direct.mode = "post-copy"
     (here,) = direct.running()
     there = next(host for host in direct.hosts if host != here)
-    hosts = {"source": here, "destination": there, "edge": EDGE}
+    scene = Scene(direct, here, there)
+    heart.longest_ms = 0.0
+    struck = None
+    with outside.prepared(scene) if outside else nullcontext():
+        for each in (trigger for trigger in (fault.trigger,) if trigger):
+            direct.order(scene.hosts[each.part], **each.order())
+        direct.order(scene.hosts[fault.part], **fault.order("pause" if outside else None))
+        if outside:
+            struck = Striking(scene, outside, scene.hosts[fault.part])
+        try:
+            begin = outside.begin if outside and outside.begin else lambda _: direct.start(here, there)
+            identifier = begin(scene)
+            result = direct.result(identifier)
+        finally:
+            if struck:
+                struck.join()
     orders = [each for each in (fault.trigger, fault) if each]
-    for each in orders:
-        direct.order(hosts[each.part], part=each.part, state=each.state.value, moment=each.moment, do=each.do)
-    identifier = direct.start(here, there)
-    result = direct.result(identifier)
-    alone = fault.do != "kill-guardian"
-    if alone:  # its guardian, or the others, mend it without anybody
-        heart.assert_beats()
+    return _settled(scene, heart, identifier, result, orders, outside, struck)
+
+
+def _settled(
+    scene: Scene,
+    heart: Heart,
+    identifier: str,
+    result: dict[str, Any] | None,
+    orders: list[Fault],
+    outside: Outside | None,
+    struck: Striking | None,
+) -> Outcome:
+    direct, fault = scene.direct, orders[-1]
+    alone = outside.alone if outside else fault.do != "kill-guardian"
+    mortal = bool(outside and outside.mortal)
+    served = _beats(heart)
+    if alone and not mortal:  # its guardian, or the others, mend it without anybody
+        assert served, f"clients are not served:\n{direct.words(identifier)}"
     direct.wait_until_quiet()
-    left = [str(each) for each in orders if direct.ordered(hosts[each.part])]
+    left = [str(each) for each in orders if direct.ordered(scene.hosts[each.part])]
     assert not left, f"{left} was never reached:\n{direct.words(identifier)}"
-    if alone:
+    if alone and not mortal:
         assert len(direct.running()) == 1, direct.words(identifier)
-    ended = direct.recover(identifier, here, there)
+    ended = direct.recover(identifier, scene.here, scene.there)
+    again = direct.recover(identifier, scene.here, scene.there)
+    assert again == ended, f"settled twice: {ended}, then {again}"
     running = direct.running()
-    assert len(running) == 1, f"{running}, {ended}:\n{direct.words(identifier)}"
+    words = f"{running}, {ended}:\n{direct.words(identifier)}"
     committed = ended["edge"] == "done"
-    assert running == [there if committed else here], ended
+    if struck:
+        struck.check()
+        if not struck.struck:
+            assert running == [scene.there if committed else scene.here], words
+            raise NothingToStrike
+    if mortal and not running:
+        left_over = direct.leftovers("exited|dead|created")
+        assert not left_over, f"left by {fault}: {left_over}"
+        return Outcome("lost", heart.longest_ms)
+    assert running == [scene.there if committed else scene.here], words
     assert result is None or result["rolled_back"] is not committed or result["outcome"] == "in-doubt", result
     heart.assert_beats()
     assert not direct.leftovers(), f"left by {fault}: {direct.leftovers()}"
-    return "committed" if committed else "rolled-back"
+    return Outcome("committed" if committed else "rolled-back", heart.longest_ms, not served)
 
 
-@contextmanager
-def instead_of_criu(fleet: Fleet, host: str, script: str) -> Iterator[None]:
-    """Have a script run first wherever the host's software calls ``criu``."""
-    wrapper = f'#!/bin/sh\n{script}\nexec /run/real/criu "$@"\n'
-    setup = (
-        "set -e; at=$(command -v criu); mkdir -p /run/real; cp $at /run/real/criu; cat >/run/criu-instead; "
-        "chmod 755 /run/criu-instead; mount --bind /run/criu-instead $at"
-    )
-    fleet.on(host, setup, data=wrapper)
+def _beats(heart: Heart) -> bool:
     try:
-        yield
-    finally:
-        fleet.on(host, "umount $(command -v criu); rm -rf /run/real /run/criu-instead")
+        heart.assert_beats()
+    except AssertionError:
+        return False
+    return True

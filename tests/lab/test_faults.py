@@ -3,21 +3,22 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Failures on real hosts: whatever fails, wherever, one copy runs and clients lose nothing.
 
-The whole matrix (every state of every part, before and after its fsync, killed and failing) takes a quarter of an hour: it is
-``tests/soak/test_every_fault.py``. Here each state of each part fails once, in one of these ways.
+The whole matrix (every state of every part, before and after its fsync, failing in every way) takes hours: that is
+``make faults``. Here each state of each part fails once, in one of the ways in which a part fails by itself.
 """
 
 from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from direct import Direct, Heart
 from fleet import Fleet
-from rehearsal import AFTER_COMMIT, PARTS, Fault, State, every_fault, instead_of_criu, journaled, rehearse
+from outside import instead_of_criu, partition
+from rehearsal import AFTER_COMMIT, PARTS, Fault, State, every_fault, journaled, rehearse
 
 pytestmark = pytest.mark.lab
 
@@ -74,7 +75,7 @@ def test_no_state_was_forgotten() -> None:
 @pytest.mark.parametrize("fault", some_faults(), ids=str)
 def test_one_copy_runs_whatever_fails(direct: Direct, heart: Heart, fault: Fault) -> None:
     """Rolled back before the commit, completed after it."""
-    ended = rehearse(direct, heart, fault)
+    ended = rehearse(direct, heart, fault).ended
     if fault.part == "edge" and fault.state is State.COMMITTED:
         assert ended == ("committed" if fault.moment == "after" else "rolled-back"), "this line is the commit point"
     elif fault.part == "destination" and fault.state is State.COMMITTED and fault.do == "fail":
@@ -142,18 +143,6 @@ def test_the_source_is_killed_while_criu_dumps(direct: Direct, heart: Heart) -> 
     assert not direct.leftovers()
 
 
-def cut(fleet: Fleet, host: str, others: list[str]) -> Callable[[], object]:
-    """Cut a host off from others, in its own namespace; return what heals it."""
-    places = ", ".join(fleet.variables(other)["ansible_host"] for other in others)
-    rules = "".join(
-        f"add chain inet partition {hook} {{ type filter hook {hook} priority -400; }}\n"
-        f"add rule inet partition {hook} ip {end} {{ {places} }} drop\n"
-        for hook, end in (("input", "saddr"), ("output", "daddr"))
-    )
-    fleet.on(host, "nft -f -", data=f"add table inet partition\n{rules}")
-    return lambda: fleet.on(host, "nft delete table inet partition")
-
-
 @pytest.mark.parametrize("with_edge", [False, True], ids=["from-the-source", "from-the-edge-as-well"])
 def test_the_destination_is_cut_off_in_the_freeze(direct: Direct, heart: Heart, with_edge: bool) -> None:
     """The image never arrives: the source runs on; what the destination has made is gone when it is back."""
@@ -167,7 +156,7 @@ def test_the_destination_is_cut_off_in_the_freeze(direct: Direct, heart: Heart, 
         "host0", f"cat /var/lib/relocate/journal/{identifier}.edge.jsonl", check=False
     ):
         assert time.monotonic() < deadline
-    heal = cut(direct.fleet, there, others)
+    heal = partition(direct.fleet, there, others)
     try:
         result = direct.result(identifier)
         heart.assert_beats()

@@ -7,5 +7,5 @@ import sys
 
 from tests.paths import TESTS
 
-for folder in ("bench", "soak"):
+for folder in ("bench", "lab", "soak"):
     sys.path.append(str(TESTS / folder))

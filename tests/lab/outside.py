@@ -1,0 +1,366 @@
+# Copyright (c) 2026 The RELOCATE authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Failures that come from outside the parts: processes beside them, links, disks, the controller.
+
+Each is made at an exact moment: a part is ordered to pause at a line of its journal, and what is to fail is broken while it
+stands there. Then the part goes on, and after some seconds what can be mended is mended, as the world would do it: a link comes
+back, an init system starts ``dockerd`` again.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from dataclasses import dataclass, field
+from functools import partial
+
+from direct import EDGE, Direct
+from fleet import BIN, NO_LIMIT, ROOT, Fleet
+
+PAUSE_SECONDS = 60.0  # a part that nobody lets go
+REACHED_SECONDS = 90.0
+CUT_SECONDS = 4.0
+SIGN = "/run/relocate/paused"
+JOURNALS, SESSIONS = "/var/lib/relocate/journal", "/run/relocate/sessions"
+SIDES = ("source", "destination")
+CRIU_FAULTS = range(1, 7)  # those of criu/include/fault-injection.h that make a dump or a restore fail
+
+
+@dataclass
+class Scene:
+    """One move that is to fail."""
+
+    direct: Direct
+    here: str
+    there: str
+    heals: list[Callable[[], object]] = field(default_factory=list)  # what brings the world back into order
+
+    @property
+    def hosts(self) -> dict[str, str]:
+        """The host of each part."""
+        return {"source": self.here, "destination": self.there, "edge": EDGE}
+
+    def on(self, part: str, script: str) -> str:
+        """Run a script on the host of a part; return what it printed, whatever its status."""
+        return self.direct.fleet.on(self.hosts[part], script, check=False)
+
+
+Strike = Callable[[Scene], bool]
+
+
+def _unprepared(_: Scene) -> AbstractContextManager[object]:
+    return nullcontext()
+
+
+@dataclass(frozen=True)
+class Outside:
+    """One kind of failure.
+
+    :ivar strike: breaks it; returns whether there was something to break.
+    :ivar seconds: how long it stays broken after the part has gone on.
+    :ivar mode: of the move.
+    :ivar alone: clients are served again without an operator.
+    :ivar mortal: the tenant itself may die of it, as it would without us.
+    :ivar only: the one line (part, state, moment) at which it is made; None: at every line.
+    :ivar prepared: what is set up around the move.
+    :ivar begin: starts the move in another way, and returns its id.
+    """
+
+    name: str
+    strike: Strike
+    seconds: float = 0.0
+    mode: str = "stop-and-copy"
+    alone: bool = True
+    mortal: bool = False
+    prepared: Callable[[Scene], AbstractContextManager[object]] = _unprepared
+    begin: Callable[[Scene], str] | None = None
+    only: tuple[str, str, str] | None = None
+
+
+class Striking:
+    """Waits in the background until a part pauses, breaks what is to be broken, lets the part go on, and heals."""
+
+    def __init__(self, scene: Scene, outside: Outside, host: str) -> None:
+        """Begin to wait on the ``host`` of the part that will pause."""
+        self._scene, self._outside, self._host = scene, outside, host
+        self.error: Exception | None = None
+        self.most_copies = 0
+        self.struck = False
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        fleet = self._scene.direct.fleet
+        try:
+            wait = f"for i in $(seq {int(REACHED_SECONDS * 20)}); do [ -e {SIGN} ] && exit; sleep 0.05; done; exit 1"
+            fleet.on(self._host, wait)
+            try:
+                self.struck = self._outside.strike(self._scene)
+                self._count()
+            finally:
+                fleet.on(self._host, f"rm -f {SIGN}", check=False)
+            if self.struck:
+                time.sleep(self._outside.seconds)
+        except Exception as error:
+            self.error = error
+        finally:
+            for heal in reversed(self._scene.heals):
+                try:
+                    heal()
+                except Exception as error:
+                    self.error = self.error or error
+            self._scene.heals.clear()
+            self._count()
+
+    def _count(self) -> None:
+        self.most_copies = max(self.most_copies, len(self._scene.direct.running()))
+
+    def join(self) -> None:
+        """Wait until all is healed."""
+        self._thread.join()
+
+    def check(self) -> None:
+        """Raise what went wrong; see that no two copies ran at any look."""
+        if self.error:
+            raise self.error
+        assert self.most_copies <= 1, "two copies ran"
+
+
+def kill(part: str, find: str, again: str = "") -> Strike:
+    """SIGKILL to what a script finds on the host of a part; ``again`` is what starts it again in the end."""
+
+    def strike(scene: Scene) -> bool:
+        if again:
+            scene.heals.append(lambda: scene.on(part, again))
+        return bool(scene.on(part, f'found=$({find}); [ -n "$found" ] && {{ kill -9 $found; echo $found; }}'))
+
+    return strike
+
+
+def kill_shim(part: str) -> Strike:
+    """SIGKILL to the containerd-shim of the container, or of its copy."""
+
+    def strike(scene: Scene) -> bool:
+        name = scene.direct.container
+        find = (
+            f"for id in $(docker ps -aq --no-trunc --filter name={name}); do "
+            'pgrep -f "[c]ontainerd-shim-runc-v2.* -id $id"; done'
+        )
+        return bool(scene.on(part, f'found=$({find}); [ -n "$found" ] && {{ kill -9 $found; echo $found; }}'))
+
+    return strike
+
+
+def partition(fleet: Fleet, host: str, others: list[str]) -> Callable[[], object]:
+    """Cut a host off from others, in its own network namespace; return what heals it."""
+    places = ", ".join(fleet.variables(other)["ansible_host"] for other in others)
+    rules = "".join(
+        f"add chain inet partition {hook} {{ type filter hook {hook} priority -400; }}\n"
+        f"add rule inet partition {hook} ip {end} {{ {places} }} drop\n"
+        for hook, end in (("input", "saddr"), ("output", "daddr"))
+    )
+    fleet.on(host, "nft -f -", data=f"add table inet partition\n{rules}")
+    return lambda: fleet.on(host, "nft delete table inet partition")
+
+
+def cut(one: str, other: str) -> Strike:
+    """Let no packet pass between the hosts of two parts."""
+
+    def strike(scene: Scene) -> bool:
+        scene.heals.append(partition(scene.direct.fleet, scene.hosts[one], [scene.hosts[other]]))
+        return True
+
+    return strike
+
+
+@contextmanager
+def small_disk(scene: Scene, part: str, directory: str) -> Iterator[None]:
+    """Put a small file system over a directory of a part's host, so that it can be filled without harm to the host.
+
+    What was in it, and what is in it in the end, is copied: journals outlive the test.
+    """
+    kept = "/run/small-kept"
+    out, back = f"cp -a {directory}/. {kept}/", f"cp -a {kept}/. {directory}/; rm -rf {kept}"
+    begin = f"set -e; mkdir -p -m 700 {directory} {kept}; {out}; mount -t tmpfs -o size=64m,mode=700 small {directory}; {back}"
+    end = f"set -e; mkdir -p -m 700 {kept}; {out}; umount -l {directory}; {back}"
+    scene.direct.fleet.on(scene.hosts[part], begin)
+    try:
+        yield
+    finally:
+        scene.direct.fleet.on(scene.hosts[part], end)
+
+
+def fill(part: str, directory: str, what: str) -> Strike:
+    """Leave no room in a directory on a part's host: no byte, or no inode."""
+    full = {
+        "disk": f"dd if=/dev/zero of={directory}/filler bs=4k 2>/dev/null; [ -e {directory}/filler ] && echo full",
+        "inodes": f"mount -o remount,nr_inodes=$(df --output=iused {directory} | tail -1) {directory} && echo full",
+    }[what]
+    empty = {"disk": f"rm -f {directory}/filler", "inodes": f"mount -o remount,nr_inodes=100000 {directory}"}[what]
+
+    def strike(scene: Scene) -> bool:
+        scene.heals.append(lambda: scene.on(part, empty))
+        return scene.on(part, full) == "full"
+
+    return strike
+
+
+LIVE_RESTORE = """
+import json, os, signal, time
+path = "/etc/docker/daemon.json"
+with open(path) as file:
+    settings = json.load(file)
+with open(path, "w") as file:
+    json.dump({{**settings, "live-restore": {value}}}, file)
+with open("/run/docker.pid") as file:
+    os.kill(int(file.read()), signal.SIGHUP)
+time.sleep(0.5)
+"""
+
+
+@contextmanager
+def live_restore(scene: Scene, part: str) -> Iterator[None]:
+    """Have a part's Docker keep its containers when it is killed (its ``live-restore``): else *it* ends them."""
+
+    def switch(value: bool) -> None:
+        scene.direct.fleet.on(scene.hosts[part], "python3 -", data=LIVE_RESTORE.format(value=value))
+
+    switch(True)
+    try:
+        yield
+    finally:
+        switch(False)
+
+
+def begin_by_command(scene: Scene) -> str:
+    """Start the move as a user does, by ``relocate move``; return its id."""
+    direct = scene.direct
+    command = [str(BIN / "relocate"), "move", direct.container, "--to", scene.there, "--downtime-limit", NO_LIMIT]
+    quiet = subprocess.DEVNULL
+    process = subprocess.Popen(
+        command, cwd=ROOT, stdin=quiet, stdout=quiet, stderr=quiet, start_new_session=True, env=os.environ
+    )
+    scene.direct.controller = process
+    deadline = time.monotonic() + REACHED_SECONDS
+    newest = f"find {JOURNALS} -name '*.destination.jsonl' -newer /run/relocate/before | head -1"
+    while not (found := scene.on("destination", newest)):
+        assert time.monotonic() < deadline, "relocate move has started nothing"
+        time.sleep(0.1)
+    identifier = found.rpartition("/")[2].partition(".")[0]
+    direct.ids.append(identifier)
+    process.wait()
+    return identifier
+
+
+@contextmanager
+def _before_the_command(scene: Scene) -> Iterator[None]:
+    scene.on("destination", "touch /run/relocate/before")
+    try:
+        yield
+    finally:
+        scene.on("destination", "rm -f /run/relocate/before")
+
+
+def kill_controller(scene: Scene) -> bool:
+    """SIGKILL to the command, to its ansible-playbook, and to all that these have started."""
+    process = scene.direct.controller
+    assert process is not None
+    if process.poll() is not None:
+        return False
+    family = [process.pid]
+    for pid in family:  # a worker of Ansible has a session of its own
+        children = subprocess.run(["pgrep", "-P", str(pid)], capture_output=True, text=True, check=False)
+        family += [int(child) for child in children.stdout.split()]
+    for pid in family:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    return True
+
+
+@contextmanager
+def criu_fault(scene: Scene, part: str, number: int) -> Iterator[None]:
+    """Have every CRIU of a part's host fail by its own fault injection (criu/include/fault-injection.h)."""
+    with instead_of_criu(scene.direct.fleet, scene.hosts[part], f"export CRIU_FAULT={number}"):
+        yield
+
+
+@contextmanager
+def instead_of_criu(fleet: Fleet, host: str, script: str) -> Iterator[None]:
+    """Have a script run first wherever the host's software calls ``criu``."""
+    wrapper = f'#!/bin/sh\n{script}\nexec /run/real/criu "$@"\n'
+    setup = (
+        "set -e; at=$(command -v criu); mkdir -p /run/real; cp $at /run/real/criu; cat >/run/criu-instead; "
+        "chmod 755 /run/criu-instead; mount --bind /run/criu-instead $at"
+    )
+    fleet.on(host, setup, data=wrapper)
+    try:
+        yield
+    finally:
+        fleet.on(host, "umount $(command -v criu); rm -rf /run/real /run/criu-instead")
+
+
+PAGE_PROCESSES = "pgrep -f '[m]emory.page_process'"
+KEEPER = "pgrep -f '[r]estore.keeper .* create ' | head -1"  # its holder, a child, has the same name
+DOCKER_AGAIN = (
+    "rm -f /run/docker.pid; service docker start >/dev/null 2>&1; "
+    "for i in $(seq 100); do docker version >/dev/null 2>&1 && break; sleep 0.1; done"
+)
+
+
+def kinds() -> dict[str, Outside]:
+    """Return every kind of failure from outside, by name."""
+    made = [
+        Outside("kill-controller", kill_controller, prepared=_before_the_command, begin=begin_by_command),
+        Outside("kill-keeper", kill("destination", KEEPER), mortal=False),
+    ]
+    for part in SIDES:
+        made += [
+            Outside(f"kill-pages-{part}", kill(part, PAGE_PROCESSES), mode="post-copy", alone=False, mortal=True),
+            Outside(f"kill-criu-{part}", kill(part, "pgrep -x criu")),
+            Outside(
+                f"kill-dockerd-{part}",
+                kill(part, "pidof dockerd", DOCKER_AGAIN),
+                seconds=1.0,
+                alone=False,
+                prepared=partial(live_restore, part=part),
+            ),
+            Outside(f"kill-containerd-{part}", kill(part, "pidof containerd"), alone=False),
+            Outside(f"kill-shim-{part}", kill_shim(part), alone=False, mortal=True),
+        ]
+    for one, other in (("source", "destination"), ("source", "edge"), ("destination", "edge")):
+        made.append(Outside(f"cut-{one}-{other}", cut(one, other), seconds=CUT_SECONDS))
+    for part in (*SIDES, "edge"):
+        for what in ("disk", "inodes"):
+            made.append(
+                Outside(
+                    f"{what}-full-journal-{part}",
+                    fill(part, JOURNALS, what),
+                    seconds=CUT_SECONDS,
+                    alone=False,
+                    prepared=partial(small_disk, part=part, directory=JOURNALS),
+                )
+            )
+    for part in SIDES:
+        for what in ("disk", "inodes"):
+            made.append(
+                Outside(
+                    f"{what}-full-session-{part}",
+                    fill(part, SESSIONS, what),
+                    seconds=CUT_SECONDS,
+                    prepared=partial(small_disk, part=part, directory=SESSIONS),
+                )
+            )
+    for part, line in (
+        ("source", ("source", "freezing", "before")),
+        ("destination", ("destination", "restoring", "before")),
+    ):
+        for number in CRIU_FAULTS:
+            fails = partial(criu_fault, part=part, number=number)
+            made.append(Outside(f"criu-fault-{number}-{part}", lambda _: True, prepared=fails, only=line))
+    return {each.name: each for each in made}

@@ -1,0 +1,120 @@
+# Copyright (c) 2026 The RELOCATE authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The fault matrix: every line of every part's journal × every kind of failure; what of it is run, and its table."""
+
+from __future__ import annotations
+
+import random
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "lab"))
+
+from outside import Outside, kinds
+from rehearsal import Fault, every_fault
+
+#: What a part does to itself: orders of ``protocol/faults.py``.
+INSIDE = ("kill", "kill-guardian", "fail", "hang")
+#: What issue and operator would like to see, and this machine cannot show.
+NOT_RUN = {
+    "clock stepped": "the lab's hosts share the machine's kernel, and with it the clock",
+    "link slow or lossy": "this kernel has no netem",
+    "host lost": "a host that is started anew is a test of its own",
+}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One failure at one line. :ivar outside: what breaks; None if the part fails by itself."""
+
+    fault: Fault
+    outside: Outside | None = None
+
+    @property
+    def kind(self) -> str:
+        """The name of the failure."""
+        return self.outside.name if self.outside else self.fault.do
+
+    @property
+    def line(self) -> str:
+        """Where it strikes."""
+        return f"{self.fault.part} {self.fault.moment} {self.fault.state.value}"
+
+    def __str__(self) -> str:
+        return f"{self.line}: {self.kind}"
+
+
+@dataclass(frozen=True)
+class Row:
+    """What came of a cell. ``outcome`` begins with FAILED when something was not as it must be."""
+
+    cell: Cell
+    outcome: str
+    gap_ms: float
+    seconds: float
+
+    @property
+    def failed(self) -> bool:
+        """Whether the fleet was not whole."""
+        return self.outcome.startswith("FAILED")
+
+
+def every_cell() -> list[Cell]:
+    """Return the whole matrix, in the order of the protocol."""
+    cells = [Cell(fault) for fault in every_fault(*INSIDE)]
+    for outside in kinds().values():
+        for fault in every_fault(outside.name):
+            if outside.only in (None, (fault.part, fault.state.value, fault.moment)):
+                cells.append(Cell(fault, outside))
+    return cells
+
+
+def select(
+    cells: Iterable[Cell],
+    *,
+    parts: Iterable[str] = (),
+    states: Iterable[str] = (),
+    moments: Iterable[str] = (),
+    kinds: Iterable[str] = (),
+    sample: int | None = None,
+    seed: int = 0,
+) -> list[Cell]:
+    """Return the cells of these parts, states, moments and kinds; without a name, of all.
+
+    :param kinds: the beginning of a name is enough. :param sample: so many of them, drawn by ``seed``, in their order.
+    """
+    parts, states, moments, wanted = tuple(parts), tuple(states), tuple(moments), tuple(kinds)
+    found = [
+        cell
+        for cell in cells
+        if (not parts or cell.fault.part in parts)
+        and (not states or cell.fault.state.value in states)
+        and (not moments or cell.fault.moment in moments)
+        and (not wanted or any(cell.kind == name or cell.kind.startswith(f"{name}-") for name in wanted))
+    ]
+    if sample is None or sample >= len(found):
+        return found
+    drawn = set(random.Random(seed).sample(range(len(found)), sample))
+    return [cell for index, cell in enumerate(found) if index in drawn]
+
+
+def table(rows: Iterable[Row]) -> str:
+    """Return the rows as a table in Markdown."""
+    lines = ["| at this line | fails | outcome | longest wait, ms |", "|---|---|---|---|"]
+    for row in rows:
+        words = " ".join(row.outcome.split()).replace("|", "\\|")
+        lines.append(f"| {row.cell.line} | {row.cell.kind} | {words} | {row.gap_ms:.0f} |")
+    return "\n".join(lines) + "\n"
+
+
+def summary(rows: list[Row]) -> str:
+    """Return how many cells were run, by outcome."""
+    by_outcome: dict[str, int] = {}
+    for row in rows:
+        name = "FAILED" if row.failed else row.outcome
+        by_outcome[name] = by_outcome.get(name, 0) + 1
+    counted = ", ".join(f"{count} {name}" for name, count in sorted(by_outcome.items()))
+    return f"{len(rows)} of {len(every_cell())} combinations were run: {counted or 'nothing'}."

@@ -1,0 +1,69 @@
+# Copyright (c) 2026 The RELOCATE authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The fault matrix has every line of the protocol, and what is chosen from it is what was asked for."""
+
+from __future__ import annotations
+
+import pytest
+from matrix import INSIDE, Row, every_cell, select, summary, table
+from outside import kinds
+from relocate_proxy.protocol.faults import DEEDS, MOMENTS
+from relocate_proxy.protocol.states import State
+
+from ...proxy.protocol_page import PARTS, documented
+
+
+def test_every_line_of_the_protocol_is_a_row_for_every_kind_of_failure() -> None:
+    """A state that is added to the protocol's page is injected into, in every way, before and after its fsync."""
+    lines = {(part, state, moment) for part in PARTS for state in documented(part) for moment in MOMENTS}
+    everywhere = {*INSIDE, *(each.name for each in kinds().values() if each.only is None)}
+    assert len(everywhere) > 20
+    found = {(cell.fault.part, cell.fault.state, cell.fault.moment, cell.kind) for cell in every_cell()}
+    assert {(*line, kind) for line in lines for kind in everywhere} <= found
+    assert {state for _, state, _, _ in found} == set(State)
+
+
+def test_every_deed_of_a_part_is_in_the_matrix() -> None:
+    """``pause`` is how all the other failures find their moment."""
+    assert set(INSIDE) == set(DEEDS) - {"pause"}
+
+
+def test_what_has_one_moment_only_is_there_once() -> None:
+    """CRIU counts its own faults: the line is only where the wrapper is in place."""
+    cells = [str(cell) for cell in every_cell()]
+    assert len(cells) == len(set(cells))
+    assert [cell for cell in cells if "criu-fault-3" in cell] == [
+        "source before freezing: criu-fault-3-source",
+        "destination before restoring: criu-fault-3-destination",
+    ]
+
+
+def test_a_selection() -> None:
+    """By part, state, moment and the beginning of the kind's name, but by whole words of it."""
+    cells = select(every_cell(), parts=["source"], states=["voted"], moments=["after"], kinds=["kill", "cut"])
+    names = {cell.kind for cell in cells}
+    assert {"kill", "kill-guardian", "kill-keeper", "cut-source-edge"} <= names
+    assert "hang" not in names and {cell.line for cell in cells} == {"source after voted"}
+    assert not select(every_cell(), kinds=["kil"])
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_a_sample_is_the_same_for_the_same_seed(seed: int) -> None:
+    """And in the order of the protocol."""
+    cells = every_cell()
+    drawn = select(cells, sample=20, seed=seed)
+    assert drawn == select(cells, sample=20, seed=seed) != select(cells, sample=20, seed=seed + 1)
+    assert sorted(map(cells.index, drawn)) == list(map(cells.index, drawn)) and len(drawn) == 20
+    assert select(cells[:5], sample=20) == cells[:5]
+
+
+def test_the_table_says_what_failed() -> None:
+    """A failure has its reason in one line of the table, and is counted."""
+    one, other = every_cell()[:2]
+    rows = [Row(one, "FAILED: two copies\nran | both", 0.0, 1.0), Row(other, "committed", 41.6, 2.0)]
+    assert table(rows).splitlines()[2:] == [
+        f"| {one.line} | {one.kind} | FAILED: two copies ran \\| both | 0 |",
+        f"| {other.line} | {other.kind} | committed | 42 |",
+    ]
+    assert summary(rows) == f"2 of {len(every_cell())} combinations were run: 1 FAILED, 1 committed."
