@@ -145,10 +145,11 @@ def test_a_program_that_changes_its_memory_while_it_drains(fleet: Fleet) -> None
 def test_a_drain_whose_source_is_silent_is_kept_and_goes_on(fleet: Fleet) -> None:
     """Its page processes are stopped, then killed: the copy stays, the move says what is missing, and recover brings it in."""
     fleet.tenant("walker", "counter", "host1", "7100 256", 7100)
-    journal = "$(ls -t /var/lib/relocate/journal/*.destination.jsonl | head -1)"
-    drains = f"for i in $(seq 20000); do grep -qs draining {journal} && break; done"
-    stop = "pkill -STOP -f '[p]age_process serve'"
-    stopping = threading.Thread(target=lambda: (fleet.on("host2", drains), fleet.on("host1", stop)))
+    stop = (  # when it has voted: it serves, and nothing has been asked for yet
+        "cd /var/lib/relocate/journal; for i in $(seq 20000); do grep -qs voted "
+        "$(grep -ls walker *.source.jsonl | tail -1) && pkill -STOP -f '[p]age_process serve' && break; done"
+    )
+    stopping = threading.Thread(target=fleet.on, args=("host1", stop))
     stopping.start()
     result = move(fleet, "walker", "host2", "post-copy")
     stopping.join()
