@@ -12,12 +12,14 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from relocate_proxy.host import syscalls
-from relocate_proxy.network.held_queue import HeldQueue
+from relocate_proxy.network import held_queue
+from relocate_proxy.network.held_queue import MAX_PACKETS, HeldQueue
 
 from .namespaces import Network
 
 pytestmark = [pytest.mark.kernel, pytest.mark.needs("iptables")]
 HERE, PORT, QUEUE = "10.99.0.1", 9999, 5200
+SO_RCVBUFFORCE = 33  # what a test loses must be lost in the queue, not behind it
 
 
 class Wire:
@@ -112,7 +114,7 @@ def test_holding_twice_holds_once(wire: Wire) -> None:
 
 
 def test_a_queue_whose_reader_is_gone_lets_pass(wire: Wire) -> None:
-    """The edge's proxy was killed: what it held is lost to TCP's repair, what comes passes."""
+    """The edge's proxy was killed: what it held TCP sends again, what comes passes, unless the chain ``early`` drops it."""
     queue = wire.queue()
     queue.hold()
     queue.close()
@@ -124,13 +126,68 @@ def test_a_queue_whose_reader_is_gone_lets_pass(wire: Wire) -> None:
     pytest.fail("packets of an unbound queue do not pass")
 
 
+def test_only_what_is_released_loses_its_mark(wire: Wire) -> None:
+    """By that the edge's chain ``early`` tells it from what merely got past the queue."""
+    mark, any_mark = "0x52451450", "0x52450000/0xffff0000"
+    wire.receiver.run(*f"iptables -t raw -I PREROUTING -p udp -j MARK --set-mark {mark}".split())
+    wire.receiver.run(*f"iptables -t mangle -A PREROUTING -m mark --mark {any_mark} -j DROP".split())
+    wire.send(1)
+    queue = wire.queue()
+    wire.send(2)
+    assert wire.arrived(1, 0.2) == [], "one that nobody read, one that was passed on before anything was held"
+    queue.hold()
+    wire.send(3, 4)
+    time.sleep(0.1)
+    queue.release()
+    wire.send(5)
+    assert wire.arrived(3) == [3, 4, 5]
+    queue.hold()
+    wire.send(6)
+    queue.release()
+    assert wire.arrived(1) == [6]
+    queue.close()
+
+
+def test_more_than_the_queue_takes_is_dropped(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A flood in the freeze: what passed would be acknowledged by a kernel whose word does not count."""
+    monkeypatch.setattr(held_queue, "MAX_PACKETS", 500)
+    wire.back.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 64 << 20)
+    queue = wire.queue()
+    queue.hold()
+    wire.send(*range(2000))
+    assert wire.arrived(1, 0.2) == []
+    assert queue.release() == 500
+    assert wire.arrived(500) == list(range(500))
+    queue.close()
+
+
+def test_more_than_its_reader_can_read_is_dropped(wire: Wire) -> None:
+    """The proxy gets no processor for a while, and its socket is full. It goes on afterwards."""
+    queue = wire.queue()
+    queue.hold()
+    wire.back.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 64 << 20)
+    with queue._lock:
+        wire.send(*range(MAX_PACKETS - 1))
+        assert wire.arrived(1, 0.2) == [], "it passed the queue"
+    seen = -1
+    while queue.total != seen:  # until its reader has caught up
+        seen = queue.total
+        time.sleep(0.3)
+    count = queue.release()
+    assert 0 < count < MAX_PACKETS - 1, "its socket was not full: the test has tested nothing"
+    assert wire.arrived(count) == list(range(count))
+    wire.send(1)
+    assert wire.arrived(1) == [1]
+    queue.close()
+
+
 def test_each_relocation_has_a_queue_of_its_own(network: Callable[[], Network]) -> None:
     """The first that is free; when all are taken the move is refused."""
     place = network().path
     first = syscalls.in_network(place, lambda: HeldQueue.first_free(range(5200, 5202)))
     second = syscalls.in_network(place, lambda: HeldQueue.first_free(range(5200, 5202)))
     assert (first.number, second.number) == (5200, 5201)
-    with pytest.raises(OSError, match="all 2 packet queues of the edge are in use by other relocations") as full:
+    with pytest.raises(OSError, match="all packet queues of the edge are in use by other relocations") as full:
         syscalls.in_network(place, lambda: HeldQueue.first_free(range(5200, 5202)))
     assert full.value.errno == errno.EBUSY
     first.close()

@@ -5,6 +5,9 @@
 Dropping packets rounds the pause that a client sees up to TCP's next retransmission (207, 417, 833, 1660 ms); holding them
 makes the pause as long as the freeze. The queue sits in front of connection tracking, so that the NAT of a held packet is
 decided when it is released. Formats: ``<linux/netfilter/nfnetlink_queue.h>``.
+
+What the queue cannot take is dropped. Passed on, it would reach the frozen original, or a copy that may never run: either's
+kernel acknowledges it, the survivor never sees it, and the connection stands still for good. What is dropped, TCP sends again.
 """
 
 from __future__ import annotations
@@ -12,13 +15,14 @@ from __future__ import annotations
 import errno
 import struct
 import threading
+from collections.abc import Sequence
 
 from .netlink import NLM_F_REQUEST, NetfilterSocket, attribute, attributes
 
 SUBSYSTEM = 3  # NFNL_SUBSYS_QUEUE
 PACKET, VERDICT, CONFIG, VERDICT_BATCH = 0, 1, 2, 3  # NFQNL_MSG_*
 CFG_COMMAND, CFG_PARAMETERS, CFG_MAX_LENGTH, CFG_MASK, CFG_FLAGS = 1, 2, 3, 4, 5  # NFQA_CFG_*
-FAIL_OPEN, GSO = 1, 4  # NFQA_CFG_F_*: a full queue lets pass instead of dropping; do not split large packets
+FAIL_OPEN, GSO = 1, 4  # NFQA_CFG_F_*: a full queue lets pass instead of dropping (never); do not split large packets
 ACCEPT = 1
 MAX_PACKETS = 65536
 
@@ -32,6 +36,7 @@ class HeldQueue:
     def __init__(self, number: int) -> None:
         self.number = number
         self.holding = False
+        self.released = False
         self.total = 0
         self._waiting: list[int] = []
         self._lock = threading.Lock()
@@ -42,8 +47,8 @@ class HeldQueue:
                 CFG_PARAMETERS, struct.pack("!IB", 0, 1)
             )  # copy meta data only: the packet stays in the kernel
             self._configure(CFG_MAX_LENGTH, struct.pack("!I", MAX_PACKETS))
-            flags = struct.pack("!I", FAIL_OPEN | GSO)
-            payload = attribute(CFG_MASK, flags) + attribute(CFG_FLAGS, flags)
+            payload = attribute(CFG_MASK, struct.pack("!I", FAIL_OPEN | GSO))
+            payload += attribute(CFG_FLAGS, struct.pack("!I", GSO))
             self._socket.request(CONFIG, payload, resource=number)
         except OSError:
             self._socket.close()
@@ -52,7 +57,7 @@ class HeldQueue:
         self._reader.start()
 
     @classmethod
-    def first_free(cls, numbers: range) -> HeldQueue:
+    def first_free(cls, numbers: Sequence[int]) -> HeldQueue:
         """Bind the first queue of ``numbers`` that no other relocation has. :raises OSError: EBUSY when all are taken."""
         for number in numbers:
             try:
@@ -60,7 +65,10 @@ class HeldQueue:
             except OSError as error:
                 if error.errno not in (errno.EEXIST, errno.EBUSY, errno.EPERM):
                     raise
-        raise OSError(errno.EBUSY, f"all {len(numbers)} packet queues of the edge are in use by other relocations")
+        raise OSError(
+            errno.EBUSY,
+            "all packet queues of the edge are in use by other relocations: try again, or run recover.yml if one of them died",
+        )
 
     def _configure(self, what: int, value: bytes) -> None:
         self._socket.request(CONFIG, attribute(what, value), resource=self.number)
@@ -70,7 +78,10 @@ class HeldQueue:
             try:
                 messages = self._socket.receive()
             except OSError as error:
-                if error.errno == errno.ENOBUFS:  # some were lost to us, not to the network: the queue fails open
+                if error.errno in (
+                    errno.ENOBUFS,
+                    errno.ENOENT,
+                ):  # some were dropped: more than we could take, or a link's end
                     continue
                 return
             with self._lock:
@@ -87,12 +98,16 @@ class HeldQueue:
 
     def _accept(self, message: int, packet: int) -> None:
         payload = attribute(2, struct.pack("!II", ACCEPT, packet))  # NFQA_VERDICT_HDR
+        if self.released:
+            payload += attribute(
+                3, struct.pack("!I", 0)
+            )  # NFQA_MARK: it leaves on purpose, the chain "early" lets it pass
         self._socket.send(self._socket.pack(message, payload, NLM_F_REQUEST, resource=self.number))
 
     def hold(self) -> None:
         """Keep what comes from now on. The rule that feeds the queue is set by the caller, afterwards."""
         with self._lock:
-            self.holding = True
+            self.holding, self.released = True, False
 
     def release(self) -> int:
         """Let everything go in the order it came, and pass on what still comes. Return how many packets waited.
@@ -100,7 +115,7 @@ class HeldQueue:
         The rule that feeds the queue is removed by the caller afterwards: then nothing overtakes.
         """
         with self._lock:
-            self.holding = False
+            self.holding, self.released = False, True
             if self._waiting:
                 self._accept(VERDICT_BATCH, self._waiting[-1])  # a batch verdict reaches every packet up to this one
             count = len(self._waiting)
