@@ -187,6 +187,21 @@ def test_an_old_shape_is_replaced_unless_a_relocation_is_under_way(edge: Edge) -
     assert "old_version" not in edge.rules() and "10.77.0.11 . 7000" in edge.rules()
 
 
+def test_a_table_of_the_version_before_is_completed_though_a_relocation_is_under_way(edge: Edge) -> None:
+    """It lacked the set and the chain that keep packets from a copy that may not run. The next boot has them, too."""
+    edge.gateway()
+    edge.service("counter")
+    whole = edge.rules()
+    old = "flush chain ip relocate early\ndelete chain ip relocate early\ndelete set ip relocate unborn\n"
+    edge.run("nft", "-f", "-", stdin=old)
+    edge.element("held { tcp . 10.88.0.100 . 7000 : 0x52451450 }")
+    assert edge.gateway()["changed"] and not edge.gateway()["changed"]
+    assert "tcp . 10.88.0.100 . 7000 : 0x52451450" in edge.rules()
+    edge.run("nft", "flush", "map", "ip", "relocate", "held")
+    assert sorted(edge.rules().splitlines()) == sorted(whole.splitlines())
+    assert "@unborn drop" in (edge.state / "table.nft").read_text()
+
+
 def test_a_boot_brings_back_services_but_not_what_was_held(edge: Edge) -> None:
     """The file is loaded as the boot-time unit loads it, twice, into an edge that has lost everything."""
     edge.gateway()

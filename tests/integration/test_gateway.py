@@ -16,7 +16,7 @@ from relocate_proxy.host import paths, syscalls
 from relocate_proxy.network.conntrack import Endpoint
 from relocate_proxy.network.flows import EGRESS, INGRESS, Flow
 from relocate_proxy.network.nft import Nft, NftError
-from relocate_proxy.network.packet_rules import Gateway, forget_relocation
+from relocate_proxy.network.packet_rules import Gateway
 
 from .namespaces import Network
 
@@ -58,9 +58,9 @@ class Place:
         """Do something in the namespace."""
         syscalls.in_network(self.path, work)
 
-    def make(self) -> Gateway:
+    def make(self, left: list[Flow] | None = None) -> Gateway:
         """Return a relocation's gateway."""
-        return syscalls.in_network(self.path, lambda: Gateway("counter", SERVICES, OLD, NEW))
+        return syscalls.in_network(self.path, lambda: Gateway("counter", SERVICES, OLD, NEW, left))
 
     def document(self) -> dict:
         """Return the table."""
@@ -70,9 +70,13 @@ class Place:
         """Return a map's elements."""
         return {tuple(key["concat"]): value for key, value in definition.elements(self.document(), name)}
 
+    def keys(self, name: str) -> set[tuple]:
+        """Return a set's elements."""
+        return {tuple(key["concat"]) for key in definition.elements(self.document(), name)}
+
     def shut(self) -> set[tuple]:
         """Return what is shut out."""
-        return {tuple(key["concat"]) for key in definition.elements(self.document(), "shut")}
+        return self.keys("shut")
 
     def empty(self) -> bool:
         """Whether nothing of a relocation is left."""
@@ -97,9 +101,10 @@ def test_the_course_of_a_move(place: Place) -> None:
     place.gateway.shut([OUT, IN])
     place.gateway.shut([OUT])
     assert place.shut() == {("tcp", OLD, 7001), ("udp", OLD, 5353), ("tcp", OLD, 45000)}
-    place.gateway.route(NEW)
+    place.gateway.route(NEW, born=False)
+    assert place.keys("unborn") == set(place.marks("held")), "whatever is held, and the answers to its own connections"
     assert place.gateway.release() == 0
-    assert place.marks("held") == place.marks("barrier") == {} and place.shut()
+    assert place.marks("held") == place.marks("barrier") == {} and place.shut() and not place.keys("unborn")
     place.gateway.reopen()
     assert place.empty()
     place.gateway.close()
@@ -130,12 +135,69 @@ def test_a_dead_relocations_traces_are_removed_one_by_one(place: Place, protocol
     place.gateway.raise_barrier()
     place.gateway.hold([out])
     place.gateway.shut([out])
+    place.gateway.route(NEW, born=False)
     place.gateway.close()
-    place.inside(lambda: Nft().run(f"add element ip relocate held {{ tcp . {VIRTUAL} . 80 : 0x52451451 }}"))
+    theirs = ("tcp", VIRTUAL, 80), definition.queue_mark(5201)
+    place.inside(lambda: Nft().run(f"add element ip relocate held {{ tcp . {VIRTUAL} . 80 : {theirs[1]:#x} }}"))
     for _ in range(2):
-        place.inside(lambda: forget_relocation(SERVICES, OLD, [out]))
-        assert place.marks("held") == {("tcp", VIRTUAL, 80): 0x52451451}
-        assert place.marks("barrier") == {} and place.shut() == set()
+        next_process = place.make([out])
+        assert next_process.queue.number != 5201, "a packet queue of another relocation"
+        next_process.reopen()
+        next_process.route(OLD)
+        next_process.release()
+        next_process.close()
+        assert place.marks("held") == dict([theirs])
+        assert place.marks("barrier") == {} and place.shut() == place.keys("unborn") == set()
+
+
+def test_the_next_process_keeps_what_it_does_not_release(place: Place) -> None:
+    """The map leads back, or the verdict is repeated: until then nothing reaches a copy that may not run."""
+    place.gateway.hold([OUT])
+    place.gateway.route(NEW, born=False)
+    place.gateway.close()
+    next_process = place.make([OUT])
+    assert len(place.keys("unborn")) == 3
+    next_process.route(NEW)
+    assert len(place.keys("unborn")) == 3
+    next_process.release()
+    assert place.empty()
+    next_process.close()
+
+
+def test_a_move_that_is_taken_back_takes_what_it_kept_away_with_the_flip(place: Place) -> None:
+    """One transaction: the map leads to the source, and all may pass."""
+    place.gateway.hold([OUT])
+    place.gateway.route(NEW, born=False)
+    place.gateway.route(OLD)
+    assert place.keys("unborn") == set() and len(place.marks("held")) == 3
+    place.gateway.release()
+    assert place.empty()
+
+
+def test_the_queue_of_a_dead_relocation_is_nobody_elses(place: Place) -> None:
+    """Its packets still go there until it is recovered: a stranger would pass them on, or hold them."""
+    place.gateway.hold([])
+    place.gateway.close()
+    other = syscalls.in_network(place.path, lambda: Gateway("web", [], OLD, NEW))
+    assert other.queue.number == 5201
+    other.close()
+
+
+def test_a_table_of_an_older_version_is_told_before_anything_is_held(place: Place) -> None:
+    """A move that has begun is brought to its end all the same."""
+    place.gateway.close()
+    place.inside(lambda: Nft().run("flush chain ip relocate early\ndelete chain ip relocate early"))
+    place.inside(lambda: Nft().run("delete set ip relocate unborn"))
+    with pytest.raises(RuntimeError, match=r"older version \(no early, unborn\): run prepare\.yml again"):
+        place.make()
+    next_process = place.make([OUT])
+    next_process.reopen()
+    next_process.route(OLD)
+    next_process.release()
+    next_process.close()
+    place.inside(lambda: Nft().run("delete table ip relocate"))
+    with pytest.raises(RuntimeError, match=r"cannot be read .*: run prepare\.yml again"):
+        place.make()
 
 
 def test_two_relocations_have_two_marks(place: Place) -> None:

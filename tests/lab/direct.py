@@ -213,7 +213,7 @@ class Direct:
                 "find /run/relocate -mindepth 2 ! -path '*/empty*' ! -name '*.pem'; ls /run/relocate/faults.json 2>/dev/null; "
                 "pgrep -fa '[r]elocate_proxy|[c]riu '; "
                 f"docker ps -a --format '{{{{.Names}}}} {{{{.State}}}}' 2>/dev/null | grep -vE '^{self.container} ({state})$'; "
-                "nft list table ip relocate 2>/dev/null | sed -n '/ held {/,/}/p;/ barrier {/,/}/p;/ shut {/,/}/p' | grep elem"
+                "nft list table ip relocate 2>/dev/null | sed -nE '/ (held|barrier|shut|unborn) \\{/,/\\}/p' | grep elem"
             )
             found += [f"{host}: {line}" for line in self.fleet.on(host, script, check=False).splitlines()]
         return "\n".join(found)

@@ -211,7 +211,7 @@ def test_nothing_is_left_behind(fleet: Fleet) -> None:
             time.sleep(5)
         assert {host: leftovers(host) for host in first} == first
         table = fleet.on("host0", "nft -s list table ip relocate")
-    for name in ("held", "barrier", "shut"):
+    for name in ("held", "barrier", "shut", "unborn"):
         body = table.split(f" {name} {{")[1].split("}")[0]
         assert "elements" not in body, f"the edge still has something in {name}"
     assert (

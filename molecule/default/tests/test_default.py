@@ -63,6 +63,7 @@ def test_the_edge_leads_to_the_new_host() -> None:
         "held": [],
         "barrier": [],
         "shut": [],
+        "unborn": [],
     }
 
 

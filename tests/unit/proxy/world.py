@@ -79,6 +79,7 @@ class World:
         self.held: list[Flow] | None = None
         self.shut: list[Flow] | None = None
         self.barrier = False
+        self.unborn = False  # what is held does not reach the copy, though nobody may be there to hold it
         self.persisted = self.drained = False
         self.stands = ""  # why the last pages do not come
         self.table = FakeTable(
@@ -237,6 +238,13 @@ class World:
 
     # -- afterwards -------------------------------------------------------------------------------------------------
 
+    def nothing_slips_through(self) -> None:
+        """The edge's process was killed before the commit: its queue is gone, and lets packets pass."""
+        leads_there = self.host == NEW or any(
+            NEW in (e.source.address, e.reply_source.address) for e in self.table.held
+        )
+        assert self.unborn or not leads_there, "the copy acknowledges what its source never sees"
+
     def edge_gone(self) -> None:
         """The edge's process has ended: everybody notices, and a new one has a channel of its own."""
         for part in self.states:
@@ -263,7 +271,7 @@ class World:
         assert len(running) == 1, self.copies
         there = running == ["destination"]
         assert self.host == (NEW if there else OLD)
-        assert (self.held, self.shut, self.barrier) == (None, None, False)
+        assert (self.held, self.shut, self.barrier, self.unborn) == (None, None, False, False)
         if there:
             assert {entry.source for entry in self.table.held} >= {CLIENT, Endpoint(NEW, 45001)}
             assert OLD not in {entry.reply_source.address for entry in self.table.held}
@@ -353,8 +361,11 @@ class FakePeers:
 class FakeGateway:
     """The edge's packet rules, in the world."""
 
-    def __init__(self, world: World, steps: Steps) -> None:
-        self.world, self.steps = world, steps
+    def __init__(self, world: World, steps: Steps, left: list[Flow] | None = None) -> None:
+        self.world, self.steps, self.left = world, steps, left
+
+    def _named(self, flows: list[Flow] | None) -> None:
+        assert self.left is None or set(flows or []) <= set(self.left), "the journal does not name what is held"
 
     def _set(self, name: str, **values: Any) -> None:
         self.steps.take(name, lambda: vars(self.world).update(values))
@@ -372,17 +383,20 @@ class FakeGateway:
         assert self.world.copies["source"] == "frozen"
         self._set("shut", shut=list(flows))
 
-    def route(self, host: str) -> None:
-        """New connections go to a host."""
-        self._set("route", host=host)
+    def route(self, host: str, *, born: bool = True) -> None:
+        """New connections go to a host. Of what a dead process has left this one knows only when it releases."""
+        unborn = not born or (self.left is not None and self.world.unborn)
+        self._set("route", host=host, unborn=unborn)
 
     def release(self) -> int:
         """Packets flow."""
-        self._set("release", held=None, barrier=False)
+        self._named(self.world.held)
+        self._set("release", held=None, barrier=False, unborn=False)
         return 7
 
     def reopen(self) -> None:
         """The old place may speak."""
+        self._named(self.world.shut)
         self._set("reopen", shut=None)
 
     def persist(self) -> None:

@@ -64,7 +64,6 @@ def did(monkeypatch: pytest.MonkeyPatch, host: Path) -> list[str]:
     monkeypatch.setattr(Gate, "forget", staticmethod(note("forget {0}")))
     for module in (endings, recovery):
         monkeypatch.setattr(module, "Conntrack", FakeTable)
-    monkeypatch.setattr(recovery, "forget_relocation", note("forget holds of {1}"))
 
     class Gateway:
         """The edge's table."""
@@ -72,9 +71,11 @@ def did(monkeypatch: pytest.MonkeyPatch, host: Path) -> list[str]:
         route = staticmethod(note("route to {0}"))
         persist = staticmethod(note("persist"))
         close = staticmethod(note("unbind"))
-        reopen = release = staticmethod(lambda: None)  # there is nothing that this process holds or shuts
+        reopen = staticmethod(note("reopen"))
+        release = staticmethod(note("release"))
 
-        def __init__(self, *_: object) -> None: ...
+        def __init__(self, *arguments: object) -> None:
+            assert arguments[4] == [], "it is told what the dead relocation has held"
 
     monkeypatch.setattr(recovery, "Gateway", Gateway)
     return calls
@@ -101,7 +102,8 @@ def test_the_edges_journal_is_the_verdict(did: list[str], state: State) -> None:
         "verdict": COMMIT if committed else ROLL_BACK,
         "outcome": "done" if committed else "rolled-back",
     }
-    assert did == [f"forget holds of {OLD}", f"route to {NEW if committed else OLD}", "persist", "unbind"]
+    turned = [f"route to {NEW}", "release", "reopen"] if committed else ["reopen", f"route to {OLD}", "release"]
+    assert did == [*turned, "persist", "unbind"]
     assert Journal.at("r1", "edge").facts["reason"] == "recovered"
 
 

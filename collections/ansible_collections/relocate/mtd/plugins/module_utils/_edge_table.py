@@ -13,6 +13,8 @@ What the table does, in the order in which a packet meets it:
 * the mark's queue keeps them: NFQUEUE rules in the same chain, or, on kernels whose nftables has no ``queue``, in an
   iptables chain ``RELOCATE`` of the table ``raw`` (priority -300: after the mark, still before conntrack, so that
   NAT is decided when the packets are released). A queue nobody listens on lets packets pass (``bypass``);
+* ``early`` (after the queues, still before conntrack) drops those that have passed so while they lead to a copy that
+  may not run yet. What is released on purpose has lost its mark;
 * ``destination`` sends new connections to the host that runs the service now;
 * ``source`` gives the fleet's own connections the egress address.
 """
@@ -26,8 +28,8 @@ from typing import Any, NamedTuple
 
 FAMILY = "ip"
 TABLE = "relocate"
-SERVICES, HELD, BARRIER, SHUT = "services", "held", "barrier", "shut"
-VOLATILE = (HELD, BARRIER, SHUT)  # what lives only as long as a relocation
+SERVICES, HELD, BARRIER, SHUT, UNBORN = "services", "held", "barrier", "shut", "unborn"
+VOLATILE = (HELD, BARRIER, SHUT, UNBORN)  # what lives only as long as a relocation
 
 # One queue per relocation under way; a packet's mark names its queue. 0x5245 is "RE".
 QUEUES = tuple(range(5200, 5208))
@@ -42,9 +44,11 @@ _SETS = {
     HELD: ("map", "type inet_proto . ipv4_addr . inet_service : mark"),
     BARRIER: ("map", "type inet_proto . ipv4_addr . inet_service : mark"),
     SHUT: ("set", "type inet_proto . ipv4_addr . inet_service"),
+    UNBORN: ("set", "type inet_proto . ipv4_addr . inet_service"),
 }
 _CHAINS = {
     "hold": "type filter hook prerouting priority -350; policy accept;",
+    "early": "type filter hook prerouting priority -250; policy accept;",
     "destination": "type nat hook prerouting priority dstnat; policy accept;",
     "source": "type nat hook postrouting priority srcnat; policy accept;",
 }
@@ -109,13 +113,14 @@ def _rules(gateway: Gateway | None, nft_queue: bool) -> dict[str, list[str]]:
     ]
     if nft_queue:
         hold += [f"meta mark {queue_mark(queue):#x} queue flags bypass to {queue}" for queue in QUEUES]
+    early = [f"meta mark & {MARK_MASK:#x} == {MARK_PREFIX:#x} meta l4proto . ip daddr . th dport @{UNBORN} drop"]
     source = []
     if gateway is not None:
         network = ipaddress.IPv4Network(gateway.fleet_network)
         egress = ipaddress.IPv4Address(gateway.egress_address)
         source.append(f'oifname "{gateway.outside_interface}" ip saddr {network} snat to {egress}')
     destination = [f"dnat ip to meta l4proto . ip daddr . th dport map @{SERVICES}"]
-    return {"hold": hold, "destination": destination, "source": source}
+    return {"hold": hold, "early": early, "destination": destination, "source": source}
 
 
 def table_text(gateway: Gateway | None, nft_queue: bool, services: Iterable[Service] = ()) -> str:
@@ -200,6 +205,11 @@ def headers(document: dict[str, Any]) -> dict[str, dict[str, Any]]:
         for kind, value in _objects(document)
         if kind in ("map", "set", "chain")
     }
+
+
+def lacking(document: dict[str, Any]) -> list[str]:
+    """Return the names of our sets and chains that are not in a ``nft -j list`` document: its table is of an older version."""
+    return sorted({*_SETS, *_CHAINS} - set(headers(document)))
 
 
 def rules(document: dict[str, Any]) -> dict[str, list[Any]]:

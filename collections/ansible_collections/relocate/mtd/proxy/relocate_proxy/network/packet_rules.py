@@ -23,17 +23,46 @@ class Gateway:
 
     ``services`` are the plan's: ``protocol``, ``virtual_address``, ``virtual_port``, ``host_port``, ``container_port``.
     Every method is one transaction, and undoing what was never done is not an error.
+
+    :param left: the flows whose packets a process of this relocation that is dead may have held: :meth:`reopen` and
+        :meth:`release` also remove what it left. None: this is the first.
+    :raises RuntimeError: the edge has no such table, or one of an older version.
+    :raises OSError: EBUSY when other relocations have all the queues.
     """
 
-    def __init__(self, owner: str, services: list[dict], source: str, destination: str) -> None:
+    def __init__(
+        self, owner: str, services: list[dict], source: str, destination: str, left: Iterable[Flow] | None = None
+    ) -> None:
         self.owner = owner
         self.services = services
         self.source, self.destination = source, destination
         self.nft = Nft()
-        self.queue = HeldQueue.first_free(range(table.QUEUES[0], table.QUEUES[-1] + 1))
+        self._left = None if left is None else list(left)
+        self.queue = HeldQueue.first_free(self._free_queues())
         self._held: set[str] = set()
+        self._unborn: set[str] = set()
         self._shut: set[str] = set()
         self._barrier = False
+
+    def _free_queues(self) -> list[int]:
+        """Return the queues to which no other relocation's packets go: a dead one's still do, until it is recovered."""
+        try:
+            document = {"nftables": self.nft.query(f"list table {HEAD}")}
+        except NftError as error:
+            reason = str(error).partition("\n")[0]
+            raise RuntimeError(f"the edge's table cannot be read ({reason}): run prepare.yml again") from error
+        lacking = table.lacking(document)
+        if lacking and self._left is None:  # one that has begun is brought to its end all the same
+            raise RuntimeError(
+                f"the edge's table is of an older version (no {', '.join(lacking)}): run prepare.yml again"
+            )
+        ours = set() if self._left is None else {*self._keys(), *_virtual_keys(self._left)}
+        others = set()
+        for name in (table.HELD, table.BARRIER):
+            for element, mark in table.elements(document, name):
+                if table.key(*element["concat"]) not in ours:
+                    others.add(mark)
+        return [queue for queue in table.QUEUES if table.queue_mark(queue) not in others]
 
     @property
     def _mark(self) -> str:
@@ -57,10 +86,7 @@ class Gateway:
         What the source still says goes out: it runs until it is frozen. An answer of it that were dropped now would come
         again only after the initial timeout of a restored TCP socket, one second.
         """
-        keys = self._keys()
-        for flow in flows:
-            if flow.direction == EGRESS and flow.virtual:
-                keys.append(table.key(flow.protocol, flow.virtual.address, flow.virtual.port))
+        keys = [*self._keys(), *_virtual_keys(flows)]
         self.queue.hold()
         self._add("held", [f"{key} : {self._mark}" for key in keys])
         self._held.update(keys)
@@ -76,14 +102,24 @@ class Gateway:
         that a peer that has seen them discards what the restored one says (PAWS, RFC 7323) until it has caught up. And
         once the entries point elsewhere, such a packet would pass without its NAT and show an inner address outside.
         """
-        keys = [table.key(s["protocol"], self.source, s["host_port"]) for s in self.services]
-        keys += [table.key(f.protocol, f.host.address, f.host.port) for f in flows if f.direction == EGRESS]
+        keys = self._old_places(flows)
         self._add("shut", [key for key in keys if key not in self._shut])
         self._shut.update(keys)
 
-    def route(self, host: str) -> None:
-        """Point new connections to the services at ``host``."""
-        commands = []
+    def _old_places(self, flows: Iterable[Flow]) -> list[str]:
+        keys = [table.key(s["protocol"], self.source, s["host_port"]) for s in self.services]
+        return keys + [table.key(f.protocol, f.host.address, f.host.port) for f in flows if f.direction == EGRESS]
+
+    def route(self, host: str, *, born: bool = True) -> None:
+        """Point new connections to the services at ``host``.
+
+        :param born: the container there runs, or will for sure. If not, what is held may not reach it before the release
+            whatever happens to this process: its kernel would acknowledge what the original never sees, if that runs on.
+        """
+        if born:
+            commands = [f"delete element {HEAD} {table.UNBORN} {{ {key} }}\n" for key in sorted(self._unborn)]
+        else:
+            commands = [f"add element {HEAD} {table.UNBORN} {{ {key} }}\n" for key in sorted(self._held)]
         for service in self.services:
             element = table.Service(
                 self.owner,
@@ -96,17 +132,23 @@ class Gateway:
             commands += [table.delete_service(element), table.add_service(element)]
         if commands:
             self.nft.run("".join(commands))
+        self._unborn = set() if born else set(self._held)
 
     def release(self) -> int:
         """Let the held packets go, in order; then stop holding. Return how many waited."""
         count = self.queue.release()
         commands = [f"delete element {HEAD} held {{ {key} }}\n" for key in sorted(self._held)]
+        commands += [f"delete element {HEAD} {table.UNBORN} {{ {key} }}\n" for key in sorted(self._unborn)]
         if self._barrier:
             commands += [f"delete element {HEAD} barrier {{ {key} }}\n" for key in self._tcp_keys()]
         if commands:
             self.nft.run("".join(commands))
         self._held.clear()
+        self._unborn.clear()
         self._barrier = False
+        if self._left is not None:
+            keys = [*self._keys(), *_virtual_keys(self._left)]
+            self._forget((table.HELD, table.BARRIER, table.UNBORN), keys)
         return count
 
     def reopen(self) -> None:
@@ -114,6 +156,18 @@ class Gateway:
         if self._shut:
             self.nft.run("".join(f"delete element {HEAD} shut {{ {key} }}\n" for key in sorted(self._shut)))
         self._shut.clear()
+        if self._left is not None:
+            self._forget((table.SHUT,), self._old_places(self._left))
+
+    def _forget(self, names: Iterable[str], keys: Iterable[str]) -> None:
+        """Remove elements that a dead process may have left, one by one: some may never have been there."""
+        keys = set(keys)
+        for name in names:
+            for key in sorted(keys):
+                try:
+                    self.nft.run(f"delete element {HEAD} {name} {{ {key} }}\n")
+                except NftError:
+                    pass
 
     def persist(self) -> None:
         """Write the table where the edge's boot loader finds it, without what lives only as long as a relocation."""
@@ -128,18 +182,10 @@ class Gateway:
         self.queue.close()
 
 
-def forget_relocation(services: list[dict], source: str, egress: Iterable[Flow] = ()) -> None:
-    """Remove every volatile element a dead relocation may have left, one by one: some may never have been there."""
-    nft = Nft()
-    keys = [table.key(s["protocol"], s["virtual_address"], s["virtual_port"]) for s in services]
-    shut = [table.key(s["protocol"], source, s["host_port"]) for s in services]
-    for flow in egress:
-        if flow.virtual:
-            keys.append(table.key(flow.protocol, flow.virtual.address, flow.virtual.port))
-            shut.append(table.key(flow.protocol, flow.host.address, flow.host.port))
-    commands = [f"delete element {HEAD} {name} {{ {key} }}" for name in ("held", "barrier") for key in keys]
-    for command in commands + [f"delete element {HEAD} shut {{ {key} }}" for key in shut]:
-        try:
-            nft.run(command)
-        except NftError:
-            pass
+def _virtual_keys(flows: Iterable[Flow]) -> list[str]:
+    """Return the keys of what answers the container's own connections."""
+    return [
+        table.key(flow.protocol, flow.virtual.address, flow.virtual.port)
+        for flow in flows
+        if flow.direction == EGRESS and flow.virtual
+    ]

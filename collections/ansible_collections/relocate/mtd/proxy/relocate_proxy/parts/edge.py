@@ -15,7 +15,7 @@ from ansible_collections.relocate.mtd.plugins.module_utils._modes import POST_CO
 
 from ..network.conntrack import Conntrack
 from ..network.flows import EGRESS, Flow, UntrackedFlow, datagram_flows, on_edge, place_on_edge
-from ..network.packet_rules import Gateway, forget_relocation
+from ..network.packet_rules import Gateway
 from ..protocol.channel import ChannelLost
 from ..protocol.documents import EdgeSpecification
 from ..protocol.facts import EdgeFacts
@@ -133,10 +133,12 @@ class Edge:
         peers.tell("destination", "place", flows=[flow.document() for flow in flows])
         placed = deadline.expect(peers, "destination", "placed", CUTOVER_SECONDS)
         self.moved = Flow.read_all(placed["flows"])
+        gateway.route(
+            self.plan.destination, born=False
+        )  # before the entries: from now on only the release lets packets pass
         for flow, moved in zip(flows, self.moved):
             self.routed.append(flow)
             place_on_edge(self.conntrack, moved)
-        gateway.route(self.plan.destination)
         peers.tell("destination", "routed")  # until it hears this, the copy's sockets say nothing
         self.moments.mark("routed")
         deadline.expect(peers, "destination", "prepared", CUTOVER_SECONDS + self.plan.dump_seconds)
@@ -173,6 +175,7 @@ class Edge:
             except PartFailed as error:
                 return self._take_back(error)
             except Exception as error:  # it is silent or gone for good: nobody may decide
+                attempts.take(gateway.release)  # the verdict stands, and the copy may run
                 return self._result("in-doubt", {}, {}, [str(error), *attempts.problems])
         self.moments.mark("running")
         lost: dict[str, str] = {}
@@ -323,7 +326,8 @@ class Edge:
 def resume(specification: dict, journal: Journal) -> dict:
     """Bring a relocation to its end after this part was killed: repeat the commit, or roll back.
 
-    The queue died with the process, and the kernel dropped what it held or passed it on; TCP repairs that.
+    The queue died with the process, and the kernel dropped what it held; what came since was dropped if it led to the copy, and
+    else passed on to the original. TCP repairs that.
     """
     edge = Edge(specification, journal)
     facts, plan = EdgeFacts.of(journal), edge.plan
@@ -332,9 +336,14 @@ def resume(specification: dict, journal: Journal) -> dict:
     if journal.finished:  # killed before it could write the result
         done = journal.state is State.DONE
         return edge._result("committed" if done else "rolled-back", {}, {}, [] if done else [facts.reason])
-    forget_relocation(plan.services, plan.source, [*edge.armed, *edge.flows])
-    edge.gateway = Gateway(plan.container, plan.services, plan.source, plan.destination)
+    left = [*edge.armed, *edge.flows]
+    edge.gateway = Gateway(plan.container, plan.services, plan.source, plan.destination, left)
     edge.moments.mark("begin")
+    if journal.state not in AFTER_COMMIT:
+        # The source may have thawed by itself: its packets must flow before anybody is found.
+        if journal.state is State.ROUTING:
+            edge.routed = list(edge.flows)
+        endings.turn_to_source(edge.gateway, edge.conntrack, plan.source, edge.routed)
     # Before the vote they have rolled back by themselves and are gone: the packets must flow again all the same.
     seconds = CONNECT_SECONDS + plan.dump_seconds  # a source in the middle of its dump answers after it
     edge.peers = Peers(
@@ -343,6 +352,4 @@ def resume(specification: dict, journal: Journal) -> dict:
     if journal.state in AFTER_COMMIT:
         endings.turn_to_destination(edge.gateway, edge.conntrack, plan.destination, edge.moved)
         return edge.finish()
-    if journal.state is State.ROUTING:
-        edge.routed = list(edge.flows)
     return edge.roll_back(RuntimeError("the edge's proxy was killed before the commit"))

@@ -19,7 +19,7 @@ from ..host.secrets import wipe
 from ..memory import lazy_pages
 from ..network.conntrack import Conntrack
 from ..network.flows import Flow
-from ..network.packet_rules import Gateway, forget_relocation
+from ..network.packet_rules import Gateway
 from ..protocol.facts import DestinationFacts, EdgeFacts, SourceFacts
 from ..protocol.journal import Journal
 from ..protocol.states import AFTER_COMMIT, State
@@ -106,11 +106,12 @@ def _edge(journal: Journal, commit: bool) -> None:
     plan = facts.plan
     armed, flows, moved = (Flow.read_all(each) for each in (facts.armed, facts.flows, facts.moved))
     source, destination = plan["source"]["address"], plan["destination"]["address"]
-    forget_relocation(plan["services"], source, [*armed, *flows])
-    gateway = Gateway(plan["container"], plan["services"], source, destination)
+    gateway = Gateway(plan["container"], plan["services"], source, destination, [*armed, *flows])
     table = Conntrack()
     if commit:
         endings.turn_to_destination(gateway, table, destination, moved)
+        gateway.release()
+        gateway.reopen()
     else:
         endings.turn_to_source(gateway, table, source, flows, missing=False).insist()
     gateway.persist()
