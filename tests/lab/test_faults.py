@@ -99,6 +99,15 @@ def test_what_nobody_is_left_to_mend_is_settled_by_recover(direct: Direct, heart
     assert not direct.leftovers()
 
 
+@pytest.mark.parametrize("do", ["kill", "kill-guardian"])
+def test_what_a_client_sent_inside_the_hold_is_not_lost_to_the_copy(direct: Direct, heart: Heart, do: str) -> None:
+    """The edge is killed when everything leads to the restored copy and nothing is committed: its queue lets packets pass.
+
+    The client's request, which it sends again and again, must not be acknowledged by the copy that is thrown away.
+    """
+    assert rehearse(direct, heart, Fault("edge", State.COMMITTED, "before", do)) == "rolled-back"
+
+
 def expect_rolled_back(direct: Direct, heart: Heart, source: str, destination: str) -> dict[str, Any]:
     """Move it, and see that the move was taken back as if it had never been tried."""
     result = direct.move(source, destination)
