@@ -10,13 +10,15 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.paths import PROXY
+
+from .namespaces import Network
 
 pytestmark = pytest.mark.needs("cc")
 
@@ -152,6 +154,39 @@ def test_a_copy_that_must_not_run(
     answer.send(verdict) if verdict else answer.close()
     assert criu.communicate(timeout=10)[0].split()[-1] == str(waits) and criu.returncode == 1
     assert copy.wait(10) == -9
+
+
+@pytest.mark.kernel
+@pytest.mark.parametrize("question", [b"s", b"p"])
+def test_a_copy_whose_keeper_is_gone_dies_in_silence(
+    shim: Path, tmp_path: Path, keeper: Keeper, network: Callable[[], Network], question: bytes
+) -> None:
+    """Its sockets are live: their peers would hear that they are closed, and the original would lose its connections.
+
+    No other network is touched: not that of CRIU, which is the host's, either.
+    """
+    inside, ours = network(), Path("/proc/net/dev").read_text().count(":")
+    inside.run("ip", "link", "add", "left", "type", "veth", "peer", "name", "right")
+    for name in ("left", "right"):
+        inside.run("ip", "link", "set", name, "up")
+    with Path(inside.path).open() as held:  # the namespace outlives the copy
+        criu = restore(shim, tmp_path, inside.pid)
+        while True:
+            answer, asked = keeper.asked()
+            if asked == question:
+                break
+            answer.send(b"o")
+        answer.close()
+        assert criu.wait(10) == 1
+        up = subprocess.run(
+            ["nsenter", f"--net=/proc/self/fd/{held.fileno()}", "ip", "-o", "link", "show", "up"],
+            capture_output=True,
+            text=True,
+            check=True,
+            pass_fds=(held.fileno(),),
+        ).stdout
+    assert "lo:" in up and "left" not in up and "right" not in up
+    assert Path("/proc/net/dev").read_text().count(":") == ours
 
 
 def test_without_a_keeper_nothing_waits(shim: Path, tmp_path: Path) -> None:

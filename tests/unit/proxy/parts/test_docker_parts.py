@@ -282,6 +282,19 @@ def test_a_keeper_that_was_gone_before_is_proof(did: list[str]) -> None:
     assert did == ["record committed"]
 
 
+@pytest.mark.parametrize("state", [State.RESTORING, State.PREPARED])
+def test_a_copy_that_docker_does_not_start_any_more_must_not_run(did: list[str], state: State) -> None:
+    """``dockerd`` was killed while the start waited at the gate: it would take the copy's network away. Nothing is accepted."""
+    made = on_destination(did, "prepared", state)
+    made.gate.print = lambda _: None
+    made._start = threading.Thread(target=int)  # never begun: not alive
+    made._start_error = "Remote end closed connection"
+    step = (lambda: made._restore([])) if state is State.RESTORING else (lambda: made.on_commit({}))
+    with pytest.raises(RuntimeError, match=r"Docker has given up the start of the copy: Remote end closed"):
+        step()
+    assert made.journal.state is state and "gate commit" not in did
+
+
 def test_a_destination_at_the_end(did: list[str]) -> None:
     """An ordinary container again, with the policy it came with."""
     on_destination(did, state=State.COMMITTED).on_finish({})

@@ -18,8 +18,9 @@
  *
  * 4. The wait for the verdict. When everything is restored and nothing has run yet, CRIU sends its caller (runc) the
  *    notification "pre-resume" (protobuf message criu_resp.notify.script) and receives the answer. Before it does we say 'p',
- *    and wait: 'c' commits, anything else means the copy must never run an instruction, so criu kills the tree it holds and
- *    exits.
+ *    and wait: 'c' commits, anything else (a keeper that is gone among it) means the copy must never run an instruction, so
+ *    criu kills the tree it holds and exits. First it takes the links of the copy's network down: its sockets are live, and
+ *    would tell their peers that they are closed.
  *
  * 5. Two dumps of the connection tracking table. CRIU 4.2 asks for the table of a container's network namespace even where
  *    that namespace is external, and its restore then does not look at it. The kernel walks its whole hash table for each:
@@ -56,7 +57,7 @@ extern int getpagesize(void);
 #define MSG_NOSIGNAL 0x4000
 
 #if defined(__x86_64__)
-enum { NR_READ = 0, NR_WRITE = 1, NR_CLOSE = 3, NR_IOCTL = 16, NR_PREAD64 = 17, NR_SOCKET = 41, NR_CONNECT = 42, NR_SENDTO = 44, NR_RECVFROM = 45, NR_SENDMSG = 46, NR_KILL = 62, NR_EXIT_GROUP = 231, NR_OPENAT = 257, NR_READLINKAT = 267, NR_PRLIMIT64 = 302 };
+enum { NR_READ = 0, NR_WRITE = 1, NR_CLOSE = 3, NR_IOCTL = 16, NR_PREAD64 = 17, NR_SOCKET = 41, NR_CONNECT = 42, NR_SENDTO = 44, NR_RECVFROM = 45, NR_SENDMSG = 46, NR_KILL = 62, NR_SETNS = 308, NR_EXIT_GROUP = 231, NR_OPENAT = 257, NR_READLINKAT = 267, NR_PRLIMIT64 = 302 };
 static long raw(long n, long a, long b, long c, long d, long e, long f)
 {
 	register long r10 __asm__("r10") = d, r8 __asm__("r8") = e, r9 __asm__("r9") = f;
@@ -65,7 +66,7 @@ static long raw(long n, long a, long b, long c, long d, long e, long f)
 	return r;
 }
 #else
-enum { NR_READ = 63, NR_WRITE = 64, NR_CLOSE = 57, NR_IOCTL = 29, NR_PREAD64 = 67, NR_SOCKET = 198, NR_CONNECT = 203, NR_SENDTO = 206, NR_RECVFROM = 207, NR_SENDMSG = 211, NR_KILL = 129, NR_EXIT_GROUP = 94, NR_OPENAT = 56, NR_READLINKAT = 78, NR_PRLIMIT64 = 261 };
+enum { NR_READ = 63, NR_WRITE = 64, NR_CLOSE = 57, NR_IOCTL = 29, NR_PREAD64 = 67, NR_SOCKET = 198, NR_CONNECT = 203, NR_SENDTO = 206, NR_RECVFROM = 207, NR_SENDMSG = 211, NR_KILL = 129, NR_SETNS = 268, NR_EXIT_GROUP = 94, NR_OPENAT = 56, NR_READLINKAT = 78, NR_PRLIMIT64 = 261 };
 static long raw(long n, long a, long b, long c, long d, long e, long f)
 {
 	register long x8 __asm__("x8") = n, x0 __asm__("x0") = a, x1 __asm__("x1") = b, x2 __asm__("x2") = c;
@@ -166,6 +167,57 @@ static void await_images(void)
 		raw(NR_EXIT_GROUP, 1, 0, 0, 0, 0, 0);
 }
 
+#define AF_INET 2
+#define SOCK_DGRAM 2
+#define O_RDONLY 0
+#define CLONE_NEWNET 0x40000000
+#define SIOCGIFNAME 0x8910
+#define SIOCGIFFLAGS 0x8913
+#define SIOCSIFFLAGS 0x8914
+#define IFF_UP 1
+#define IFF_LOOPBACK 8
+enum { AT_CWD = -100, MOST_LINKS = 1 << 20 };
+
+struct ifreq { char name[16]; union { short flags; int index; char room[24]; } is; };
+
+/* Take every link but loopback down in the network of a process: nothing that is there leaves it any more. Ours is the host's,
+ * and is left alone, whoever else is in it. */
+static void links_down(int pid)
+{
+	char path[32] = "/proc/", digits[12], ours[32] = { 0 }, theirs[32] = { 0 };
+	const char *rest = "/ns/net";
+	long fd, i = 6, k = 0, same = 1;
+
+	do
+		digits[k++] = (char)('0' + pid % 10);
+	while ((pid /= 10));
+	while (k)
+		path[i++] = digits[--k];
+	while ((path[i++] = *rest++))
+		;
+	if (raw(NR_READLINKAT, AT_CWD, (long)"/proc/self/ns/net", (long)ours, sizeof(ours) - 1, 0, 0) <= 0 ||
+	    raw(NR_READLINKAT, AT_CWD, (long)path, (long)theirs, sizeof(theirs) - 1, 0, 0) <= 0)
+		return;
+	for (i = 0; i < (long)sizeof(ours); i++)
+		same &= ours[i] == theirs[i];
+	if (same)
+		return;
+	fd = raw(NR_OPENAT, AT_CWD, (long)path, O_RDONLY | SOCK_CLOEXEC, 0, 0, 0);
+	if (fd < 0 || raw(NR_SETNS, fd, CLONE_NEWNET, 0, 0, 0, 0))
+		return;
+	fd = raw(NR_SOCKET, AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0, 0, 0, 0);
+	for (int index = 1; fd >= 0 && index < MOST_LINKS; index++) {
+		struct ifreq link = { { 0 }, { .index = index } };
+
+		if (raw(NR_IOCTL, fd, SIOCGIFNAME, (long)&link, 0, 0, 0) || raw(NR_IOCTL, fd, SIOCGIFFLAGS, (long)&link, 0, 0, 0))
+			continue;
+		if (link.is.flags & IFF_LOOPBACK)
+			continue;
+		link.is.flags &= ~IFF_UP;
+		raw(NR_IOCTL, fd, SIOCSIFFLAGS, (long)&link, 0, 0, 0);
+	}
+}
+
 /* Returns only when the keeper agrees: that the sockets may speak, or that the copy may run. */
 static void await_consent(char question, char consent)
 {
@@ -174,6 +226,7 @@ static void await_consent(char question, char consent)
 	if (!path || ask_keeper(path, question) == consent)
 		return;
 	/* It does not: the tasks are still stopped under our ptrace. The init of the new pid namespace takes all others with it. */
+	links_down(number(getenv("RELOCATE_PID")));
 	raw(NR_KILL, number(getenv("RELOCATE_PID")), SIGKILL, 0, 0, 0, 0);
 	raw(NR_EXIT_GROUP, 1, 0, 0, 0, 0, 0);
 }

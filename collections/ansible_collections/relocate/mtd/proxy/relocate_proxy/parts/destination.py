@@ -123,6 +123,17 @@ class Destination(Part):
         except (DockerError, OSError) as error:
             self._start_error = str(error)
 
+    def _insist_on_start(self) -> None:
+        """See that Docker still waits for the copy's start.
+
+        One that does not (it was killed, or its containerd was) will never know that the copy runs: it takes its network away.
+
+        :raises RuntimeError: it does not.
+        """
+        if self._start is not None and not self._start.is_alive():
+            reason = self._start_error or "its request has ended"
+            raise RuntimeError(f"Docker has given up the start of the copy: {reason}")
+
     def _plugged_address(self) -> str:
         """Return the address that Docker gave the container; ``inspect`` of a gated container would block."""
         for network in self.docker.request("GET", "/networks"):
@@ -230,6 +241,7 @@ class Destination(Part):
         with self._deciding:
             if self._given_up:
                 raise RuntimeError("the move was called off")
+            self._insist_on_start()
             self.journal.record(State.PREPARED)
         self.say("prepared")
 
@@ -276,6 +288,8 @@ class Destination(Part):
         """
         assert self.gate is not None
         gate = self.gate
+        if self.journal.state is State.PREPARED:
+            self._insist_on_start()
         first = endings.accept(self.journal, self.directory)
         if "running" not in self.moments:
             try:
