@@ -189,13 +189,13 @@ class Direct:
         return ended
 
     def running(self) -> list[str]:
-        """Return the hosts where a copy executes: it is there, and nothing holds its tasks.
+        """Return the hosts where a copy executes: it is there, and neither the freezer nor CRIU holds its tasks.
 
         Docker answers nothing about a container that is being started, and so waits at its gate.
         """
         script = (
             f"pid=$(timeout {LOOK_SECONDS} docker inspect -f '{{{{.State.Pid}}}}' {self.container} 2>/dev/null) && "
-            "[ $pid != 0 ] && "
+            "[ $pid != 0 ] && grep -q '^TracerPid:.0$' /proc/$pid/status && ! grep -qa relocate_proxy /proc/$pid/cmdline && "
             "group=$(sed -n 's/.*:freezer://p' /proc/$pid/cgroup) && "
             'if [ -n "$group" ]; then cat /sys/fs/cgroup/freezer$group/freezer.state; '
             "else grep -q 'frozen 0' /sys/fs/cgroup$(sed -n 's/^0:://p' /proc/$pid/cgroup)/cgroup.events && echo THAWED; fi"

@@ -151,9 +151,9 @@ def _settled(
     direct, fault = scene.direct, orders[-1]
     alone = outside.alone if outside else fault.do != "kill-guardian"
     mortal = bool(outside and outside.mortal)
-    served = _beats(heart)
+    problem = _problem(heart)
     if alone and not mortal:  # its guardian, or the others, mend it without anybody
-        assert served, f"clients are not served:\n{direct.words(identifier)}"
+        assert not problem, f"clients are not served: {problem}\n{direct.words(identifier)}"
     direct.wait_until_quiet()
     left = [str(each) for each in orders if direct.ordered(scene.hosts[each.part])]
     assert not left, f"{left} was never reached:\n{direct.words(identifier)}"
@@ -178,12 +178,13 @@ def _settled(
     assert result is None or result["rolled_back"] is not committed or result["outcome"] == "in-doubt", result
     heart.assert_beats()
     assert not direct.leftovers(), f"left by {fault}: {direct.leftovers()}"
-    return Outcome("committed" if committed else "rolled-back", heart.longest_ms, not served)
+    return Outcome("committed" if committed else "rolled-back", heart.longest_ms, bool(problem))
 
 
-def _beats(heart: Heart) -> bool:
+def _problem(heart: Heart) -> str:
+    """Return why clients are not served; "" if they are."""
     try:
         heart.assert_beats()
-    except AssertionError:
-        return False
-    return True
+    except AssertionError as error:
+        return str(error) or "the client has an error"
+    return ""

@@ -92,7 +92,7 @@ class Run:
         except NothingToStrike:
             words = "nothing there to break"
         except Exception as error:
-            traceback.print_exc()
+            traceback.print_exc(file=sys.stdout)
             words = f"FAILED: {type(error).__name__}: {str(error).partition(chr(10))[0][:200]}"
         row = Row(cell, words, gap_ms, time.monotonic() - start)
         if row.failed or words == "lost":

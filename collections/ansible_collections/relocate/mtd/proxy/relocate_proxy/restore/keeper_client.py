@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
@@ -38,11 +39,10 @@ class Gate:
 
     @staticmethod
     def forget(container_id: str) -> None:
-        """Remove the marker: from now on the container starts like any other."""
-        try:
-            os.unlink(paths.marker(container_id))
-        except FileNotFoundError:
-            pass
+        """Remove the marker, and what a keeper that was killed has left: from now on the container starts like any other."""
+        for path in (paths.marker(container_id), paths.gate(container_id), paths.verdict(container_id)):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path)
 
     def attach(self, seconds: float) -> None:
         """Connect as soon as the keeper listens. :raises TimeoutError: when it does not."""

@@ -1,0 +1,125 @@
+# Copyright (c) 2026 The RELOCATE authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Was there ever more than one owner? Answered from a recorded history alone, by a checker that knows nothing of the program.
+
+The history has three kinds of entries, with times of one clock: the answers that clients got, the answers that were seen on
+their way out with the host that they came from, and the moves with their outcomes. All functions here are pure.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Call:
+    """A client has asked, and got its connection's next number. Numbers of one connection begin at 1."""
+
+    connection: str
+    number: int
+    called: float
+    returned: float
+
+
+@dataclass(frozen=True)
+class Sighting:
+    """An answer was seen at the moment it left the fleet. A number may be seen again: TCP repeats what is not acknowledged."""
+
+    at: float
+    host: str
+    connection: str
+    number: int
+
+
+@dataclass(frozen=True)
+class Move:
+    """A move that was tried. ``committed`` says how it ended."""
+
+    begun: float
+    ended: float
+    source: str
+    destination: str
+    committed: bool
+
+
+@dataclass
+class Verdict:
+    """What the checker has found: sentences, by what they mean. Nothing in them is well."""
+
+    calls: int = 0
+    sightings: int = 0
+    doubles: list[str] = field(default_factory=list)
+    lost: list[str] = field(default_factory=list)
+    vanished: list[str] = field(default_factory=list)
+
+    @property
+    def well(self) -> bool:
+        """Whether there was one owner, and nothing acknowledged was lost."""
+        return not (self.doubles or self.lost or self.vanished)
+
+
+def check(calls: Iterable[Call], sightings: Iterable[Sighting], moves: Iterable[Move], first_host: str) -> Verdict:
+    """Return what is wrong with a history.
+
+    * **lost**: a client got a number that it had already, or left some out. What was acknowledged is forgotten, or was done
+      twice.
+    * **double**: a host answered while another one was the owner. The owner changes once in a committed move, at the first
+      answer of the destination; from then on the source must be silent.
+    * **vanished**: the destination of a move that was rolled back has answered, or a client has an answer that no owner gave.
+
+    :param first_host: the owner at the beginning.
+    """
+    calls, sightings, moves = list(calls), sorted(sightings, key=lambda each: each.at), list(moves)
+    verdict = Verdict(len(calls), len(sightings))
+    _find_lost(calls, verdict)
+    _find_owners(sightings, sorted(moves, key=lambda move: move.begun), first_host, verdict)
+    _find_unseen(calls, sightings, verdict)
+    return verdict
+
+
+def _find_lost(calls: list[Call], verdict: Verdict) -> None:
+    by_connection: dict[str, list[Call]] = defaultdict(list)
+    for call in calls:
+        by_connection[call.connection].append(call)
+    for connection, its in by_connection.items():
+        last = 0
+        for call in sorted(its, key=lambda call: call.called):
+            if call.number != last + 1:
+                verdict.lost.append(f"{connection} got {call.number} after {last}, at {call.returned:.3f}")
+            last = call.number
+
+
+def _find_owners(sightings: list[Sighting], moves: list[Move], first_host: str, verdict: Verdict) -> None:
+    """Follow the owner through the sightings; a stretch of answers from a wrong host is told once."""
+    owner, index, told = first_host, 0, ""
+    for seen in sightings:
+        while index < len(moves) and moves[index].ended < seen.at:
+            if moves[index].committed:
+                owner = moves[index].destination
+            index += 1
+        if seen.host == owner:
+            told = ""
+            continue
+        move = moves[index] if index < len(moves) and moves[index].begun <= seen.at else None
+        if move and move.committed and (owner, seen.host) == (move.source, move.destination):
+            owner, told = seen.host, ""
+            continue
+        if told == seen.host:
+            continue
+        told = seen.host
+        words = f"{seen.host} answered {seen.number} of {seen.connection} at {seen.at:.3f}, when {owner} was the owner"
+        rolled_back = move and not move.committed and seen.host == move.destination
+        (verdict.vanished if rolled_back else verdict.doubles).append(words)
+
+
+def _find_unseen(calls: list[Call], sightings: list[Sighting], verdict: Verdict) -> None:
+    first: dict[tuple[str, int], float] = {}
+    for seen in sightings:
+        first.setdefault((seen.connection, seen.number), seen.at)
+    for call in calls:
+        at = first.get((call.connection, call.number))
+        if at is None or at > call.returned:
+            verdict.vanished.append(f"nobody was seen to give {call.connection} the answer {call.number}")

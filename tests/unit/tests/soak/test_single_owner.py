@@ -1,0 +1,92 @@
+# Copyright (c) 2026 The RELOCATE authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The checker of histories finds every planted fault, and nothing in a history that is as it must be."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from single_owner import Call, Move, Sighting, Verdict, check
+
+A, B = "host1", "host2"
+THERE = Move(10.0, 12.0, A, B, committed=True)
+NOT_THERE = Move(20.0, 22.0, B, A, committed=False)
+BACK = Move(30.0, 32.0, B, A, committed=True)
+MOVES = [THERE, NOT_THERE, BACK]
+
+
+def host_at(at: float) -> str:
+    """Return who owns at a time: moves are in force one second after they begin."""
+    return B if 11.0 <= at < 31.0 else A
+
+
+def history(connection: str = "one") -> tuple[list[Call], list[Sighting]]:
+    """Return a good one: an answer every 100 ms, and one that TCP repeats from the new owner."""
+    calls = [Call(connection, n, n / 10, n / 10 + 0.02) for n in range(1, 400)]
+    seen = [Sighting(n / 10 + 0.01, host_at(n / 10 + 0.01), connection, n) for n in range(1, 400)]
+    return calls, [*seen, Sighting(11.012, B, connection, 109)]
+
+
+def found(calls: list[Call], sightings: list[Sighting], moves: list[Move] | None = None) -> Verdict:
+    """Check it."""
+    return check(calls, sightings, MOVES if moves is None else moves, A)
+
+
+def test_a_good_history() -> None:
+    """Moves there, not back, and back; two connections whose entries are mixed."""
+    one, other = history("one"), history("other")
+    verdict = found([*other[0], *one[0]], [*one[1], *other[1]])
+    assert verdict.well and (verdict.calls, verdict.sightings) == (798, 800)
+
+
+@pytest.mark.parametrize(
+    ("at", "host"),
+    [(11.5, A), (12.5, A), (5.0, B), (31.5, B), (25.0, A)],
+    ids=["in the move", "after it", "before any", "on the way back", "after the rollback"],
+)
+def test_a_planted_double(at: float, host: str) -> None:
+    """The other host answers, once."""
+    calls, seen = history()
+    verdict = found(calls, [*seen, Sighting(at, host, "one", 7)])
+    assert len(verdict.doubles) == 1 and f"{host} answered 7 of one" in verdict.doubles[0]
+    assert not verdict.lost and not verdict.vanished
+
+
+def test_an_owner_that_changes_without_a_move() -> None:
+    """Told once for each stretch, not for every answer."""
+    calls, seen = history()
+    verdict = found(calls, seen, [NOT_THERE])
+    assert len(verdict.doubles) == 1 and "host2 answered 110" in verdict.doubles[0]
+
+
+def test_an_answer_from_a_copy_that_later_vanished() -> None:
+    """The move was rolled back, and what its destination has said is true nowhere."""
+    calls, seen = history()
+    verdict = found(calls, [*seen, Sighting(21.0, A, "one", 209)])
+    assert len(verdict.vanished) == 1 and not verdict.doubles
+
+
+def test_an_acknowledged_write_that_is_lost() -> None:
+    """The copy is of a time before it: the client gets a number that it has."""
+    calls, seen = history()
+    calls = [replace(call, number=call.number - 2) if call.number > 110 else call for call in calls]
+    verdict = found(calls, seen)
+    assert verdict.lost == ["one got 109 after 110, at 11.120"]
+
+
+def test_a_write_that_is_done_twice() -> None:
+    """A number is left out."""
+    calls, seen = history()
+    verdict = found([call for call in calls if call.number != 50], seen)
+    assert verdict.lost == ["one got 51 after 49, at 5.120"]
+
+
+def test_an_answer_that_nobody_gave() -> None:
+    """Not seen, or seen too late."""
+    calls, seen = history()
+    seen = [each for each in seen if each.number != 60]
+    verdict = found(calls, seen)
+    assert verdict.vanished == ["nobody was seen to give one the answer 60"]
+    assert found(calls, [*seen, Sighting(6.5, A, "one", 60)]).vanished
