@@ -105,7 +105,7 @@ def test_what_a_client_sent_inside_the_hold_is_not_lost_to_the_copy(direct: Dire
 
     The client's request, which it sends again and again, must not be acknowledged by the copy that is thrown away.
     """
-    assert rehearse(direct, heart, Fault("edge", State.COMMITTED, "before", do)) == "rolled-back"
+    assert rehearse(direct, heart, Fault("edge", State.COMMITTED, "before", do)).ended == "rolled-back"
 
 
 def expect_rolled_back(direct: Direct, heart: Heart, source: str, destination: str) -> dict[str, Any]:
