@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 MOST_TRIALS = 10_000_000_000
 LIMIT_SECONDS = 3600.0
-#: Measured on one core of 2019: draws in a second, and what one step of a chunk costs however few trials are left in it.
+#: Estimates for one core: draws in a second, and what one step of a chunk costs, however few trials are left in it.
 DRAWS_PER_SECOND, STEP_SECONDS = 1.5e7, 6e-5
 
 
