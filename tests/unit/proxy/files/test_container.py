@@ -63,6 +63,13 @@ def test_half_open_connections_are_counted(monkeypatch: pytest.MonkeyPatch) -> N
     assert one(monkeypatch, rows[1:2]).half_open() == 0
 
 
+def test_datagrams_that_nobody_has_read_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of every UDP socket, connected or not; what TCP has in store is carried."""
+    rows = [(SELF, ANY, 7, 5), (SELF, PEER, 1, 2), (SELF, ANY, 7, 0)]
+    assert one(monkeypatch, rows, ("udp", "tcp")).unread_datagrams() == 7
+    assert one(monkeypatch, rows, ("tcp",)).unread_datagrams() == 0
+
+
 def test_the_kernels_table_is_read_without_its_head(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A kernel without IPv6 has no second one."""
     import os

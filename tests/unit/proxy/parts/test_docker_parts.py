@@ -186,6 +186,20 @@ def test_a_health_check_keeps_the_container_while_it_runs(did: list[str], monkey
     assert did == ["say settled"]
 
 
+@pytest.mark.parametrize("reads", [True, False])
+def test_datagrams_that_have_arrived_are_read_before_the_freeze(
+    did: list[str], monkeypatch: pytest.MonkeyPatch, reads: bool
+) -> None:
+    """CRIU does not carry them. A container that does not read is not waited for: datagrams may be lost."""
+    made = on_source(did)
+    left = [300, 300, 0]
+    made.container.unread_datagrams = lambda: left.pop(0) if reads else 300
+    monkeypatch.setattr(freezer, "freeze", lambda _: did.append(f"freeze with {len(left)}"))
+    made._carry = lambda: None
+    made.on_freeze({})
+    assert did[:2] == ["record freezing", f"freeze with {0 if reads else 3}"]
+
+
 def test_a_criu_that_does_not_let_go_is_made_to(did: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """It would freeze the container again when nobody is left to thaw it."""
     made = on_source(did)

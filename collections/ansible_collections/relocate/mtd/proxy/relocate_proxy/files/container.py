@@ -131,6 +131,14 @@ class Container:
                     count += int(fields[4].partition(":")[2], 16)
         return count
 
+    def unread_datagrams(self) -> int:
+        """Return how many bytes wait in UDP sockets to be read: CRIU does not carry them."""
+        return sum(
+            int(fields[4].partition(":")[2], 16)
+            for table in ("udp", "udp6")
+            for fields in _socket_table(self.pid, table)
+        )
+
     def visitors(self) -> list[int]:
         """Return the processes that ``docker exec`` or a health check has started: their parent is outside, and stays there."""
         parents = {}

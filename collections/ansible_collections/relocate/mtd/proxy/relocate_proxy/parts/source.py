@@ -40,6 +40,7 @@ from . import endings
 from .base import Part
 
 SETTLE_SECONDS = 0.5  # how long new connections may keep the container from freezing; only newer ones wait meanwhile
+UNREAD_SECONDS = 0.02  # how long datagrams that have arrived may be read; one that is not is lost, as datagrams may be
 CONNECT_SECONDS = 10.0
 
 
@@ -207,6 +208,9 @@ class Source(Part):
         """Freeze. What follows runs beside this loop, which must hear the edge when it calls the move off."""
         self.record(State.FREEZING)
         self.moments.mark("begin")
+        deadline = time.monotonic() + UNREAD_SECONDS
+        while self.container.unread_datagrams() and time.monotonic() < deadline:
+            time.sleep(0.0005)  # nothing new comes: the edge holds it
         freezer.freeze(self.container.freezer)
         self.say("frozen")
         self.moments.mark("frozen")
