@@ -309,10 +309,10 @@ def test_the_servers_certificate_is_checked(awx: Awx, monkeypatch: pytest.Monkey
 @pytest.mark.parametrize(
     ("url", "says"),
     [
-        ("http://controller.example", "in clear"),
+        ("http://controller.example", "in the clear"),
         ("controller.example", "give https://HOST"),
         ("https://controller.example/api/v2", "base_path"),
-        ("https://user:word@controller.example", "scheme and host alone"),
+        ("https://user:word@controller.example", "give only scheme and host"),
     ],
 )
 def test_an_address_that_would_not_do_is_refused(url: str, says: str) -> None:
