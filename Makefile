@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help install environment demo test unit integration lab-test lint bench faults soak vm-test lab-up lab-down clean
+.PHONY: help install environment demo test unit integration lab-test test-packages lint bench faults soak vm-test lab-up lab-down clean
 
 BIN := .venv/bin
 # Tests in several processes, file by file. On the hosts each process has a lab of its own; LABS=0 means the one that is up.
@@ -24,7 +24,10 @@ environment: # the virtual environment alone: enough for unit tests and lint, an
 demo: install ## Watch running containers hop between Docker hosts without losing a connection (root)
 	@$(BIN)/relocate demo
 
-test: install unit integration lab-test ## All tests: unit tests, the kernel's, then end to end on labs' hosts (root)
+test: install test-packages unit integration lab-test ## All tests: unit tests, the kernel's, then end to end on labs' hosts (root)
+
+test-packages: # the programs that tests use: installed if they are missing, and named
+	@tests/install-packages
 
 unit: environment ## Unit tests: minutes, no root
 	$(BIN)/pytest $(SPREAD) auto tests/unit
