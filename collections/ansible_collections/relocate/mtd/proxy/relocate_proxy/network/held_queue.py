@@ -78,10 +78,8 @@ class HeldQueue:
             try:
                 messages = self._socket.receive()
             except OSError as error:
-                if error.errno in (
-                    errno.ENOBUFS,
-                    errno.ENOENT,
-                ):  # some were dropped: more than we could take, or a link's end
+                # Some were dropped: more than we could take (ENOBUFS), or their link went down (ENOENT, of a verdict).
+                if error.errno in (errno.ENOBUFS, errno.ENOENT):
                     continue
                 return
             with self._lock:
@@ -99,9 +97,7 @@ class HeldQueue:
     def _accept(self, message: int, packet: int) -> None:
         payload = attribute(2, struct.pack("!II", ACCEPT, packet))  # NFQA_VERDICT_HDR
         if self.released:
-            payload += attribute(
-                3, struct.pack("!I", 0)
-            )  # NFQA_MARK: it leaves on purpose, the chain "early" lets it pass
+            payload += attribute(3, struct.pack("!I", 0))  # NFQA_MARK: the chain "early" lets it pass
         self._socket.send(self._socket.pack(message, payload, NLM_F_REQUEST, resource=self.number))
 
     def hold(self) -> None:

@@ -133,9 +133,8 @@ class Edge:
         peers.tell("destination", "place", flows=[flow.document() for flow in flows])
         placed = deadline.expect(peers, "destination", "placed", CUTOVER_SECONDS)
         self.moved = Flow.read_all(placed["flows"])
-        gateway.route(
-            self.plan.destination, born=False
-        )  # before the entries: from now on only the release lets packets pass
+        # Before the entries: what gets past the queue from now on must not reach the copy.
+        gateway.route(self.plan.destination, born=False)
         for flow, moved in zip(flows, self.moved):
             self.routed.append(flow)
             place_on_edge(self.conntrack, moved)
