@@ -59,16 +59,20 @@ class Fleet:
         extra = json.dumps(variables)
         return self.run("ansible-playbook", "-i", "inventories/lab", f"playbooks/{book}", "-e", extra, check=check)
 
-    def on(self, host: str, script: str, check: bool = True, data: str | None = None) -> str:
-        """Run a shell script on a host, over the same SSH that Ansible uses, with ``data`` to read; return what it printed."""
+    def ssh(self, host: str, script: str) -> list[str]:
+        """Return the command that runs a shell script on a host, over the same SSH that Ansible uses."""
         known = self.variables(host)
         command = ["ssh", "-q", "-i", known["ansible_ssh_private_key_file"], "-o", "BatchMode=yes"]
         command += ["-o", f"ProxyCommand=ip netns exec {known['relocate_lab_namespace']} nc %h %p"]
         command += ["-o", "ControlMaster=auto", "-o", "ControlPersist=60"]
         command += ["-o", f"ControlPath={known['ansible_control_path_dir']}/tests-%h"]
         command += ["-o", f"UserKnownHostsFile={Path(known['ansible_ssh_private_key_file']).with_name('known_hosts')}"]
+        return [*command, f"root@{known['ansible_host']}", script]
+
+    def on(self, host: str, script: str, check: bool = True, data: str | None = None) -> str:
+        """Run a shell script on a host, with ``data`` to read; return what it printed."""
         done = subprocess.run(
-            [*command, f"root@{known['ansible_host']}", script],
+            self.ssh(host, script),
             input=data,
             stdin=None if data is not None else subprocess.DEVNULL,
             capture_output=True,

@@ -313,6 +313,10 @@ DOCKER_AGAIN = (
     "rm -f /run/docker.pid; service docker start >/dev/null 2>&1; "
     "for i in $(seq 100); do docker version >/dev/null 2>&1 && break; sleep 0.1; done"
 )
+#: dockerd starts its containerd again, in its own time.
+CONTAINERD_AGAIN = (
+    "for i in $(seq 300); do nc -zU /run/docker/containerd/containerd.sock 2>/dev/null && break; sleep 0.1; done"
+)
 
 
 def kinds() -> dict[str, Outside]:
@@ -332,7 +336,7 @@ def kinds() -> dict[str, Outside]:
                 alone=False,
                 prepared=partial(live_restore, part=part),
             ),
-            Outside(f"kill-containerd-{part}", kill(part, "pidof containerd"), alone=False),
+            Outside(f"kill-containerd-{part}", kill(part, "pidof containerd", CONTAINERD_AGAIN), alone=False),
             Outside(f"kill-shim-{part}", kill_shim(part), alone=False, mortal=True),
         ]
     for one, other in (("source", "destination"), ("source", "edge"), ("destination", "edge")):
