@@ -23,6 +23,12 @@ from fleet import NO_LIMIT, VIRTUAL, Fleet
 PROXY = "PYTHONPATH=/usr/local/lib/relocate LC_ALL=C.UTF-8 python3 -m relocate_proxy"
 FAULTS = "/run/relocate/faults.json"
 EDGE = "host0"
+#: Processes in a control group of a container that Docker does not know.
+ORPHANS = (
+    "known=$(docker ps -q --no-trunc 2>/dev/null); "
+    "for id in $(cat /proc/[0-9]*/cgroup 2>/dev/null | grep -oE 'docker[/-][0-9a-f]{64}' | cut -c8- | sort -u); do "
+    'case "$known" in *$id*) ;; *) echo "running without Docker: $id" ;; esac; done'
+)
 RESULT_SECONDS = 60.0
 LOOK_SECONDS = 2  # in which Docker answers about a container
 QUIET_SECONDS = 120.0  # a part that has voted waits 45 s for its edge
@@ -213,6 +219,7 @@ class Direct:
                 "find /run/relocate -mindepth 2 ! -path '*/empty*' ! -name '*.pem'; ls /run/relocate/faults.json 2>/dev/null; "
                 "pgrep -fa '[r]elocate_proxy|[c]riu '; "
                 f"docker ps -a --format '{{{{.Names}}}} {{{{.State}}}}' 2>/dev/null | grep -vE '^{self.container} ({state})$'; "
+                f"{ORPHANS}; "
                 "nft list table ip relocate 2>/dev/null | sed -nE '/ (held|barrier|shut|unborn) \\{/,/\\}/p' | grep elem"
             )
             found += [f"{host}: {line}" for line in self.fleet.on(host, script, check=False).splitlines()]

@@ -21,7 +21,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[2] / "collections"))
 sys.path.insert(0, str(Path(__file__).parents[1] / "lab"))
 
-from direct import EDGE, Direct, Heart
+from direct import EDGE, ORPHANS, Direct, Heart
 from fleet import ROOT, Fleet, prepared_fleet
 from matrix import NOT_RUN, Cell, Row, every_cell, select, summary, table
 from outside import SIGN
@@ -73,6 +73,10 @@ class Run:
             self.direct.wait_until_quiet()
         self.fleet.run("relocate", "recover", check=False)
         self.fleet.remove_tenants()
+        for host in self.hosts:
+            said = self.fleet.on(host, ORPHANS, check=False)
+            for orphan in [line.rpartition(" ")[2] for line in said.splitlines()]:
+                self.fleet.on(host, f"kill -9 $(grep -l {orphan} /proc/[0-9]*/cgroup | cut -d/ -f3)", check=False)
         for host in (EDGE, *self.hosts):
             self.fleet.on(
                 host, "rm -rf /run/relocate/sessions/* /run/relocate/gates/* /run/relocate/expected/*", check=False

@@ -5,7 +5,8 @@
 
 ``python3 origins.py VIRTUAL_ADDRESS PORT``, as root on the edge, until its standard input ends. Outside, every answer has the
 service's virtual address. So each packet is seen twice: when it comes in from a host, and when it goes out. What comes in and
-is dropped by the edge has never been said to anybody, and is not told. Prints JSON lines: ``at`` (of the monotonic clock),
+is dropped by the edge has never been said to anybody, and is not told. Prints JSON lines: ``at`` (when the kernel saw it, by
+its clock),
 ``host`` (its address, "?" if it did not come in), ``connection`` (the client's address and port), ``number``; at the end
 ``{"missed": N}``, the packets that the kernel could not hand over.
 
@@ -19,13 +20,13 @@ import select
 import socket
 import struct
 import sys
-import time
 from collections import OrderedDict
 from typing import NamedTuple
 
 ALL_PROTOCOLS, IPV4, TCP = 0x0003, 0x0800, 6
 OUTGOING = 4  # of packet(7)
 PACKET, STATISTICS = 263, 6  # SOL_PACKET, PACKET_STATISTICS
+TIMESTAMP = 35  # SO_TIMESTAMPNS
 REMEMBERED = 4096
 
 
@@ -85,12 +86,14 @@ def main() -> None:
         watch.setsockopt(
             socket.SOL_SOCKET, socket.SO_RCVBUFFORCE if hasattr(socket, "SO_RCVBUFFORCE") else 33, 64 << 20
         )
+        watch.setsockopt(socket.SOL_SOCKET, TIMESTAMP, 1)
         print(json.dumps({"watching": True}), flush=True)
         while True:
             ready, _, _ = select.select([watch, sys.stdin], [], [])
             if watch in ready:
-                packet, (_, protocol, kind, *_) = watch.recvfrom(65536)
-                at = time.monotonic()
+                packet, control, _, (_, protocol, kind, *_) = watch.recvmsg(65536, 64)
+                seconds, nanoseconds = struct.unpack("qq", control[0][2])
+                at = seconds + nanoseconds / 1e9
                 if protocol == IPV4:
                     for answer in origins.take(packet, kind == OUTGOING):
                         print(json.dumps({"at": at, **answer}), flush=True)

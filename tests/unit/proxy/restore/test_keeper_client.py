@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -137,6 +138,15 @@ def test_the_marker_turns_the_next_start_into_a_restore(host: Path) -> None:
     for _ in range(2):
         Gate.forget(ID)
     assert not any(path.exists() for path in (marker, *killed))
+
+
+def test_a_keeper_that_nobody_starts_any_more_is_not_waited_for(host: Path) -> None:
+    """``docker start`` has failed: the reason is told at once, not after a minute."""
+    began = time.monotonic()
+    left = [True, True, False]
+    with pytest.raises(TimeoutError, match="did not start the gate"):
+        Gate(ID).attach(60.0, lambda: left.pop(0))
+    assert time.monotonic() < began + 10 and not left
 
 
 def test_a_socket_name_fits_into_an_address() -> None:

@@ -91,7 +91,7 @@ class Destination(Part):
         self._start.start()
         self.gate = Gate(self.container_id)
         try:
-            self.gate.attach(GATE_SECONDS)
+            self.gate.attach(GATE_SECONDS, self._start.is_alive)
             gated = self.gate.expect("gated", GATE_SECONDS)
         except (GateFailed, TimeoutError) as error:
             self._start.join(1.0)

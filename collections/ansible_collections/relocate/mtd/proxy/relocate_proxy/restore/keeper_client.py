@@ -9,6 +9,7 @@ import json
 import os
 import socket
 import time
+from collections.abc import Callable
 
 from ..host import paths
 
@@ -44,15 +45,19 @@ class Gate:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(path)
 
-    def attach(self, seconds: float) -> None:
-        """Connect as soon as the keeper listens. :raises TimeoutError: when it does not."""
+    def attach(self, seconds: float, coming: Callable[[], bool] = lambda: True) -> None:
+        """Connect as soon as the keeper listens.
+
+        :param coming: whether there is still somebody who will start it.
+        :raises TimeoutError: when it does not listen.
+        """
         deadline = time.monotonic() + seconds
         while True:
             try:
                 self._socket.connect(paths.gate(self.container_id))
                 break
             except (FileNotFoundError, ConnectionRefusedError):
-                if time.monotonic() > deadline:
+                if time.monotonic() > deadline or not coming():
                     raise TimeoutError(
                         "the runtime did not start the gate; is its log in the session directory?"
                     ) from None
