@@ -315,6 +315,21 @@ def test_a_destination_at_the_end(did: list[str]) -> None:
     assert did[0] == "forget" and "'Name': 'always'" in did[1] and did[2:] == ["record done", "say finished"]
 
 
+@pytest.mark.parametrize("policy", ["always", "no"])
+def test_a_copy_that_docker_does_not_know_is_not_started_a_second_time(
+    did: list[str], monkeypatch: pytest.MonkeyPatch, policy: str
+) -> None:
+    """``dockerd`` was killed while CRIU resumed the tasks. The journal stays open, and the operator is told."""
+    made = on_destination(did, state=State.COMMITTED)
+    made.journal.record(State.COMMITTED, restart_policy={"Name": policy})
+    did.clear()
+    made.docker.container = lambda _: {"State": {"Running": False, "Status": "created"}}
+    monkeypatch.setattr(endings, "tasks_of", lambda container: [4711] if container == "c2" else [])
+    with pytest.raises(DockerError, match=r"the copy runs, but Docker was killed .* \(kill -9 4711\)"):
+        made.on_finish({})
+    assert did == ["forget"] and made.journal.state is State.COMMITTED
+
+
 def test_a_destination_that_has_given_up_does_not_give_its_word(did: list[str]) -> None:
     """The edge was lost while CRIU restored: a journal with "prepared" after "rolled back" would be a lie."""
     made = on_destination(did, "prepared", State.RESTORING)

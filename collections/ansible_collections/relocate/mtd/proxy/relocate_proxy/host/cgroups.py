@@ -82,3 +82,17 @@ def leave_cgroups(pid: int) -> None:
             _enter(hierarchy + _own_cgroup(hierarchy), pid)
         except (OSError, LookupError) as error:
             print(f"placeholder in {hierarchy}: {error}", file=sys.stderr, flush=True)
+
+
+def tasks_of(container_id: str) -> list[int]:
+    """Return the processes in a container's cgroups, whether Docker knows of them or not."""
+    found = []
+    for entry in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{entry}/cgroup", encoding="utf-8") as file:
+                inside = container_id in file.read()
+        except (FileNotFoundError, ProcessLookupError):  # it has ended
+            continue
+        if inside:
+            found.append(int(entry))
+    return found

@@ -29,6 +29,7 @@ from ansible_collections.relocate.mtd.plugins.module_utils._docker import Docker
 from ansible_collections.relocate.mtd.plugins.module_utils._docker import DockerError
 
 from ..host import paths
+from ..host.cgroups import tasks_of
 from ..host.docker import remove_container, restarts, set_restart_policy
 from ..memory import lazy_pages
 from ..memory.strays import end_strays
@@ -218,9 +219,13 @@ def adopt_copy(journal: Journal, docker: Engine) -> None:
 
     One that has ended meanwhile, because the last of its memory was lost, with its host, or by itself, is started afresh if its
     policy says so: Docker did not, for it had no policy yet.
+
+    :raises DockerError: it runs, and Docker does not know it: its daemon was killed in this very moment. To start it would make
+        a second one.
     """
     facts = DestinationFacts.of(journal)
     Gate.forget(facts.container_id)
+    _insist_that_docker_knows(docker, facts.container_id)
     if not restarts(facts.restart_policy):
         return
     found = docker.container(facts.container_id)
@@ -230,6 +235,20 @@ def adopt_copy(journal: Journal, docker: Engine) -> None:
     succeeded = facts.restart_policy.get("Name") == "on-failure" and not found["State"].get("ExitCode")
     if not found["State"]["Running"] and not succeeded:
         docker.start(facts.container_id)
+
+
+def _insist_that_docker_knows(docker: Engine, container_id: str) -> None:
+    found = docker.container(container_id)
+    if found is None or found["State"]["Running"] or not container_id:
+        return
+    tasks = tasks_of(container_id)
+    if tasks:
+        pids = " ".join(map(str, tasks))
+        raise DockerError(
+            0,
+            f"the copy runs, but Docker was killed before it knew so, and cannot manage it: end it (kill -9 {pids}) and start "
+            "the container anew, then run recover.yml",
+        )
 
 
 def discard_copy(journal: Journal, docker: Engine, session: str, cancel: Callable[[], None]) -> None:
