@@ -12,8 +12,8 @@ from __future__ import annotations
 import datetime
 import os
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -42,13 +42,21 @@ class Scene:
     world: World
     steps: Steps
     directory: Path
+    journals: list[StepJournal] = field(default_factory=list)
 
     def journal(self) -> StepJournal:
         """Return the edge's journal as a new process reads it."""
         found = StepJournal.at("r1", "edge", str(self.directory / "journal"))
         assert isinstance(found, StepJournal)
         found.steps = self.steps
+        self.journals.append(found)
         return found
+
+    def end(self) -> None:
+        """Close what its processes had open: hundreds of tests leave no room for a descriptor that ``select`` can take."""
+        for each in self.journals:
+            if each._fd >= 0:
+                os.close(each._fd)
 
     @property
     def state(self) -> State | None:
@@ -93,14 +101,17 @@ Maker = Callable[..., Scene]
 
 
 @pytest.fixture
-def scene(monkeypatch: pytest.MonkeyPatch, host: Path) -> Maker:
+def scene(monkeypatch: pytest.MonkeyPatch, host: Path) -> Iterator[Maker]:
     """Return a function that makes a scene; the edge's own code then finds the world where the kernel would be."""
     # that they are called is the journal's test; here they cost seconds
     monkeypatch.setattr(os, "fsync", lambda _: None)
     monkeypatch.setattr(os, "fdatasync", lambda _: None)
 
+    scenes: list[Scene] = []
+
     def make(fault: tuple[str, State, str] | None = None, drains: bool = False, **steps: Any) -> Scene:
         made = Scene(World(fault, drains), Steps(**steps), host)
+        scenes.append(made)
         world = made.world
 
         def gateway(*arguments: Any) -> FakeGateway:
@@ -113,7 +124,9 @@ def scene(monkeypatch: pytest.MonkeyPatch, host: Path) -> Maker:
         monkeypatch.setattr(edge, "Peers", lambda *_, needed=True, seconds=1.0: FakePeers(world, made.steps, needed))
         return made
 
-    return make
+    yield make
+    for each in scenes:
+        each.end()
 
 
 def test_a_move_that_nothing_disturbs(scene: Maker) -> None:
