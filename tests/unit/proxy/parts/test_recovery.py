@@ -39,7 +39,7 @@ def did(monkeypatch: pytest.MonkeyPatch, host: Path) -> list[str]:
     """Return what is done to the host, in order. The container is stopped until something starts it."""
     calls: list[str] = []
 
-    class Engine:
+    class DockerClient:
         """Docker, as far as recovery asks it."""
 
         def container(self, name: str) -> dict[str, Any] | None:
@@ -54,7 +54,7 @@ def did(monkeypatch: pytest.MonkeyPatch, host: Path) -> list[str]:
     def note(text: str) -> Any:
         return lambda *arguments, **_: calls.append(text.format(*arguments))
 
-    monkeypatch.setattr(recovery, "Engine", Engine)
+    monkeypatch.setattr(recovery, "DockerClient", DockerClient)
     monkeypatch.setattr(freezer, "thaw", note("thaw {0.directory}"))
     monkeypatch.setattr(endings, "kill_frozen", note("kill in {0.directory} behind {1}"))
     monkeypatch.setattr(endings, "remove_container", note("remove {1}"))
@@ -209,7 +209,7 @@ def test_a_copy_that_ended_with_its_host_is_adopted(
     """The host was started anew between the commit and the end. The copy had run, so that its source never may; Docker, which
     has had no policy for it, did not start it."""
     state = {"Running": False, "Status": "exited", "StartedAt": "2026-11-27T23:00:00Z", "ExitCode": code}
-    monkeypatch.setattr(recovery.Engine, "container", lambda *_: {"State": state})
+    monkeypatch.setattr(recovery.DockerClient, "container", lambda *_: {"State": state})
     begun("destination", State.COMMITTED, container_id="c2", restart_policy={"Name": policy})
     assert settle("destination", COMMIT)["outcome"] == "done"
     assert did == ["forget c2", *([f"policy {policy} for c2"] if policy != "no" else []), *(["start c2"] * started)]

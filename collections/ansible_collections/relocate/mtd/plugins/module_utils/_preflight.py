@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from typing import Any, Dict, List, Optional, Tuple
 
+from ansible_collections.relocate.mtd.plugins.module_utils import _paths
 from ansible_collections.relocate.mtd.plugins.module_utils._criu import version_problem
 
 #: Drivers whose lines are carried (json-file), or never were on the host (the others).
@@ -143,9 +144,7 @@ def destination_refusals(
     """
     found = host_refusals(name, host)
     if host.get("cordoned"):
-        found.append(
-            f"{name} is cordoned and takes no containers: remove /var/lib/relocate/cordoned there to lift that"
-        )
+        found.append(f"{name} is cordoned and takes no containers: remove {_paths.CORDON} there to lift that")
     for other in containers:
         if other["name"] == container["name"]:
             found.append(

@@ -121,7 +121,6 @@ from typing import Optional
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.relocate.mtd.plugins.module_utils import _paths
 
-INSTALLED = "/usr/local/lib/relocate"
 INTERPRETER = "/usr/bin/python3"
 POLL_SECONDS = 0.05
 #: How often is told how a drain goes.
@@ -130,12 +129,12 @@ TELL_SECONDS = 3.0
 
 def proxy(module: AnsibleModule, arguments: list, data: str) -> dict:
     """Run the proxy program and return the document it prints; a failure ends the module with its sentence."""
-    if not os.path.isdir(f"{INSTALLED}/relocate_proxy"):
+    if not os.path.isdir(f"{_paths.INSTALLED}/relocate_proxy"):
         module.fail_json(msg="this host has no relocation proxy: run prepare.yml", failed=True)
     status, out, error = module.run_command(
         [INTERPRETER, "-m", "relocate_proxy", *arguments],
         data=data,
-        environ_update={"PYTHONPATH": INSTALLED, "LC_ALL": "C.UTF-8"},
+        environ_update={"PYTHONPATH": _paths.INSTALLED, "LC_ALL": "C.UTF-8"},
         expand_user_and_vars=False,
     )
     try:

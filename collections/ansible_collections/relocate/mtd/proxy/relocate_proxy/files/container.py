@@ -13,7 +13,7 @@ from collections.abc import Callable
 from collections.abc import Container as Collection
 
 from ansible_collections.relocate.mtd.plugins.module_utils import _bundle, _criu
-from ansible_collections.relocate.mtd.plugins.module_utils._docker import DockerClient as Engine
+from ansible_collections.relocate.mtd.plugins.module_utils._docker import DockerClient
 from ansible_collections.relocate.mtd.plugins.module_utils._freezer import freezer_of
 
 from ..host import syscalls
@@ -65,7 +65,7 @@ class Container:
     :raises LookupError: there is none of that name, or it does not run.
     """
 
-    def __init__(self, docker: Engine, name: str) -> None:
+    def __init__(self, docker: DockerClient, name: str) -> None:
         self.docker = docker
         inspect = docker.container(name)
         if inspect is None or not inspect["State"]["Running"]:

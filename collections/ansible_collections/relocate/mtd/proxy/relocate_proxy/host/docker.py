@@ -4,13 +4,12 @@
 
 from __future__ import annotations
 
-from ansible_collections.relocate.mtd.plugins.module_utils._docker import DockerClient as Engine
-from ansible_collections.relocate.mtd.plugins.module_utils._docker import DockerError
+from ansible_collections.relocate.mtd.plugins.module_utils._docker import DockerClient, DockerError
 
 NO_RESTART = {"Name": "no", "MaximumRetryCount": 0}
 
 
-def remove_container(docker: Engine, container: str) -> None:
+def remove_container(docker: DockerClient, container: str) -> None:
     """Remove a container, by its id or name; one that is gone, or that Docker is removing itself (``--rm``), is fine."""
     try:
         docker.remove(container)
@@ -24,6 +23,6 @@ def restarts(policy: dict) -> bool:
     return policy.get("Name") not in ("", "no", None)
 
 
-def set_restart_policy(docker: Engine, container_id: str, policy: dict) -> None:
+def set_restart_policy(docker: DockerClient, container_id: str, policy: dict) -> None:
     """``docker update --restart``."""
     docker.request("POST", f"/containers/{container_id}/update", body={"RestartPolicy": policy})

@@ -9,8 +9,7 @@ import os
 import subprocess
 import threading
 
-from ansible_collections.relocate.mtd.plugins.module_utils._docker import DockerClient as Engine
-from ansible_collections.relocate.mtd.plugins.module_utils._docker import DockerError
+from ansible_collections.relocate.mtd.plugins.module_utils._docker import DockerClient, DockerError
 from ansible_collections.relocate.mtd.plugins.module_utils._modes import POST_COPY
 
 from ..files import creation, tmpfs
@@ -40,7 +39,7 @@ class Destination(Part):
     name = "destination"
 
     def __init__(self, specification: dict, journal: Journal) -> None:
-        self.docker = Engine()
+        self.docker = DockerClient()
         super().__init__(specification, journal)
         self.docker.changes = self.commands
         self.images = paths.private_directory(f"{self.directory}/images")
@@ -117,7 +116,7 @@ class Destination(Part):
 
     def _docker_start(self) -> None:
         try:
-            engine = Engine()
+            engine = DockerClient()
             engine.changes = self.commands
             engine.request("POST", f"/containers/{self.container_id}/start", timeout=START_SECONDS)
         except (DockerError, OSError) as error:

@@ -25,8 +25,7 @@ import time
 from collections.abc import Callable, Iterable
 
 from ansible_collections.relocate.mtd.plugins.module_utils import _freezer as freezer
-from ansible_collections.relocate.mtd.plugins.module_utils._docker import DockerClient as Engine
-from ansible_collections.relocate.mtd.plugins.module_utils._docker import DockerError
+from ansible_collections.relocate.mtd.plugins.module_utils._docker import DockerClient, DockerError
 
 from ..host import paths
 from ..host.cgroups import tasks_of
@@ -84,7 +83,7 @@ def let_go(session: str) -> None:
     end_strays(session)
 
 
-def end_original(journal: Journal, docker: Engine, detach: Callable[[], None]) -> None:
+def end_original(journal: Journal, docker: DockerClient, detach: Callable[[], None]) -> None:
     """The copy runs: kill the frozen container without a packet, remove it, and forget its connections.
 
     :param detach: ends what still works inside the frozen container.
@@ -102,7 +101,7 @@ def end_original(journal: Journal, docker: Engine, detach: Callable[[], None]) -
 
 
 def give_original_back(
-    journal: Journal, docker: Engine, detach: Callable[[], None], thawed: Callable[[], None] = nothing
+    journal: Journal, docker: DockerClient, detach: Callable[[], None], thawed: Callable[[], None] = nothing
 ) -> None:
     """The container runs on here: thaw it first, for clients wait; then give it its restart policy back.
 
@@ -118,7 +117,7 @@ def give_original_back(
         _start_if_ended(docker, journal)
 
 
-def _start_if_ended(docker: Engine, journal: Journal) -> None:
+def _start_if_ended(docker: DockerClient, journal: Journal) -> None:
     """Start a container that ended while its restart policy was put aside, by itself or with its host; Docker did not.
 
     One that somebody stopped meanwhile stays stopped. Docker remembers such events for as long as its daemon lives.
@@ -162,7 +161,7 @@ def accept(journal: Journal, session: str, living: bool = True) -> bool:
     return True
 
 
-def let_copy_run(docker: Engine, container_id: str, resume: Callable[[], object] | None = None) -> bool:
+def let_copy_run(docker: DockerClient, container_id: str, resume: Callable[[], object] | None = None) -> bool:
     """Have the keeper of an accepted copy resume it, if it has not; return whether the copy runs.
 
     A keeper that is gone proves nothing: it may have resumed the copy before. Docker knows.
@@ -193,7 +192,7 @@ def open_gate(container_id: str) -> None:
         gate.close()
 
 
-def runs(docker: Engine, container_id: str) -> bool:
+def runs(docker: DockerClient, container_id: str) -> bool:
     """Return whether a copy runs, by Docker's word. Docker gives none while the start is going on."""
     deadline = time.monotonic() + STOP_SECONDS
     while time.monotonic() < deadline:
@@ -207,14 +206,14 @@ def runs(docker: Engine, container_id: str) -> bool:
     return False
 
 
-def has_run(docker: Engine, container_id: str) -> bool:
+def has_run(docker: DockerClient, container_id: str) -> bool:
     """Return whether a copy that has ended had run: by itself, or with its host. Then its source must never run again."""
     found = docker.container(container_id)
     state = found["State"] if found else {}
     return state.get("Status") == "exited" and not state.get("StartedAt", NEVER).startswith(NEVER)
 
 
-def adopt_copy(journal: Journal, docker: Engine) -> None:
+def adopt_copy(journal: Journal, docker: DockerClient) -> None:
     """Make the copy Docker's own: no marker, and the restart policy that it came with.
 
     One that has ended meanwhile, because the last of its memory was lost, with its host, or by itself, is started afresh if its
@@ -237,7 +236,7 @@ def adopt_copy(journal: Journal, docker: Engine) -> None:
         docker.start(facts.container_id)
 
 
-def _insist_that_docker_knows(docker: Engine, container_id: str) -> None:
+def _insist_that_docker_knows(docker: DockerClient, container_id: str) -> None:
     found = docker.container(container_id)
     if found is None or found["State"]["Running"] or not container_id:
         return
@@ -251,7 +250,7 @@ def _insist_that_docker_knows(docker: Engine, container_id: str) -> None:
         )
 
 
-def discard_copy(journal: Journal, docker: Engine, session: str, cancel: Callable[[], None]) -> None:
+def discard_copy(journal: Journal, docker: DockerClient, session: str, cancel: Callable[[], None]) -> None:
     """The container runs on at the source: remove its copy and every trace of it.
 
     :param cancel: makes the keeper give up, and returns when ``docker start`` has ended: removing a container that is being

@@ -11,8 +11,7 @@ import fcntl
 import os
 
 from ansible_collections.relocate.mtd.plugins.module_utils import _freezer as freezer
-from ansible_collections.relocate.mtd.plugins.module_utils._docker import DockerClient as Engine
-from ansible_collections.relocate.mtd.plugins.module_utils._docker import DockerError
+from ansible_collections.relocate.mtd.plugins.module_utils._docker import DockerClient, DockerError
 
 from ..host import paths
 from ..host.secrets import wipe
@@ -123,7 +122,7 @@ def _edge(journal: Journal, commit: bool) -> None:
 def _source(journal: Journal, commit: bool) -> None:
     session = paths.session(_relocation(journal))
     end = endings.end_original if commit else endings.give_original_back
-    end(journal, Engine(), lambda: endings.let_go(session))
+    end(journal, DockerClient(), lambda: endings.let_go(session))
     wipe(session)
     journal.record(State.DONE if commit else State.ROLLED_BACK, reason="recovered")
 
@@ -142,7 +141,7 @@ def _serve(journal: Journal) -> str:
 
 
 def _destination(journal: Journal, commit: bool, gone: str) -> None:
-    docker, session = Engine(), paths.session(_relocation(journal))
+    docker, session = DockerClient(), paths.session(_relocation(journal))
     container_id = DestinationFacts.of(journal).container_id
     if commit:
         endings.accept(journal, session, living=False)

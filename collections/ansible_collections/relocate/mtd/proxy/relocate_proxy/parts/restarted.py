@@ -7,7 +7,7 @@ Before their word was given they roll back at once. After it they wait for the e
 
 from __future__ import annotations
 
-from ansible_collections.relocate.mtd.plugins.module_utils._docker import DockerClient as Engine
+from ansible_collections.relocate.mtd.plugins.module_utils._docker import DockerClient
 
 from ..host import paths
 from ..host.secrets import wipe
@@ -28,7 +28,7 @@ def _resume_source(specification: dict, journal: Journal) -> None:
         RestartedSource(specification, journal).serve()
         return
     session = paths.session(specification["id"])
-    endings.give_original_back(journal, Engine(), lambda: endings.let_go(session))
+    endings.give_original_back(journal, DockerClient(), lambda: endings.let_go(session))
     wipe(session)
     journal.record(State.ROLLED_BACK, reason="the source's proxy was killed before its vote")
 
@@ -39,7 +39,7 @@ def _resume_destination(specification: dict, journal: Journal) -> None:
         return
     reason = "the destination's proxy was killed"
     container_id, session = DestinationFacts.of(journal).container_id, paths.session(specification["id"])
-    endings.discard_copy(journal, Engine(), session, lambda: endings.cancel_gate(container_id, reason))
+    endings.discard_copy(journal, DockerClient(), session, lambda: endings.cancel_gate(container_id, reason))
     wipe(session)
     journal.record(State.ROLLED_BACK, reason=f"{reason} before the copy was complete")
 
@@ -52,13 +52,13 @@ class RestartedSource(Part):
     def on_finish(self, _: dict) -> None:
         """The destination runs."""
         if not self.journal.finished:
-            endings.end_original(self.journal, Engine(), lambda: endings.let_go(self.directory))
+            endings.end_original(self.journal, DockerClient(), lambda: endings.let_go(self.directory))
         self.close(State.DONE)
         self.say("finished", timings_ns={}, bytes={})
 
     def roll_back(self, reason: str) -> None:
         """The container runs on here."""
-        endings.give_original_back(self.journal, Engine(), lambda: endings.let_go(self.directory))
+        endings.give_original_back(self.journal, DockerClient(), lambda: endings.let_go(self.directory))
         self.close(State.ROLLED_BACK, reason=reason)
         self.say_if_heard("rolled_back")
 
@@ -70,7 +70,7 @@ class RestartedDestination(Part):
 
     def __init__(self, specification: dict, journal: Journal) -> None:
         super().__init__(specification, journal)
-        self.docker = Engine()
+        self.docker = DockerClient()
         self.facts = DestinationFacts.of(journal)
         self.container_id = self.facts.container_id
 

@@ -13,7 +13,7 @@ import time
 
 from ansible_collections.relocate.mtd.plugins.module_utils import _freezer as freezer
 from ansible_collections.relocate.mtd.plugins.module_utils._bundle import directory_of
-from ansible_collections.relocate.mtd.plugins.module_utils._docker import DockerClient as Engine
+from ansible_collections.relocate.mtd.plugins.module_utils._docker import DockerClient
 from ansible_collections.relocate.mtd.plugins.module_utils._modes import PRE_COPY
 
 from ..files.cargo import Outgoing, measure_link
@@ -68,7 +68,7 @@ class Source(Part):
     name = "source"
 
     def __init__(self, specification: dict, journal: Journal) -> None:
-        self.docker = Engine()
+        self.docker = DockerClient()
         self.container = Container(self.docker, Specification.read(specification).container)
         self._lock = lock(directory_of(self.container.id))
         super().__init__(specification, journal)
