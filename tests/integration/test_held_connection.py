@@ -22,7 +22,7 @@ from ansible_collections.relocate.mtd.plugins.module_utils import _edge_table as
 from relocate_proxy.host import syscalls
 from relocate_proxy.network.conntrack import Conntrack, Endpoint
 from relocate_proxy.network.flows import INGRESS, Flow, place_on_edge
-from relocate_proxy.network.packet_rules import Gateway
+from relocate_proxy.network.packet_rules import PacketRules
 from relocate_proxy.parts import endings
 
 from .namespaces import Network
@@ -83,9 +83,9 @@ class Scene:
         """Return a listening socket at a host."""
         return syscalls.in_network(self.hosts[host].path, lambda: socket.create_server((host, 7001)))
 
-    def proxy(self, left: list[Flow] | None = None) -> Gateway:
+    def proxy(self, left: list[Flow] | None = None) -> PacketRules:
         """Return the edge's table in the hands of a proxy."""
-        return syscalls.in_network(self.edge.path, lambda: Gateway("counter", SERVICES, OLD, NEW, left))
+        return syscalls.in_network(self.edge.path, lambda: PacketRules("counter", SERVICES, OLD, NEW, left))
 
     def talk(self, far: socket.socket, words: bytes) -> None:
         """Send something from the client; it must arrive at ``far`` at once."""

@@ -26,7 +26,7 @@ from relocate_proxy.parts.destination import Destination
 from relocate_proxy.parts.source import AlreadyMoving, Source
 from relocate_proxy.protocol.journal import Journal
 from relocate_proxy.protocol.states import State
-from relocate_proxy.restore.keeper_client import Gate, GateFailed, KeeperGone
+from relocate_proxy.restore.keeper_client import GateFailed, KeeperClient, KeeperGone
 
 from ..fakes import ScriptedChannel, ScriptedListener
 
@@ -64,7 +64,7 @@ def did(monkeypatch: pytest.MonkeyPatch, host: Path) -> list[str]:
     monkeypatch.setattr(os, "nice", lambda _: 0)  # the tests need not hurry
     monkeypatch.setattr(freezer, "thaw", lambda at: calls.append("thaw"))
     monkeypatch.setattr(endings, "kill_frozen", lambda at, veth: calls.append(f"kill behind {veth}"))
-    monkeypatch.setattr(Gate, "forget", staticmethod(lambda _: calls.append("forget")))
+    monkeypatch.setattr(KeeperClient, "forget", staticmethod(lambda _: calls.append("forget")))
     monkeypatch.setattr(base, "Listener", lambda *_: ScriptedListener([]))
     return calls
 

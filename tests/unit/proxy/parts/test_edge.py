@@ -120,7 +120,7 @@ def scene(monkeypatch: pytest.MonkeyPatch, host: Path) -> Iterator[Maker]:
 
         for module in (edge, recovery):
             monkeypatch.setattr(module, "Conntrack", lambda: world.table)
-            monkeypatch.setattr(module, "Gateway", gateway)
+            monkeypatch.setattr(module, "PacketRules", gateway)
         monkeypatch.setattr(edge, "Peers", lambda *_, needed=True, seconds=1.0: FakePeers(world, made.steps, needed))
         return made
 
@@ -347,7 +347,7 @@ def _clean_steps(specification: dict[str, Any]) -> list[str]:
     patch = pytest.MonkeyPatch()
     with patch.context() as patched:
         patched.setattr(edge, "Conntrack", lambda: world.table)
-        patched.setattr(edge, "Gateway", lambda *_: FakeGateway(world, steps))
+        patched.setattr(edge, "PacketRules", lambda *_: FakeGateway(world, steps))
         patched.setattr(edge, "Peers", lambda *_: FakePeers(world, steps))
         assert Edge(specification, journal).run()["outcome"] == "committed"
     return steps.names

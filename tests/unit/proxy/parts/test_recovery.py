@@ -19,7 +19,7 @@ from relocate_proxy.parts import drain, endings, recovery
 from relocate_proxy.parts.recovery import COMMIT, ROLL_BACK, SERVE, InProgress, hold_part, recover, release_part
 from relocate_proxy.protocol.journal import Journal
 from relocate_proxy.protocol.states import AFTER_COMMIT, FINAL, State
-from relocate_proxy.restore.keeper_client import Gate
+from relocate_proxy.restore.keeper_client import KeeperClient
 
 from ..tables import FakeTable
 from ..world import NEW, OLD, PLAN
@@ -61,11 +61,11 @@ def did(monkeypatch: pytest.MonkeyPatch, host: Path) -> list[str]:
     monkeypatch.setattr(endings, "set_restart_policy", note("policy {2[Name]} for {1}"))
     monkeypatch.setattr(endings, "cancel_gate", note("cancel {0}"))
     monkeypatch.setattr(endings, "open_gate", lambda _: calls.append("copy runs"))
-    monkeypatch.setattr(Gate, "forget", staticmethod(note("forget {0}")))
+    monkeypatch.setattr(KeeperClient, "forget", staticmethod(note("forget {0}")))
     for module in (endings, recovery):
         monkeypatch.setattr(module, "Conntrack", FakeTable)
 
-    class Gateway:
+    class PacketRules:
         """The edge's table."""
 
         route = staticmethod(note("route to {0}"))
@@ -77,7 +77,7 @@ def did(monkeypatch: pytest.MonkeyPatch, host: Path) -> list[str]:
         def __init__(self, *arguments: object) -> None:
             assert arguments[4] == [], "it is told what the dead relocation has held"
 
-    monkeypatch.setattr(recovery, "Gateway", Gateway)
+    monkeypatch.setattr(recovery, "PacketRules", PacketRules)
     return calls
 
 

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import socket
 import ssl
 import threading
@@ -131,6 +132,24 @@ def test_what_is_no_message_is_a_lost_channel(listener: Listener, body: bytes) -
         source._send_all(HEADER.pack(len(body), 0) + body)
         with pytest.raises(ChannelLost, match="the source sent something that is no message"):
             destination.receive()
+
+
+def test_a_channel_with_a_high_number_works(listener: Listener) -> None:
+    """A process that holds many files open has descriptors that select(2) does not know."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < 2048:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(2048, hard), hard))
+    taken = [os.open(os.devnull, os.O_RDONLY) for _ in range(1100)]
+    try:
+        with pair(listener) as (source, destination), ThreadPoolExecutor(1) as pool:
+            assert source._tls.fileno() > 1023
+            waiting = pool.submit(destination.receive)
+            source.send("end")
+            assert waiting.result(5) == {"kind": "end"}
+    finally:
+        for descriptor in taken:
+            os.close(descriptor)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def test_a_closed_listener_wakes_whoever_waits(host: Path) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from relocate_proxy.host import paths
 from relocate_proxy.parts import endings
-from relocate_proxy.restore.keeper_client import Gate, GateFailed
+from relocate_proxy.restore.keeper_client import GateFailed, KeeperClient
 
 ID = "c" * 64
 
@@ -74,7 +74,7 @@ def test_events_come_in_pieces_and_in_heaps(keeper: FakeKeeper) -> None:
     """Others than the expected one are passed over, and nothing after it is lost."""
     keeper.answers["attach"] = [event("created") + event("gated", root="/r")[:7], event("gated", root="/r")[7:]]
     keeper.answers["restore"] = [event("prepared", pid=1) + event("running", pid=1)]
-    gate = Gate(ID)
+    gate = KeeperClient(ID)
     gate.attach(5)
     assert gate.expect("gated", 5) == {"event": "gated", "root": "/r"}
     gate.say("restore", images="/i", options=["-v"])
@@ -95,7 +95,7 @@ def test_events_come_in_pieces_and_in_heaps(keeper: FakeKeeper) -> None:
 def test_a_keeper_that_gives_up_says_why(keeper: FakeKeeper, answers: list[bytes], sentence: str) -> None:
     """In one sentence, for the result."""
     keeper.answers["attach"] = answers
-    gate = Gate(ID)
+    gate = KeeperClient(ID)
     gate.attach(5)
     with pytest.raises(GateFailed) as failed:
         gate.expect("prepared", 5)
@@ -105,7 +105,7 @@ def test_a_keeper_that_gives_up_says_why(keeper: FakeKeeper, answers: list[bytes
 
 def test_a_silent_keeper_is_not_waited_for_for_ever(keeper: FakeKeeper) -> None:
     """The message names what did not happen."""
-    gate = Gate(ID)
+    gate = KeeperClient(ID)
     gate.attach(5)
     with pytest.raises(TimeoutError, match=r"the container's start did not reach 'prepared' within 0\.05 s"):
         gate.expect("prepared", 0.05)
@@ -114,7 +114,7 @@ def test_a_silent_keeper_is_not_waited_for_for_ever(keeper: FakeKeeper) -> None:
 
 def test_the_gate_may_open_later_than_it_is_looked_for(host: Path) -> None:
     """dockerd takes its time; when it never starts the runtime, that is said."""
-    gate = Gate(ID)
+    gate = KeeperClient(ID)
     with pytest.raises(TimeoutError, match="the runtime did not start the gate"):
         gate.attach(0.02)
     made: list[FakeKeeper] = []
@@ -128,7 +128,7 @@ def test_the_gate_may_open_later_than_it_is_looked_for(host: Path) -> None:
 
 def test_the_marker_turns_the_next_start_into_a_restore(host: Path) -> None:
     """It names the session, is private, and is gone when it is forgotten, twice if need be."""
-    Gate.expect_container(ID, "/run/relocate/sessions/r1")
+    KeeperClient.expect_container(ID, "/run/relocate/sessions/r1")
     marker = host / "expected" / ID
     assert marker.read_text() == "/run/relocate/sessions/r1"
     assert (host / "expected").stat().st_mode & 0o777 == 0o700 == (host / "gates").stat().st_mode & 0o777
@@ -136,7 +136,7 @@ def test_the_marker_turns_the_next_start_into_a_restore(host: Path) -> None:
     for path in killed:
         path.touch()
     for _ in range(2):
-        Gate.forget(ID)
+        KeeperClient.forget(ID)
     assert not any(path.exists() for path in (marker, *killed))
 
 

@@ -8,6 +8,7 @@ import ctypes
 import fcntl
 import os
 import platform
+import select
 import signal
 import socket
 import struct
@@ -39,6 +40,19 @@ def write_all(fd: int, data: bytes | memoryview) -> None:
     view = memoryview(data)
     while view:
         view = view[os.write(fd, view) :]
+
+
+def wait_for(fd: int, events: int, seconds: float) -> bool:
+    """Wait until one of poll(2)'s ``events`` befalls a descriptor; return whether it has. select(2) knows none beyond 1023.
+
+    :raises ValueError: the descriptor is closed.
+    """
+    waiting = select.poll()
+    waiting.register(fd, events)
+    found = waiting.poll(seconds * 1e3)
+    if found and found[0][1] & select.POLLNVAL:
+        raise ValueError("the descriptor is closed")
+    return bool(found)
 
 
 def unshare_network() -> None:

@@ -20,6 +20,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from ..host.syscalls import wait_for
 from ..protocol.documents import Specification
 from .deferred import Deferral
 
@@ -76,7 +77,7 @@ class Helper:
     def hear(self, seconds: float) -> dict[str, Any]:
         """Return its next line. :raises PagesLost: it says that it cannot, nothing at all, or is gone."""
         assert self._process.stdout is not None
-        if not select.select([self._process.stdout], [], [], seconds)[0]:
+        if not wait_for(self._process.stdout.fileno(), select.POLLIN, seconds):
             raise PagesLost(f"the process that carries memory after the move said nothing for {seconds:g} s")
         line = self._process.stdout.readline()
         if not line:

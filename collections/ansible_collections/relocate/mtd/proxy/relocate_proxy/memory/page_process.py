@@ -44,6 +44,7 @@ import threading
 import time
 from collections.abc import Callable
 
+from ..host.syscalls import wait_for
 from ..protocol.channel import Channel, Listener
 from . import lazy_pages, page_server
 from .filler import Filler
@@ -190,7 +191,7 @@ class Keeping:
 
     def check(self) -> None:
         """Have another process take the place of one that was killed."""
-        if select.select([self._socket], [], [], 0)[0]:  # it never says anything: this is its end
+        if wait_for(self._socket.fileno(), select.POLLIN, 0):  # it never says anything: this is its end
             self._socket.close()
             self._start()
             for each in self._held.items():

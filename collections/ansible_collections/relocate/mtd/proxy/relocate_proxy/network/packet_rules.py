@@ -18,7 +18,7 @@ from .nft import Nft, NftError
 HEAD = f"{table.FAMILY} {table.TABLE}"
 
 
-class Gateway:
+class PacketRules:
     """The edge's nftables table, as one relocation uses it.
 
     ``services`` are the plan's: ``protocol``, ``virtual_address``, ``virtual_port``, ``host_port``, ``container_port``.

@@ -24,7 +24,7 @@ from ..network.flows import Flow, place_on_destination
 from ..protocol.channel import Channel
 from ..protocol.journal import Journal
 from ..protocol.states import State
-from ..restore.keeper_client import Gate, GateFailed
+from ..restore.keeper_client import GateFailed, KeeperClient
 from . import drain, endings
 from .base import Part
 
@@ -48,7 +48,7 @@ class Destination(Part):
         self.container_id = ""
         self.document: dict = {}
         self.address = ""
-        self.gate: Gate | None = None
+        self.gate: KeeperClient | None = None
         self.placed: list[Flow] = []
         self.pages: lazy_pages.PageClient | None = None
         self.pid = 0  # of the copy's init, on this host
@@ -85,10 +85,10 @@ class Destination(Part):
         """Start it, as soon as its log is here: ``docker start`` blocks at the gate."""
         if not self._log_stored.wait(STAGE_SECONDS):
             raise TimeoutError("the log of the container did not arrive from the source")
-        Gate.expect_container(self.container_id, self.directory)
+        KeeperClient.expect_container(self.container_id, self.directory)
         self._start = threading.Thread(target=self._docker_start, daemon=True)
         self._start.start()
-        self.gate = Gate(self.container_id)
+        self.gate = KeeperClient(self.container_id)
         try:
             self.gate.attach(GATE_SECONDS, self._start.is_alive)
             gated = self.gate.expect("gated", GATE_SECONDS)

@@ -15,7 +15,7 @@ from ansible_collections.relocate.mtd.plugins.module_utils._modes import POST_CO
 
 from ..network.conntrack import Conntrack
 from ..network.flows import EGRESS, Flow, UntrackedFlow, datagram_flows, on_edge, place_on_edge
-from ..network.packet_rules import Gateway
+from ..network.packet_rules import PacketRules
 from ..protocol.channel import ChannelLost
 from ..protocol.documents import EdgeSpecification
 from ..protocol.facts import EdgeFacts
@@ -60,7 +60,7 @@ class Edge:
         self.pages_bytes = 0  # memory that followed after the release
         self.on_drain: Callable[[dict], object] = lambda _: None  # is told how it follows
         self.conntrack = Conntrack()
-        self.gateway: Gateway | None = None
+        self.gateway: PacketRules | None = None
         self.peers: Peers | None = None
 
     # -- the protocol -----------------------------------------------------------------------------------------------
@@ -82,7 +82,7 @@ class Edge:
         self.moments.mark("begin")
         plan = self.plan
         self.journal.record(State.STAGING, plan=plan.document)
-        self.gateway = Gateway(plan.container, plan.services, plan.source, plan.destination)
+        self.gateway = PacketRules(plan.container, plan.services, plan.source, plan.destination)
         self.peers = peers = Peers(self.id, self.specification.credentials, self.specification.addresses)
         peers.tell("source", "describe")
         described = peers.expect("source", "described", STAGE_SECONDS)
@@ -336,7 +336,7 @@ def resume(specification: dict, journal: Journal) -> dict:
         done = journal.state is State.DONE
         return edge._result("committed" if done else "rolled-back", {}, {}, [] if done else [facts.reason])
     left = [*edge.armed, *edge.flows]
-    edge.gateway = Gateway(plan.container, plan.services, plan.source, plan.destination, left)
+    edge.gateway = PacketRules(plan.container, plan.services, plan.source, plan.destination, left)
     edge.moments.mark("begin")
     if journal.state not in AFTER_COMMIT:
         # The source may have thawed by itself: its packets must flow before anybody is found.

@@ -34,11 +34,11 @@ from ..memory import lazy_pages
 from ..memory.strays import end_strays
 from ..network.conntrack import Conntrack
 from ..network.flows import Flow, forget_address, forget_on_host, give_back_on_edge, place_on_edge
-from ..network.packet_rules import Gateway
+from ..network.packet_rules import PacketRules
 from ..protocol.facts import DestinationFacts, SourceFacts
 from ..protocol.journal import Journal
 from ..protocol.states import State
-from ..restore.keeper_client import Gate, GateFailed, KeeperGone
+from ..restore.keeper_client import GateFailed, KeeperClient, KeeperGone
 from . import drain
 
 GONE_SECONDS = 10.0
@@ -183,7 +183,7 @@ def open_gate(container_id: str) -> None:
 
     :raises GateFailed: the copy died; :raises KeeperGone: nobody knows; :raises OSError: there is no keeper.
     """
-    gate = Gate(container_id)
+    gate = KeeperClient(container_id)
     try:
         gate.attach(1.0)
         gate.say("commit")
@@ -223,7 +223,7 @@ def adopt_copy(journal: Journal, docker: DockerClient) -> None:
         a second one.
     """
     facts = DestinationFacts.of(journal)
-    Gate.forget(facts.container_id)
+    KeeperClient.forget(facts.container_id)
     _insist_that_docker_knows(docker, facts.container_id)
     if not restarts(facts.restart_policy):
         return
@@ -264,7 +264,7 @@ def discard_copy(journal: Journal, docker: DockerClient, session: str, cancel: C
         forget_address(table, facts.address)
         table.close()
     container_id = facts.container_id or provisional_name(facts.container, os.path.basename(session))
-    Gate.forget(container_id)
+    KeeperClient.forget(container_id)
     remove_container(docker, container_id)
 
 
@@ -272,7 +272,7 @@ def cancel_gate(container_id: str, reason: str) -> None:
     """Make the keeper of a container give up, if there is one, and wait until its start has ended."""
     if not container_id or not os.path.exists(paths.gate(container_id)):
         return
-    gate = Gate(container_id)
+    gate = KeeperClient(container_id)
     try:
         gate.attach(1.0)
         gate.say("cancel", reason=reason)
@@ -294,7 +294,7 @@ def provisional_name(container: str, relocation: str) -> str:
 # -- the edge -----------------------------------------------------------------------------------------------------------
 
 
-def turn_to_destination(gateway: Gateway, table: Conntrack, host: str, moved: Iterable[Flow]) -> None:
+def turn_to_destination(gateway: PacketRules, table: Conntrack, host: str, moved: Iterable[Flow]) -> None:
     """Point the services and their connections at the destination ``host``, whatever they pointed at before."""
     for flow in moved:
         place_on_edge(table, flow)
@@ -302,7 +302,7 @@ def turn_to_destination(gateway: Gateway, table: Conntrack, host: str, moved: It
 
 
 def turn_to_source(
-    gateway: Gateway,
+    gateway: PacketRules,
     table: Conntrack,
     host: str,
     flows: Iterable[Flow],

@@ -18,7 +18,7 @@ from ..host.secrets import wipe
 from ..memory import lazy_pages
 from ..network.conntrack import Conntrack
 from ..network.flows import Flow
-from ..network.packet_rules import Gateway
+from ..network.packet_rules import PacketRules
 from ..protocol.facts import DestinationFacts, EdgeFacts, SourceFacts
 from ..protocol.journal import Journal
 from ..protocol.states import AFTER_COMMIT, State
@@ -105,7 +105,7 @@ def _edge(journal: Journal, commit: bool) -> None:
     plan = facts.plan
     armed, flows, moved = (Flow.read_all(each) for each in (facts.armed, facts.flows, facts.moved))
     source, destination = plan["source"]["address"], plan["destination"]["address"]
-    gateway = Gateway(plan["container"], plan["services"], source, destination, [*armed, *flows])
+    gateway = PacketRules(plan["container"], plan["services"], source, destination, [*armed, *flows])
     table = Conntrack()
     if commit:
         endings.turn_to_destination(gateway, table, destination, moved)

@@ -24,6 +24,7 @@ from functools import partial
 from typing import Any
 
 from ..host import paths
+from ..host.syscalls import wait_for
 
 HEADER = struct.Struct("!IQ")  # length of the JSON message, length of the raw bytes that follow it
 MAX_MESSAGE = 64 << 20
@@ -144,13 +145,13 @@ class Channel:
                 with self._openssl:
                     return operation()
             except ssl.SSLWantReadError:
-                to_read, to_write = [self._tls], []
+                wanted = select.POLLIN
             except ssl.SSLWantWriteError:
-                to_read, to_write = [], [self._tls]
+                wanted = select.POLLOUT
             except (OSError, ValueError) as error:
                 raise ChannelLost(f"the {self.peer} is gone: {error}") from error
             try:
-                select.select(to_read, to_write, [], 1.0)  # a second at most: another thread may have read for us
+                wait_for(self._tls.fileno(), wanted, 1.0)  # a second at most: another thread may have read for us
             except (OSError, ValueError) as error:
                 raise ChannelLost(f"the channel to the {self.peer} was closed") from error
 

@@ -84,6 +84,9 @@ class Journal:
             raise
         self._length += len(line)
         self._absorb(entry)
+        if self.finished:
+            os.close(self._fd)
+            self._fd = -1
         faults.strike(self.part, state, "after")
 
     def _write(self, line: bytes) -> None:

@@ -315,7 +315,7 @@ class Keeper:
                 return True  # the pid is somebody else's by now
             syscalls.in_network(self.network, syscalls.links_down)  # no FIN or RST must get out
             signal.pidfd_send_signal(process, signal.SIGKILL)
-            return bool(select.select([process], [], [], END_SECONDS)[0])  # of an init: when all its tasks are dead
+            return syscalls.wait_for(process, select.POLLIN, END_SECONDS)  # of an init: when all its tasks are dead
         except (FileNotFoundError, ProcessLookupError):
             return True
         finally:

@@ -22,7 +22,7 @@ class KeeperGone(GateFailed):
     """The keeper has hung up without a word. Nobody knows what it did last."""
 
 
-class Gate:
+class KeeperClient:
     """A connection to the keeper of a container that is being started."""
 
     def __init__(self, container_id: str) -> None:

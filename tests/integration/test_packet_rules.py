@@ -16,7 +16,7 @@ from relocate_proxy.host import paths, syscalls
 from relocate_proxy.network.conntrack import Endpoint
 from relocate_proxy.network.flows import EGRESS, INGRESS, Flow
 from relocate_proxy.network.nft import Nft, NftError
-from relocate_proxy.network.packet_rules import Gateway
+from relocate_proxy.network.packet_rules import PacketRules
 
 from .namespaces import Network
 
@@ -58,9 +58,9 @@ class Place:
         """Do something in the namespace."""
         syscalls.in_network(self.path, work)
 
-    def make(self, left: list[Flow] | None = None) -> Gateway:
+    def make(self, left: list[Flow] | None = None) -> PacketRules:
         """Return a relocation's gateway."""
-        return syscalls.in_network(self.path, lambda: Gateway("counter", SERVICES, OLD, NEW, left))
+        return syscalls.in_network(self.path, lambda: PacketRules("counter", SERVICES, OLD, NEW, left))
 
     def document(self) -> dict:
         """Return the table."""
@@ -178,7 +178,7 @@ def test_the_queue_of_a_dead_relocation_is_nobody_elses(place: Place) -> None:
     """Its packets still go there until it is recovered: a stranger would pass them on, or hold them."""
     place.gateway.hold([])
     place.gateway.close()
-    other = syscalls.in_network(place.path, lambda: Gateway("web", [], OLD, NEW))
+    other = syscalls.in_network(place.path, lambda: PacketRules("web", [], OLD, NEW))
     assert other.queue.number == 5201
     other.close()
 
