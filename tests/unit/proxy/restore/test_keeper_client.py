@@ -145,7 +145,7 @@ def test_a_keeper_that_nobody_starts_any_more_is_not_waited_for(host: Path) -> N
     began = time.monotonic()
     left = [True, True, False]
     with pytest.raises(TimeoutError, match="did not start the gate"):
-        Gate(ID).attach(60.0, lambda: left.pop(0))
+        KeeperClient(ID).attach(60.0, lambda: left.pop(0))
     assert time.monotonic() < began + 10 and not left
 
 

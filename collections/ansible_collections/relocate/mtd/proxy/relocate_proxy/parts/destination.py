@@ -8,6 +8,7 @@ import contextlib
 import os
 import subprocess
 import threading
+from functools import partial
 
 from ansible_collections.relocate.mtd.plugins.module_utils._docker import DockerClient, DockerError
 from ansible_collections.relocate.mtd.plugins.module_utils._modes import POST_COPY
@@ -300,7 +301,7 @@ class Destination(Part):
         if "running" not in self.moments:
             # the copy may run: the edge must not hear "failed", which would thaw the source
             try:
-                resume = lambda: gate.expect("running", endings.RESTORE_SECONDS)  # noqa: E731
+                resume = partial(gate.expect, "running", endings.RESTORE_SECONDS)
                 if not endings.let_copy_run(self.docker, self.container_id, resume):
                     return
             except GateFailed as error:

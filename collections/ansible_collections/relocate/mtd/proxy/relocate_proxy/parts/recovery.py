@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+from functools import partial
 
 from ansible_collections.relocate.mtd.plugins.module_utils import _freezer as freezer
 from ansible_collections.relocate.mtd.plugins.module_utils._docker import DockerClient, DockerError
@@ -159,7 +160,7 @@ def _destination(journal: Journal, commit: bool, gone: str) -> None:
             raise DockerError(0, "the copy was committed and is not running: its source must not be removed")
         endings.adopt_copy(journal, docker)
     else:
-        cancel = lambda: endings.cancel_gate(container_id, "the relocation was rolled back")  # noqa: E731
+        cancel = partial(endings.cancel_gate, container_id, "the relocation was rolled back")
         endings.discard_copy(journal, docker, session, cancel)
     wipe(session)
     journal.record(State.DONE if commit else State.ROLLED_BACK, reason="recovered")

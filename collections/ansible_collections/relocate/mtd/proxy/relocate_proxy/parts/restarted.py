@@ -7,6 +7,8 @@ Before their word was given they roll back at once. After it they wait for the e
 
 from __future__ import annotations
 
+from functools import partial
+
 from ansible_collections.relocate.mtd.plugins.module_utils._docker import DockerClient
 
 from ..host import paths
@@ -94,7 +96,7 @@ class RestartedDestination(Part):
 
     def roll_back(self, reason: str) -> None:
         """The source runs on."""
-        cancel = lambda: endings.cancel_gate(self.container_id, reason)  # noqa: E731
+        cancel = partial(endings.cancel_gate, self.container_id, reason)
         endings.discard_copy(self.journal, self.docker, self.directory, cancel)
         self.close(State.ROLLED_BACK, reason=reason)
         self.say_if_heard("rolled_back")
