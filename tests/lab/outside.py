@@ -328,7 +328,7 @@ def kinds() -> dict[str, Outside]:
     for part in SIDES:
         made += [
             Outside(f"kill-pages-{part}", kill(part, PAGE_PROCESSES), mode="post-copy", alone=False, mortal=True),
-            Outside(f"kill-criu-{part}", kill(part, "pgrep -x criu")),
+            Outside(f"kill-criu-{part}", kill(part, "pgrep -r D,R,S,T,t -x criu")),
             Outside(
                 f"kill-dockerd-{part}",
                 kill(part, "pidof dockerd", DOCKER_AGAIN),
