@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,24 @@ class Verdict:
     def well(self) -> bool:
         """Whether there was one owner, and nothing acknowledged was lost."""
         return not (self.doubles or self.lost or self.vanished)
+
+
+def told_apart(calls: Iterable[Call], sightings: Iterable[Sighting]) -> list[Sighting]:
+    """Return the sightings with the names that the calls have for their connections.
+
+    A client may use a port again, so a name in the calls is ``PLACE#N``. A sighting knows the place only: it belongs to
+    the last connection of that place that had begun. What belongs to no client that is recorded is left out.
+    """
+    begun: dict[str, dict[str, float]] = defaultdict(dict)
+    for call in calls:
+        of_place = begun[call.connection.partition("#")[0]]
+        of_place[call.connection] = min(call.called, of_place.get(call.connection, call.called))
+    found = []
+    for seen in sightings:
+        names = [(at, name) for name, at in begun[seen.connection].items() if at <= seen.at]
+        if names:
+            found.append(replace(seen, connection=max(names)[1]))
+    return found
 
 
 def check(calls: Iterable[Call], sightings: Iterable[Sighting], moves: Iterable[Move], first_host: str) -> Verdict:

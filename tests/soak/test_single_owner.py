@@ -29,7 +29,7 @@ from direct import EDGE, Direct, Heart
 from fleet import ROOT, VIRTUAL, Fleet, prepared_fleet
 from matrix import Cell, every_cell
 from rehearsal import NothingToStrike, rehearse
-from single_owner import Call, Move, Sighting, check
+from single_owner import Call, Move, Sighting, check, told_apart
 
 pytestmark = pytest.mark.soak
 
@@ -42,10 +42,11 @@ HISTORY = ROOT / "build/history.jsonl"
 
 #: Several connections that live as long as the test, and one that is made anew all the time; a line for each answer.
 CLIENT = """
-import json, socket, sys, threading, time
+import itertools, json, socket, sys, threading, time
 address, port, lasting = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 ending = threading.Event()
 lines = threading.Lock()
+numbers = itertools.count(1)  # a port may be used again
 
 def say(document):
     with lines:
@@ -55,7 +56,7 @@ def ask(most):
     with socket.create_connection((address, port), 120) as connection:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         connection.settimeout(120)
-        name = "%s:%d" % connection.getsockname()
+        name = "%s:%d#%d" % (*connection.getsockname(), next(numbers))
         while not ending.is_set() and most:
             most -= 1
             called = time.time()
@@ -194,12 +195,12 @@ def test_there_is_one_owner() -> None:
         fleet.remove_tenants()
     calls = [Call(**each) for each in answers if "number" in each]
     errors = [each["error"] for each in answers if "error" in each]
-    known = {call.connection for call in calls}
-    sightings = [
+    seen_by_place = [
         Sighting(each["at"], names.get(each["host"], each["host"]), each["connection"], each["number"])
         for each in seen
-        if "number" in each and each["connection"] in known
+        if "number" in each
     ]
+    sightings = told_apart(calls, seen_by_place)  # without the heart's
     HISTORY.parent.mkdir(parents=True, exist_ok=True)
     with HISTORY.open("w", encoding="utf-8") as file:
         for entry in (*calls, *sightings, *soak.moves):

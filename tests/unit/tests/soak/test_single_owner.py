@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from single_owner import Call, Move, Sighting, Verdict, check
+from single_owner import Call, Move, Sighting, Verdict, check, told_apart
 
 A, B = "host1", "host2"
 THERE = Move(10.0, 12.0, A, B, committed=True)
@@ -90,3 +90,16 @@ def test_an_answer_that_nobody_gave() -> None:
     verdict = found(calls, seen)
     assert verdict.vanished == ["nobody was seen to give one the answer 60"]
     assert found(calls, [*seen, Sighting(6.5, A, "one", 60)]).vanished
+
+
+def test_a_port_that_is_used_again_is_another_connection() -> None:
+    """A sighting belongs to the connection that was there at its time, or to nobody who is recorded."""
+    calls = [Call("client:7#1", 1, 1.0, 1.1), Call("client:7#1", 2, 2.0, 2.1), Call("client:7#2", 1, 3.0, 3.1)]
+    seen = [Sighting(at, A, "client:7", number) for at, number in ((0.5, 9), (1.05, 1), (2.05, 2), (3.05, 1))]
+    named = told_apart(calls, [*seen, Sighting(2.0, A, "other:8", 1)])
+    assert [(each.at, each.connection) for each in named] == [
+        (1.05, "client:7#1"),
+        (2.05, "client:7#1"),
+        (3.05, "client:7#2"),
+    ]
+    assert found(calls, named).well
