@@ -202,9 +202,12 @@ def fill(part: str, directory: str, what: str) -> Strike:
     """Leave no room in a directory on a part's host: no byte, or no inode."""
     full = {
         "disk": f"dd if=/dev/zero of={directory}/filler bs=4k 2>/dev/null; [ -e {directory}/filler ] && echo full",
-        "inodes": f"mount -o remount,nr_inodes=$(df --output=iused {directory} | tail -1) {directory} && echo full",
+        "inodes": (
+            f"mount -o remount,nr_inodes=$(($(df --output=iused {directory} | tail -1) + 8)) {directory} && "
+            f"for i in $(seq 100); do touch {directory}/filler.$i 2>/dev/null || {{ echo full; break; }}; done"
+        ),
     }[what]
-    empty = {"disk": f"rm -f {directory}/filler", "inodes": f"mount -o remount,nr_inodes=100000 {directory}"}[what]
+    empty = f"rm -f {directory}/filler*; mount -o remount,nr_inodes=100000 {directory}"
 
     def strike(scene: Scene) -> bool:
         scene.heals.append(lambda: scene.on(part, empty))

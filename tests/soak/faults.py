@@ -13,6 +13,8 @@ from __future__ import annotations
 import argparse
 import datetime
 import os
+import random
+import signal
 import sys
 import time
 import traceback
@@ -132,6 +134,10 @@ def main() -> int:
         print("the lab needs root: NOT RUN", file=sys.stderr)
         return 1
     print(f"{len(cells)} combinations, seed {wanted.seed}", flush=True)
+    order = {cell: number for number, cell in enumerate(cells)}
+    if wanted.minutes < float("inf"):  # what the time is enough for is drawn, too
+        random.Random(wanted.seed).shuffle(cells)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # with the report of what was run
     fleet = prepared_fleet(as_it_is=wanted.up)
     here, there = wanted.hosts.split(",")
     run, rows, begun = Run(fleet, (here, there)), [], time.monotonic()
@@ -148,7 +154,7 @@ def main() -> int:
         if run.heart:
             run.heart.end()
         fleet.remove_tenants()
-        report = page(rows, wanted.seed)
+        report = page(sorted(rows, key=lambda row: order[row.cell]), wanted.seed)
         REPORT.parent.mkdir(parents=True, exist_ok=True)
         REPORT.write_text(report, encoding="utf-8")
         print(report)
