@@ -238,7 +238,7 @@ def test_two_changes_at_once_are_refused() -> None:
         first.communicate(timeout=60)
         assert first.returncode == 0
     assert second.returncode == 1
-    assert second.stderr.startswith("relocate: the lab is being changed already by 'relocate lab up'")
+    assert second.stderr.startswith("relocate: the lab is already being changed by 'relocate lab up'")
     assert second.stderr.count("\n") == 1
 
 
