@@ -163,13 +163,16 @@ def test_a_standby_finishes_what_a_killed_scheduler_began(
 
 
 def test_an_operator_pauses_cordons_and_moves_by_hand(fleet: Fleet, tmp_path: Path) -> None:
-    fleet.tenant("walker", "counter", "host1", "7100 8", 7100)
     config = configured(tmp_path, f"sqlite:///{tmp_path}/schedule.sqlite")
     environment = {"RELOCATE_LEDGER": str(tmp_path / "ledger.jsonl")}
 
     def relocate(*arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         return fleet.run("relocate", *arguments, "--config", str(config), check=check, **environment)
 
+    early = relocate("pause", "--why", "a test", check=False)
+    assert early.returncode == 1 and "no scheduler has run with this configuration yet" in early.stderr
+    relocate("schedule", "--once", check=False)  # there is nothing to move
+    fleet.tenant("walker", "counter", "host1", "7100 8", 7100)
     assert "everything is now paused" in relocate("pause", "--why", "a test").stdout
     assert relocate("schedule", "--once", check=False).returncode == 1
     assert fleet.where("walker") == ["host1"]

@@ -14,6 +14,7 @@ from fleet import REPOSITORY, Fleet
 pytestmark = pytest.mark.lab
 
 SYSCTLS = ("net/core/somaxconn", "net/ipv4/ip_unprivileged_port_start", "net/ipv4/ping_group_range", "kernel/msgmax")
+WAIT = "/bin/busybox sh -c 'while :; do /bin/busybox sleep 1; done'"  # a restored nanosleep(2) is interrupted
 #: Settings that a copy may have otherwise: it is restored by our runtime, and the ports that Docker chose are asked for now.
 DIFFERENT = {"Runtime", "PortBindings", "PublishAllPorts"}
 
@@ -33,12 +34,12 @@ def sysctls(fleet: Fleet, host: str, name: str) -> list[str]:
 def test_what_docker_run_was_told(fleet: Fleet) -> None:
     """Settings of the kernel, ``--rm``, limits, and a port that Docker chose: the edge knows it."""
     fleet.tenants += ["settled", "neighbour"]
-    fleet.on("host1", f"docker run -d --name neighbour -p 7300 {REPOSITORY}/idle:1 /bin/busybox sleep 1000")
+    fleet.on("host1", f"docker run -d --name neighbour -p 7300 {REPOSITORY}/idle:1 {WAIT}")
     fleet.on(
         "host1",
         "docker run -d --rm --name settled --sysctl net.core.somaxconn=777 --sysctl kernel.msgmax=9000 -p 7301 -m 64m "
         "--pids-limit 50 --ulimit nofile=200:300 --cap-drop NET_RAW --tmpfs /scratch:size=1m --add-host a.test:192.0.2.1 "
-        f"--stop-timeout 3 -e A=b -w /bin --label c=d {REPOSITORY}/idle:1 /bin/busybox sleep 1000",
+        f"--stop-timeout 3 -e A=b -w /bin --label c=d {REPOSITORY}/idle:1 {WAIT}",
     )
     before, seen = inspect(fleet, "host1", "settled"), sysctls(fleet, "host1", "settled")
     assert seen[0] == "777" and seen[3] == "9000"
