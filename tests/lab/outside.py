@@ -119,7 +119,8 @@ class Striking:
             self._count()
 
     def _count(self) -> None:
-        if len(self._scene.direct.running()) > 1 and not self.two:
+        """Keep what is there when two copies run. One look takes the hosts in turn, and a commit may fall in between."""
+        if not self.two and all(len(self._scene.direct.running()) > 1 for _ in range(2)):
             listing = "ps axo pid,ppid,stat,wchan:20,args"
             self.two = "\n".join(f"== {side}\n{self._scene.on(side, listing)}" for side in SIDES)
 
