@@ -10,7 +10,9 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -285,3 +287,42 @@ def test_a_list_that_cannot_be_written_ends_the_dump(shim: Path, tmp_path: Path)
         [sys.executable, "-c", code, "entries", deferred], env=environment, capture_output=True, text=True, timeout=10
     )
     assert "File too large" in done.stderr
+
+
+#: Asks by syscall(2), as CRIU does, for the limits of a process of another user; prints the kernel's answer and the numbers.
+LIMITS = """
+import ctypes, sys
+libc = ctypes.CDLL(None, use_errno=True)
+for resource in range(16):
+    found = (ctypes.c_uint64 * 2)()
+    status = libc.syscall(ctypes.c_long(302 if sys.argv[2] == "x86_64" else 261), ctypes.c_long(int(sys.argv[1])),
+                          ctypes.c_long(resource), None, ctypes.byref(found))
+    print(status, *found)
+"""
+
+
+def test_limits_of_another_users_process(shim: Path) -> None:
+    """Without CAP_SYS_RESOURCE the kernel does not tell a debugger; what everybody may read does."""
+    own = "ulimit -Sn 200; ulimit -Hn 300; ulimit -c 0; exec sleep 100"
+    other = subprocess.Popen(["setpriv", "--reuid=1000", "--clear-groups", "sh", "-c", own])
+    command = [sys.executable, "-c", LIMITS, str(other.pid), os.uname().machine]
+    without = ["setpriv", "--bounding-set=-sys_resource", "--inh-caps=-sys_resource", *command]
+    try:
+        while Path(f"/proc/{other.pid}/comm").read_text(encoding="ascii") != "sleep\n":
+            time.sleep(0.01)
+        wanted = [f"0 {soft % 2**64} {hard % 2**64}" for soft, hard in map(partial(prlimit, other.pid), range(16))]
+        assert "0 200 300" in wanted and "0 0 0" in wanted and f"0 {2**64 - 1} {2**64 - 1}" in wanted
+        assert "-1 0 0" in subprocess.run(without, capture_output=True, text=True, check=True).stdout, "nothing to mend"
+        environment = {**os.environ, "LD_PRELOAD": str(shim)}
+        told = subprocess.run(without, env=environment, capture_output=True, text=True, check=True).stdout
+        assert told.splitlines() == wanted
+    finally:
+        other.kill()
+        other.wait()
+
+
+def prlimit(pid: int, limit: int) -> tuple[int, int]:
+    """Return a limit of a process by the way that is open to everybody."""
+    line = Path(f"/proc/{pid}/limits").read_text(encoding="ascii").splitlines()[limit + 1]
+    soft, hard = (-1 if word == "unlimited" else int(word) for word in line[25:].split()[:2])
+    return soft, hard

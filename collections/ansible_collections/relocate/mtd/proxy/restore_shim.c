@@ -29,6 +29,8 @@
  * 6. Raising RLIMIT_NOFILE to fs.nr_open, which CRIU insists on, needs CAP_SYS_RESOURCE. Where the host has been denied that
  *    capability (system containers, some virtual machines), the hard limit is as good: only more open files than that fail.
  *
+ *    For the same reason CRIU may not ask for the limits of a process of another user. /proc/PID/limits tells everybody.
+ *
  * 7. The pages of deferred memory, only where RELOCATE_DEFERRED is set, at the dump of a post-copy (deferred.py says why). It is
  *    the path of a list of areas (pid, start, end: three 64-bit numbers each), which is there when the tasks are frozen. Where
  *    CRIU asks which pages a process has, by ioctl PAGEMAP_SCAN or, on kernels before 6.7, by reading /proc/PID/pagemap,
@@ -98,10 +100,76 @@ static int number(const char *s)
 /* struct clone_args of <linux/sched.h>, first version with set_tid (88 bytes with cgroup) */
 struct clone_args { u64 flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls, set_tid, set_tid_size, cgroup; };
 
+#define AT_FDCWD (-100)
+#define O_RDONLY 0
+#define EPERM 1
+
+struct rlimit64 { u64 soft, hard; };
+
+static char *append(char *at, const char *text)
+{
+	while ((*at = *text++))
+		at++;
+	return at;
+}
+
+static char *append_number(char *at, unsigned int n)
+{
+	char digits[12];
+	int k = 0;
+
+	do
+		digits[k++] = (char)('0' + n % 10);
+	while ((n /= 10));
+	while (k)
+		*at++ = digits[--k];
+	*at = 0;
+	return at;
+}
+
+static u64 limit_at(const char *text)
+{
+	u64 value = 0;
+
+	if (*text == 'u') /* unlimited */
+		return ~0UL;
+	for (; *text >= '0' && *text <= '9'; text++)
+		value = value * 10 + (u64)(*text - '0');
+	return value;
+}
+
+/* Read a limit from /proc/PID/limits: a heading, then a line for each in the order of their numbers, in columns. Return 0 or
+ * -EPERM, which is what the kernel has said. */
+static long limit_from_proc(int pid, long resource, struct rlimit64 *limit)
+{
+	enum { SOFT = 26, HARD = 47 }; /* columns, fs/proc/base.c */
+	char path[40], text[4096];
+	long fd, n, size = 0, begin = 0, line = 0;
+
+	append(append_number(append(path, "/proc/"), (unsigned int)pid), "/limits");
+	fd = raw(NR_OPENAT, AT_FDCWD, (long)path, O_RDONLY | SOCK_CLOEXEC, 0, 0, 0);
+	if (fd < 0)
+		return -EPERM;
+	while (size < (long)sizeof(text) && (n = raw(NR_READ, fd, (long)text + size, (long)sizeof(text) - size, 0, 0, 0)) > 0)
+		size += n;
+	raw(NR_CLOSE, fd, 0, 0, 0, 0, 0);
+	for (long i = 0; i < size; i++) {
+		if (text[i] != '\n')
+			continue;
+		if (line++ == resource + 1 && i - begin > HARD) {
+			limit->soft = limit_at(text + begin + SOFT);
+			limit->hard = limit_at(text + begin + HARD);
+			return 0;
+		}
+		begin = i + 1;
+	}
+	return -EPERM;
+}
+
 long syscall(long n, ...)
 {
 	__builtin_va_list v;
-	long a[6];
+	long a[6], r;
 	int pids[2];
 
 	__builtin_va_start(v, n);
@@ -120,7 +188,10 @@ long syscall(long n, ...)
 			args->set_tid_size = 2;
 		}
 	}
-	return as_libc(raw(n, a[0], a[1], a[2], a[3], a[4], a[5]));
+	r = raw(n, a[0], a[1], a[2], a[3], a[4], a[5]);
+	if (n == NR_PRLIMIT64 && r == -EPERM && !a[2] && a[3])
+		r = limit_from_proc((int)a[0], a[1], (struct rlimit64 *)a[3]);
+	return as_libc(r);
 }
 
 static int contains(const char *buf, usize len, const char *word, usize wlen)
@@ -169,14 +240,13 @@ static void await_images(void)
 
 #define AF_INET 2
 #define SOCK_DGRAM 2
-#define O_RDONLY 0
 #define CLONE_NEWNET 0x40000000
 #define SIOCGIFNAME 0x8910
 #define SIOCGIFFLAGS 0x8913
 #define SIOCSIFFLAGS 0x8914
 #define IFF_UP 1
 #define IFF_LOOPBACK 8
-enum { AT_CWD = -100, MOST_LINKS = 1 << 20 };
+enum { MOST_LINKS = 1 << 20 };
 
 struct ifreq { char name[16]; union { short flags; int index; char room[24]; } is; };
 
@@ -184,25 +254,18 @@ struct ifreq { char name[16]; union { short flags; int index; char room[24]; } i
  * and is left alone, whoever else is in it. */
 static void links_down(int pid)
 {
-	char path[32] = "/proc/", digits[12], ours[32] = { 0 }, theirs[32] = { 0 };
-	const char *rest = "/ns/net";
-	long fd, i = 6, k = 0, same = 1;
+	char path[32], ours[32] = { 0 }, theirs[32] = { 0 };
+	long fd, i, same = 1;
 
-	do
-		digits[k++] = (char)('0' + pid % 10);
-	while ((pid /= 10));
-	while (k)
-		path[i++] = digits[--k];
-	while ((path[i++] = *rest++))
-		;
-	if (raw(NR_READLINKAT, AT_CWD, (long)"/proc/self/ns/net", (long)ours, sizeof(ours) - 1, 0, 0) <= 0 ||
-	    raw(NR_READLINKAT, AT_CWD, (long)path, (long)theirs, sizeof(theirs) - 1, 0, 0) <= 0)
+	append(append_number(append(path, "/proc/"), (unsigned int)pid), "/ns/net");
+	if (raw(NR_READLINKAT, AT_FDCWD, (long)"/proc/self/ns/net", (long)ours, sizeof(ours) - 1, 0, 0) <= 0 ||
+	    raw(NR_READLINKAT, AT_FDCWD, (long)path, (long)theirs, sizeof(theirs) - 1, 0, 0) <= 0)
 		return;
 	for (i = 0; i < (long)sizeof(ours); i++)
 		same &= ours[i] == theirs[i];
 	if (same)
 		return;
-	fd = raw(NR_OPENAT, AT_CWD, (long)path, O_RDONLY | SOCK_CLOEXEC, 0, 0, 0);
+	fd = raw(NR_OPENAT, AT_FDCWD, (long)path, O_RDONLY | SOCK_CLOEXEC, 0, 0, 0);
 	if (fd < 0 || raw(NR_SETNS, fd, CLONE_NEWNET, 0, 0, 0, 0))
 		return;
 	fd = raw(NR_SOCKET, AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0, 0, 0, 0);
@@ -300,9 +363,6 @@ ssize sendmsg(int fd, const struct msghdr *message, int flags)
 }
 
 #define RLIMIT_NOFILE 7
-#define EPERM 1
-
-struct rlimit64 { u64 soft, hard; };
 
 int prlimit64(int pid, int resource, const struct rlimit64 *new, struct rlimit64 *old)
 {
@@ -325,7 +385,6 @@ int prlimit(int pid, int resource, const struct rlimit64 *new, struct rlimit64 *
 	return prlimit64(pid, resource, new, old);
 }
 
-#define AT_FDCWD (-100)
 #define O_RDWR 2
 #define O_APPEND 02000
 #define O_CLOEXEC SOCK_CLOEXEC
@@ -371,21 +430,17 @@ static int have_areas(void)
 /* The process whose page map a descriptor is; 0 if it is something else. */
 static u64 whose_pages(int fd)
 {
-	char path[32] = "/proc/self/fd/", link[64], digits[12];
+	char path[32], link[64];
 	const char *name = "/pagemap";
-	long n, i = 14, k = 0;
+	long n, i;
 	u64 pid = 0;
 
-	do
-		digits[k++] = (char)('0' + fd % 10);
-	while ((fd /= 10));
-	while (k)
-		path[i++] = digits[--k];
+	append_number(append(path, "/proc/self/fd/"), (unsigned int)fd);
 	n = raw(NR_READLINKAT, AT_FDCWD, (long)path, (long)link, sizeof(link), 0, 0);
 	if (n < 9 || n >= (long)sizeof(link))
 		return 0;
-	for (k = 0; k < 8; k++)
-		if (link[n - 8 + k] != name[k])
+	for (i = 0; i < 8; i++)
+		if (link[n - 8 + i] != name[i])
 			return 0;
 	for (i = n - 8; i > 0 && link[i - 1] >= '0' && link[i - 1] <= '9'; i--)
 		;
