@@ -52,7 +52,7 @@ bench: install ## Figures of this machine, into build/bench (root)
 faults: install ## Every failure at every state, on the lab's hosts: OPTIONS="--sample 40 --seed 1", or hours (root)
 	$(BIN)/python tests/soak/faults.py $(OPTIONS)
 
-soak: install ## The long tests: a hundred hops, hours of a scheduler, drains (root; hours)
+soak: install ## The long tests: a hundred hops, hours of a fleet, drains (root; hours)
 	$(BIN)/relocate lab up
 	$(BIN)/pytest -s tests/soak
 

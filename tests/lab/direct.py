@@ -14,6 +14,7 @@ import select
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -154,10 +155,11 @@ class Direct:
 
     def result(self, identifier: str, seconds: float = RESULT_SECONDS) -> dict[str, Any] | None:
         """Return what the edge reports, as soon as it does; None when it has no process any more."""
-        path = f"/run/relocate/results/{identifier}.json"
-        script = (
+        path, lock = f"/run/relocate/results/{identifier}.json", f"/run/relocate/parts/{identifier}.edge"
+        script = (  # a living process has the lock; it is asked once a second, for it costs a process
             f"for i in $(seq {int(seconds * 20)}); do [ -e {path} ] && cat {path} && rm {path} && exit; "
-            f"pgrep -f '[r]elocate_proxy edge' >/dev/null || [ -e {path} ] || exit 0; sleep 0.05; done"
+            f"[ $((i % 20)) != 0 ] || {{ [ -e {lock} ] && ! flock -n 9; }} 9<{lock} 2>/dev/null || [ -e {path} ] || exit 0; "
+            "sleep 0.05; done"
         )
         said = self.fleet.on(EDGE, script, check=False)
         return json.loads(said) if said else None
@@ -208,17 +210,18 @@ class Direct:
         )
         return [host for host in self.hosts if self.fleet.on(host, script, check=False) == "THAWED"]
 
-    def leftovers(self, state: str = "running") -> str:
+    def leftovers(self, state: str = "running", hosts: Iterable[str] = ()) -> str:
         """Return what relocations have left on the hosts that no container needs; nothing after a good end.
 
-        :param state: what the container itself may be in, by Docker's word.
+        :param state: what the container itself may be in, by Docker's word. :param hosts: other ones than the container's.
         """
         found = []
-        for host in (EDGE, *self.hosts):
+        for host in (EDGE, *(hosts or self.hosts)):
             script = (
                 "find /run/relocate -mindepth 2 ! -path '*/empty*' ! -name '*.pem'; ls /run/relocate/faults.json 2>/dev/null; "
                 "pgrep -fa '[r]elocate_proxy|[c]riu '; "
-                f"docker ps -a --format '{{{{.Names}}}} {{{{.State}}}}' 2>/dev/null | grep -vE '^{self.container} ({state})$'; "
+                "docker ps -a --format '{{.Names}} {{.State}}' 2>/dev/null | "
+                f"grep -vE '^({self.container}) ({state})$'; "
                 f"{ORPHANS}; "
                 "nft list table ip relocate 2>/dev/null | sed -nE '/ (held|barrier|shut|unborn) \\{/,/\\}/p' | grep elem"
             )

@@ -83,10 +83,17 @@ class Fleet:
         return done.stdout.strip()
 
     def tenant(
-        self, name: str, image: str, host: str, command: str = "", port: int | None = None, inside: int | None = None
+        self,
+        name: str,
+        image: str,
+        host: str,
+        command: str = "",
+        port: int | None = None,
+        inside: int | None = None,
+        tenant: str = "test",
     ) -> None:
         """Instantiate a tenant, published at ``port`` (another one ``inside`` the container); removed after the test."""
-        variables = {"container": name, "image": f"{REPOSITORY}/{image}:1", "host": host, "tenant": "test"}
+        variables = {"container": name, "image": f"{REPOSITORY}/{image}:1", "host": host, "tenant": tenant}
         if command:
             variables["command"] = command
         if port:

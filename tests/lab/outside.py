@@ -279,14 +279,19 @@ def kill_controller(scene: Scene) -> bool:
     assert process is not None
     if process.poll() is not None:
         return False
-    family = [process.pid]
-    for pid in family:  # a worker of Ansible has a session of its own
+    kill_family(process.pid)
+    return True
+
+
+def kill_family(first: int) -> None:
+    """SIGKILL to a process of this machine and to all that it has started; a worker of Ansible has a session of its own."""
+    family = [first]
+    for pid in family:
         children = subprocess.run(["pgrep", "-P", str(pid)], capture_output=True, text=True, check=False)
         family += [int(child) for child in children.stdout.split()]
     for pid in family:
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
-    return True
 
 
 @contextmanager

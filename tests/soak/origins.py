@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Which host did an answer come from? Watched on the edge, where answers leave the fleet.
 
-``python3 origins.py VIRTUAL_ADDRESS PORT``, as root on the edge, until its standard input ends. Outside, every answer has the
+``python3 origins.py VIRTUAL_ADDRESS PORT…``, as root on the edge, until its standard input ends. Outside, every answer has the
 service's virtual address. So each packet is seen twice: when it comes in from a host, and when it goes out. What comes in and
 is dropped by the edge has never been said to anybody, and is not told. Prints JSON lines: ``at`` (when the kernel saw it, by
 its clock),
@@ -55,33 +55,35 @@ def segment(packet: bytes) -> Segment | None:
 class Origins:
     """Pairs what comes in with what goes out."""
 
-    def __init__(self, address: str, port: int) -> None:
-        self.service = (address, port)
+    def __init__(self, address: str, *ports: int) -> None:
+        self.services = {(address, port) for port in ports}
+        self.ports = set(ports)
         self._inside: OrderedDict[tuple[tuple[str, int], bytes], str] = OrderedDict()
 
     def take(self, packet: bytes, outgoing: bool) -> list[dict[str, object]]:
         """Take a packet; return the answers in it if it leaves the fleet."""
         found = segment(packet)
-        if found is None or not found.payload or found.source[1] != self.service[1]:
+        if found is None or not found.payload or found.source[1] not in self.ports:
             return []
         key = (found.destination, found.same)
         if not outgoing:
-            if found.source != self.service:
+            if found.source not in self.services:
                 self._inside[key] = found.source[0]
                 if len(self._inside) > REMEMBERED:
                     self._inside.popitem(last=False)
             return []
-        if found.source != self.service:
+        if found.source not in self.services:
             return []
         host = self._inside.pop(key, "?")
         connection = f"{found.destination[0]}:{found.destination[1]}"
         words = found.payload.split()
-        return [{"host": host, "connection": connection, "number": int(word)} for word in words if word.isdigit()]
+        told = {"host": host, "port": found.source[1], "connection": connection}
+        return [{**told, "number": int(word)} for word in words if word.isdigit()]
 
 
 def main() -> None:
     """Watch until standard input ends."""
-    origins = Origins(sys.argv[1], int(sys.argv[2]))
+    origins = Origins(sys.argv[1], *map(int, sys.argv[2:]))
     with socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(ALL_PROTOCOLS)) as watch:
         watch.setsockopt(
             socket.SOL_SOCKET, socket.SO_RCVBUFFORCE if hasattr(socket, "SO_RCVBUFFORCE") else 33, 64 << 20

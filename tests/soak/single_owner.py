@@ -9,6 +9,7 @@ their way out with the host that they came from, and the moves with their outcom
 
 from __future__ import annotations
 
+import bisect
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
@@ -53,12 +54,20 @@ class Verdict:
     sightings: int = 0
     doubles: list[str] = field(default_factory=list)
     lost: list[str] = field(default_factory=list)
+    repeated: list[str] = field(default_factory=list)
     vanished: list[str] = field(default_factory=list)
 
     @property
     def well(self) -> bool:
         """Whether there was one owner, and nothing acknowledged was lost."""
-        return not (self.doubles or self.lost or self.vanished)
+        return not (self.doubles or self.lost or self.repeated or self.vanished)
+
+    def add(self, other: Verdict) -> None:
+        """Take in what was found in another history."""
+        self.calls += other.calls
+        self.sightings += other.sightings
+        for name in ("doubles", "lost", "repeated", "vanished"):
+            getattr(self, name).extend(getattr(other, name))
 
 
 def told_apart(calls: Iterable[Call], sightings: Iterable[Sighting]) -> list[Sighting]:
@@ -82,8 +91,8 @@ def told_apart(calls: Iterable[Call], sightings: Iterable[Sighting]) -> list[Sig
 def check(calls: Iterable[Call], sightings: Iterable[Sighting], moves: Iterable[Move], first_host: str) -> Verdict:
     """Return what is wrong with a history.
 
-    * **lost**: a client got a number that it had already, or left some out. What was acknowledged is forgotten, or was done
-      twice.
+    * **lost**: a client's numbers left some out: something was done of which nobody heard.
+    * **repeated**: a client got a number that it had already: what was acknowledged is forgotten.
     * **double**: a host answered while another one was the owner. The owner changes once in a committed move, at the first
       answer of the destination; from then on the source must be silent.
     * **vanished**: the destination of a move that was rolled back has answered, or a client has an answer that no owner gave.
@@ -98,6 +107,19 @@ def check(calls: Iterable[Call], sightings: Iterable[Sighting], moves: Iterable[
     return verdict
 
 
+def gaps(calls: Iterable[Call], moves: Iterable[Move], after: float = 2.0) -> list[float]:
+    """Return for each committed move the longest that a client waited for an answer in it, or just ``after`` it: seconds."""
+    moves = sorted((move for move in moves if move.committed), key=lambda move: move.begun)
+    longest = [0.0] * len(moves)
+    begins = [move.begun for move in moves]
+    for call in calls:
+        last = bisect.bisect_right(begins, call.returned) - 1
+        for index in (last - 1, last):  # a tenant's moves follow one another; only the tails may meet
+            if index >= 0 and call.called <= moves[index].ended + after:
+                longest[index] = max(longest[index], call.returned - call.called)
+    return longest
+
+
 def _find_lost(calls: list[Call], verdict: Verdict) -> None:
     by_connection: dict[str, list[Call]] = defaultdict(list)
     for call in calls:
@@ -106,7 +128,8 @@ def _find_lost(calls: list[Call], verdict: Verdict) -> None:
         last = 0
         for call in sorted(its, key=lambda call: call.called):
             if call.number != last + 1:
-                verdict.lost.append(f"{connection} got {call.number} after {last}, at {call.returned:.3f}")
+                wrong = verdict.lost if call.number > last else verdict.repeated
+                wrong.append(f"{connection} got {call.number} after {last}, at {call.returned:.3f}")
             last = call.number
 
 

@@ -25,7 +25,7 @@ def packet(source: tuple[str, int], sequence: int, payload: bytes, destination: 
 
 def answer(host: tuple[str, int] | None, number: int) -> dict[str, object]:
     """Return what is told of an answer."""
-    return {"host": host[0] if host else "?", "connection": "10.88.0.2:40000", "number": number}
+    return {"host": host[0] if host else "?", "port": 7100, "connection": "10.88.0.2:40000", "number": number}
 
 
 def test_an_answer_is_paired_with_where_it_came_in() -> None:
@@ -43,6 +43,15 @@ def test_what_the_edge_drops_is_not_told() -> None:
     for _ in range(3):
         assert watch.take(packet(ONE, 100, b"5\n"), outgoing=False) == []
     assert watch.take(packet(VIRTUAL, 102, b"6\n"), outgoing=True) == [answer(None, 6)], "it has come from nowhere"
+
+
+def test_services_are_told_apart() -> None:
+    """By their ports; one that is not watched is not told."""
+    watch = Origins(VIRTUAL[0], 7100, 7101)
+    for port, told in ((7101, True), (7102, False)):
+        assert watch.take(packet((ONE[0], port), 100, b"5\n"), outgoing=False) == []
+        expected = [{**answer(ONE, 5), "port": port}] if told else []
+        assert watch.take(packet((VIRTUAL[0], port), 100, b"5\n"), outgoing=True) == expected
 
 
 def test_what_is_no_answer() -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from single_owner import Call, Move, Sighting, Verdict, check, told_apart
+from single_owner import Call, Move, Sighting, Verdict, check, gaps, told_apart
 
 A, B = "host1", "host2"
 THERE = Move(10.0, 12.0, A, B, committed=True)
@@ -73,11 +73,11 @@ def test_an_acknowledged_write_that_is_lost() -> None:
     calls, seen = history()
     calls = [replace(call, number=call.number - 2) if call.number > 110 else call for call in calls]
     verdict = found(calls, seen)
-    assert verdict.lost == ["one got 109 after 110, at 11.120"]
+    assert verdict.repeated == ["one got 109 after 110, at 11.120"] and not verdict.lost
 
 
-def test_a_write_that_is_done_twice() -> None:
-    """A number is left out."""
+def test_a_number_that_is_left_out() -> None:
+    """Something was done of which nobody heard."""
     calls, seen = history()
     verdict = found([call for call in calls if call.number != 50], seen)
     assert verdict.lost == ["one got 51 after 49, at 5.120"]
@@ -103,3 +103,18 @@ def test_a_port_that_is_used_again_is_another_connection() -> None:
         (3.05, "client:7#2"),
     ]
     assert found(calls, named).well
+
+
+def test_the_gap_of_a_move_is_the_longest_wait_in_it() -> None:
+    """Waits between two moves, and in one that was rolled back, are none of its."""
+    calls, _ = history()
+    waits = {105: 0.5, 150: 3.0, 210: 4.0, 315: 0.7}
+    calls = [replace(call, returned=call.called + waits.get(call.number, 0.02)) for call in calls]
+    assert gaps(calls, MOVES) == pytest.approx([0.5, 0.7])
+
+
+def test_verdicts_are_added() -> None:
+    """One bad tenant among good ones is enough."""
+    whole = Verdict(1, 1)
+    whole.add(Verdict(2, 3, doubles=["two"]))
+    assert (whole.calls, whole.sightings, whole.doubles) == (3, 4, ["two"]) and not whole.well

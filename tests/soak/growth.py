@@ -1,0 +1,122 @@
+# Copyright (c) 2026 The RELOCATE authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which quantity grows? Samples of many hours, and for each quantity how much it may grow. Pure functions.
+
+A line is laid through the samples (Theil–Sen: the median of the slopes between all pairs, so that a moment in which much is
+under way does not count), from the end of the warm-up. What it rises in the whole run is the growth.
+"""
+
+from __future__ import annotations
+
+import itertools
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+WARM_UP = 0.2  # the part of the run in which caches fill, heaps find their size, every host gets every image
+FEWEST = 6  # samples that a slope needs
+
+
+@dataclass(frozen=True)
+class Limit:
+    """How much a quantity may have risen: ``most``, and ``per_move`` for each move in the fleet, for what is kept on purpose.
+
+    :ivar why: what it is kept for, or what makes it unsteady.
+    """
+
+    most: float
+    per_move: float = 0.0
+    why: str = ""
+
+
+#: What is not named here may rise by ``OTHER``.
+LIMITS = {
+    "KiB of dockerd": Limit(40960, why="Go's heap breathes"),
+    "KiB of containerd": Limit(20480, why="Go's heap breathes"),
+    "KiB of containerd-shim": Limit(40960, why="one process for each container that is here"),
+    "KiB of proxies": Limit(65536, why="as many as moves are under way"),
+    "KiB of Docker": Limit(32768, why="the layers of the containers that are here"),
+    "KiB of /run": Limit(8192, why="memory images of what is under way"),
+    "KiB of logs": Limit(1024, 4.0, "the daemon's own log, which its operator rotates"),
+    "KiB of journals": Limit(64, 16.0, "kept for 30 days, and of so many relocations at most"),
+    "journals and logs": Limit(8, 4.0, "kept for 30 days, and of so many relocations at most"),
+    "connections tracked": Limit(200, why="ended connections are kept for two minutes"),
+    "descriptors of dockerd": Limit(12, why="connections of clients that are not closed at once"),
+    "descriptors of containerd": Limit(12, why="connections of clients that are not closed at once"),
+    "descriptors of containerd-shim": Limit(40, why="one process for each container that is here"),
+    "threads": Limit(60, why="Go's daemons keep threads that have once been needed"),
+    "processes": Limit(12, why="as many as moves are under way"),
+    "nft rules and elements": Limit(24, why="as many as moves are under way"),
+    "files in /tmp": Limit(8),
+    "KiB of the scheduler": Limit(20480, why="its history grows by its moves, and is read again when it is started"),
+    "KiB of its store": Limit(64, 2.0, "firings are kept for store.keep_days"),
+    "KiB of the ledger": Limit(16, 8.0, "it is the record; its operator rotates it"),
+    "KiB of its runs": Limit(512, 8.0, "the output of failed runs, kept_runs of them"),
+}
+OTHER = Limit(6, why="things come and go with the containers")
+
+
+@dataclass(frozen=True)
+class Growth:
+    """What became of one quantity on one host, and what it may be."""
+
+    host: str
+    name: str
+    first: float
+    last: float
+    risen: float
+    allowed: float
+
+    @property
+    def grows(self) -> bool:
+        """Whether it has risen more than it may."""
+        return self.risen > self.allowed
+
+    def __str__(self) -> str:
+        return f"{self.host}: {self.name} has risen by {self.risen:.0f} (from {self.first:.0f}), {self.allowed:.0f} is allowed"
+
+
+def slope(points: Sequence[tuple[float, float]]) -> float:
+    """Return the median of the slopes between all pairs of points."""
+    pairs = itertools.combinations(points, 2)
+    return statistics.median((y2 - y1) / (x2 - x1) for (x1, y1), (x2, y2) in pairs if x2 > x1)
+
+
+def growths(samples: Iterable[tuple[float, str, Mapping[str, float]]], moves: Sequence[float]) -> list[Growth]:
+    """Return the growth of every quantity of every host; nothing of one that has too few samples.
+
+    :param samples: (when, host, name → number). :param moves: when each move of the fleet was begun.
+    """
+    series: dict[tuple[str, str], list[tuple[float, float]]] = {}
+    for at, host, numbers in sorted(samples, key=lambda sample: sample[:2]):
+        for name, number in numbers.items():
+            series.setdefault((host, name), []).append((at, float(number)))
+    found = []
+    for (host, name), points in series.items():
+        warm = points[0][0] + WARM_UP * (points[-1][0] - points[0][0])
+        points = [point for point in points if point[0] >= warm]
+        if len(points) < FEWEST:
+            continue
+        begun, ended = points[0][0], points[-1][0]
+        limit = LIMITS.get(name, OTHER)
+        of_moves = limit.per_move * sum(begun <= at <= ended for at in moves)
+        risen = slope(points) * (ended - begun)
+        found.append(Growth(host, name, points[0][1], points[-1][1], risen, limit.most + of_moves))
+    return found
+
+
+def table(found: Iterable[Growth]) -> str:
+    """Return for each quantity the host where it has risen most, as a table in Markdown."""
+    worst: dict[str, Growth] = {}
+    for each in found:
+        if each.name not in worst or each.risen - each.allowed > worst[each.name].risen - worst[each.name].allowed:
+            worst[each.name] = each
+    lines = ["| quantity | on | first | last | risen | may rise by | why |", "|---|---|---|---|---|---|---|"]
+    for each in sorted(worst.values(), key=lambda each: each.name):
+        why = LIMITS.get(each.name, OTHER).why
+        risen = f"**{each.risen:.0f}**" if each.grows else f"{each.risen:.0f}"
+        lines.append(
+            f"| {each.name} | {each.host} | {each.first:.0f} | {each.last:.0f} | {risen} | {each.allowed:.0f} | {why} |"
+        )
+    return "\n".join(lines) + "\n"

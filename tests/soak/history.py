@@ -1,0 +1,141 @@
+# Copyright (c) 2026 The RELOCATE authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a soak has recorded in its directory, and what is found in it.
+
+``python tests/soak/history.py build/soak`` judges a history again, that of a run which is still under way too.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from growth import Growth, growths
+from growth import table as growth_table
+from single_owner import Call, Move, Sighting, Verdict, check, gaps, told_apart
+
+
+@dataclass
+class Report:
+    """What came of a soak.
+
+    :ivar waits: the longest wait of a client in each committed move, in seconds.
+    :ivar cut: connections that ended otherwise than by their client. :ivar missed: packets that the watch could not see.
+    """
+
+    verdict: Verdict = field(default_factory=Verdict)
+    moves: list[dict[str, Any]] = field(default_factory=list)
+    faults: list[dict[str, Any]] = field(default_factory=list)
+    waits: list[float] = field(default_factory=list)
+    longest: float = 0.0
+    cut: list[str] = field(default_factory=list)
+    missed: int | None = None
+    growths: list[Growth] = field(default_factory=list)
+    minutes: float = 0.0
+
+    def text(self) -> str:
+        """Return it as a page."""
+        committed = sum(move["committed"] for move in self.moves)
+        begun, struck = Counter(each["kind"] for each in self.faults), [each for each in self.faults if each["struck"]]
+        by_tenant = Counter(move["container"] for move in self.moves)
+        rows = {
+            "minutes": f"{self.minutes:.0f}",
+            "tenants": f"{len(by_tenant)}",
+            "moves": f"{len(self.moves)}",
+            "committed": f"{committed}",
+            "rolled back": f"{len(self.moves) - committed}",
+            "failures ordered": f"{len(self.faults)}, of {len(begun)} kinds",
+            "failures that struck": f"{len(struck)}, of {len({each['kind'] for each in struck})} kinds",
+            "answers": f"{self.verdict.calls}",
+            "answers seen as they left": f"{self.verdict.sightings} (packets missed: {self.missed})",
+            "doubles": f"{len(self.verdict.doubles)}",
+            "vanished": f"{len(self.verdict.vanished)}",
+            "lost": f"{len(self.verdict.lost)}",
+            "repeated": f"{len(self.verdict.repeated)}",
+            "connections cut": f"{len(self.cut)}",
+            "longest wait": f"{self.longest:.1f} s",
+            "wait in a committed move": self._waits(),
+            "quantities that grow": f"{sum(each.grows for each in self.growths)} of {len(self.growths)}",
+        }
+        lines = ["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows.items())]
+        lines += ["", f"Struck: {dict(Counter(each['kind'] for each in struck).most_common())}.", ""]
+        return "\n".join(lines) + "\n" + growth_table(self.growths)
+
+    def _waits(self) -> str:
+        waits = sorted(self.waits)
+        if not waits:
+            return "none"
+        half, most = waits[len(waits) // 2], waits[min(len(waits) - 1, int(len(waits) * 0.99))]
+        return f"{half * 1000:.0f} ms (median), {most * 1000:.0f} ms (p99), {waits[-1] * 1000:.0f} ms at most"
+
+
+def lines(file: Path) -> Iterator[dict[str, Any]]:
+    """Yield the objects in a file of JSON lines; half a line at the end is left out."""
+    if file.exists():
+        with file.open(encoding="utf-8") as stream:
+            yield from (json.loads(line) for line in stream if line.endswith("\n"))
+
+
+def read(directory: Path) -> Report:
+    """Judge a history: ``setup.json``, ``calls.jsonl``, ``seen.jsonl``, ``moves.jsonl``, ``faults.jsonl``, ``samples.jsonl``.
+
+    Tenants are judged one after the other: hours of all of them are not in memory at once as objects.
+    """
+    setup = json.loads((directory / "setup.json").read_text(encoding="utf-8"))
+    names = {address: host for host, address in setup["addresses"].items()}
+    report = Report(moves=list(lines(directory / "moves.jsonl")), faults=list(lines(directory / "faults.jsonl")))
+    calls: dict[int, list[tuple[str, int, float, float]]] = defaultdict(list)
+    seen: dict[int, list[tuple[float, str, str, int]]] = defaultdict(list)
+    for each in lines(directory / "calls.jsonl"):
+        if "error" in each:
+            report.cut.append(f"{each['port']}: {each['error']}")
+        else:
+            calls[each["port"]].append((each["connection"], each["number"], each["called"], each["returned"]))
+    for each in lines(directory / "seen.jsonl"):
+        if "number" in each:
+            host = names.get(each["host"], each["host"])
+            seen[each["port"]].append((each["at"], host, each["connection"], each["number"]))
+        elif "missed" in each:
+            report.missed = each["missed"]
+    first, last = float("inf"), 0.0
+    for name, tenant in setup["tenants"].items():
+        its = [Call(*each) for each in calls.pop(tenant["port"], [])]
+        sightings = told_apart(its, [Sighting(*each) for each in seen.pop(tenant["port"], [])])
+        moves = [
+            Move(each["begun"], each["ended"], each["source"], each["destination"], each["committed"])
+            for each in report.moves
+            if each["container"] == name
+        ]
+        verdict = check(its, sightings, moves, tenant["host"])
+        for wrong in (verdict.doubles, verdict.vanished, verdict.lost, verdict.repeated):
+            wrong[:] = [f"{name}: {words}" for words in wrong]
+        report.verdict.add(verdict)
+        report.waits += gaps(its, moves)
+        report.longest = max([report.longest, *(call.returned - call.called for call in its)])
+        first, last = (
+            min([first, *(call.called for call in its[:1])]),
+            max([last, *(call.returned for call in its[-1:])]),
+        )
+    report.minutes = (last - first) / 60 if last else 0.0
+    samples = [(each["at"], each["host"], each["numbers"]) for each in lines(directory / "samples.jsonl")]
+    report.growths = growths(samples, [move["begun"] for move in report.moves])
+    return report
+
+
+if __name__ == "__main__":
+    found = read(Path(sys.argv[1]))
+    print(found.text())
+    for words in (
+        *found.verdict.doubles,
+        *found.verdict.vanished,
+        *found.verdict.lost,
+        *found.verdict.repeated,
+        *found.cut,
+    ):
+        print(words)
