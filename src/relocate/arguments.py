@@ -5,6 +5,9 @@
 
 from __future__ import annotations
 
+import math
+
+from ansible_collections.relocate.mtd.plugins.module_utils._modes import ASKABLE, PREFERENCES
 from ansible_collections.relocate.mtd.plugins.plugin_utils._trust import strangers
 
 from relocate.errors import Refusal
@@ -31,3 +34,26 @@ def checked_words(what: str, text: str) -> str:
             f"{what} is {shown(text)}: give {WORDS} printable characters at most, and none of {{{{, {{% and {{#", 2
         )
     return text
+
+
+def check_wishes(
+    container: str,
+    *,
+    to: str | None,
+    source: str | None,
+    mode: str,
+    prefer: str | None,
+    downtime_limit: float | None,
+) -> None:
+    """Check what ``move`` and ``check`` are asked for. Raises Refusal with status 2 for what no move can be."""
+    if downtime_limit is not None and not (math.isfinite(downtime_limit) and downtime_limit > 0):
+        raise Refusal(f"--downtime-limit is {downtime_limit:g}: it must be a number of milliseconds above 0", status=2)
+    if prefer is not None and prefer not in PREFERENCES:
+        raise Refusal(f"--prefer is {shown(prefer)}: use one of {', '.join(PREFERENCES)}", status=2)
+    if mode not in ASKABLE:
+        raise Refusal(f"--mode is {shown(mode)}: use one of {', '.join(ASKABLE)}", status=2)
+    checked_name("the container", container)
+    if to is not None:
+        checked_name("--to", to)
+    if source is not None:
+        checked_name("--from", source)

@@ -26,7 +26,20 @@ app = typer.Typer(
 )
 
 # Each module has ``register(app)``. The order is that of ``relocate --help``.
-COMMANDS = ("demo", "lab", "move", "recover", "fleet", "simulate", "plan", "schedule", "status", "history", "pause")
+COMMANDS = (
+    "demo",
+    "lab",
+    "check",
+    "move",
+    "recover",
+    "fleet",
+    "simulate",
+    "plan",
+    "schedule",
+    "status",
+    "history",
+    "pause",
+)
 
 
 def _print_version(wanted: bool) -> None:

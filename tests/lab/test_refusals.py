@@ -82,6 +82,23 @@ def test_a_destination_without_criu(ground: Fleet) -> None:
         assert "host3 has no CRIU: install it" in refused(ground, "walker", "--to", "host3")
 
 
+def test_a_check_has_all_reasons_of_all_hosts(ground: Fleet) -> None:
+    """Where a move ends with the first. And what is said about a host that can take it comes true."""
+    before = ground.picture()
+    mkdir = "mkdir -p /etc/relocate && touch /etc/relocate/cordoned"
+    with (
+        on_host(ground, "host3", "mv /usr/sbin/criu /usr/sbin/criu.away", "mv /usr/sbin/criu.away /usr/sbin/criu"),
+        on_host(ground, "host3", mkdir, "rm /etc/relocate/cordoned"),
+    ):
+        done = ground.run("relocate", "check", "walker", "--json")
+        verdict = json.loads(done.stdout)
+        assert ground.run("relocate", "check", "walker", "--to", "host3", check=False).returncode == 1
+    by_host = {each["host"]: each["refusals"] for each in verdict["destinations"]}
+    assert verdict["movable"] and verdict["source"] == "host1" and by_host["host2"] == []
+    assert len(by_host["host3"]) == 2 and "no CRIU" in by_host["host3"][0] and "cordoned" in by_host["host3"][1]
+    assert ground.picture() == before, "a check changed something"
+
+
 def test_a_criu_too_old_for_the_kernel(ground: Fleet) -> None:
     """The version is what a program says of itself; the one that says this is put in front of the real one."""
     old = "printf '#!/bin/sh\\necho Version: 3.17.1\\n' > /usr/local/sbin/criu; chmod 755 /usr/local/sbin/criu"

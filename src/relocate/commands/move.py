@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import json
-import math
 from typing import Annotated, Any
 
 import typer
@@ -15,10 +14,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from relocate.arguments import checked_name, checked_words
+from relocate.arguments import check_wishes, checked_words
 from relocate.errors import Refusal
 from relocate.move.relocation import relocate
-from relocate.reading import shown
 from relocate.terminal import cell, paragraph
 
 #: Phases of the pause in the order in which they pass.
@@ -128,17 +126,7 @@ def move(
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show Ansible's own output.")] = False,
 ) -> None:
     """Move a container to another host, live."""
-    if downtime_limit is not None and not (math.isfinite(downtime_limit) and downtime_limit > 0):
-        raise Refusal(f"--downtime-limit is {downtime_limit:g}: it must be a number of milliseconds above 0", status=2)
-    if prefer is not None and prefer not in PREFERENCES:
-        raise Refusal(f"--prefer is {shown(prefer)}: use one of {', '.join(PREFERENCES)}", status=2)
-    if mode not in ASKABLE:
-        raise Refusal(f"--mode is {shown(mode)}: use one of {', '.join(ASKABLE)}", status=2)
-    checked_name("the container", container)
-    if to is not None:
-        checked_name("--to", to)
-    if source is not None:
-        checked_name("--from", source)
+    check_wishes(container, to=to, source=source, mode=mode, prefer=prefer, downtime_limit=downtime_limit)
     checked_words("--reason", reason)
     result = relocate(
         container,

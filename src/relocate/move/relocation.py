@@ -15,6 +15,7 @@ from relocate.lab.paths import project_root
 from relocate.move import playbook
 
 RELOCATE, RECOVER = "relocate.mtd.container_relocate", "relocate.mtd.relocations_recover"
+CHECK = "relocate.mtd.relocation_check"
 DEFAULT_INVENTORY = "inventories/lab"
 
 
@@ -69,21 +70,13 @@ def relocate(
     it was interrupted: a cutover that has begun is finished or rolled back by the hosts themselves.
     """
     root = project_root()
-    variables: dict[str, Any] = {"container": container, "mode": mode, "reason": reason}
-    if destination:
-        variables["destination"] = destination
-    if source is not None:
-        variables["source"] = source
-    if prefer is not None:
-        variables["relocate_prefer"] = prefer
-    if downtime_limit_ms is not None:
-        variables["relocate_downtime_limit_ms"] = downtime_limit_ms
+    variables = _wishes(container, destination, source, mode, prefer, downtime_limit_ms)
     caught = Catcher(RELOCATE)
     try:
         playbook.run(
             root,
             "playbooks/relocate.yml",
-            variables,
+            {**variables, "reason": reason},
             inventory=inventory_path(inventory, root),
             arguments="--check --diff" if check else "",
             verbose=verbose,
@@ -95,6 +88,63 @@ def relocate(
             raise
     if "outcome" not in caught.result:
         raise Refusal("the playbook ended without relocating anything: run it with --verbose to see why")
+    return caught.result
+
+
+def _wishes(
+    container: str,
+    destination: str | None,
+    source: str | None,
+    mode: str,
+    prefer: str | None,
+    downtime_limit_ms: float | None,
+) -> dict[str, Any]:
+    """Return the variables of the playbooks that ask for a move; what is not wished for is the inventory's to say."""
+    wishes = {
+        "container": container,
+        "destination": destination,
+        "source": source,
+        "mode": mode,
+        "relocate_prefer": prefer,
+        "relocate_downtime_limit_ms": downtime_limit_ms,
+    }
+    return {name: value for name, value in wishes.items() if value is not None}
+
+
+def check(
+    container: str,
+    *,
+    destination: str | None = None,
+    source: str | None = None,
+    mode: str = "auto",
+    prefer: str | None = None,
+    downtime_limit_ms: float | None = None,
+    inventory: str | None = None,
+    verbose: bool = False,
+    quiet: bool = False,
+) -> dict[str, Any]:
+    """Run ``playbooks/check.yml`` and return the verdicts, as C(relocation_check) does.
+
+    Raises Refusal when there is nothing to give a verdict on: no such container, no fleet.
+    """
+    root = project_root()
+    caught = Catcher(CHECK)
+    try:
+        playbook.run(
+            root,
+            "playbooks/check.yml",
+            _wishes(container, destination, source, mode, prefer, downtime_limit_ms),
+            inventory=inventory_path(inventory, root),
+            verbose=verbose,
+            quiet=quiet,
+            watch=caught,
+        )
+    except Refusal:
+        if "msg" not in caught.result:
+            raise
+        raise Refusal(str(caught.result["msg"])) from None
+    if "destinations" not in caught.result:
+        raise Refusal("the playbook ended without a verdict: run it with --verbose to see why")
     return caught.result
 
 

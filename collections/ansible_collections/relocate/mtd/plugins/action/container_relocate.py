@@ -12,8 +12,7 @@ from __future__ import annotations
 from typing import Any
 
 from ansible.plugins.action import ActionBase
-from ansible_collections.relocate.mtd.plugins.module_utils._downtime import DEFAULT_LIMIT_MS, over_budget
-from ansible_collections.relocate.mtd.plugins.module_utils._modes import ASKABLE, PREFERENCES, SAFETY
+from ansible_collections.relocate.mtd.plugins.module_utils._downtime import over_budget
 from ansible_collections.relocate.mtd.plugins.plugin_utils._move import alert, deciding, plan, starting, wording
 from ansible_collections.relocate.mtd.plugins.plugin_utils._move.asking import Asking
 from ansible_collections.relocate.mtd.plugins.plugin_utils._move.deciding import Wanted
@@ -34,15 +33,7 @@ class ActionModule(ActionBase):
         variables = task_vars or {}
         _, arguments = self.validate_argument_spec(
             argument_spec={
-                "container": {"type": "str", "required": True},
-                "destination": {"type": "str"},
-                "source": {"type": "str"},
-                "docker_hosts": {"type": "list", "elements": "str"},
-                "edge": {"type": "str"},
-                "mode": {"type": "str", "choices": list(ASKABLE), "default": "auto"},
-                "prefer": {"type": "str", "choices": list(PREFERENCES), "default": SAFETY},
-                "downtime_limit_ms": {"type": "float", "default": DEFAULT_LIMIT_MS},
-                "ledger": {"type": "path"},
+                **deciding.OPTIONS,
                 "reason": {"type": "str", "default": "manual"},
                 "identifier": {"type": "str"},
                 "alert": {"type": "dict", "options": alert.OPTIONS},
@@ -50,12 +41,7 @@ class ActionModule(ActionBase):
                 "timeout": {"type": "int", "default": 300},
             }
         )
-        groups = variables.get("groups") or {}
-        wanted = Wanted(
-            docker_hosts=arguments["docker_hosts"] or list(groups.get("docker_hosts", [])),
-            edges=[arguments["edge"]] if arguments["edge"] else list(groups.get("edge", [])),
-            **{name: arguments[name] for name in Wanted._fields if name in arguments and name != "docker_hosts"},
-        )
+        wanted = Wanted.of(arguments, variables.get("groups") or {})
         with Remotes(self, variables) as remotes:
             try:
                 result = self._relocate(wanted, remotes, arguments["timeout"])

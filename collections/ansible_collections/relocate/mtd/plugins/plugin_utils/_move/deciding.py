@@ -13,8 +13,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ansible_collections.relocate.mtd.plugins.module_utils._downtime import limit_problem
-from ansible_collections.relocate.mtd.plugins.module_utils._modes import MODES, mode_refusals
+from ansible_collections.relocate.mtd.plugins.module_utils._downtime import DEFAULT_LIMIT_MS, limit_problem
+from ansible_collections.relocate.mtd.plugins.module_utils._modes import (
+    ASKABLE,
+    MODES,
+    PREFERENCES,
+    SAFETY,
+    mode_refusals,
+)
 from ansible_collections.relocate.mtd.plugins.module_utils._preflight import host_refusals
 from ansible_collections.relocate.mtd.plugins.plugin_utils._heterogeneity.heterogeneity import FactError
 from ansible_collections.relocate.mtd.plugins.plugin_utils._heterogeneity.profiles import (
@@ -30,6 +36,19 @@ from ansible_collections.relocate.mtd.plugins.plugin_utils._move.remote import c
 from ansible_collections.relocate.mtd.plugins.plugin_utils._placement import policy
 from ansible_collections.relocate.mtd.plugins.plugin_utils._trust import reports, strangers
 
+#: Options of a task that asks for a move, or whether there could be one.
+OPTIONS: dict[str, dict[str, Any]] = {
+    "container": {"type": "str", "required": True},
+    "destination": {"type": "str"},
+    "source": {"type": "str"},
+    "docker_hosts": {"type": "list", "elements": "str"},
+    "edge": {"type": "str"},
+    "mode": {"type": "str", "choices": list(ASKABLE), "default": "auto"},
+    "prefer": {"type": "str", "choices": list(PREFERENCES), "default": SAFETY},
+    "downtime_limit_ms": {"type": "float", "default": DEFAULT_LIMIT_MS},
+    "ledger": {"type": "path"},
+}
+
 
 class Wanted(NamedTuple):
     """What the caller wants: the module's options, with the inventory's groups where they name no host."""
@@ -42,10 +61,19 @@ class Wanted(NamedTuple):
     prefer: str
     downtime_limit_ms: float
     ledger: str | None
-    reason: str
-    identifier: str | None
-    policy: dict[str, Any]
-    source: str | None = None
+    source: str | None
+    reason: str = ""
+    identifier: str | None = None
+    policy: dict[str, Any] | None = None
+
+    @classmethod
+    def of(cls, arguments: dict[str, Any], groups: dict[str, list[str]]) -> Wanted:
+        """Return what the arguments of a task ask for. :param groups: the inventory's."""
+        return cls(
+            docker_hosts=arguments["docker_hosts"] or list(groups.get("docker_hosts", [])),
+            edges=[arguments["edge"]] if arguments["edge"] else list(groups.get("edge", [])),
+            **{name: arguments[name] for name in cls._fields if name in arguments and name != "docker_hosts"},
+        )
 
 
 class Resident(NamedTuple):
@@ -79,25 +107,41 @@ def check(wanted: Wanted) -> None:
         )
 
 
-def resident(wanted: Wanted, answers: Answers) -> Resident:
-    """Return the container and its host. :raises Refused: it is nowhere, cannot leave, or is where it is wanted already."""
-    name = wanted.container
+def found(wanted: Wanted, answers: Answers) -> Resident:
+    """Return the container and its host. :raises Refused: no host that answers has it, or what the host says of it is odd."""
     try:
-        source, container = plan.find_container(name, answers.hosts, wanted.source)
+        source, container = plan.find_container(wanted.container, answers.hosts, wanted.source)
     except Refused as refused:
         if answers.silent:
             raise Refused(f"{refused}; not heard: {'; '.join(answers.silent.values())}") from None
         raise
     checked(source, reports.movable, container)
-    if wanted.destination == source:
-        raise Refused(f"the container {name} is already on {source}: name another destination")
+    return Resident(source, container)
+
+
+def stays(moving: Resident, answers: Answers) -> list[str]:
+    """Return why the container cannot leave its host now, wherever it is to go."""
+    source, container = moving
+    info = answers.hosts[source]
+    return container["refusals"] + host_refusals(source, info["host"]) + _under_way(container["name"], info)
+
+
+def resident(wanted: Wanted, answers: Answers) -> Resident:
+    """Return the container and its host. :raises Refused: it is nowhere, cannot leave, or is where it is wanted already."""
+    moving = found(wanted, answers)
+    not_here_already(wanted, moving)
     if wanted.destination in answers.silent:
         raise Refused(f"the destination {answers.silent[wanted.destination]}")
-    info = answers.hosts[source]
-    refusals = container["refusals"] + host_refusals(source, info["host"]) + _under_way(name, info)
+    refusals = stays(moving, answers)
     if refusals:
         raise Refused("; ".join(refusals))
-    return Resident(source, container)
+    return moving
+
+
+def not_here_already(wanted: Wanted, moving: Resident) -> None:
+    """Do nothing if the container is wanted elsewhere. :raises Refused: it is where it is wanted."""
+    if wanted.destination == moving.host:
+        raise Refused(f"the container {wanted.container} is already on {moving.host}: name another destination")
 
 
 def _under_way(container: str, info: dict[str, Any]) -> list[str]:
@@ -122,7 +166,7 @@ def destination(
         if refusals:
             raise Refused("; ".join(refusals))
         return wanted.destination, {"host": wanted.destination, "policy": "given"}
-    settings, profiles, notes = _policy(wanted.policy, moving.host)
+    settings, profiles, notes = _policy(wanted.policy or {}, moving.host)
     refused: dict[str, list[str]] = {}
     while True:
         try:

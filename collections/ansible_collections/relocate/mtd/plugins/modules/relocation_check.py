@@ -1,0 +1,99 @@
+#!/usr/bin/python
+# -*- coding: utf-8 -*-
+# Copyright (c) 2026 The RELOCATE authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: relocation_check
+short_description: Tells whether a container can be moved, and to which hosts
+version_added: "0.1.0"
+author:
+  - The RELOCATE authors (@relocate)
+description:
+  - Asks the hosts and the edge what M(relocate.mtd.container_relocate) would ask them, for every possible destination, and
+    returns all reasons and remedies at once, where the move ends with the first.
+  - Nothing is changed. A verdict holds for the moment; a move asks again.
+  - The task runs on the controller (C(hosts=localhost)) and reaches the hosts through the inventory.
+options:
+  container:
+    description: The name of the container.
+    type: str
+    required: true
+  destination:
+    description: The only host to look at. Without one, all but the source.
+    type: str
+  source:
+    description: The host on which the container is known to run. It decides only if several hosts claim to run it.
+    type: str
+  docker_hosts:
+    description: The hosts to look at, instead of the group C(docker_hosts).
+    type: list
+    elements: str
+  edge:
+    description: The host that the services are published on, instead of the first of the group C(edge).
+    type: str
+  mode:
+    description: How the memory would be carried, as for M(relocate.mtd.container_relocate).
+    type: str
+    choices: [auto, stop-and-copy, post-copy, pre-copy]
+    default: auto
+  prefer:
+    description: What O(mode=auto) looks at first, as for M(relocate.mtd.container_relocate).
+    type: str
+    choices: [safety, pause]
+    default: safety
+  downtime_limit_ms:
+    description: A longer predicted pause is a refusal.
+    type: float
+    default: 300
+  ledger:
+    description:
+      - The ledger whose earlier moves teach the prediction.
+      - E(RELOCATE_LEDGER) without it, else C($XDG_STATE_HOME/relocate/ledger.jsonl). It need not exist.
+    type: path
+seealso:
+  - module: relocate.mtd.container_relocate
+  - module: relocate.mtd.relocation_preflight
+extends_documentation_fragment:
+  - relocate.mtd.attributes.info
+"""
+
+EXAMPLES = r"""
+- name: Where could the counter go?
+  relocate.mtd.relocation_check:
+    container: counter
+  register: verdict
+
+- name: Insist on two places
+  ansible.builtin.assert:
+    that: verdict.destinations | rejectattr('refusals') | length >= 2
+"""
+
+RETURN = r"""
+container:
+  description: The container's name.
+  returned: success
+  type: str
+source:
+  description: The host that runs it.
+  returned: success
+  type: str
+movable:
+  description: Whether nothing stands in the way at the source and at one destination at least.
+  returned: success
+  type: bool
+refusals:
+  description: Why the container cannot leave, wherever it goes. Sentences; none means that it can.
+  returned: success
+  type: list
+  elements: str
+destinations:
+  description:
+    - Of each host its name (C(host)) and its C(refusals); where a mode can be had, C(mode), C(mode_why), C(predictions),
+      C(predicted_downtime_ms), C(predicted_from) and C(modes_unavailable), as in the plan of a move.
+  returned: success
+  type: list
+  elements: dict
+"""

@@ -1,0 +1,108 @@
+# Copyright (c) 2026 The RELOCATE authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""``relocate check``: whether a container can be moved, and to which hosts; every reason at once, and nothing changed."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any
+
+import typer
+from ansible_collections.relocate.mtd.plugins.module_utils._modes import ASKABLE, PREFERENCES
+from rich.console import Console
+from rich.table import Table
+
+from relocate.arguments import check_wishes
+from relocate.move import relocation
+from relocate.terminal import cell
+
+
+def register(app: typer.Typer) -> None:
+    """Add ``relocate check`` to the command."""
+    app.command("check")(check)
+
+
+def _verdict(destination: dict[str, Any]) -> str:
+    return "[red]no[/red]" if destination["refusals"] else "[green]yes[/green]"
+
+
+def show(console: Console, result: dict[str, Any]) -> None:
+    """Print the verdicts: first what holds wherever the container goes, then host by host."""
+    name, source = cell(result["container"]), cell(result["source"])
+    console.print(f"[bold]{name}[/bold] runs on {source}.")
+    if result["refusals"]:
+        console.print("It [red]cannot leave[/red]:")
+        for reason in result["refusals"]:
+            console.print(f"  • {cell(reason)}")
+    table = Table("host", "can take it", "mode", "pause", "why not, or why this mode")
+    for each in result["destinations"]:
+        pause = each.get("predicted_downtime_ms")
+        table.add_row(
+            cell(each["host"]),
+            _verdict(each),
+            cell(each.get("mode")),
+            "" if pause is None else f"{pause:.0f} ms",
+            "\n".join(f"• {cell(reason)}" for reason in each["refusals"]) or cell(each.get("mode_why")),
+        )
+    console.print(table if result["destinations"] else "There is no other host in the inventory.")
+    if result["movable"]:
+        console.print(f"Move it with: relocate move {name}", style="dim")
+
+
+def check(
+    container: Annotated[str, typer.Argument(help="Name of the container.")],
+    to: Annotated[
+        str | None,
+        typer.Option("--to", "-t", metavar="HOST", help="Look at this host only. Default: all but the source."),
+    ] = None,
+    source: Annotated[
+        str | None,
+        typer.Option("--from", metavar="HOST", help="Where it runs; decides only if several hosts claim to run it."),
+    ] = None,
+    mode: Annotated[
+        str,
+        typer.Option(metavar="|".join(ASKABLE), help="How the memory would be carried; auto chooses by --prefer."),
+    ] = "auto",
+    prefer: Annotated[
+        str | None,
+        typer.Option(
+            metavar="|".join(PREFERENCES),
+            help="For auto: the safest mode within the limit, or the shortest pause. Default: the inventory's, else safety.",
+        ),
+    ] = None,
+    downtime_limit: Annotated[
+        float | None,
+        typer.Option(
+            "--downtime-limit", metavar="MS", help="A longer pause is a no. Default: the inventory's, else 300."
+        ),
+    ] = None,
+    inventory: Annotated[
+        str | None, typer.Option("--inventory", "-i", help="Inventory. Default: RELOCATE_INVENTORY, else the lab's.")
+    ] = None,
+    json_: Annotated[bool, typer.Option("--json", help="Print the verdicts as one document and nothing else.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show Ansible's own output.")] = False,
+) -> None:
+    """Tell whether a container can be moved, and to which hosts; change nothing.
+
+    Exit status: 0 if it can go to one of the hosts, 1 if not.
+    """
+    check_wishes(container, to=to, source=source, mode=mode, prefer=prefer, downtime_limit=downtime_limit)
+    result = relocation.check(
+        container,
+        destination=to,
+        source=source,
+        mode=mode,
+        prefer=prefer,
+        downtime_limit_ms=downtime_limit,
+        inventory=inventory,
+        verbose=verbose and not json_,
+        quiet=json_,
+    )
+    if json_:
+        public = {key: value for key, value in result.items() if not key.startswith("_ansible")}
+        typer.echo(json.dumps(public, indent=2))
+    else:
+        show(Console(highlight=False), result)
+    if not result["movable"]:
+        raise typer.Exit(1)

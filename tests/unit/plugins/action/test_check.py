@@ -1,0 +1,109 @@
+# Copyright (c) 2026 The RELOCATE authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What relocation_check says of a container: every reason, of every host, and nobody is told to do anything."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from ansible_collections.relocate.mtd.plugins.action import relocation_check
+
+from .test_move_in_four_steps import WEB, Fleet, info
+
+
+@pytest.fixture
+def fleet(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Fleet:
+    monkeypatch.setenv("RELOCATE_LEDGER", str(tmp_path / "ledger.jsonl"))
+    found = Fleet(one=info(WEB), two=info(), three=info())
+    monkeypatch.setattr(relocation_check, "Remotes", found)
+    return found
+
+
+def check(**options: Any) -> dict[str, Any]:
+    """Run the action with the options of a task."""
+    task = SimpleNamespace(
+        args={"container": "web", **options},
+        check_mode=False,
+        async_val=0,
+        environment=None,
+        action="relocation_check",
+    )
+    action = relocation_check.ActionModule(
+        task=task,
+        connection=SimpleNamespace(_shell=SimpleNamespace(tmpdir=None)),
+        play_context=SimpleNamespace(check_mode=False, diff=False),
+        loader=None,
+        templar=None,
+        shared_loader_obj=None,
+    )
+    return action.run(task_vars={"groups": {"docker_hosts": ["one", "two", "three"], "edge": ["edge"]}})
+
+
+def by_host(result: dict[str, Any]) -> dict[str, list[str]]:
+    return {each["host"]: each["refusals"] for each in result["destinations"]}
+
+
+def test_every_other_host_is_asked_and_none_is_told(fleet: Fleet) -> None:
+    result = check()
+    assert (result["source"], result["movable"], result["changed"]) == ("one", True, False)
+    assert by_host(result) == {"two": [], "three": []}
+    assert result["destinations"][0]["mode"] == "stop-and-copy"
+    assert result["destinations"][0]["predicted_downtime_ms"] > 0
+    assert {what for _, what in fleet.told} == {"relocation_info", "nat_service_info", "relocation_preflight"}
+    assert fleet.closed
+
+
+def test_all_reasons_are_told_at_once(fleet: Fleet) -> None:
+    under_way = {"relocation": "20260101-000000-abcdef", "part": "source", "state": "voted", "container": "web"}
+    fleet.hosts["one"] = {**info({**WEB, "refusals": ["web has a terminal"]}), "unfinished": [under_way]}
+    fleet.refusing = {"two": ["two: full", "two: cordoned"]}
+    fleet.hosts["three"] = None
+    result = check()
+    assert not result["movable"]
+    assert result["refusals"][0] == "web has a terminal" and "relocated already" in result["refusals"][1]
+    assert by_host(result) == {"two": ["two: full", "two: cordoned"], "three": ["three is unreachable: no route"]}
+
+
+def test_a_container_that_cannot_leave_is_not_movable_though_a_host_would_take_it(fleet: Fleet) -> None:
+    fleet.hosts["one"] = info({**WEB, "refusals": ["web has a terminal"]})
+    result = check(destination="two")
+    assert by_host(result) == {"two": []} and not result["movable"]
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [({"mode": "pre-copy"}, "pre-copy"), ({"downtime_limit_ms": 1}, "downtime_limit_ms is 1")],
+)
+def test_a_mode_and_a_limit_count(fleet: Fleet, options: dict[str, Any], sentence: str) -> None:
+    result = check(**options)
+    assert all(sentence in reasons[0] for reasons in by_host(result).values()) and not result["movable"]
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"container": "nobody"}, "no host of the fleet has a container named 'nobody' (there are: web)"),
+        ({"container": "{{ x }}"}, "'{{ x }}' is no container's name"),
+        ({"destination": "one"}, "the container web is already on one: name another destination"),
+        ({"destination": "nine"}, "there is no Docker host 'nine' in the inventory"),
+    ],
+)
+def test_what_cannot_be_judged_is_an_error(fleet: Fleet, options: dict[str, Any], sentence: str) -> None:
+    result = check(**options)
+    assert result["failed"] and sentence in result["msg"]
+
+
+def test_an_edge_that_is_silent_is_one_reason_among_others(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    def module(host: str, name: str, options: dict[str, Any]) -> dict[str, Any]:
+        return {"failed": True, "msg": "no nft"} if name == "nat_service_info" else asked(host, name, options)
+
+    asked = fleet.module
+    monkeypatch.setattr(fleet, "module", module)
+    fleet.refusing = {"two": ["two: full"]}
+    result = check()
+    assert "the edge edge cannot tell its services" in result["refusals"][0]
+    assert by_host(result)["two"] == ["two: full"] and not result["movable"]
