@@ -85,10 +85,10 @@ def test_a_destination_without_criu(ground: Fleet) -> None:
 def test_a_check_has_all_reasons_of_all_hosts(ground: Fleet) -> None:
     """Where a move ends with the first. And what is said about a host that can take it comes true."""
     before = ground.picture()
-    mkdir = "mkdir -p /etc/relocate && touch /etc/relocate/cordoned"
+    cordoned = "touch /var/lib/relocate/cordoned"
     with (
         on_host(ground, "host3", "mv /usr/sbin/criu /usr/sbin/criu.away", "mv /usr/sbin/criu.away /usr/sbin/criu"),
-        on_host(ground, "host3", mkdir, "rm /etc/relocate/cordoned"),
+        on_host(ground, "host3", cordoned, "rm /var/lib/relocate/cordoned"),
     ):
         done = ground.run("relocate", "check", "walker", "--json")
         verdict = json.loads(done.stdout)
