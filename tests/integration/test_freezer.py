@@ -90,6 +90,43 @@ def test_a_frozen_process_dies_only_when_it_is_thawed(talker: Talker) -> None:
     assert talker.process.wait(5) == -9
 
 
+def test_tasks_in_cgroups_below_die_too(talker: Talker) -> None:
+    """An init that makes cgroups of its own hides no task: a task that is only thawed would run beside the copy."""
+    below = Path(talker.at.directory) / "below" / "deep"
+    below.mkdir(parents=True)
+    try:
+        (below / "cgroup.procs").write_text(str(talker.process.pid))
+        assert freezer.freezer_of(talker.process.pid, Path(talker.at.directory).name) == talker.at
+        assert talker.process.pid in freezer.members(talker.at)
+        freezer.freeze(talker.at)
+        assert not talker.talks(0.05)
+        kill_frozen(talker.at, None)
+        assert talker.process.wait(5) == -9
+    finally:
+        freezer.thaw(talker.at)
+        talker.process.kill()
+        deadline = time.monotonic() + 5
+        while freezer.members(talker.at) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        below.rmdir()
+        below.parent.rmdir()
+
+
+def test_nothing_is_killed_while_its_link_cannot_be_set_down(
+    talker: Talker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its sockets would say farewell to clients that the copy serves. A link that is gone is no reason to wait."""
+    (tmp_path / "ip").write_text("#!/bin/sh\necho no memory >&2\nexit 1\n")
+    (tmp_path / "ip").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    freezer.freeze(talker.at)
+    with pytest.raises(OSError, match="the link lo of the container that has moved away cannot be set down: no memory"):
+        kill_frozen(talker.at, "lo")
+    assert talker.process.poll() is None and not talker.talks(0.05)
+    kill_frozen(talker.at, "vethgone")
+    assert talker.process.wait(5) == -9
+
+
 def test_a_container_that_is_gone(talker: Talker) -> None:
     """Has no members, and nothing that could be thawed."""
     gone = freezer.Freezer(talker.at.directory + "-gone", talker.at.version)

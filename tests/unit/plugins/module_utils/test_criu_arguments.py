@@ -137,6 +137,21 @@ def test_freezer_is_found(cgroup: str, mountinfo: str, expected: _criu.Freezer) 
     assert _criu.freezer(cgroup, mountinfo) == expected
 
 
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("/docker/c0ffee/init", "/docker/c0ffee"),
+        ("/system.slice/docker-c0ffee.scope/a/b", "/system.slice/docker-c0ffee.scope"),
+        ("/docker/c0ffee", "/docker/c0ffee"),
+        ("/elsewhere/deep", "/elsewhere/deep"),
+    ],
+)
+def test_an_init_that_has_moved_below_its_container_is_frozen_with_the_whole_of_it(path: str, expected: str) -> None:
+    """The cgroup that Docker has named is meant; without its name in the path, the process's own."""
+    mountinfo = "30 1 0:33 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw"
+    assert _criu.freezer(f"0::{path}", mountinfo, "c0ffee") == _criu.Freezer("/sys/fs/cgroup" + expected, 2)
+
+
 def test_no_freezer_is_said() -> None:
     """A host whose freezer is not mounted cannot freeze."""
     with pytest.raises(ValueError, match="no freezer cgroup"):

@@ -226,16 +226,19 @@ def descriptors(links: Sequence[str]) -> str:
     return json.dumps(list(links))
 
 
-def freezer(cgroup_text: str, mountinfo_text: str) -> Freezer:
+def freezer(cgroup_text: str, mountinfo_text: str, container_id: str = "") -> Freezer:
     """Return the freezer of a process.
 
     :param cgroup_text: ``/proc/PID/cgroup``.
     :param mountinfo_text: mountinfo of the *caller*, which says where its cgroup hierarchies are mounted.
+    :param container_id: if it is in the path, the cgroup that is named so is meant, and none below it.
     :raises ValueError: the process has no freezer that is mounted here.
     """
     paths = {}
     for line in cgroup_text.splitlines():
         _number, controllers, path = line.split(":", 2)
+        above, found, rest = path.partition(container_id) if container_id else (path, "", "")
+        path = above + found + rest.partition("/")[0]  # its name may go on: docker-ID.scope
         for controller in controllers.split(","):
             paths[controller] = path
     mounts = parse_mountinfo(mountinfo_text)

@@ -10,6 +10,7 @@ with ``--leave-running``, freezes it again.
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 
@@ -27,9 +28,11 @@ class FreezeError(RuntimeError):
     """A task would not stop in time; all have been thawed again."""
 
 
-def freezer_of(pid: int) -> Freezer:
+def freezer_of(pid: int, container_id: str = "") -> Freezer:
     """Return the freezer of a process.
 
+    :param container_id: of the container that it is the init of. An init may move itself into a cgroup below its container's:
+        to freeze that one would leave all other tasks running.
     :raises ValueError: it is in none that is mounted here.
     :raises OSError: there is no such process.
     """
@@ -37,7 +40,7 @@ def freezer_of(pid: int) -> Freezer:
     for path in (f"/proc/{pid}/cgroup", "/proc/self/mountinfo"):
         with open(path, encoding="utf-8") as stream:
             texts.append(stream.read())
-    return freezer(*texts)
+    return freezer(texts[0], texts[1], container_id)
 
 
 def is_frozen(at: Freezer) -> bool:
@@ -72,12 +75,16 @@ def thaw(at: Freezer) -> None:
 
 
 def members(at: Freezer) -> list[int]:
-    """Return the process ids of the container's tasks; none when it is gone."""
-    try:
-        with open(os.path.join(at.directory, "cgroup.procs"), encoding="ascii") as procs:
-            return [int(line) for line in procs]
-    except FileNotFoundError:
-        return []
+    """Return the process ids of the container's tasks, of those in cgroups below its own, too; none when it is gone."""
+    found = []
+    for directory, _below, _files in os.walk(at.directory):
+        try:
+            with open(os.path.join(directory, "cgroup.procs"), encoding="ascii") as procs:
+                found += [int(line) for line in procs]
+        except OSError as error:  # removed meanwhile; of a threaded cgroup, its processes are told above
+            if error.errno not in (errno.ENOENT, errno.ENODEV, errno.EOPNOTSUPP):
+                raise
+    return found
 
 
 def _write(path: str, text: str) -> None:

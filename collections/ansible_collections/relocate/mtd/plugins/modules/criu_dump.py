@@ -178,7 +178,7 @@ class Dump:
         pid: int = inspected["State"]["Pid"]
         try:
             config = _bundle.config_of(inspected["Id"])
-            at = _freezer.freezer_of(pid)
+            at = _freezer.freezer_of(pid, inspected["Id"])
         except (OSError, ValueError) as error:
             self.commands.fail(f"container {name!r} cannot be dumped: {error}")
         masked = _criu.bundle_masked(config)

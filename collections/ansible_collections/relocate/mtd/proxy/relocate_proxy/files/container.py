@@ -76,7 +76,7 @@ class Container:
         self.pid: int = self.inspect["State"]["Pid"]
         self.bundle = _bundle.config_of(self.id)
         self.root: str = self.bundle["root"]["path"]
-        self.freezer = freezer_of(self.pid)
+        self.freezer = freezer_of(self.pid, self.id)
         self.network = f"/proc/{self.pid}/ns/net"
 
     @property

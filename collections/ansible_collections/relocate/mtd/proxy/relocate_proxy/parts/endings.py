@@ -132,9 +132,16 @@ def _start_if_ended(docker: DockerClient, journal: Journal) -> None:
 
 
 def kill_frozen(at: freezer.Freezer, veth: str | None) -> None:
-    """End a frozen container without a packet: its link down, SIGKILL to all, then thaw, for only then do they die."""
-    if veth:
-        subprocess.run(["ip", "link", "set", veth, "down"], capture_output=True, check=False)
+    """End a frozen container without a packet: its link down, SIGKILL to all, then thaw, for only then do they die.
+
+    :raises OSError: its link is up, and stays so: its sockets would say farewell to clients that the copy serves.
+    """
+    if veth and os.path.exists(f"/sys/class/net/{veth}"):
+        done = subprocess.run(["ip", "link", "set", veth, "down"], capture_output=True, text=True, check=False)
+        if done.returncode and os.path.exists(f"/sys/class/net/{veth}"):
+            raise OSError(
+                f"the link {veth} of the container that has moved away cannot be set down: {done.stderr.strip()}"
+            )
     for pid in freezer.members(at):
         try:
             os.kill(pid, signal.SIGKILL)
