@@ -1,14 +1,17 @@
 # Copyright (c) 2026 The RELOCATE authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a host says of a container's processes."""
+"""What a host says of a container's processes, and of relocations without an end."""
 
 from __future__ import annotations
 
+import json
 import os
 import socket
+from pathlib import Path
 
-from ansible_collections.relocate.mtd.plugins.module_utils import _host
+import pytest
+from ansible_collections.relocate.mtd.plugins.module_utils import _host, _paths
 
 
 def test_established_connections_are_counted() -> None:
@@ -22,3 +25,32 @@ def test_established_connections_are_counted() -> None:
             end.close()
     assert found >= before + 40, "others on this machine come and go, but not by the dozen"
     assert _host._connections(2**22 + 1) == 0
+
+
+def test_what_has_no_end_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of journals that have one, only the last line is read; a torn line and a long one do not hide what is before them."""
+    monkeypatch.setattr(_paths, "JOURNALS", str(tmp_path))
+    assert _host.unfinished() == []
+    begun, ended = json.dumps({"state": "voted", "container": "web"}), json.dumps({"state": "done"})
+    long = json.dumps({"state": "routing", "flows": ["x" * 100] * 100})
+    for name, text in {
+        "r1.source.jsonl": f"{begun}\n",
+        "r2.source.jsonl": f"{begun}\n{ended}\n",
+        "r3.source.jsonl": f'{begun}\n{{"state":"do',
+        "r4.source.jsonl": f"{begun}\n{long}\n",
+        "r5.source.jsonl": f"{begun}\n{long}\n{ended}\n",
+        "r6.source.jsonl": "",
+        "r7.source.jsonl": f"{begun}\n\n",
+        "r1.source.log": "words\n",
+    }.items():
+        (tmp_path / name).write_text(text)
+    found = [(each["relocation"], each["state"], each["container"]) for each in _host.unfinished()]
+    assert found == [("r1", "voted", "web"), ("r3", "voted", "web"), ("r4", "routing", "web"), ("r7", "voted", "web")]
+
+
+def test_ended_journals_are_not_read_through(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There are thousands of them, and every plan and every survey asks."""
+    monkeypatch.setattr(_paths, "JOURNALS", str(tmp_path))
+    (tmp_path / "r1.edge.jsonl").write_text('{"state":"staging"}\n{"state":"rolled-back","reason":"why"}\n')
+    monkeypatch.setattr(_host, "_text", lambda path: pytest.fail(f"{path} was read"))
+    assert _host.unfinished() == []

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from relocate_proxy.protocol.journal import KEPT_SECONDS, Journal, prune, unfinished
+from relocate_proxy.protocol import journal as journal_module
+from relocate_proxy.protocol.journal import KEPT_SECONDS, Journal, prune, prune_results, unfinished
 from relocate_proxy.protocol.states import State
 
 ID = "20261123-120000-abcdef"
@@ -144,3 +145,40 @@ def test_old_journals_go_unless_somebody_has_to_settle_them(tmp_path: Path) -> N
     assert prune(str(tmp_path)) == 0, "nothing is old yet"
     assert prune(str(tmp_path), now=time.time() + KEPT_SECONDS + 60) == 2
     assert sorted(path.name for path in tmp_path.iterdir()) == ["doubtful.source.jsonl", "doubtful.source.log"]
+
+
+def test_too_many_journals_go_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The oldest, with their logs; but not one without an end, nor an edge's that may have the verdict for such a one."""
+    monkeypatch.setattr(journal_module, "KEPT_RELOCATIONS", 2)
+    for relocation, part, state, facts in (
+        ("20260101-a", "source", State.DONE, {}),
+        ("20260102-b", "edge", State.DONE, {"everywhere": True}),
+        ("20260103-c", "edge", State.DONE, {"reason": "recovered"}),
+        ("20260104-d", "source", State.VOTED, {}),
+        ("20260105-e", "edge", State.ROLLED_BACK, {"everywhere": True}),
+        ("20260106-f", "destination", State.DONE, {}),
+        ("20260107-g", "destination", State.ROLLED_BACK, {}),
+    ):
+        Journal.at(relocation, part, str(tmp_path)).record(state, **facts)
+        (tmp_path / f"{relocation}.{part}.log").write_text("words\n")
+    (tmp_path / "20260100-begins.source.log").write_text("it has no line yet\n")
+    assert prune(str(tmp_path)) == 6 and prune(str(tmp_path)) == 0
+    left = {path.name for path in tmp_path.iterdir()}
+    kept = ("20260103-c.edge", "20260104-d.source", "20260106-f.destination", "20260107-g.destination")
+    assert left == {f"{name}.{end}" for name in kept for end in ("jsonl", "log")} | {"20260100-begins.source.log"}
+
+
+def test_two_that_end_at_once_may_remove_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is gone is gone: the end of a relocation is no reason to fail."""
+    Journal.at("ended", "source", str(tmp_path)).record(State.DONE)
+    monkeypatch.setattr(os, "listdir", lambda _: ["ended.source.jsonl", "gone.source.jsonl"])
+    assert prune(str(tmp_path), now=time.time() + KEPT_SECONDS + 60) == 1
+
+
+def test_results_that_nobody_fetches_do_not_fill_the_memory(tmp_path: Path) -> None:
+    """The latest stay: a scheduler that comes back asks for them."""
+    prune_results(str(tmp_path / "nothing"), 2)
+    for name in ("20260103-c", "20260101-a", "20260102-b"):
+        (tmp_path / f"{name}.json").write_text("{}")
+    prune_results(str(tmp_path), 2)
+    assert {path.name for path in tmp_path.iterdir()} == {"20260102-b.json", "20260103-c.json"}

@@ -24,7 +24,7 @@ from .host.secrets import wipe
 from .parts import restarted
 from .parts.recovery import hold_part, release_part
 from .protocol import faults
-from .protocol.journal import Journal, prune
+from .protocol.journal import Journal, prune, prune_results
 
 PARTS = ("source", "destination", "edge")
 RESTARTS = 3
@@ -102,6 +102,7 @@ def _guard(part: str, specification: dict, ready: int) -> None:
         wipe(paths.session(relocation))
     release_part(relocation, part, lock)
     prune()
+    prune_results(os.path.dirname(paths.result(relocation)))
 
 
 def _hurry() -> None:

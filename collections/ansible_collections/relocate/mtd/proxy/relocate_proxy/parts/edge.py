@@ -190,7 +190,7 @@ class Edge:
         attempts.take(lambda: destination.update(self._insist("destination", "finish", "finished")))
         attempts.take(gateway.persist)
         if not attempts.problems:
-            attempts.take(lambda: self.journal.record(State.DONE))
+            attempts.take(lambda: self.journal.record(State.DONE, everywhere=True))
         self.moments.mark("end")
         return self._result("committed", source, destination, attempts.problems)
 
@@ -304,7 +304,8 @@ class Edge:
                 except Exception as problem:
                     attempts.problems.append(str(problem))
         self.moments.mark("end")
-        attempts.take(lambda: self.journal.record(State.ROLLED_BACK, reason=reason))
+        everywhere = {"everywhere": True} if {"source", "destination"} <= answers.keys() else {}
+        attempts.take(lambda: self.journal.record(State.ROLLED_BACK, reason=reason, **everywhere))
         outcome = "refused" if isinstance(error, OverBudget) else "rolled-back"
         return self._result(
             outcome, answers.get("source", {}), answers.get("destination", {}), [reason, *attempts.problems]

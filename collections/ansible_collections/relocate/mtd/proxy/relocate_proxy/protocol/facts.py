@@ -67,7 +67,7 @@ class EdgeFacts(Facts):
 
     :ivar armed, flows, moved: connections before the freeze, in the image, and as they are at the destination.
     :ivar report: what the result says beside the plan. :ivar taken_back: why a commit was, when the copy died before it ran.
-    :ivar lost: why the copy's last memory never came.
+    :ivar lost: why the copy's last memory never came. :ivar everywhere: both other parts have said that they have ended.
     """
 
     plan: dict = field(default_factory=dict)
@@ -77,6 +77,7 @@ class EdgeFacts(Facts):
     report: dict = field(default_factory=dict)
     taken_back: str = ""
     lost: str = ""
+    everywhere: bool = False
 
 
 FACTS: dict[str, type[Facts]] = {"source": SourceFacts, "destination": DestinationFacts, "edge": EdgeFacts}

@@ -8,6 +8,7 @@ keys and memory images live in ``/run/relocate`` (tmpfs) and never reach a disk.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import time
@@ -17,7 +18,9 @@ from ..host.syscalls import write_all
 from . import faults
 from .states import FINAL, State
 
-KEPT_SECONDS = 30 * 86400  # how long the journal and the log of a relocation that has ended are kept
+KEPT_SECONDS = 30 * 86400  # how long the journal and the log of a relocation that has ended are kept at most
+KEPT_RELOCATIONS = 2000  # of how many that have ended, the latest
+KEPT_RESULTS = 500  # that no controller has fetched, the latest
 
 
 class Journal:
@@ -122,20 +125,38 @@ def unfinished(directory: str = paths.JOURNALS) -> list[tuple[str, str, Journal]
 
 
 def prune(directory: str = paths.JOURNALS, now: float | None = None) -> int:
-    """Remove journals and logs of relocations that ended more than ``KEPT_SECONDS`` ago; return how many files went.
+    """Remove journals and logs of relocations that have ended, and that are too old or too many; return how many files went.
 
-    A journal without an end stays, however old: somebody has to settle it.
+    A journal without an end stays, however old: somebody has to settle it. An edge's that may have the verdict for a part
+    without an end goes by its age alone.
     """
     limit = (time.time() if now is None else now) - KEPT_SECONDS
-    removed = 0
-    for name in os.listdir(directory) if os.path.isdir(directory) else []:
+    found: dict[str, dict[str, list[str]]] = {}
+    for name in sorted(os.listdir(directory)) if os.path.isdir(directory) else []:
         relocation, _, rest = name.partition(".")
         part, _, ending = rest.partition(".")
-        path = os.path.join(directory, name)
-        if ending not in ("jsonl", "log") or os.stat(path).st_mtime > limit:
-            continue
-        journal = Journal.at(relocation, part, directory)
-        if journal.state is None or journal.finished:
-            os.unlink(path)
-            removed += 1
+        if ending in ("jsonl", "log"):
+            found.setdefault(relocation, {}).setdefault(part, []).append(os.path.join(directory, name))
+    removed = 0
+    too_many = set(list(found)[: max(0, len(found) - KEPT_RELOCATIONS)])  # their names begin with when they began
+    for relocation, parts in found.items():
+        for part, files in parts.items():
+            with contextlib.suppress(FileNotFoundError):  # another relocation has just ended, and does the same
+                old = max(os.stat(file).st_mtime for file in files) <= limit
+                if not old and relocation not in too_many:
+                    continue
+                journal = Journal.at(relocation, part, directory)
+                needed = part == "edge" and not journal.facts.get("everywhere")
+                if (journal.finished and not needed) or (old and (journal.finished or journal.state is None)):
+                    for file in files:
+                        os.unlink(file)
+                        removed += 1
     return removed
+
+
+def prune_results(directory: str, kept: int = KEPT_RESULTS) -> None:
+    """Remove results, the oldest first, that nobody has fetched. They are in memory."""
+    names = sorted(os.listdir(directory)) if os.path.isdir(directory) else []
+    for name in names[: max(0, len(names) - kept)]:
+        with contextlib.suppress(FileNotFoundError):  # it was fetched in this moment
+            os.unlink(os.path.join(directory, name))
