@@ -18,6 +18,18 @@ from typing import Any
 MAGIC = struct.pack("=II", 0x54564319, 0x56303138)
 
 
+class RegularFile:
+    """The part of a message that describes a regular file."""
+
+    def __init__(self, document: dict[str, Any]) -> None:
+        self.document = document
+        self.name = document["name"]
+
+    def ClearField(self, name: str) -> None:
+        """Forget something."""
+        self.document.pop(name, None)
+
+
 class FileEntry:
     """A message of ``files.img``."""
 
@@ -31,6 +43,8 @@ class FileEntry:
             self.isk = SimpleNamespace(
                 **{"dst_addr": [], "proto": 0, "state": 0, "dst_port": 0, **self.document["isk"]}
             )
+        if "reg" in self.document:
+            self.reg = RegularFile(self.document["reg"])
 
     def HasField(self, name: str) -> bool:
         """Return whether a part was given."""
@@ -38,7 +52,9 @@ class FileEntry:
 
     def SerializeToString(self) -> bytes:
         """Write the message."""
-        given = self.document.get("isk", {})
+        if "isk" not in self.document:
+            return json.dumps(self.document).encode()
+        given = self.document["isk"]
         return json.dumps({**self.document, "isk": {name: getattr(self.isk, name) for name in given}}).encode()
 
 

@@ -109,6 +109,7 @@ def described(**more: Any) -> dict[str, Any]:
         "masked": ["/proc/acpi", "/sys/firmware"],
         "memory": [{"point": "/dev/shm", "source": "shm", "options": "size=64m"}],
         "plain_cgroups": True,
+        "init": False,
         **more,
     }
 

@@ -119,3 +119,10 @@ def test_an_image_without_files_is_no_image(tmp_path: Path) -> None:
 
     with pytest.raises(FileNotFoundError, match=r"files\.img"):
         criu_sockets.rewrite(str(tmp_path), OLD, NEW)
+
+
+def test_files_that_docker_renews_may_have_another_size(tmp_path: Path) -> None:
+    """A process may have /etc/hosts open, and an address of another length comes into it."""
+    names = ["/etc/hosts", "etc/resolv.conf", "/etc/hosts.allow", "/srv/etc/hosts"]
+    _, after = rewrite(tmp_path, *({"type": "REG", "id": 1, "reg": {"name": name, "size": 186}} for name in names))
+    assert [entry["reg"].get("size") for entry in after] == [None, None, 186, 186]

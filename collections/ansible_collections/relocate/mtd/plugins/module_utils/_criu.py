@@ -23,6 +23,11 @@ NETWORK_NAMESPACE_KEY = "extRootNetNS"
 # What runc calls the source of every masked file, at dump and at restore (libcontainer/criu_linux.go, addMaskPaths).
 MASKED_FILE_KEY = "/dev/null"
 
+#: Where Docker binds the program of ``--init``, and what the mount is called from dump to restore: what runc would offer for
+#: it is the destination's own program, which may be another version, and a symbolic link, which CRIU cannot bind.
+INIT = "/sbin/docker-init"
+INIT_KEY = "docker-init"
+
 # CRIU refuses deleted files above 1 MiB unless told otherwise; temporary files of databases are larger.
 GHOST_LIMIT = 64 << 20
 

@@ -88,6 +88,17 @@ class Container:
         raise LookupError(f"the container {self.name} has no address")
 
     @property
+    def hostname(self) -> str:
+        """What Docker has written into ``/etc/hostname``."""
+        config = self.inspect["Config"]
+        return ".".join(filter(None, (config.get("Hostname"), config.get("Domainname"))))
+
+    @property
+    def init_program(self) -> str | None:
+        """The program that ``--init`` has put into the container, as this host sees it."""
+        return f"{PROC}/{self.pid}/root{_criu.INIT}" if _criu.INIT in _criu.bundle_binds(self.bundle) else None
+
+    @property
     def log_path(self) -> str | None:
         """Docker's own log file of the container, if its log driver keeps one on this host."""
         path = self.inspect.get("LogPath") or ""
@@ -195,7 +206,8 @@ class Container:
             _criu.bundle_private_cgroups(self.bundle),
         )
         _criu.refuse_unspeakable(entry.removeprefix("mnt[").partition("]:")[0] for entry in externals)
-        return externals
+        theirs, ours = (f"mnt[{_criu.INIT}]:{key}" for key in (_criu.INIT, _criu.INIT_KEY))
+        return [ours if entry == theirs else entry for entry in externals]
 
     def masked_directories(self) -> list[str]:
         """Return the hidden directories for which the restore must offer an empty one."""

@@ -22,6 +22,7 @@ PARTS: dict[str, type] = {
     "masked": list,
     "memory": list,
     "plain_cgroups": bool,
+    "init": bool,
 }
 #: Settings that put something of the host into a container: whoever asks for one does not describe what preflight has let pass.
 HOSTS_OWN = ("Binds", "Mounts", "VolumesFrom", "DeviceCgroupRules", "VolumeDriver")

@@ -1,6 +1,6 @@
 # Copyright (c) 2026 The RELOCATE authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The sockets inside a memory image: which connections there are, and the address they are bound to.
+"""The sockets inside a memory image: which connections there are, and the address they are bound to; and files that change.
 
 CRIU restores a socket with the address its image names; the container's address changes with the host, so the image must
 name the new one (entries INETSK of ``files.img``). The client never sees either: NAT at the edge hides both.
@@ -24,6 +24,8 @@ FAMILIES = (socket.AF_INET, socket.AF_INET6)
 PROTOCOLS = {socket.IPPROTO_TCP: "tcp", socket.IPPROTO_UDP: "udp"}
 #: States of <net/tcp_states.h> in which there is no peer, or not yet: CLOSE, LISTEN, NEW_SYN_RECV. Half-closed ones have one.
 WITHOUT_PEER = (7, 10, 12)
+#: Files that are renewed at the destination (``files.own_cargo``), so that CRIU must not insist on their sizes.
+RENEWED = ("etc/hosts", "etc/resolv.conf", "etc/hostname")
 
 
 def _text(words: Sequence[int], family: int) -> str:
@@ -45,6 +47,8 @@ def _plain(address: str) -> str:
 def rewrite(images: str, old: str, new: str) -> list[Connection]:
     """Give every socket in ``images`` that is bound to ``old`` the address ``new``; return the live connections.
 
+    Open files that are renewed at the destination may have any size there.
+
     The messages are read one by one: pycriu's own reader makes a dictionary of each, which takes a millisecond for a socket.
 
     :raises OSError: the image has no ``files.img``; :raises ValueError: an address does not parse.
@@ -58,12 +62,16 @@ def rewrite(images: str, old: str, new: str) -> list[Connection]:
     for place, message in messages(image):
         entry = file_entry()
         entry.ParseFromString(message)
-        if not entry.HasField("isk") or entry.isk.family not in FAMILIES or not entry.isk.src_addr:
-            continue
-        connection = _connection(entry.isk)
-        if connection:
-            connections.append(connection)
-        if _move(entry.isk, old, new):
+        if entry.HasField("isk") and entry.isk.family in FAMILIES and entry.isk.src_addr:
+            connection = _connection(entry.isk)
+            if connection:
+                connections.append(connection)
+            changes = _move(entry.isk, old, new)
+        else:
+            changes = entry.HasField("reg") and entry.reg.name.lstrip("/") in RENEWED
+            if changes:
+                entry.reg.ClearField("size")
+        if changes:
             changed = entry.SerializeToString()
             parts += [image[kept:place], framed(changed)]
             kept = place + LENGTH.size + len(message)

@@ -10,12 +10,14 @@ import subprocess
 import threading
 from functools import partial
 
+from ansible_collections.relocate.mtd.plugins.module_utils import _criu
 from ansible_collections.relocate.mtd.plugins.module_utils._docker import DockerClient, DockerError
 from ansible_collections.relocate.mtd.plugins.module_utils._modes import POST_COPY
 
 from ..files import creation, tmpfs
 from ..files.cargo import Receiver
 from ..files.log_cargo import LogReceiver
+from ..files.own_cargo import INIT, OwnReceiver
 from ..files.tree_cargo import TreeReceiver
 from ..host import paths
 from ..memory import lazy_pages
@@ -75,6 +77,8 @@ class Destination(Part):
         self.docker.request("POST", f"/containers/{self.container_id}/rename", {"name": document["name"]})
         self.memory = tmpfs.mount_all(document["memory"], f"{self.directory}/memory")
         mounts = {**dict.fromkeys(document["masked"], paths.EMPTY), **self.memory}
+        if document["init"]:
+            mounts[_criu.INIT_KEY] = f"{self._directory()}/{INIT}"
         self._write_restore_options(mounts, document["plain_cgroups"])
         where = {}
         if self.specification.mode == POST_COPY:
@@ -191,7 +195,7 @@ class Destination(Part):
         """Log, first copy, a restore that waits, delta and image: the gate opens the moment the last byte is here."""
         try:
             log, file_trees = LogReceiver(self._log_path()), TreeReceiver()
-            receiver = Receiver(channel, [log, file_trees, ImageReceiver(self.images)])
+            receiver = Receiver(channel, [log, file_trees, OwnReceiver(self._directory()), ImageReceiver(self.images)])
             receiver.receive()
             self._log_stored.set()
             if not self._mounted.wait(STAGE_SECONDS):
@@ -215,9 +219,12 @@ class Destination(Part):
         finally:
             channel.close()
 
+    def _directory(self) -> str:
+        """Return Docker's directory of the copy; it goes when the copy is removed."""
+        return f"{self.docker.info()['DockerRootDir']}/containers/{self.container_id}"
+
     def _log_path(self) -> str:
-        root = self.docker.info()["DockerRootDir"]
-        return f"{root}/containers/{self.container_id}/{self.container_id}-json.log"
+        return f"{self._directory()}/{self.container_id}-json.log"
 
     def _prime(self) -> None:
         """Have the restore started up to where it needs the image."""

@@ -20,6 +20,7 @@ from ..files.cargo import Outgoing, measure_link
 from ..files.container import Container
 from ..files.creation import creation_document
 from ..files.log_cargo import LogSender
+from ..files.own_cargo import OwnSender
 from ..files.tree_cargo import TreeSender
 from ..host import paths
 from ..host.docker import NO_RESTART, restarts, set_restart_policy
@@ -129,6 +130,7 @@ class Source(Part):
             "masked": self.container.masked_directories(),
             "memory": self.container.memory_file_systems(),
             "plain_cgroups": self.plain_cgroups,
+            "init": self.container.init_program is not None,
         }
         self.say("described", document=document, address=self.address)
 
@@ -142,11 +144,14 @@ class Source(Part):
             self.pages = lazy_pages.PageServer(self.directory, self.specification, (host, port))
         log = LogSender(self.data, self.container.log_path)
         file_trees = [TreeSender(self.data, *each) for each in self.container.trees()]
-        self.cargo = [*file_trees, log]
+        directory = f"{self.docker.info()['DockerRootDir']}/containers/{self.container.id}"
+        own = OwnSender(self.data, directory, self.container.hostname, self.container.init_program)
+        files: list[Outgoing] = [*file_trees, own]
+        self.cargo = [*files, log]
         log.send_first()
         self.data.send("end")
         self.data.receive()
-        copied = log.bytes + sum(tree.send_first() for tree in file_trees)
+        copied = log.bytes + sum(each.send_first() for each in files)
         self.data.send("end")
         self.data.receive()
         self.say("copied", bytes=copied)

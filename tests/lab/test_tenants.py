@@ -1,0 +1,91 @@
+# Copyright (c) 2026 The RELOCATE authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Containers as people run them: one program has many things at once, and says after each hop what of them it still has."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+import pytest
+import python_image
+from fleet import Fleet
+
+pytestmark = pytest.mark.lab
+
+#: Prints, again and again, a JSON document of what it has; the parts that do not change must be the same after a hop.
+PROGRAM = """
+import fcntl, json, os, resource, struct, subprocess, sys, time
+
+def held(path, lock):
+    # of a file that another process opens
+    child = os.fork()
+    if not child:
+        try:
+            lock(open(path, "r+"), fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os._exit(1)
+        os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 1
+
+os.chdir("/tmp")
+locks = [open(name, "w") for name in ("flock", "posix", "ofd", "child")]
+fcntl.flock(locks[0], fcntl.LOCK_EX)
+fcntl.lockf(locks[1], fcntl.LOCK_EX, 10, 5)
+fcntl.fcntl(locks[2], 37, struct.pack("hhqqi4x", fcntl.F_WRLCK, 0, 0, 0, 0))
+if not os.fork():
+    fcntl.flock(locks[3], fcntl.LOCK_EX)
+    os._exit(0)
+os.wait()
+hosts = open("/etc/hosts")
+
+while True:
+    hosts.seek(0)
+    print(json.dumps({
+        "user": [os.getuid(), os.getgid(), os.getgroups()],
+        "files": resource.getrlimit(resource.RLIMIT_NOFILE),
+        "limits": open("/proc/self/limits").read().splitlines()[1:],
+        "init": open("/proc/1/comm").read().strip(),
+        "locks": [held("flock", fcntl.flock), held("posix", fcntl.lockf), held("ofd", fcntl.lockf),
+                  held("child", fcntl.flock), held("posix", fcntl.flock), held("flock", fcntl.lockf)],
+        "hosts": ["db" in hosts.read().split(), "db" in open("/etc/hosts").read().split()],
+        "address": [line.split()[0] for line in open("/etc/hosts") if os.uname().nodename in line.split()],
+    }), flush=True)
+    time.sleep(0.1)
+"""
+OPTIONS = (
+    "--user 1000:1001 --group-add 7 --init --ulimit nofile=200:300 --ulimit core=0 --add-host a.test:192.0.2.1 "
+    "--restart on-failure"
+)
+
+
+def said(fleet: Fleet, host: str, name: str, later_than: int = 0) -> tuple[dict[str, Any], int]:
+    """Return what the program has said last, after some number of lines; and how many lines there are."""
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        lines = fleet.on(host, f"docker logs {name} 2>&1").splitlines()
+        if len(lines) > later_than:
+            return json.loads(lines[-1]), len(lines)
+        time.sleep(0.2)
+    raise AssertionError(f"{name} says nothing on {host} any more: {lines[-3:]}")
+
+
+def test_many_things_at_once(fleet: Fleet) -> None:
+    """Another user, --init of another version of Docker, locks, lines of its own in /etc/hosts, limits."""
+    python_image.make(fleet)
+    python_image.run(fleet, "host1", "many", PROGRAM, OPTIONS)
+    fleet.on("host1", "docker exec -u 0 many python3 -c \"open('/etc/hosts', 'a').write('10.0.0.9 db\\n')\"")
+    time.sleep(0.5)
+    first, lines = said(fleet, "host1", "many", 3)
+    assert first["user"][:2] == [1000, 1001] and 7 in first["user"][2]
+    assert first["files"] == [200, 300] and first["init"] == "docker-init"
+    assert first["locks"] == [True, True, True, True, False, False] and first["hosts"] == [True, True]
+    changing = {"address"}
+    for host in ("host3", "host2", "host1"):
+        fleet.move("many", host)
+        address = json.loads(fleet.on(host, "docker inspect many"))[0]["NetworkSettings"]["Networks"]["bridge"]
+        now, lines = said(fleet, host, "many", lines + 2)
+        assert {key: now[key] for key in now.keys() - changing} == {key: first[key] for key in first.keys() - changing}
+        assert now["address"] == [address["IPAddress"]], "Docker's own line is renewed"
