@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -75,3 +76,16 @@ def test_others_are_left_alone(session: Path) -> None:
         for process in others:
             process.kill()
             process.wait()
+
+
+#: Calls itself what no UTF-8 is, as any process in any container may.
+NAMELESS = r"import ctypes; ctypes.CDLL(None).prctl(15, b'\xff\xfe'); print(flush=True); input()"
+
+
+def test_a_neighbour_with_an_odd_name_is_nobodys_business(session: Path) -> None:
+    """It must not keep its host from rolling back or ending a move."""
+    with subprocess.Popen([sys.executable, "-c", NAMELESS], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        assert Path(f"/proc/{process.pid}/comm").read_bytes() == b"\xff\xfe\n"
+        end_strays(str(session))

@@ -16,6 +16,8 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from ansible_collections.relocate.mtd.plugins.module_utils import _kernel
+
 # The name runc looks for in the image when the bundle's network namespace has a path: it then puts the restored tasks
 # into that namespace (libcontainer/criu_linux.go, handleRestoringNamespaces).
 NETWORK_NAMESPACE_KEY = "extRootNetNS"
@@ -57,7 +59,8 @@ class Freezer(NamedTuple):
 
 
 #: What a mount point may be called. No blank and no quote, no control character, and no bracket: those end a name for CRIU.
-SPEAKABLE = re.compile(r"""/[^\s\\"'#\[\]\x00-\x1f\x7f]*""")
+#: Nor bytes that are no UTF-8 (halves of surrogate pairs here).
+SPEAKABLE = re.compile(r"""/[^\s\\"'#\[\]\x00-\x1f\x7f\ud800-\udfff]*""")
 
 
 def version_tuple(text: str) -> tuple[int, ...]:
@@ -95,14 +98,14 @@ def unescape(field: str) -> str:
 def parse_mountinfo(text: str) -> list[Mount]:
     """Return the mounts of a ``/proc/PID/mountinfo``, in its order.
 
-    :raises ValueError: a line without the separator ``-``.
+    :raises ValueError: a line that is none of mountinfo.
     """
     mounts = []
-    for line in text.splitlines():
+    for line in _kernel.lines(text):
         left, dash, right = line.partition(" - ")
-        if not dash:
+        head, tail = left.split(" "), right.split(" ")  # a source may be empty
+        if not dash or len(head) < 6 or len(tail) != 3:
             raise ValueError(f"not a line of mountinfo: {line!r}")
-        head, tail = left.split(), right.split()
         options = tuple(tail[2].split(","))
         mounts.append(Mount(head[2], unescape(head[3]), unescape(head[4]), tail[0], options, unescape(tail[1])))
     return mounts
@@ -240,7 +243,7 @@ def freezer(cgroup_text: str, mountinfo_text: str, container_id: str = "") -> Fr
     :raises ValueError: the process has no freezer that is mounted here.
     """
     paths = {}
-    for line in cgroup_text.splitlines():
+    for line in _kernel.lines(cgroup_text):
         _number, controllers, path = line.split(":", 2)
         above, found, rest = path.partition(container_id) if container_id else (path, "", "")
         path = above + found + rest.partition("/")[0]  # its name may go on: docker-ID.scope

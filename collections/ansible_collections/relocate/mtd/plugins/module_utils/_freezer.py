@@ -15,6 +15,7 @@ import os
 import time
 
 from ansible_collections.relocate.mtd.plugins.module_utils._criu import Freezer, freezer
+from ansible_collections.relocate.mtd.plugins.module_utils._kernel import read_text
 
 POLL_S = 0.0002  # the kernel is done in well under a millisecond; CRIU would look every 100
 TIMEOUT_S = 5.0
@@ -36,11 +37,7 @@ def freezer_of(pid: int, container_id: str = "") -> Freezer:
     :raises ValueError: it is in none that is mounted here.
     :raises OSError: there is no such process.
     """
-    texts = []
-    for path in (f"/proc/{pid}/cgroup", "/proc/self/mountinfo"):
-        with open(path, encoding="utf-8") as stream:
-            texts.append(stream.read())
-    return freezer(texts[0], texts[1], container_id)
+    return freezer(read_text(f"/proc/{pid}/cgroup"), read_text("/proc/self/mountinfo"), container_id)
 
 
 def is_frozen(at: Freezer) -> bool:

@@ -28,8 +28,8 @@ ESTABLISHED = "01"  # <net/tcp_states.h>
 
 def _text(path: str) -> str:
     try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            return file.read()
+        with open(path, "rb") as file:  # no carriage return in a name ends a line
+            return file.read().decode("utf-8", "replace")
     except OSError:
         return ""
 
@@ -159,9 +159,12 @@ def unfinished() -> List[Dict[str, Any]]:
         facts: Dict[str, Any] = {}
         for line in _text(path).splitlines():
             try:
-                facts.update(json.loads(line))
-            except ValueError:  # the last line of a crashed host: that step was never taken
+                entry = json.loads(line)
+            except (ValueError, RecursionError):  # the last line of a crashed host: that step was never taken
                 break
+            if not isinstance(entry, dict):
+                break
+            facts.update(entry)
         if facts.get("state") and facts["state"] not in FINAL:
             relocation, part = name.split(".")[:2]
             container = facts.get("container") or (facts.get("plan") or {}).get("container")

@@ -130,7 +130,7 @@ import time
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.relocate.mtd.plugins.module_utils import _bundle, _criu, _freezer
+from ansible_collections.relocate.mtd.plugins.module_utils import _bundle, _criu, _freezer, _kernel
 from ansible_collections.relocate.mtd.plugins.module_utils._commands import Commands, read_text
 from ansible_collections.relocate.mtd.plugins.module_utils._docker import DockerClient, DockerError
 
@@ -178,12 +178,13 @@ class Dump:
         pid: int = inspected["State"]["Pid"]
         try:
             config = _bundle.config_of(inspected["Id"])
+            mountinfo = _kernel.read_text(f"/proc/{pid}/mountinfo")
             at = _freezer.freezer_of(pid, inspected["Id"])
         except (OSError, ValueError) as error:
             self.commands.fail(f"container {name!r} cannot be dumped: {error}")
         masked = _criu.bundle_masked(config)
         externals = _criu.mount_externals(
-            read_text(f"/proc/{pid}/mountinfo") or "",
+            mountinfo,
             masked,
             _criu.bundle_binds(config),
             _criu.bundle_private_cgroups(config),

@@ -12,7 +12,7 @@ import struct
 from collections.abc import Callable
 from collections.abc import Container as Collection
 
-from ansible_collections.relocate.mtd.plugins.module_utils import _bundle, _criu
+from ansible_collections.relocate.mtd.plugins.module_utils import _bundle, _criu, _kernel
 from ansible_collections.relocate.mtd.plugins.module_utils._docker import DockerClient
 from ansible_collections.relocate.mtd.plugins.module_utils._freezer import freezer_of
 
@@ -51,11 +51,11 @@ def _endpoint(text: str) -> Endpoint:
 def _mapped_paths(pid: int) -> set[str]:
     """Return the files that a process has mapped, shared and for writing, relative to its root directory."""
     try:
-        with open(f"{PROC}/{pid}/maps", encoding="utf-8", errors="surrogateescape") as lines:
-            fields = [line.rstrip("\n").split(maxsplit=5) for line in lines]
+        text = _kernel.read_text(f"{PROC}/{pid}/maps")
     except (FileNotFoundError, ProcessLookupError):
         return set()
-    shared = (each[5] for each in fields if len(each) == 6 and each[1][1] == "w" and each[1][3] == "s")
+    fields = (line.split(" ", 5) for line in _kernel.lines(text))  # the name is padded with blanks
+    shared = (each[5].lstrip(" ") for each in fields if len(each) == 6 and each[1][1:2] == "w" and each[1][3:4] == "s")
     return {path.replace("\\012", "\n").lstrip("/") for path in shared if path.startswith("/")}
 
 
@@ -191,8 +191,7 @@ class Container:
         seen = set()
         for pid in self._processes():
             try:
-                with open(f"{PROC}/{pid}/cgroup", encoding="utf-8") as file:
-                    seen.add(file.read())
+                seen.add(_kernel.read_text(f"{PROC}/{pid}/cgroup"))
             except (FileNotFoundError, ProcessLookupError):
                 continue
         return len(seen) == 1
@@ -214,8 +213,7 @@ class Container:
         return _criu.masked_directories(self.externals(self._mountinfo()), _criu.bundle_masked(self.bundle))
 
     def _mountinfo(self) -> str:
-        with open(f"/proc/{self.pid}/mountinfo", encoding="utf-8") as file:
-            return file.read()
+        return _kernel.read_text(f"/proc/{self.pid}/mountinfo")
 
     def _memory_mounts(self) -> list[_criu.Mount]:
         mountinfo = self._mountinfo()

@@ -20,7 +20,7 @@ import time
 from collections.abc import Container, Iterator
 from dataclasses import dataclass, field
 
-from ansible_collections.relocate.mtd.plugins.module_utils import _criu
+from ansible_collections.relocate.mtd.plugins.module_utils import _criu, _kernel
 
 OPAQUE = "trusted.overlay.opaque"
 #: Upper layers with these cannot be read entry by entry: the data is elsewhere.
@@ -41,8 +41,8 @@ def upper_directory(root: str) -> str:
 
     :raises LayerProblem: nothing is mounted there, or no overlay.
     """
-    with open("/proc/self/mountinfo", encoding="utf-8") as file:
-        mounted = [mount for mount in _criu.parse_mountinfo(file.read()) if mount.point == root]
+    mounts = _criu.parse_mountinfo(_kernel.read_text("/proc/self/mountinfo"))
+    mounted = [mount for mount in mounts if mount.point == root]
     for mount in mounted:
         if mount.fstype != "overlay":
             raise LayerProblem(f"the container's root file system is {mount.fstype}, not an overlay")

@@ -7,6 +7,8 @@ from __future__ import annotations
 import os
 import sys
 
+from ansible_collections.relocate.mtd.plugins.module_utils import _kernel
+
 CGROUPS = "/sys/fs/cgroup"
 
 
@@ -25,11 +27,10 @@ def _hierarchies() -> list[str]:
 def _own_cgroup(hierarchy: str) -> str:
     """Return the path of our own cgroup in a hierarchy. :raises LookupError: we are not in it."""
     wanted = set() if hierarchy == CGROUPS else set(os.path.basename(hierarchy).split(","))
-    with open("/proc/self/cgroup", encoding="utf-8") as lines:
-        for line in lines:
-            _, controllers, path = line.rstrip("\n").split(":", 2)
-            if set(controllers.split(",")) - {""} == wanted:
-                return path
+    for line in _kernel.lines(_kernel.read_text("/proc/self/cgroup")):
+        _, controllers, path = line.split(":", 2)
+        if set(controllers.split(",")) - {""} == wanted:
+            return path
     raise LookupError(f"this process is in no cgroup of {hierarchy}")
 
 
@@ -89,8 +90,7 @@ def tasks_of(container_id: str) -> list[int]:
     found = []
     for entry in filter(str.isdigit, os.listdir("/proc")):
         try:
-            with open(f"/proc/{entry}/cgroup", encoding="utf-8") as file:
-                inside = container_id in file.read()
+            inside = container_id in _kernel.read_text(f"/proc/{entry}/cgroup")
         except (FileNotFoundError, ProcessLookupError):  # it has ended
             continue
         if inside:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import subprocess
 
 from ansible_collections.relocate.mtd.plugins.module_utils._criu import parse_mountinfo
+from ansible_collections.relocate.mtd.plugins.module_utils._kernel import read_text
 
 OWN_MOUNTS = "/proc/self/mountinfo"
 
@@ -16,8 +17,8 @@ def unmount_below(directory: str) -> None:
 
     :raises OSError: something could not be unmounted; nothing below ``directory`` may be removed then.
     """
-    with open(OWN_MOUNTS, encoding="utf-8") as file:
-        points = [mount.point for mount in parse_mountinfo(file.read()) if mount.point.startswith(directory + "/")]
+    mounts = parse_mountinfo(read_text(OWN_MOUNTS))
+    points = [mount.point for mount in mounts if mount.point.startswith(directory + "/")]
     for point in reversed(points):
         done = subprocess.run(["umount", "--lazy", point], capture_output=True, text=True, check=False)
         if done.returncode:

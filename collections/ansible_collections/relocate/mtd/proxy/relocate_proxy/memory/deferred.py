@@ -20,6 +20,8 @@ import struct
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
+from ansible_collections.relocate.mtd.plugins.module_utils._kernel import read_text
+
 from . import criu_image, protobuf
 
 #: Smaller ones are small enough to be carried.
@@ -111,8 +113,7 @@ def private_anonymous(maps: str) -> Iterator[tuple[int, int]]:
 
 
 def _read(pid: int, name: str) -> str:
-    with open(f"/proc/{pid}/{name}", encoding="utf-8", errors="replace") as file:
-        return file.read()
+    return read_text(f"/proc/{pid}/{name}")
 
 
 def _locked(pid: int) -> bool:

@@ -44,6 +44,8 @@ import threading
 import time
 from collections.abc import Callable
 
+from ansible_collections.relocate.mtd.plugins.module_utils._kernel import read_text
+
 from ..host.syscalls import wait_for
 from ..protocol.channel import Channel, Listener
 from . import lazy_pages, page_server
@@ -367,9 +369,8 @@ def kill_copy(container_id: str, pid: int) -> None:
     except ProcessLookupError:
         return
     try:
-        with open(f"/proc/{pid}/cgroup", encoding="ascii") as file:
-            if container_id not in file.read():  # it has ended, and the number is another's
-                return
+        if container_id not in read_text(f"/proc/{pid}/cgroup"):  # it has ended, and the number is another's
+            return
         signal.pidfd_send_signal(process, signal.SIGKILL)
     except (FileNotFoundError, ProcessLookupError):
         return
@@ -383,8 +384,7 @@ def kill_copy(container_id: str, pid: int) -> None:
 def _runs(pid: int) -> bool:
     """Return whether a process still has memory: a zombie has none."""
     try:
-        with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as file:
-            return file.read().rpartition(")")[2].split()[0] not in "ZX"
+        return read_text(f"/proc/{pid}/stat").rpartition(")")[2].split()[0] not in "ZX"
     except (FileNotFoundError, ProcessLookupError):
         return False
 

@@ -9,6 +9,8 @@ import os
 import resource
 import time
 
+from ansible_collections.relocate.mtd.plugins.module_utils._kernel import read_text
+
 SECONDS = 10.0  # CRIU notices at its next write, and then takes its code out of the tasks again
 
 
@@ -35,9 +37,8 @@ def _criu_of(session: str) -> list[int]:
     found = []
     for entry in os.listdir("/proc"):
         try:
-            with open(f"/proc/{entry}/comm", encoding="utf-8") as name:
-                if name.read().strip() != "criu":
-                    continue
+            if read_text(f"/proc/{entry}/comm") != "criu\n":
+                continue
             links = [f"/proc/{entry}/cwd", *(f"/proc/{entry}/fd/{fd}" for fd in os.listdir(f"/proc/{entry}/fd"))]
         except OSError:  # no process, or one that has ended meanwhile
             continue
