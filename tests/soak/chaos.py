@@ -55,6 +55,11 @@ def suitable(cell: Cell) -> bool:
     return not cell.kind.startswith(LEFT_OUT)
 
 
+def family(cell: Cell) -> str:
+    """Return the failure's kind; CRIU's own faults are one."""
+    return "criu-fault" if cell.kind.startswith("criu-fault") else cell.kind
+
+
 @dataclass
 class Struck:
     """A failure that was ordered, and whether it came to pass."""
@@ -147,7 +152,7 @@ class Chaos:
 
     def _run(self) -> None:
         cells = [cell for cell in every_cell() if suitable(cell)]
-        kinds = sorted({cell.kind for cell in cells})
+        kinds = sorted({family(cell) for cell in cells})
         while not self._ending.is_set():
             calm = int(math.log(1 - self.drawn.random()) / math.log(1 - self.share)) if self.share < 1 else 0
             target = self.moves() + calm
@@ -162,7 +167,7 @@ class Chaos:
                 self.kill_scheduler(whole)
             else:
                 kind = self.drawn.choice(kinds)  # a kind that has one line only is not drawn less often for it
-                cell = self.drawn.choice([cell for cell in cells if cell.kind == kind])
+                cell = self.drawn.choice([cell for cell in cells if family(cell) == kind])
                 record = Struck(time.time(), cell.kind, cell.line)
                 try:
                     self._make(cell, record)

@@ -50,7 +50,7 @@ LIMITS = {
     "nft rules and elements": Limit(24, why="as many as moves are under way"),
     "files in /tmp": Limit(8),
     "KiB of the scheduler": Limit(20480, why="its history grows by its moves, and is read again when it is started"),
-    "KiB of its store": Limit(64, 2.0, "firings are kept for store.keep_days"),
+    "KiB of its store": Limit(4096, 2.0, "SQLite's log of writes; firings are kept for store.keep_days"),
     "KiB of the ledger": Limit(16, 8.0, "it is the record; its operator rotates it"),
     "KiB of its runs": Limit(512, 8.0, "the output of failed runs, kept_runs of them"),
 }

@@ -20,6 +20,8 @@ from growth import Growth, growths
 from growth import table as growth_table
 from single_owner import Call, Move, Sighting, Verdict, check, gaps, told_apart
 
+UNDER_WAY_SECONDS = 5.0  # from the moment that is judged last to the latest that is known
+
 
 @dataclass
 class Report:
@@ -85,7 +87,8 @@ def lines(file: Path) -> Iterator[dict[str, Any]]:
 def read(directory: Path) -> Report:
     """Judge a history: ``setup.json``, ``calls.jsonl``, ``seen.jsonl``, ``moves.jsonl``, ``faults.jsonl``, ``samples.jsonl``.
 
-    Tenants are judged one after the other: hours of all of them are not in memory at once as objects.
+    Tenants are judged one after the other: hours of all of them are not in memory at once as objects. Of a run that is still
+    under way, what came after the last look at the moves is left out.
     """
     setup = json.loads((directory / "setup.json").read_text(encoding="utf-8"))
     names = {address: host for host, address in setup["addresses"].items()}
@@ -103,10 +106,14 @@ def read(directory: Path) -> Report:
             seen[each["port"]].append((each["at"], host, each["connection"], each["number"]))
         elif "missed" in each:
             report.missed = each["missed"]
+    until = float("inf")
+    if report.missed is None:
+        newest = max((each[0] for its in seen.values() for each in its), default=0.0)
+        until = min((directory / "moves.jsonl").stat().st_mtime, newest) - UNDER_WAY_SECONDS
     first, last = float("inf"), 0.0
     for name, tenant in setup["tenants"].items():
-        its = [Call(*each) for each in calls.pop(tenant["port"], [])]
-        sightings = told_apart(its, [Sighting(*each) for each in seen.pop(tenant["port"], [])])
+        its = [Call(*each) for each in calls.pop(tenant["port"], []) if each[3] < until]
+        sightings = told_apart(its, [Sighting(*each) for each in seen.pop(tenant["port"], []) if each[0] < until])
         moves = [
             Move(each["begun"], each["ended"], each["source"], each["destination"], each["committed"])
             for each in report.moves

@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Hours of a fleet: tenants on random clocks, clients that ask all the time, failures, and nothing that grows.
 
-Half of the tenants are moved by ``relocate schedule``, the others without Ansible between: many more moves of the same cutover.
+A third of the tenants are moved by ``relocate schedule``, the others without Ansible between: many more of the same cutovers.
 Three moves in ten are made to fail in a way that is drawn from the fault matrix; the scheduler is killed, too. Every answer is
 recorded by the client that got it and, as it leaves the fleet, with the host that it came from. ``single_owner.py`` finds two
 owners and lost answers in that history, ``growth.py`` what grows on the hosts.
@@ -51,7 +51,7 @@ TENANTS = int(os.environ.get("RELOCATE_SOAK_TENANTS", "12"))
 FAULTS = float(os.environ.get("RELOCATE_SOAK_FAULTS", "0.3"))
 SEED = int(os.environ.get("RELOCATE_SOAK_SEED", str(int(time.time()))))
 PORT = 7200
-SCHEDULED_STAY, DIRECT_STAY = 75.0, 12.0  # seconds on the average
+SCHEDULED_STAY, DIRECT_STAY = 75.0, 15.0  # seconds on the average
 POST_COPIES = 0.15  # of the moves without Ansible
 CONNECTIONS, EVERY = 3, 0.15  # of each tenant's clients; seconds between two questions over one of them
 SAMPLE_SECONDS = 60.0
@@ -319,7 +319,7 @@ def begin(fleet: Fleet) -> tuple[dict[str, Any], list[Direct]]:
     fleet.on(EDGE, f"rm -f {JOURNALS}/*", check=False)  # of runs before this one
     for number in range(TENANTS):
         name, port, host = f"soak{number:02}", PORT + number, hosts[number % len(hosts)]
-        own = number % 2 == 1
+        own = number % 3 != 0
         fleet.tenant(name, "counter", host, f"{port} 8", port, tenant="direct" if own else "scheduled")
         tenants[name] = {"port": port, "host": host}
         if own:
