@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -28,7 +28,8 @@ class Survey:
     """One look at the fleet.
 
     ``silent`` gives for each host that told nothing, or nothing that can be used, the reason; ``results`` the relocations'
-    results that lay at the edge, by their ids; ``unfinished`` the ids of relocations whose journal has no end. A container that
+    results that lay at the edge, by their ids; ``unfinished`` the ids of relocations whose journal has no end, ``abandoned``
+    those of them that have no process on any host that answered. A container that
     several hosts say they run is in ``contested`` instead of ``tenants``, once for each of them.
     """
 
@@ -38,6 +39,7 @@ class Survey:
     edge: str = ""
     results: dict[str, dict[str, Any]] = field(default_factory=dict)
     unfinished: set[str] = field(default_factory=set)
+    abandoned: set[str] = field(default_factory=set)
     contested: dict[str, list[Tenant]] = field(default_factory=dict)
 
     def claimed(self, tenant: Tenant) -> None:
@@ -68,6 +70,7 @@ class Listener:
     def __init__(self, now: float) -> None:
         self.survey = Survey()
         self._asked: list[str] = []
+        self._living: set[str] = set()
         self._now = now
 
     def __call__(self, event: dict[str, Any]) -> None:
@@ -110,15 +113,23 @@ class Listener:
         for host in self._asked:
             if host not in self.survey.answered and host not in self.survey.silent:
                 self.survey.silent[host] = "it gave no answer that could be read, so it is left out"
+        self.survey.abandoned -= self._living
         return self.survey
+
+    def _journals(self, unfinished: Iterable[Mapping[str, Any]]) -> None:
+        for each in unfinished:
+            self.survey.unfinished.add(each["relocation"])
+            (self._living if each.get("living", True) else self.survey.abandoned).add(each["relocation"])
 
     def _host(self, host: str, info: Mapping[str, Any]) -> None:
         facts = info["host"]
+        self._journals(info["unfinished"])
+        if host in self.survey.answered or (host == self.survey.edge and host not in self._asked):
+            return  # the edge is asked for its journals alone, whatever else it is
         if not facts.get("docker_version"):
             self.survey.silent[host] = str(facts.get("docker_problem") or "its Docker daemon does not answer")
             return
         self.survey.answered.add(host)
-        self.survey.unfinished |= {each["relocation"] for each in info["unfinished"]}
         for container in info["containers"]:
             labels = container["labels"]
             if labels.get(ENABLED) != "true" or container["state"] != "running":

@@ -9,7 +9,7 @@ verdict from the journals, and at last the place where the container runs.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from relocate.schedule.discovery import Survey
@@ -20,7 +20,36 @@ GRACE = 45.0
 #: The same for a container that no host has any more.
 GONE = 600.0
 ENDED = ("committed", "rolled-back", "refused", "failed")
+#: Between two recoveries of what could not be settled.
+FIRST_WAIT, LONGEST_WAIT = 60.0, 3600.0
 VERDICTS = {"commit": "committed", "roll-back": "rolled-back"}
+
+
+class Abandoned:
+    """Relocations without an end that no process works on, whoever began them: when recovery shall see to them.
+
+    At once, and then more and more seldom for what recovery could not settle, such as the part of a host that is down.
+    """
+
+    def __init__(self) -> None:
+        self._waits: dict[str, tuple[float, float]] = {}  # when next, and how long after that
+
+    def seen(self, relocations: Collection[str], now: float) -> bool:
+        """Take in what a survey has found; return whether there is something new."""
+        new = bool(set(relocations) - set(self._waits))
+        self._waits = {each: self._waits.get(each, (now, FIRST_WAIT)) for each in relocations}
+        return new
+
+    def due(self, now: float) -> bool:
+        """Say whether recovery is to be run before the next survey."""
+        return any(at <= now for at, _ in self._waits.values())
+
+    def tried(self, now: float) -> None:
+        """Recovery is being run."""
+        self._waits = {
+            each: (now + wait, min(2 * wait, LONGEST_WAIT)) if at <= now else (at, wait)
+            for each, (at, wait) in self._waits.items()
+        }
 
 
 def settled_outcomes(settled: Iterable[Any]) -> dict[str, str]:

@@ -34,7 +34,7 @@ from relocate.schedule.lease import Lease
 from relocate.schedule.ledger_writer import Ledger
 from relocate.schedule.limits import Opened
 from relocate.schedule.metrics import Metrics
-from relocate.schedule.reconcile import resolve, settled_outcomes
+from relocate.schedule.reconcile import Abandoned, resolve, settled_outcomes
 from relocate.schedule.records import Firing
 from relocate.schedule.settings import Configuration
 from relocate.schedule.steady import Steady
@@ -78,6 +78,7 @@ class Service:
         ask: Surveyor = surveyor or (lambda doubts: survey(configuration.inventory, self._clock.now(), doubts))
         self._chores = Chores(ask, self._launcher, lambda report: self._send(lambda: self._reported(report)))
         self.engine: Engine | None = None
+        self._abandoned = Abandoned()
         self._former: list[Engine] = []  # of earlier terms, whose last moves are still under way
         self._term = 0
         self._fired_once = False
@@ -252,12 +253,18 @@ class Service:
         else:
             doubts = self.engine.firings.ids(Phase.IN_DOUBT)
         self._ask_at = now + (DOUBT_SECONDS if self.engine is None or doubts else self.configuration.discovery.every)
+        if self._abandoned.due(now):
+            recover = True
+        if recover:
+            self._abandoned.tried(now)
         self._chores.order(Order(self._term, recover, doubts))
 
     def _reported(self, report: Report) -> None:
         if report.order.term != self._term or report.survey is None or not self.lease.held:
             return
         now = self._clock.now()
+        if self._abandoned.seen(report.survey.abandoned, now):
+            self._ask_at = min(self._ask_at, now + DOUBT_SECONDS)  # a container may stand still for it
         for host, reason in report.survey.silent.items():
             LOG.warning("%s tells nothing: %s", host, reason, extra={"host": host})
         if self.engine is None:

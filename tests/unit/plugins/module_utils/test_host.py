@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import socket
@@ -46,6 +47,20 @@ def test_what_has_no_end_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         (tmp_path / name).write_text(text)
     found = [(each["relocation"], each["state"], each["container"]) for each in _host.unfinished()]
     assert found == [("r1", "voted", "web"), ("r3", "voted", "web"), ("r4", "routing", "web"), ("r7", "voted", "web")]
+
+
+def test_a_part_with_a_process_is_told_from_one_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A lock file alone proves nothing: it stays behind when a guardian is killed."""
+    monkeypatch.setattr(_paths, "JOURNALS", str(tmp_path))
+    monkeypatch.setattr(_paths, "PARTS", str(tmp_path / "parts"))
+    (tmp_path / "parts").mkdir()
+    for relocation in ("r1", "r2", "r3"):
+        (tmp_path / f"{relocation}.source.jsonl").write_text('{"state":"voted"}\n')
+    (tmp_path / "parts" / "r1.source").touch()
+    with (tmp_path / "parts" / "r2.source").open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        found = {each["relocation"]: each["living"] for each in _host.unfinished()}
+    assert found == {"r1": False, "r2": True, "r3": False}
 
 
 def test_ended_journals_are_not_read_through(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,8 @@
 """A scheduler in a process of its own, over a fleet that is a file: for tests that kill it.
 
 ``python harness.py DIRECTORY [--deaf]``: reads DIRECTORY/config.yml; containers and places are in DIRECTORY/places.json,
-what was launched goes to DIRECTORY/launches.log. ``--deaf`` makes it wait for another's lease to lapse even if that process is
+what was launched goes to DIRECTORY/launches.log. DIRECTORY/abandoned names relocations that have no process and no end, until
+they are recovered. ``--deaf`` makes it wait for another's lease to lapse even if that process is
 known to be dead, as a standby on another machine has to.
 """
 
@@ -75,6 +76,7 @@ class FileLauncher:
         }
 
     def recover(self) -> dict[str, list[Any]]:
+        (self._directory / "abandoned").unlink(missing_ok=True)
         return {"settled": [], "in_progress": [], "left": []}
 
 
@@ -89,7 +91,11 @@ def main() -> int:
     def survey(_: Collection[str]) -> Survey:
         with places(directory) as fleet:
             tenants = {name: Tenant(name, each["host"], each["since"], {}) for name, each in fleet.items()}
-        return Survey(tenants=tenants, answered=set(HOSTS), edge="host0")
+        file = directory / "abandoned"
+        abandoned = set(file.read_text().split()) if file.exists() else set()
+        return Survey(
+            tenants=tenants, answered=set(HOSTS), edge="host0", unfinished=set(abandoned), abandoned=abandoned
+        )
 
     service = Service(configuration, file=file, launcher=FileLauncher(directory), surveyor=survey)
     if "--deaf" in sys.argv:

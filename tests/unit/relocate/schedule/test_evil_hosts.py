@@ -70,7 +70,7 @@ def fleet(project: Path, tmp_path: Path) -> Path:
     for module in ("relocation_info", "relocation_session"):
         (modules / f"{module}.py").write_text("#!/usr/bin/python\n")
     honest = {"honest1": answered(info(web("web"), web("shared"))), "honest2": answered(info(web("db"), web("shared")))}
-    return inventory(project, tmp_path, {**EVIL, **honest}, {})
+    return inventory(project, tmp_path, {**EVIL, **honest}, {"gate": answered(info())})
 
 
 def liars(directory: Path, says: dict[str, str]) -> dict[str, Any]:

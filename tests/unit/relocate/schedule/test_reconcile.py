@@ -13,7 +13,7 @@ import pytest
 
 from relocate.schedule.discovery import Listener, Roster, Survey
 from relocate.schedule.ledger_writer import Ledger
-from relocate.schedule.reconcile import GONE, GRACE, resolve, settled_outcomes
+from relocate.schedule.reconcile import GONE, GRACE, Abandoned, resolve, settled_outcomes
 from relocate.schedule.records import Firing, Tenant
 
 NOW = 10_000.0
@@ -109,6 +109,53 @@ def test_a_survey_is_made_of_ansible_s_events() -> None:
     assert (found.answered, found.edge, found.unfinished) == ({"host1"}, "host0", {"r1"})
     assert found.silent == {"host2": "it is down", "host3": "no route"}
     assert set(found.results) == {"r9"}
+
+
+def test_what_no_process_works_on_is_told_from_what_is_under_way() -> None:
+    """One living part, on whichever host, brings the others to an end; the edge is asked for its journals alone."""
+
+    def said(*entries: tuple[str, str, bool | None]) -> dict[str, Any]:
+        parts = [
+            {"relocation": each, "part": part, "state": "voted", **({} if living is None else {"living": living})}
+            for each, part, living in entries
+        ]
+        return {"host": {"docker_version": "28"}, "containers": [container("web")], "unfinished": parts}
+
+    listen = Listener(0.0)
+    facts = {"relocate_edge": "host0", "relocate_asked": ["host1"]}
+    listen(event("runner_on_ok", "ansible.builtin.set_fact", "localhost", ansible_facts=facts))
+    parts = [("r1", "source", False), ("r2", "source", False), ("r3", "destination", True), ("old", "source", None)]
+    listen(event("runner_on_ok", INFO, "host1", relocation_info=said(*parts)))
+    edge = {**said(("r2", "edge", True), ("r4", "edge", False)), "host": {"docker_problem": "there is none"}}
+    listen(event("runner_on_ok", INFO, "host0", relocation_info=edge))
+    found = listen.ended()
+    assert found.unfinished == {"r1", "r2", "r3", "r4", "old"} and found.abandoned == {"r1", "r4"}
+    assert (found.answered, found.silent, found.contested) == ({"host1"}, {}, {})
+
+
+def test_an_edge_that_is_a_docker_host_too_claims_its_containers_once() -> None:
+    """It is asked twice."""
+    listen = Listener(0.0)
+    facts = {"relocate_edge": "host1", "relocate_asked": ["host1"]}
+    listen(event("runner_on_ok", "ansible.builtin.set_fact", "localhost", ansible_facts=facts))
+    info = {"host": {"docker_version": "28"}, "containers": [container("web")], "unfinished": []}
+    for _ in range(2):
+        listen(event("runner_on_ok", INFO, "host1", relocation_info=info))
+    assert set(listen.ended().tenants) == {"web"} and not listen.survey.contested
+
+
+def test_recovery_is_tried_at_once_and_then_more_and_more_seldom() -> None:
+    """What it could not settle must not have it run all the time; what is new does not wait for that."""
+    abandoned, tried = Abandoned(), []
+    for now in range(4000):
+        abandoned.seen({"r1"}, now)
+        if abandoned.due(now):
+            abandoned.tried(now)
+            tried.append(now)
+    assert tried == [0, 60, 180, 420, 900, 1860, 3780]
+    assert abandoned.seen({"r1", "r2"}, 4000) and abandoned.due(4000) and not abandoned.seen({"r2"}, 4000)
+    abandoned.tried(4000)
+    assert not abandoned.due(4000) and abandoned.seen({"r1"}, 4001) and abandoned.due(4001), "it was gone meanwhile"
 
 
 def test_a_container_that_is_just_moving_is_not_taken_for_gone() -> None:

@@ -225,6 +225,16 @@ def test_sighup_reads_the_configuration_again_and_keeps_the_old_one_where_the_ne
     check(directory)
 
 
+def test_what_somebody_has_left_half_done_is_recovered(directory: Path, start: Callable[..., Scheduler]) -> None:
+    """Not only at its own start, and not only its own moves."""
+    scheduler = start("a")
+    until(lambda: launches(directory), "the first launch")
+    for relocation in ("r1", "r2"):
+        (directory / "abandoned").write_text(relocation)
+        until(lambda: not (directory / "abandoned").exists(), "recovery")
+    assert scheduler.end() == 0
+
+
 def test_no_log_tells_a_due_time(directory: Path, start: Callable[..., Scheduler]) -> None:
     scheduler = start()
     until(lambda: len(launches(directory)) > 5, "launches")

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import importlib.util
 import json
 import os
@@ -168,8 +169,24 @@ def unfinished() -> List[Dict[str, Any]]:
         if facts.get("state") and facts["state"] not in FINAL:
             relocation, part = name.split(".")[:2]
             container = facts.get("container") or (facts.get("plan") or {}).get("container")
-            found.append({"relocation": relocation, "part": part, "state": facts["state"], "container": container})
+            entry = {"relocation": relocation, "part": part, "state": facts["state"], "container": container}
+            found.append({**entry, "living": _lives(relocation, part)})
     return found
+
+
+def _lives(relocation: str, part: str) -> bool:
+    """Say whether a part has a process here, which will bring it to an end."""
+    try:
+        fd = os.open(os.path.join(_paths.PARTS, relocation + "." + part), os.O_RDWR | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(fd)
+    return False
 
 
 def _starting() -> List[str]:

@@ -12,6 +12,8 @@ from __future__ import annotations
 
 RUN = "/run/relocate"
 RESULTS = RUN + "/results"
+#: One file a part of a relocation, locked as long as one of its processes lives.
+PARTS = RUN + "/parts"
 EXPECTED = RUN + "/expected"
 KEPT = "/var/lib/relocate"
 JOURNALS = KEPT + "/journal"

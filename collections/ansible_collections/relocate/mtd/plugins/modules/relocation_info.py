@@ -56,7 +56,9 @@ relocation_info:
       type: list
       elements: list
     unfinished:
-      description: Relocations whose journal on this host has no end, with C(relocation), C(part), C(state) and C(container).
+      description:
+        - Relocations whose journal on this host has no end, with C(relocation), C(part), C(state) and C(container).
+        - C(living) says whether the part has a process here, which will bring it to an end.
       type: list
       elements: dict
 """

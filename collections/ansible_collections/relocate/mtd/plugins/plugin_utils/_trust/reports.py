@@ -185,7 +185,7 @@ _INFO = _record(
         "unfinished": _list(
             _record(
                 {"relocation": strangers.identifier, "part": _one_of(PARTS), "state": _word},
-                {"container": _maybe(strangers.container_name)},
+                {"container": _maybe(strangers.container_name), "living": _flag},
             )
         ),
     },

@@ -13,6 +13,7 @@ RUN = shared.RUN
 EXPECTED = shared.EXPECTED  # one marker a container ID: its start is a restore
 GATES = f"{RUN}/gates"  # one unix socket a container ID: its keeper
 EMPTY = f"{RUN}/empty"  # an empty read-only tmpfs, put where the runtime hides directories
+PARTS = shared.PARTS
 SESSIONS = f"{RUN}/sessions"
 JOURNALS = shared.JOURNALS
 EDGE_TABLE = f"{shared.EDGE}/table.nft"  # loaded at boot

@@ -39,7 +39,7 @@ def hold_part(relocation: str, part: str) -> int:
 
     :raises InProgress: another process has it.
     """
-    directory = paths.private_directory(f"{paths.RUN}/parts")
+    directory = paths.private_directory(paths.PARTS)
     fd = os.open(f"{directory}/{relocation}.{part}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -52,7 +52,7 @@ def hold_part(relocation: str, part: str) -> int:
 def release_part(relocation: str, part: str, fd: int) -> None:
     """Give a part back and remove its lock file."""
     try:
-        os.unlink(f"{paths.RUN}/parts/{relocation}.{part}")
+        os.unlink(f"{paths.PARTS}/{relocation}.{part}")
     except FileNotFoundError:
         pass
     os.close(fd)
