@@ -17,7 +17,7 @@ pytestmark = pytest.mark.lab
 
 #: Prints, again and again, a JSON document of what it has; the parts that do not change must be the same after a hop.
 PROGRAM = """
-import fcntl, json, os, resource, struct, subprocess, sys, time
+import ctypes, fcntl, json, os, resource, struct, threading, time
 
 def held(path, lock):
     # of a file that another process opens
@@ -40,6 +40,18 @@ if not os.fork():
     os._exit(0)
 os.wait()
 hosts = open("/etc/hosts")
+os.sched_setaffinity(0, {1})
+libc = ctypes.CDLL(None)
+libc.prctl(29, 70000)  # PR_SET_TIMERSLACK
+IOPRIO_GET, IOPRIO_SET = (252, 251) if os.uname().machine == "x86_64" else (31, 30)
+libc.syscall(IOPRIO_SET, 1, 0, (2 << 13) | 6)
+open("/proc/self/coredump_filter", "w").write("0x23")
+
+def bound():
+    os.sched_setaffinity(0, {0})
+    time.sleep(1e6)
+
+threading.Thread(target=bound, daemon=True).start()
 
 while True:
     hosts.seek(0)
@@ -51,6 +63,9 @@ while True:
         "locks": [held("flock", fcntl.flock), held("posix", fcntl.lockf), held("ofd", fcntl.lockf),
                   held("child", fcntl.flock), held("posix", fcntl.flock), held("flock", fcntl.lockf)],
         "hosts": ["db" in hosts.read().split(), "db" in open("/etc/hosts").read().split()],
+        "affinity": sorted(sorted(os.sched_getaffinity(int(tid))) for tid in os.listdir("/proc/self/task")),
+        "task": [libc.syscall(IOPRIO_GET, 1, 0), libc.prctl(30), open("/proc/self/coredump_filter").read(),
+                 open("/proc/self/oom_score_adj").read(), os.nice(0)],
         "address": [line.split()[0] for line in open("/etc/hosts") if os.uname().nodename in line.split()],
     }), flush=True)
     time.sleep(0.1)
@@ -82,6 +97,7 @@ def test_many_things_at_once(fleet: Fleet) -> None:
     assert first["user"][:2] == [1000, 1001] and 7 in first["user"][2]
     assert first["files"] == [200, 300] and first["init"] == "docker-init"
     assert first["locks"] == [True, True, True, True, False, False] and first["hosts"] == [True, True]
+    assert first["affinity"] == [[0], [1]] and first["task"] == [(2 << 13) | 6, 70000, "00000023\n", "0\n", 0]
     changing = {"address"}
     for host in ("host3", "host2", "host1"):
         fleet.move("many", host)

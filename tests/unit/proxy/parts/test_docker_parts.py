@@ -249,6 +249,7 @@ def on_destination(did: list[str], answer: str | Exception = "running", state: S
     made.gate = SimpleNamespace(say=lambda what, **_: did.append(f"gate {what}"), expect=expect)
     made.container_id, made.address, made.placed, made._start, made.pages = "c2", "172.20.2.2", [], None, None
     made.work, made.document = str(made.directory), {"restart_policy": {"Name": "always"}}
+    vars(made)["_settle_tasks"] = lambda: None  # there are none
     made._given_up, made._deciding = False, threading.Lock()
     return made
 

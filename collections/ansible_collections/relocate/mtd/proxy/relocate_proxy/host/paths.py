@@ -19,6 +19,7 @@ JOURNALS = shared.JOURNALS
 EDGE_TABLE = f"{shared.EDGE}/table.nft"  # loaded at boot
 RESTORE_SHIM = shared.RESTORE_SHIM
 RUNTIME_NAME = "relocate"
+TASKS = "relocate-tasks.json"  # among the images: what ``tasks`` describes
 
 
 def private_directory(path: str) -> str:

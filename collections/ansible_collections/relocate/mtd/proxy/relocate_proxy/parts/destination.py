@@ -5,12 +5,14 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import subprocess
 import threading
 from functools import partial
 
 from ansible_collections.relocate.mtd.plugins.module_utils import _criu
+from ansible_collections.relocate.mtd.plugins.module_utils import _freezer as freezer
 from ansible_collections.relocate.mtd.plugins.module_utils._docker import DockerClient, DockerError
 from ansible_collections.relocate.mtd.plugins.module_utils._modes import POST_COPY
 
@@ -19,7 +21,7 @@ from ..files.cargo import Receiver
 from ..files.log_cargo import LogReceiver
 from ..files.own_cargo import INIT, OwnReceiver
 from ..files.tree_cargo import TreeReceiver
-from ..host import paths
+from ..host import paths, tasks
 from ..memory import lazy_pages
 from ..memory.image_cargo import ImageReceiver
 from ..network.conntrack import Conntrack
@@ -244,6 +246,7 @@ class Destination(Part):
             self.pages.begin(self.container_id, self.pid)
         self.gate.say("restore")
         self._expect("prepared", "CRIU could not restore the container")
+        self._settle_tasks()
         self.moments.mark("prepared")
         with self._deciding:
             if self._given_up:
@@ -251,6 +254,12 @@ class Destination(Part):
             self._insist_on_start()
             self.journal.record(State.PREPARED)
         self.say("prepared")
+
+    def _settle_tasks(self) -> None:
+        """Give the copy's tasks, which wait to run, what CRIU does not. :raises Different: this host cannot."""
+        with open(f"{self.images}/{paths.TASKS}", encoding="utf-8") as file:
+            described = json.load(file)
+        tasks.settle(described, freezer.members(freezer.freezer_of(self.pid, self.container_id)))
 
     def _expect(self, event: str, problem: str) -> dict:
         assert self.gate is not None

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import json
 import os
 import subprocess
 import threading
@@ -22,7 +23,7 @@ from ..files.creation import creation_document
 from ..files.log_cargo import LogSender
 from ..files.own_cargo import OwnSender
 from ..files.tree_cargo import TreeSender
-from ..host import paths
+from ..host import paths, tasks
 from ..host.docker import NO_RESTART, restarts, set_restart_policy
 from ..memory import criu_image, criu_sockets, lazy_pages
 from ..memory.deferred import carried_bytes
@@ -270,8 +271,10 @@ class Source(Part):
         return self.freeze.renounce(lambda: self.bound)
 
     def _send_meanwhile(self, images: ImageSender, dumped: threading.Event, problems: list[Exception]) -> None:
-        """Send what changed in the files; then the pages, while CRIU writes them."""
+        """Note what CRIU does not see of the tasks; send what changed in the files; then the pages, while CRIU writes them."""
         try:
+            with open(f"{self.images}/{paths.TASKS}", "w", encoding="utf-8") as file:
+                json.dump(tasks.describe(freezer.members(self.container.freezer)), file)
             for cargo in self.cargo:
                 cargo.send_changes()
             images.send_pages(dumped)
