@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 from ansible_collections.relocate.mtd.plugins.plugin_utils._move import credentials
 from relocate_proxy.protocol import channel
-from relocate_proxy.protocol.channel import HEADER, MAX_MESSAGE, Channel, ChannelLost, Listener, tls_context
+from relocate_proxy.protocol.channel import HEADER, MAX_RAW, Channel, ChannelLost, Listener, tls_context
 
 KEYS = credentials.make("r1")
 OTHERS = credentials.make("r2")
@@ -239,6 +239,6 @@ def test_half_a_message_is_a_lost_channel(listener: Listener) -> None:
 def test_a_length_nobody_means_is_refused(listener: Listener) -> None:
     """Memory is not reserved for what a broken peer announces."""
     with pair(listener) as (source, destination):
-        source._send_all(HEADER.pack(2, MAX_MESSAGE + 1) + b"{}")
-        with pytest.raises(ChannelLost, match="sent a message of 67108867 bytes"):
+        source._send_all(HEADER.pack(2, MAX_RAW + 1) + b"{}")
+        with pytest.raises(ChannelLost, match="sent a message of 2 and 16777217 bytes, and the most is"):
             destination.receive()

@@ -4,7 +4,7 @@
 
 Each kind of cargo has two halves. The source's half sends it first while the container runs, and in the freeze what has changed
 since. The destination's half takes the messages of its kinds, in the order in which they come. A new kind is one more file with
-these two halves, and one more line where ``parts.source`` and ``parts.destination`` list their cargo.
+these two halves, one more line in ``entry.CARGO``, and one where ``parts.source`` and ``parts.destination`` list their cargo.
 
 ============  ===========================  =============================================================================
 cargo         halves                       messages
@@ -29,6 +29,8 @@ from collections.abc import Iterable
 from typing import Protocol
 
 from ..protocol.channel import Channel
+from ..protocol.words import shown
+from .entry import check
 
 PROBES = (1 << 16, 1 << 18, 1 << 20, 4 << 20, 4 << 20)  # bytes
 PROBE_SECONDS = 0.1
@@ -74,7 +76,7 @@ class Receiver:
             store what comes.
         """
         while True:
-            message = self._channel.receive()
+            message = check(self._channel.receive())
             kind = message["kind"]
             if kind == "probe":
                 self._channel.send("probed")
@@ -85,7 +87,7 @@ class Receiver:
             elif kind in self._by_kind:
                 self._by_kind[kind].take(message)
             else:
-                raise ValueError(f"the source sent {kind!r}, which this host does not know: run prepare.yml again")
+                raise ValueError(f"the source sent {shown(kind)}, which this host does not know: run prepare.yml again")
 
 
 def measure_link(channel: Channel) -> float:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import socket
 import struct
 from collections.abc import Callable
@@ -19,12 +20,14 @@ from ansible_collections.relocate.mtd.plugins.module_utils._freezer import freez
 from ..host import syscalls
 from ..network.conntrack import Endpoint
 from ..network.flows import Connection
+from ..protocol.words import shown
 from . import tmpfs
 from .trees import EveryInode, Tree, upper_directory
 
 #: Where runc keeps the state of Docker's containers (the same on 26 and 28).
 RUNTIME_ROOT = "/run/docker/runtime-runc/moby"
 PROC = "/proc"
+ENDPOINT = re.compile("([0-9A-Fa-f]{8}|[0-9A-Fa-f]{32}):([0-9A-Fa-f]{4})")
 #: <net/tcp_states.h>
 SYN_RECEIVED, LISTEN = 3, 10
 CONNECTED = (1, 2, 4, 5, 8, 9, 11)  # ESTABLISHED, SYN_SENT, FIN_WAIT1, FIN_WAIT2, CLOSE_WAIT, LAST_ACK, CLOSING
@@ -39,8 +42,11 @@ def _socket_table(pid: int, name: str) -> list[list[str]]:
 
 
 def _endpoint(text: str) -> Endpoint:
-    """Decode ``0100007F:1F90`` of /proc/net/tcp{,6}: words in host byte order."""
-    address, _, port = text.partition(":")
+    """Decode ``0100007F:1F90`` of /proc/net/tcp{,6}: words in host byte order. :raises ValueError: it is none."""
+    found = ENDPOINT.fullmatch(text)
+    if not found:
+        raise ValueError(f"an address in the kernel's table of sockets cannot be read: {shown(text)}")
+    address, port = found.groups()
     packed = b"".join(struct.pack("=I", int(address[i : i + 8], 16)) for i in range(0, len(address), 8))
     if len(packed) == 16 and packed.startswith(b"\0" * 10 + b"\xff\xff"):
         packed = packed[12:]
@@ -278,13 +284,17 @@ def _link_peer(name: str) -> int | None:
     request = struct.pack("=IHHIIBBHiII", 32, 18, 1, 1, 0, 0, 0, 0, socket.if_nametoindex(name), 0, 0)  # RTM_GETLINK
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0) as route:
         route.send(request)
-        data = route.recv(65536)
+        return peer_in(route.recv(65536))
+
+
+def peer_in(data: bytes) -> int | None:
+    """Return IFLA_LINK of an answer to RTM_GETLINK."""
     offset = 32  # nlmsghdr (16) and ifinfomsg (16)
     while offset + 4 <= len(data):
         length, kind = struct.unpack_from("=HH", data, offset)
         if length < 4:
             break
-        if kind == 5:  # IFLA_LINK
+        if kind == 5 and offset + 8 <= len(data):  # IFLA_LINK
             return struct.unpack_from("=i", data, offset + 4)[0]
         offset += (length + 3) & ~3
     return None

@@ -11,6 +11,8 @@ from typing import Any
 from ansible_collections.relocate.mtd.plugins.module_utils import _criu, _preflight
 
 from ..host import paths
+from ..protocol.messages import is_text
+from ..protocol.words import sentence, shown
 
 #: What the source's "described" must have, and of which type.
 PARTS: dict[str, type] = {
@@ -100,23 +102,30 @@ def check(document: dict, container: str) -> None:
                 f"the source's description of {container} has no proper '{name}': run prepare.yml there again"
             )
     if document["name"] != container:
-        raise Untrusted(f"the source describes the container {document['name']!r} instead of {container}")
+        raise Untrusted(f"the source describes the container {shown(document['name'])} instead of {container}")
     body = document["create"]
     host = body.get("HostConfig")
     if not isinstance(host, dict):
         raise Untrusted(f"the source's description of {container} has no proper 'HostConfig'")
     inspected = {"Name": container, "State": {"Running": True}, "Config": body, "HostConfig": host}
-    asked = [*_preflight.container_refusals(inspected)]
+    try:
+        asked = [*_preflight.container_refusals(inspected)]
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise Untrusted(
+            f"the source's description of {container} has settings of another kind than Docker's"
+        ) from error
     asked += [f"it asks for {name}" for name in HOSTS_OWN if host.get(name)]
     asked += ["it asks for Volumes"] if body.get("Volumes") else []
     asked += [f"it sets {name}" for name, value in OURS.items() if host.get(name) != value]
     if asked:
-        raise Untrusted(f"the source asks for a container that must not be made here: {'; '.join(asked)}")
-    points = [
-        *document["masked"],
-        *(each.get("point") if isinstance(each, dict) else None for each in document["memory"]),
-    ]
-    if not all(isinstance(point, str) for point in points):
+        raise Untrusted(f"the source asks for a container that must not be made here: {sentence('; '.join(asked))}")
+    names = ("point", "source", "options")
+    if not all(
+        isinstance(each, dict) and all(is_text(each.get(name)) for name in names) for each in document["memory"]
+    ):
+        raise Untrusted(f"the source's description of {container} has a mount point without a name")
+    points = [*document["masked"], *(each["point"] for each in document["memory"])]
+    if not all(map(is_text, points)) or any("\0" in each["source"] for each in document["memory"]):
         raise Untrusted(f"the source's description of {container} has a mount point without a name")
     try:
         _criu.refuse_unspeakable(points)

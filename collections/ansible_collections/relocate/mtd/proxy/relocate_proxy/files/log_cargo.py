@@ -12,9 +12,22 @@ from typing import BinaryIO
 
 from ..host.syscalls import write_all
 from ..protocol.channel import Channel
+from ..protocol.words import shown
 
 CHUNK = 1 << 20
 WORDS = 64  # lines per message
+
+
+def _said(line: bytes) -> list[str]:
+    """Return stream and text of a line of Docker's log; what is no such line (after a crash of the host) as it stands."""
+    try:
+        found = json.loads(line)
+        stream, text = found.get("stream", "stdout"), found.get("log", "")
+        if isinstance(stream, str) and isinstance(text, str):
+            return [stream, text.encode(errors="replace").decode()]
+    except (ValueError, AttributeError, RecursionError):
+        pass
+    return ["stdout", line.decode(errors="replace") + "\n"]
 
 
 class LogSender:
@@ -46,10 +59,9 @@ class LogSender:
         Docker's logger counts the bytes of its own file: what others append to it is cut off when it is read. So these
         lines go through the destination's logger, which gives them the time of the move.
         """
-        said = [json.loads(line) for data in self._log_since() for line in data.splitlines()]
+        said = [_said(line) for data in self._log_since() for line in data.split(b"\n") if line]
         for begin in range(0, len(said), WORDS):
-            words = [[each.get("stream", "stdout"), each.get("log", "")] for each in said[begin : begin + WORDS]]
-            self.channel.send("words", words=words)
+            self.channel.send("words", words=said[begin : begin + WORDS])
         return 0
 
     def _log_since(self) -> Iterator[bytes]:
@@ -93,7 +105,7 @@ class LogReceiver:
     def _append(self, data: bytes, rotated: str) -> None:
         """Docker's logger opens the file later, and continues it."""
         if not re.fullmatch(r"(\.[0-9]+(\.gz)?)?", rotated):
-            raise ValueError(f"the source named a log file {rotated!r}")
+            raise ValueError(f"the source named a log file {shown(rotated)}")
         fd = os.open(self.log_path + rotated, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o640)
         try:
             write_all(fd, data)

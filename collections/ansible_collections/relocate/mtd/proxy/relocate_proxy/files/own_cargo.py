@@ -15,6 +15,7 @@ import os
 
 from ..host.syscalls import write_all
 from ..protocol.channel import Channel
+from ..protocol.words import shown
 
 INIT = "docker-init"  # the program's name in Docker's directory of the container
 MOST_BYTES = 16 << 20
@@ -120,13 +121,13 @@ class OwnReceiver:
             if name not in self._made:
                 self._made[name] = _read(self._path(name))
             made = self._made[name]
-            if not message["changed"]:
+            if not message.get("changed"):
                 data = made
             elif name == "hosts":
                 data = merged_hosts(_text(data), _text(made)).encode(errors="surrogateescape")
             fd = os.open(self._path(name), os.O_WRONLY | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC)
         else:
-            raise ValueError(f"the source named a file {name!r} that Docker does not make")
+            raise ValueError(f"the source named a file {shown(name)} that Docker does not make")
         try:
             write_all(fd, data)
         finally:

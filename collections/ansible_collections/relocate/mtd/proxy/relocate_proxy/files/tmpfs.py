@@ -16,6 +16,7 @@ import subprocess
 
 from ansible_collections.relocate.mtd.plugins.module_utils._criu import Mount
 
+from ..protocol.words import shown
 from .trees import Tree
 
 #: What a tmpfs was mounted with and cannot be read from its root directory.
@@ -47,7 +48,7 @@ def mount_all(described: list[dict[str, str]], directory: str) -> dict[str, str]
     for number, each in enumerate(described):
         for option in each["options"].split(","):
             if not (LIMITS.fullmatch(option) or re.fullmatch(r"(mode|uid|gid)=[0-9]+", option)):
-                raise ValueError(f"the source asked for a tmpfs with the option {option!r}")
+                raise ValueError(f"the source asked for a tmpfs with the option {shown(option)}")
         place = os.path.join(directory, str(number))
         os.makedirs(place, mode=0o700, exist_ok=True)
         command = ["mount", "-t", "tmpfs", "-o", each["options"], "--", each["source"], place]

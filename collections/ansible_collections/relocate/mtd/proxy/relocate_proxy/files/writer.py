@@ -8,6 +8,7 @@ import os
 import shutil
 import stat
 
+from ..protocol.words import shown
 from .trees import LayerProblem
 
 
@@ -23,10 +24,10 @@ class Writer:
         """Return where ``path`` lies, refusing to leave the root: the source is another machine."""
         full = os.path.normpath(os.path.join(self.root, path))
         if os.path.isabs(path) or not full.startswith(self.root + os.sep):
-            raise LayerProblem(f"the source named a path outside the container: {path!r}")
+            raise LayerProblem(f"the source named a path outside the container: {shown(path)}")
         parent = os.path.dirname(full)
         if os.path.realpath(parent) != parent:
-            raise LayerProblem(f"the source named a path behind a symbolic link: {path!r}")
+            raise LayerProblem(f"the source named a path behind a symbolic link: {shown(path)}")
         return full
 
     def _keep_time_of_parent(self, full: str) -> None:

@@ -10,6 +10,7 @@ import threading
 
 from ..host.syscalls import write_all
 from ..protocol.channel import Channel
+from ..protocol.words import shown
 
 CHUNK = 1 << 20
 PAGES_SECONDS = 0.0005  # how often to look for new pages: CRIU writes a MiB in about that time
@@ -80,7 +81,7 @@ class ImageReceiver:
         number, name = message.get("round", 0), message["name"]
         directory = self._images_of(number)
         if (number, name) not in self._known and ("/" in name or name.startswith(".") or name == PARENT):
-            raise ValueError(f"the source named an image file {name!r}")
+            raise ValueError(f"the source named an image file {shown(name)}")
         descriptor = self._descriptor(directory, number, name)
         if message.get("raw"):
             write_all(descriptor, message["raw"])
@@ -112,7 +113,7 @@ class ImageReceiver:
         :raises ValueError: it is no such number.
         """
         if type(number) is not int or number not in (0, self._round, self._round + 1) or number > MOST_ROUNDS:
-            raise ValueError(f"the source named a pre-dump {number!r} after {self._round}")
+            raise ValueError(f"the source named a pre-dump {shown(number)} after {self._round}")
         if number == 0:
             return self.images
         directory = os.path.join(self.images, round_directory(number))

@@ -17,14 +17,35 @@ On the source host the entries stay as they are until the container is removed t
 from __future__ import annotations
 
 import errno
+import ipaddress
 import random
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import asdict, dataclass, replace
 
-from .conntrack import Conntrack, Endpoint
+from .conntrack import PROTOCOLS, Conntrack, Endpoint
 
 INGRESS, EGRESS, INNER = "ingress", "egress", "inner"
+DIRECTIONS = (INGRESS, EGRESS, INNER)
 PORT_ATTEMPTS = 64
+
+
+def _one_of(document: dict, name: str, known: Collection[str]) -> str:
+    value = document.get(name)
+    if not isinstance(value, str) or value not in known:
+        raise ValueError(f"a connection has no proper '{name}': run prepare.yml again")
+    return value
+
+
+def _end(document: dict, name: str) -> Endpoint:
+    """Return an end of a connection that has come as JSON. :raises ValueError: it is none."""
+    end = document.get(name)
+    try:
+        address, port = end["address"], end["port"]  # type: ignore[index]
+        if isinstance(address, str) and type(port) is int and 0 <= port < 65536:
+            return Endpoint(str(ipaddress.ip_address(address)), port)
+    except (TypeError, KeyError, ValueError):
+        pass
+    raise ValueError(f"a connection has no proper '{name}': run prepare.yml again")
 
 
 @dataclass(frozen=True)
@@ -41,8 +62,8 @@ class Connection:
 
     @classmethod
     def read(cls, document: dict) -> Connection:
-        """Rebuild one from :meth:`document`."""
-        return cls(document["protocol"], Endpoint(**document["local"]), Endpoint(**document["remote"]))
+        """Rebuild one from :meth:`document`. :raises ValueError: it is none."""
+        return cls(_one_of(document, "protocol", PROTOCOLS), _end(document, "local"), _end(document, "remote"))
 
 
 @dataclass(frozen=True)
@@ -66,10 +87,11 @@ class Flow:
 
     @classmethod
     def read(cls, document: dict) -> Flow:
-        """Rebuild one from :meth:`document`."""
-        ends = {name: Endpoint(**document[name]) for name in ("local", "remote", "host")}
-        virtual = Endpoint(**document["virtual"]) if document.get("virtual") else None
-        return cls(document["direction"], document["protocol"], virtual=virtual, **ends)
+        """Rebuild one from :meth:`document`, which may be another host's. :raises ValueError: it is none."""
+        ends = {name: _end(document, name) for name in ("local", "remote", "host")}
+        virtual = _end(document, "virtual") if document.get("virtual") else None
+        direction, protocol = _one_of(document, "direction", DIRECTIONS), _one_of(document, "protocol", PROTOCOLS)
+        return cls(direction, protocol, virtual=virtual, **ends)
 
     @classmethod
     def read_all(cls, flows: Iterable[dict]) -> list[Flow]:

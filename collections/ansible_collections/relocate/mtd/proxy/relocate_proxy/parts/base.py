@@ -15,6 +15,7 @@ from ..protocol.journal import Journal
 from ..protocol.messages import check
 from ..protocol.moments import Moments
 from ..protocol.states import AFTER_COMMIT, IN_DOUBT, State
+from ..protocol.words import sentence
 
 EDGE_SECONDS = 45.0  # the edge connects, or comes back after its guardian restarted it
 
@@ -82,7 +83,7 @@ class Part:
             check("edge", self.name, message)
             getattr(self, "on_" + message["kind"])(message)
         except Exception as error:  # the loss of the data channel among them; if the edge is lost, saying so raises
-            self.say("failed", reason=f"{type(error).__name__}: {error}" if not str(error) else str(error))
+            self.say("failed", reason=sentence(error))
 
     def say(self, kind: str, **fields: Any) -> None:
         """Tell the edge. :raises ChannelLost: when it is gone."""
@@ -97,7 +98,7 @@ class Part:
 
     def on_roll_back(self, message: dict) -> None:
         """The edge's verdict: the source runs on."""
-        self.roll_back(message.get("reason", "the edge rolled the relocation back"))
+        self.roll_back(sentence(message.get("reason", "the edge rolled the relocation back")))
 
     def roll_back(self, reason: str) -> None:
         """Undo everything this part did. Idempotent; also called without an edge."""

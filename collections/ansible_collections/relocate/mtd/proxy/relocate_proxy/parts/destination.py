@@ -29,6 +29,7 @@ from ..network.flows import Flow, place_on_destination
 from ..protocol.channel import Channel
 from ..protocol.journal import Journal
 from ..protocol.states import State
+from ..protocol.words import sentence
 from ..restore.keeper_client import GateFailed, KeeperClient
 from . import drain, endings
 from .base import Part
@@ -215,7 +216,7 @@ class Destination(Part):
         except Exception as error:
             if not self._given_up:
                 try:
-                    self.say("failed", reason=str(error) or type(error).__name__)
+                    self.say("failed", reason=sentence(error))
                 except OSError:
                     pass
         finally:

@@ -23,6 +23,7 @@ from ..protocol.journal import Journal
 from ..protocol.moments import Moments
 from ..protocol.peers import CONNECT_SECONDS, PartFailed, Peers
 from ..protocol.states import AFTER_COMMIT, State
+from ..protocol.words import sentence
 from . import budget, edge_result, endings
 from .budget import Deadline, OverBudget
 from .endings import Attempts
@@ -224,10 +225,10 @@ class Edge:
             self.on_drain(drained["going"])
             drained = self._insist("destination", "drain", "drained", told=True, seconds=DRAIN_SECONDS)
         if "stands" in drained:
-            raise TimeoutError(drained["stands"])
+            raise TimeoutError(sentence(drained["stands"]))
         self.moments.mark("drained")
         self.pages_bytes = drained.get("bytes", 0)
-        return {"lost": drained["lost"]} if "lost" in drained else {}
+        return {"lost": sentence(drained["lost"])} if "lost" in drained else {}
 
     def _insist(
         self, part: str, kind: str, answer: str, told: bool = False, seconds: float = FINISH_SECONDS, **fields: Any
@@ -278,7 +279,7 @@ class Edge:
     def roll_back(self, error: Exception) -> dict:
         """Give everything back to the source: first its packets and its life, then tidy up."""
         self.moments.mark("failed")
-        reason = str(error) or type(error).__name__
+        reason = sentence(error)
         attempts = Attempts()
         gateway, peers = self.gateway, self.peers
         told: dict[str, bool] = {}

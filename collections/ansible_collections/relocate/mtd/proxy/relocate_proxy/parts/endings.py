@@ -38,6 +38,7 @@ from ..network.packet_rules import PacketRules
 from ..protocol.facts import DestinationFacts, SourceFacts
 from ..protocol.journal import Journal
 from ..protocol.states import State
+from ..protocol.words import sentence
 from ..restore.keeper_client import GateFailed, KeeperClient, KeeperGone
 from . import drain
 
@@ -63,7 +64,7 @@ class Attempts:
         try:
             step()
         except Exception as error:
-            self.problems.append(str(error) or type(error).__name__)
+            self.problems.append(sentence(error))
             self._first = self._first or error
             return False
         return True

@@ -38,6 +38,7 @@ from ..protocol.channel import Channel
 from ..protocol.documents import Specification
 from ..protocol.journal import Journal
 from ..protocol.states import State
+from ..protocol.words import sentence
 from . import endings
 from .base import Part
 
@@ -224,7 +225,7 @@ class Source(Part):
 
     def _failed(self, error: Exception) -> None:
         try:
-            self.say("failed", reason=str(error) or type(error).__name__)
+            self.say("failed", reason=sentence(error))
         except OSError:  # the edge is gone, too: the other thread has noticed
             pass
 

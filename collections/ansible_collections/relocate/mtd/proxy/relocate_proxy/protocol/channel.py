@@ -27,7 +27,8 @@ from ..host import paths
 from ..host.syscalls import wait_for
 
 HEADER = struct.Struct("!IQ")  # length of the JSON message, length of the raw bytes that follow it
-MAX_MESSAGE = 64 << 20
+MAX_MESSAGE = 16 << 20  # of JSON, which takes twenty times its length in memory; 64000 connections fit
+MAX_RAW = 16 << 20
 SMALL = 16384  # below, one record holds head and bytes; above, copying them together costs more than a record
 HANDSHAKE_SECONDS = 5.0
 MOST_STRANGERS = 64
@@ -65,6 +66,24 @@ def tls_context(credentials: dict, server: bool) -> ssl.SSLContext:
     return context
 
 
+def decoded(text: bytes | bytearray, peer: str) -> dict:
+    """Return the message in a text. ``raw`` is no field of it: that name is for the bytes that follow.
+
+    :raises ChannelLost: it is none.
+    """
+    try:
+        message = json.loads(text, parse_constant=_no_number)
+    except (ValueError, RecursionError) as error:
+        raise ChannelLost(f"the {peer} sent something that is no message") from error
+    if not isinstance(message, dict) or not isinstance(message.get("kind"), str) or "raw" in message:
+        raise ChannelLost(f"the {peer} sent something that is no message")
+    return message
+
+
+def _no_number(text: str) -> float:
+    raise ValueError(f"{text} is no number")
+
+
 class Channel:
     """One TLS connection to one peer. Any thread may send while another receives.
 
@@ -98,8 +117,13 @@ class Channel:
         return cls(tls_context(credentials, server=False).wrap_socket(plain, server_hostname=f"{part}.{relocation}"))
 
     def send(self, kind: str, raw: bytes | bytearray = b"", **fields: Any) -> None:
-        """Send one message. :raises ChannelLost: when the peer is gone."""
+        """Send one message. :raises ChannelLost: when the peer is gone; :raises ValueError: when it would not be taken."""
         body = json.dumps({"kind": kind, **fields}, separators=(",", ":")).encode()
+        if len(body) > MAX_MESSAGE or len(raw) > MAX_RAW:
+            raise ValueError(
+                f"the message '{kind}' would have {len(body)} and {len(raw)} bytes, and {MAX_MESSAGE} and {MAX_RAW} are taken: "
+                "close connections of the container"
+            )
         head = HEADER.pack(len(body), len(raw)) + body
         with self._sending:
             for piece in (head + raw,) if len(raw) < SMALL else (head, raw):
@@ -116,14 +140,11 @@ class Channel:
         :raises ChannelLost: when the channel ends, or the peer says what is no message.
         """
         length, extra = HEADER.unpack(self._exactly(HEADER.size))
-        if length > MAX_MESSAGE or extra > MAX_MESSAGE:
-            raise ChannelLost(f"the {self.peer} sent a message of {length + extra} bytes")
-        try:
-            message = json.loads(self._exactly(length))
-        except (ValueError, RecursionError) as error:
-            raise ChannelLost(f"the {self.peer} sent something that is no message") from error
-        if not isinstance(message, dict) or not isinstance(message.get("kind"), str):
-            raise ChannelLost(f"the {self.peer} sent something that is no message")
+        if length > MAX_MESSAGE or extra > MAX_RAW:
+            raise ChannelLost(
+                f"the {self.peer} sent a message of {length} and {extra} bytes, and the most is {MAX_MESSAGE} and {MAX_RAW}"
+            )
+        message = decoded(self._exactly(length), self.peer)
         if extra:
             message["raw"] = self._exactly(extra)
         return message

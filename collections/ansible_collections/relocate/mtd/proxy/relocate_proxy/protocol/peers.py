@@ -11,6 +11,7 @@ from typing import Any
 
 from .channel import Channel, ChannelLost
 from .messages import check
+from .words import sentence
 
 CONNECT_SECONDS = 10.0
 AGAIN_SECONDS = 3.0  # a guardian starts a part again within a second
@@ -111,7 +112,7 @@ class Peers:
             if isinstance(item, Exception):
                 self._lost[sender] = item
             elif item["kind"] == "failed":
-                raise PartFailed(f"{sender}: {item['reason']}")
+                raise PartFailed(f"{sender}: {sentence(item['reason'])}")
             else:
                 self._kept.append((sender, item))
 
