@@ -145,7 +145,7 @@ def _has_ended(path: str) -> bool:
         return False
     try:
         last = json.loads(tail[:-1].rpartition(b"\n")[2] if tail.endswith(b"\n") else b"")
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
     return isinstance(last, dict) and last.get("state") in FINAL
 
@@ -166,9 +166,10 @@ def unfinished() -> List[Dict[str, Any]]:
             if not isinstance(entry, dict):
                 break
             facts.update(entry)
-        if facts.get("state") and facts["state"] not in FINAL:
-            relocation, part = name.split(".")[:2]
-            container = facts.get("container") or (facts.get("plan") or {}).get("container")
+        relocation, _, part = name[: -len(".jsonl")].partition(".")
+        if isinstance(facts.get("state"), str) and facts["state"] not in FINAL and part:
+            plan = facts.get("plan")
+            container = facts.get("container") or (plan.get("container") if isinstance(plan, dict) else None)
             entry = {"relocation": relocation, "part": part, "state": facts["state"], "container": container}
             found.append({**entry, "living": _lives(relocation, part)})
     return found

@@ -7,6 +7,8 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 
+from .protobuf import BadMessage
+
 HEAD = 8  # bytes
 LENGTH = struct.Struct("=I")
 
@@ -17,9 +19,14 @@ def framed(message: bytes) -> bytes:
 
 
 def messages(image: bytes) -> Iterator[tuple[int, bytes]]:
-    """Yield the place (of its length) and the bytes of each message of an image."""
+    """Yield the place (of its length) and the bytes of each message of an image.
+
+    :raises BadMessage: it ends in the middle of one.
+    """
     offset = HEAD
     while offset < len(image):
-        (length,) = LENGTH.unpack_from(image, offset)
+        length = LENGTH.unpack_from(image, offset)[0] if len(image) - offset >= LENGTH.size else len(image)
+        if length > len(image) - offset - LENGTH.size:
+            raise BadMessage("a file of the memory image ends in the middle of a message")
         yield offset, image[offset + LENGTH.size : offset + LENGTH.size + length]
         offset += LENGTH.size + length

@@ -197,11 +197,11 @@ def page_map(images: str, pid: int) -> str:
 def enter(path: str, extents: Iterable[Area]) -> None:
     """Enter a process's deferred pages into its page map, and call none lazy that the image has.
 
-    :raises OSError: there is no such page map.
+    :raises OSError: there is no such page map; :raises BadMessage: it is none.
     """
     with open(path, "rb") as file:
         before = file.read()
-    head, *entries = (message for _, message in criu_image.messages(before))
+    head, *entries = [message for _, message in criu_image.messages(before)] or [b""]
     merged = [_carried(entry) for entry in entries]
     merged += [(area.start, _deferred_entry(area)) for area in extents]
     with open(path, "wb") as file:
@@ -212,8 +212,9 @@ def enter(path: str, extents: Iterable[Area]) -> None:
 def _carried(entry: bytes) -> tuple[int, bytes]:
     """Return an entry's address, and the entry without the word that its pages could come later: they are here."""
     fields = protobuf.decode(entry)
-    address, flags = fields[ADDRESS], fields.get(FLAGS, 0)
-    assert isinstance(address, int) and isinstance(flags, int)
+    address, flags = fields.get(ADDRESS), fields.get(FLAGS, 0)
+    if not (isinstance(address, int) and isinstance(flags, int)):
+        raise protobuf.BadMessage("an entry of a page map has no address")
     if flags & LAZY:
         fields[FLAGS] = flags & ~LAZY
         entry = protobuf.encode(fields)

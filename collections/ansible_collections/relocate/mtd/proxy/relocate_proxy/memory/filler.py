@@ -37,6 +37,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
+from ..protocol.words import sentence
 from . import criu_image, deferred, protobuf
 from .lazy_pages import PagesLost
 from .missing import Extent, Missing
@@ -45,8 +46,10 @@ from .recall import CAME, KINDS, LEFT, RESTORED, Doubtful, Happened, Record
 from .userfault import FAULT, FORK, PAGE, REMAP, REMOVE, UNMAP, Event, Userfault
 
 ADDED = PRESENT << COMMAND_BITS | ADD
+LONGEST_SENTENCE = 1 << 16  # bytes
 #: What criu/uffd.c sends when all processes have got their memory.
 ALL_RESTORED = 0x52535446
+MOST_ADDRESS = 1 << 57  # with five levels of page tables
 SMALLEST, LARGEST = 64 << 10, CHUNK
 FAULT_PAGES = 8  # of a fault: the page and those behind it
 #: A source that answers nothing for so long is called again.
@@ -76,16 +79,29 @@ class Space:
 
 
 def deferred_pages(images: str, pid: int) -> Missing:
-    """Return what an image leaves to us. :param pid: in the container. :raises OSError: there is no such page map."""
+    """Return what an image leaves to us. :param pid: in the container.
+
+    :raises OSError: there is no such page map; :raises PagesLost: it is none, and nobody knows what is missing.
+    """
     with open(deferred.page_map(images, pid), "rb") as file:
-        _, *entries = (protobuf.decode(message) for _, message in criu_image.messages(file.read()))
-    found = []
-    for entry in entries:
-        address, flags, pages = (entry.get(key, 0) for key in (deferred.ADDRESS, deferred.FLAGS, deferred.PAGES))
-        assert isinstance(address, int) and isinstance(flags, int) and isinstance(pages, int)
-        if flags & deferred.LAZY:
-            found.append(Extent(address, address + pages * PAGE, address))
-    return Missing(found)
+        image = file.read()
+    try:
+        entries = [protobuf.decode(message) for _, message in criu_image.messages(image)][1:]
+        return Missing(filter(None, map(_deferred_extent, entries)))
+    except protobuf.BadMessage as error:
+        raise PagesLost(f"the page map that the source has sent for process {pid} is damaged: {error}") from error
+
+
+def _deferred_extent(entry: protobuf.Fields) -> Extent | None:
+    """Return what an entry of a page map leaves to us. :raises BadMessage: it is none."""
+    address, flags, pages = (entry.get(key, 0) for key in (deferred.ADDRESS, deferred.FLAGS, deferred.PAGES))
+    if not (isinstance(address, int) and isinstance(flags, int) and isinstance(pages, int)):
+        raise protobuf.BadMessage("an entry has text where a number is needed")
+    if not flags & deferred.LAZY:
+        return None
+    if address % PAGE or not 0 < pages <= (MOST_ADDRESS - address) // PAGE:
+        raise protobuf.BadMessage("an entry names no range of memory")
+    return Extent(address, address + pages * PAGE, address)
 
 
 class Filler:
@@ -434,8 +450,10 @@ class Filler:
         command, pages, address, pid = IOV.unpack(self._head)
         if command == GONE:
             if self._came == pages:
-                raise PagesLost(bytes(self._chunk[:pages]).decode(errors="replace"))
-            return min(pages, LARGEST)
+                raise PagesLost(sentence(bytes(self._chunk[:pages]).decode(errors="replace")))
+            if pages > LONGEST_SENTENCE:
+                raise PagesLost("the source says that the memory is gone, and not why")
+            return pages
         want = self._asked[0] if self._asked else Asked(0, 0, 0)
         if (command, pid, address, pages * PAGE) != (ADDED, want.pid, want.start, want.end - want.start):
             raise PagesLost("the source answers something else than it was asked: run prepare.yml again")

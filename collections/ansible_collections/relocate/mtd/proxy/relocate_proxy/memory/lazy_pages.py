@@ -82,9 +82,11 @@ class Helper:
         line = self._process.stdout.readline()
         if not line:
             raise PagesLost("the process that carries memory after the move is gone")
-        document = json.loads(line)
-        if "error" in document:
-            raise PagesLost(document["error"])
+        document = _document(line)
+        if document is None or "error" in document:
+            raise PagesLost(
+                (document or {}).get("error", "the process that carries memory said something that is no answer")
+            )
         return document
 
     def kill(self) -> None:
@@ -187,7 +189,16 @@ def outcome(session: str) -> dict[str, Any] | None:
             text = file.read()
     except FileNotFoundError:
         return {"lost": "nothing is left of it on this host: it has been rebooted"}
-    return json.loads(text) if text else {"lost": "the process that fetched it was killed"}
+    return _document(text) or {"lost": "the process that fetched it was killed"}
+
+
+def _document(text: str | bytes) -> dict[str, Any] | None:
+    """Return what a page process has written; None if it is nothing whole."""
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
 
 
 class StandsStill(TimeoutError):
@@ -258,7 +269,6 @@ def report(session: str) -> dict[str, Any]:
     """Return how a drain goes, as the destination's page process wrote down last: see ``filler``. {} before it begins."""
     try:
         with open(f"{session}/{REPORT}", encoding="utf-8") as file:
-            found = json.load(file)
-    except (FileNotFoundError, ValueError):
+            return _document(file.read()) or {}
+    except (FileNotFoundError, UnicodeDecodeError):
         return {}
-    return found if isinstance(found, dict) else {}

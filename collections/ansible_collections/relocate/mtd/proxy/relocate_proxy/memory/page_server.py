@@ -84,6 +84,8 @@ def serve(connection: socket.socket, memory: Memory) -> bool:
 def _read(memory: Memory, pid: int, address: int, buffer: memoryview) -> None:
     try:
         memory.read_into(pid, address, buffer)
+    except OverflowError:
+        raise BadRequest(f"the destination asks for memory at {address:#x}, where no process has any") from None
     except OSError as error:
         raise Gone(
             f"memory of process {pid} of the container cannot be read at its source: {error.strerror}"

@@ -14,7 +14,7 @@ import os
 import socket
 
 from .dump import Dump
-from .protobuf import Fields, decode, encode
+from .protobuf import BadMessage, Fields, decode, encode
 
 DUMP, NOTIFY = 1, 6  # criu_req_type
 #: Fields of criu_req, of its criu_opts, of criu_resp, and of the criu_notify in it.
@@ -42,6 +42,14 @@ def configuration(command: list[str]) -> str:
             lines[-1] += f' "{escaped}"'
     ordered = ("tree ", "images-dir ", "work-dir ", "log-file ")
     return "".join(line + "\n" for line in lines if not line.startswith(ordered))
+
+
+def _script(notice: bytes) -> int | bytes | None:
+    """Return what CRIU is about to do, by one of its notices."""
+    try:
+        return decode(notice).get(SCRIPT)
+    except BadMessage:
+        return None
 
 
 class PreparedDump(Dump):
@@ -92,13 +100,16 @@ class PreparedDump(Dump):
                 packet = self._socket.recv(PACKET)
             except OSError:
                 packet = NOBODY
-            answer = decode(packet)
+            try:
+                answer = decode(packet)
+            except BadMessage as error:
+                return 1, f"CRIU said something that cannot be read: {error}"
             if answer.get(TYPE) != NOTIFY:
                 text = answer.get(ERROR_TEXT, b"")
                 words = text.decode(errors="replace") if isinstance(text, bytes) else ""
                 return (0 if answer.get(SUCCESS) else 1), words or self._process_words(packet)
-            told = answer[NOTICE]
-            if notice is not None and isinstance(told, bytes) and decode(told).get(SCRIPT) == notice:
+            told = answer.get(NOTICE)
+            if notice is not None and isinstance(told, bytes) and _script(told) == notice:
                 return None
             self._agree()
 

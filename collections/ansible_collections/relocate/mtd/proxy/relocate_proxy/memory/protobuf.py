@@ -11,6 +11,12 @@ from typing import Union
 
 Fields = dict[int, Union[int, bytes]]
 
+MOST_BITS = 64  # of a number
+
+
+class BadMessage(ValueError):
+    """Some bytes are no such message: they are cut off, or have what is not understood here."""
+
 
 def varint_bytes(value: int) -> bytes:
     """Return a number as a varint: seven bits a byte, the lowest first."""
@@ -33,13 +39,18 @@ def encode(fields: Fields) -> bytes:
 
 
 def decode(message: bytes) -> Fields:
-    """Return the fields of a protobuf message that has varints and length-delimited ones only, as CRIU's answers have."""
+    """Return the fields of a protobuf message that has varints and length-delimited ones only, as CRIU's answers have.
+
+    :raises BadMessage: it is none.
+    """
     position = 0
 
     def varint() -> int:
         nonlocal position
         value = shift = 0
         while True:
+            if position >= len(message) or shift >= MOST_BITS:
+                raise BadMessage("a protobuf message ends in the middle of a number, or has one that is too large")
             byte = message[position]
             position += 1
             value |= (byte & 0x7F) << shift
@@ -52,8 +63,12 @@ def decode(message: bytes) -> Fields:
         number, kind = divmod(varint(), 8)
         if kind == 2:
             length = varint()
+            if length > len(message) - position:
+                raise BadMessage("a protobuf message is shorter than it says")
             fields[number] = message[position : position + length]
             position += length
-        else:
+        elif kind == 0:
             fields[number] = varint()
+        else:
+            raise BadMessage(f"a protobuf message has a field of the kind {kind}, which is not read here")
     return fields

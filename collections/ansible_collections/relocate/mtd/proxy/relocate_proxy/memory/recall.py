@@ -65,7 +65,11 @@ class Record:
         if self._head[0]:
             raise Doubtful("it was killed while it heard of a change of memory")
         size = os.fstat(self._fd).st_size - _HEAD
+        if size % _RECORD.size:
+            raise Doubtful("it was killed while it wrote down a change of memory")
         found = [Happened(*each) for each in _RECORD.iter_unpack(os.pread(self._fd, size, _HEAD))] if size else []
+        if not {each.kind for each in found} <= KINDS:
+            raise Doubtful("what was written down is none of it")
         if not any(each.kind == RESTORED for each in found):
             raise Doubtful("it was killed before the copy was restored")
         return found

@@ -27,7 +27,7 @@ from ..protocol.channel import Channel
 from .dump import Dump
 from .image_cargo import MOST_ROUNDS, ImageSender, parent_of, round_directory
 from .lazy_pages import criu_words
-from .protobuf import decode
+from .protobuf import BadMessage, decode
 
 #: A round that is not at most this part of the one before is the last: more would gain little, and take memory at the
 #: destination, where all of them lie until the restore.
@@ -112,11 +112,12 @@ class PreCopy:
 
 
 def stopped_ms(path: str) -> float:
-    """Return for how long CRIU's last dump stopped its tasks, by its own statistics."""
+    """Return for how long CRIU's last dump stopped its tasks, by its own statistics. :raises ValueError: it does not say."""
     with open(path, "rb") as file:
-        *_, length = STATS_HEAD.unpack(file.read(STATS_HEAD.size))
-        entry = decode(file.read(length))[STATS_DUMP]
-    assert isinstance(entry, bytes)
-    microseconds = decode(entry)[FROZEN_TIME]
-    assert isinstance(microseconds, int)
+        head, message = file.read(STATS_HEAD.size), file.read()
+    length = STATS_HEAD.unpack(head)[-1] if len(head) == STATS_HEAD.size else 0
+    entry = decode(message[:length]).get(STATS_DUMP)
+    microseconds = decode(entry).get(FROZEN_TIME) if isinstance(entry, bytes) else None
+    if not isinstance(microseconds, int):
+        raise BadMessage(f"CRIU's statistics ({path}) do not say for how long the container stood still")
     return microseconds / 1000

@@ -16,7 +16,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from .netlink import NLM_F_CREATE, NLM_F_EXCL, NetfilterSocket, attribute, attributes, nested
+from .netlink import NLM_F_CREATE, NLM_F_EXCL, NetfilterSocket, attribute, attributes, nested, unreadable
 
 SUBSYSTEM = 1  # NFNL_SUBSYS_CTNETLINK
 NEW, GET, DELETE = 0, 1, 2  # IPCTNL_MSG_CT_*
@@ -102,9 +102,16 @@ def _endpoints(payload: memoryview) -> tuple[str, Endpoint, Endpoint] | None:
     return protocol, ends[0], ends[1]
 
 
-def _entry(payload: memoryview) -> Entry | None:
+def entry_of(payload: memoryview) -> Entry | None:
+    """Return the connection that an object of the table describes; None for protocols without ports.
+
+    :raises OSError: EBADMSG: it cannot be read.
+    """
     parts = attributes(payload)
-    original, reply = _endpoints(parts[TUPLE_ORIGINAL]), _endpoints(parts[TUPLE_REPLY])
+    try:
+        original, reply = _endpoints(parts[TUPLE_ORIGINAL]), _endpoints(parts[TUPLE_REPLY])
+    except (KeyError, IndexError, struct.error, ValueError) as error:
+        raise unreadable("an entry of the connection table lacks a part") from error
     return Entry(original[0], original[1], original[2], reply[1], reply[2]) if original and reply else None
 
 
@@ -121,7 +128,7 @@ class Conntrack:
         """
         for family in (socket.AF_INET, socket.AF_INET6):
             for payload in self._socket.dump(GET, family=family):
-                entry = _entry(payload)
+                entry = entry_of(payload)
                 if entry:
                     yield entry
 
@@ -134,7 +141,7 @@ class Conntrack:
             if error.errno == errno.ENOENT:
                 return None
             raise
-        return _entry(answer) if answer is not None else None
+        return entry_of(answer) if answer is not None else None
 
     def delete(self, protocol: str, source: Endpoint, destination: Endpoint) -> bool:
         """Forget the connection with this original tuple; False when there was none."""

@@ -27,6 +27,12 @@ ACCEPT = 1
 MAX_PACKETS = 65536
 
 
+def packet_number(payload: memoryview) -> int | None:
+    """Return the number of a packet that waits for its verdict (NFQA_PACKET_HDR); None if it has none."""
+    head = attributes(payload).get(1, b"")
+    return struct.unpack_from("!I", head)[0] if len(head) >= 4 else None
+
+
 class HeldQueue:
     """The reader of one queue. While ``holding``, it keeps packets; otherwise it passes them on at once.
 
@@ -79,13 +85,15 @@ class HeldQueue:
                 messages = self._socket.receive()
             except OSError as error:
                 # Some were dropped: more than we could take (ENOBUFS), or their link went down (ENOENT, of a verdict).
-                if error.errno in (errno.ENOBUFS, errno.ENOENT):
+                if error.errno in (errno.ENOBUFS, errno.ENOENT, errno.EBADMSG):
                     continue
                 return
             with self._lock:
                 for kind, _, body in messages:
                     if kind == SUBSYSTEM << 8 | PACKET:
-                        self._take(struct.unpack_from("!I", attributes(body[4:])[1])[0])
+                        number = packet_number(body[4:])
+                        if number is not None:
+                            self._take(number)
 
     def _take(self, packet: int) -> None:
         if self.holding:

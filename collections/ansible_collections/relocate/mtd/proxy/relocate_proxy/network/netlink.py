@@ -8,6 +8,7 @@ Formats: ``<linux/netlink.h>`` (header and attributes in host byte order, 4-byte
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import struct
@@ -18,10 +19,12 @@ NLM_F_REQUEST, NLM_F_ACK, NLM_F_DUMP = 0x1, 0x4, 0x300
 NLM_F_CREATE, NLM_F_EXCL = 0x400, 0x200
 NLMSG_ERROR, NLMSG_DONE = 0x2, 0x3
 NLA_F_NESTED = 0x8000
+MOST_ERRNO = 4096
 
 _HEADER = struct.Struct("=IHHII")  # length, type, flags, sequence, port
 _GENMSG = struct.Struct("!BBH")  # family, version, resource id
 _ATTRIBUTE = struct.Struct("=HH")  # length, type
+_ERROR = struct.Struct("=i")
 
 
 def attribute(kind: int, payload: bytes) -> bytes:
@@ -39,11 +42,38 @@ def attributes(payload: bytes | memoryview) -> dict[int, memoryview]:
     view, found, offset = memoryview(payload), {}, 0
     while offset + 4 <= len(view):
         length, kind = _ATTRIBUTE.unpack_from(view, offset)
-        if length < 4:
+        if length < 4 or offset + length > len(view):
             break
         found[kind & 0x3FFF] = view[offset + 4 : offset + length]
         offset += (length + 3) & ~3
     return found
+
+
+def messages(datagram: bytes) -> list[tuple[int, int, memoryview]]:
+    """Return ``(type, sequence, body)`` of every message of a datagram; bodies start with ``nfgenmsg``.
+
+    :raises OSError: when one of them is an error, with its number; EBADMSG when it is no datagram of netlink.
+    """
+    data, offset, found = memoryview(datagram), 0, []
+    while offset + _HEADER.size <= len(data):
+        length, kind, _, sequence, _ = _HEADER.unpack_from(data, offset)
+        body = data[offset + _HEADER.size : offset + length]
+        if length < _HEADER.size + _GENMSG.size or offset + length > len(data):
+            raise unreadable("a message is shorter or longer than it says")
+        if kind == NLMSG_ERROR:
+            number = -_ERROR.unpack_from(body)[0]
+            if not 0 <= number < MOST_ERRNO:
+                raise unreadable("an error has no number of an error")
+            if number:
+                raise OSError(number, os.strerror(number))
+        found.append((kind, sequence, body))
+        offset += (length + 3) & ~3
+    return found
+
+
+def unreadable(what: str) -> OSError:
+    """Return the error for what the kernel should never say."""
+    return OSError(errno.EBADMSG, f"an answer of the kernel's netfilter cannot be read: {what}")
 
 
 class NetfilterSocket:
@@ -108,16 +138,6 @@ class NetfilterSocket:
     def receive(self, size: int = 1 << 18) -> list[tuple[int, int, memoryview]]:
         """Return ``(type, sequence, body)`` of every message of the next datagram; bodies start with ``nfgenmsg``.
 
-        :raises OSError: when one of them is an error, with its number.
+        :raises OSError: when one of them is an error, with its number; EBADMSG when it is no datagram of netlink.
         """
-        data, offset, found = memoryview(self._socket.recv(size)), 0, []
-        while offset + _HEADER.size <= len(data):
-            length, kind, _, sequence, _ = _HEADER.unpack_from(data, offset)
-            body = data[offset + _HEADER.size : offset + length]
-            if kind == NLMSG_ERROR:
-                number = -struct.unpack_from("=i", body)[0]
-                if number:
-                    raise OSError(number, os.strerror(number))
-            found.append((kind, sequence, body))
-            offset += (length + 3) & ~3
-        return found
+        return messages(self._socket.recv(size))

@@ -14,6 +14,17 @@ class NftError(RuntimeError):
     """The kernel or libnftables refused a transaction; nothing of it was applied."""
 
 
+def listed(text: str) -> list[dict]:
+    """Return the objects of libnftables' JSON. :raises NftError: it is none."""
+    try:
+        found = json.loads(text)["nftables"]
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise NftError("libnftables answered something that is no JSON of nftables") from error
+    if not isinstance(found, list) or not all(isinstance(each, dict) for each in found):
+        raise NftError("libnftables answered something that is no list of objects")
+    return found
+
+
 class Nft:
     """One libnftables context. Not thread-safe."""
 
@@ -39,16 +50,16 @@ class Nft:
         :raises NftError: with libnftables' own words.
         """
         failed = self._lib.nft_run_cmd_from_buffer(self._context, commands.encode())
-        printed = (self._lib.nft_ctx_get_output_buffer(self._context) or b"").decode()
-        words = (self._lib.nft_ctx_get_error_buffer(self._context) or b"").decode()
+        printed = (self._lib.nft_ctx_get_output_buffer(self._context) or b"").decode(errors="replace")
+        words = (self._lib.nft_ctx_get_error_buffer(self._context) or b"").decode(errors="replace")
         if failed:
             raise NftError(words.strip() or f"nft refused: {commands}")
         return printed
 
     def query(self, command: str) -> list[dict]:
-        """Run a ``list`` command and return libnftables' JSON objects."""
+        """Run a ``list`` command and return libnftables' JSON objects. :raises NftError: as :meth:`run`, or there are none."""
         self._lib.nft_ctx_output_set_flags(self._context, OUTPUT_JSON)
         try:
-            return json.loads(self.run(command))["nftables"]
+            return listed(self.run(command))
         finally:
             self._lib.nft_ctx_output_set_flags(self._context, 0)

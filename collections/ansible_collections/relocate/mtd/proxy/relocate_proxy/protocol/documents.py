@@ -9,11 +9,21 @@ from typing import Any
 
 from ansible_collections.relocate.mtd.plugins.module_utils._downtime import Cost
 
+from .words import shown
+
+REMEDY = "collection and proxy differ, run prepare.yml again"
+
+
+def _place(value: Any) -> tuple[str, int]:
+    if isinstance(value, (list, tuple)) and [type(each) for each in value] == [str, int]:
+        return value[0], value[1]
+    raise ValueError(f"the specification names no address and port: {REMEDY}")
+
 
 def _need(document: dict, what: str, *names: str) -> list[Any]:
-    missing = [name for name in names if name not in document]
+    missing = [name for name in names if name not in document] if isinstance(document, dict) else list(names)
     if missing:
-        raise ValueError(f"the {what} lacks {', '.join(missing)}: collection and proxy differ, run prepare.yml again")
+        raise ValueError(f"the {what} lacks {', '.join(missing)}: {REMEDY}")
     return [document[name] for name in names]
 
 
@@ -46,13 +56,16 @@ class Plan:
         names = ("container", "mode", "services", "memory_bytes", "dump_seconds", "downtime_limit_ms", "predictions")
         values = dict(zip(names, _need(document, "plan", *names)))
         source, destination, cost = _need(document, "plan", "source", "destination", "cost")
-        return cls(
-            document=document,
-            source=source["address"],
-            destination=destination["address"],
-            cost=Cost(**cost),
-            **values,
-        )
+        try:
+            return cls(
+                document=document,
+                source=source["address"],
+                destination=destination["address"],
+                cost=Cost(**cost),
+                **values,
+            )
+        except (TypeError, KeyError) as error:
+            raise ValueError(f"the plan is none ({shown(str(error))}): {REMEDY}") from error
 
 
 @dataclass(frozen=True)
@@ -93,7 +106,8 @@ class EdgeSpecification:
         """Return the specification in a document. :raises ValueError: it lacks something."""
         names = ("id", "credentials", "plan", "source", "destination")
         identifier, credentials, plan, source, destination = _need(document, "specification", *names)
-        return cls(identifier, credentials, Plan.read(plan), tuple(source), tuple(destination))
+        places = [_place(each) for each in (source, destination)]
+        return cls(identifier, credentials, Plan.read(plan), *places)
 
     @property
     def addresses(self) -> dict[str, tuple[str, int]]:

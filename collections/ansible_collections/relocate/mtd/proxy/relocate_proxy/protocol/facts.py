@@ -10,6 +10,12 @@ from typing import TypeVar
 from .journal import Journal
 
 F = TypeVar("F", bound="Facts")
+#: What a fact may be, by the type of its default.
+_TYPES: dict[type, tuple[type, ...]] = {
+    **{each: (each,) for each in (str, int, bool, dict, list)},
+    tuple: (list, tuple),
+    type(None): (str, type(None)),
+}
 
 
 @dataclass(frozen=True)
@@ -20,9 +26,20 @@ class Facts:
 
     @classmethod
     def of(cls: type[F], journal: Journal) -> F:
-        """Return what a journal says; what it does not say has its default."""
-        names = {each.name for each in fields(cls)}
-        return cls(**{name: value for name, value in journal.facts.items() if name in names})
+        """Return what a journal says; what it does not say has its default.
+
+        :raises ValueError: a fact is of another type than it can be.
+        """
+        default = cls()
+        found = {}
+        for each in fields(cls):
+            found[each.name] = value = journal.facts.get(each.name, getattr(default, each.name))
+            if not isinstance(value, _TYPES[type(getattr(default, each.name))]):
+                raise ValueError(
+                    f"the journal {journal.path} has no proper '{each.name}': see where the container runs, and remove what "
+                    "does not"
+                )
+        return cls(**found)
 
 
 @dataclass(frozen=True)

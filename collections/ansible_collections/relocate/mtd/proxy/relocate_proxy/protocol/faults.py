@@ -37,10 +37,14 @@ from dataclasses import dataclass, fields
 
 from ..host import paths
 from .states import State
+from .words import shown
 
 MOMENTS = ("before", "after")
 DEEDS = ("kill", "kill-guardian", "fail", "hang", "pause")
+PARTS = ("source", "destination", "edge")
 LOOK_SECONDS = 0.01
+MOST_SECONDS = 86400.0
+LONGEST = 1 << 16  # characters of an order
 
 
 class InjectedFault(RuntimeError):
@@ -81,22 +85,26 @@ def read() -> Order | None:
             found = os.fstat(file.fileno())
             if found.st_uid != os.geteuid() or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
                 raise ValueError(f"{path()} must belong to root and be writable by root alone: remove it")
-            document = json.load(file)
+            document = json.loads(file.read(LONGEST))
     except FileNotFoundError:
         return None
-    except json.JSONDecodeError as error:
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
         raise ValueError(f"{path()} is not JSON ({error}): mend it or remove it") from error
     names = {field.name for field in fields(Order)}
     if not isinstance(document, dict) or not names - {"seconds"} <= set(document) <= names:
         raise ValueError(f"{path()} must have part, state, moment and do (and may have seconds): mend it or remove it")
     order = Order(**document)
+    seconds = order.seconds
+    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not 0 <= seconds <= MOST_SECONDS:
+        raise ValueError(f"{path()}: seconds is {shown(seconds)}, and must be a number from 0 to {MOST_SECONDS:g}")
     for given, known, what in (
+        (order.part, PARTS, "part"),
         (order.state, tuple(state.value for state in State), "state"),
         (order.moment, MOMENTS, "moment"),
         (order.do, DEEDS, "do"),
     ):
         if given not in known:
-            raise ValueError(f"{path()}: {what} is {given!r}, and must be one of {', '.join(known)}")
+            raise ValueError(f"{path()}: {what} is {shown(given)}, and must be one of {', '.join(known)}")
     return order
 
 

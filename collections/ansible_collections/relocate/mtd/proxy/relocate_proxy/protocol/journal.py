@@ -23,6 +23,25 @@ KEPT_RELOCATIONS = 2000  # of how many that have ended, the latest
 KEPT_RESULTS = 500  # that no controller has fetched, the latest
 
 
+class Damaged(ValueError):
+    """A journal has lines that cannot be read, or that another version has written. What stood there, nobody may guess."""
+
+    def __init__(self, path: str, line: int) -> None:
+        super().__init__(
+            f"line {line} of the journal {path} cannot be read: see where the container runs, remove what does not, and then "
+            "the journal (or run prepare.yml again, if a newer version has written it)"
+        )
+
+
+def _entry(line: bytes) -> dict | None:
+    """Return what a line of a journal says; None if it is none."""
+    try:
+        entry = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return entry if isinstance(entry, dict) else None
+
+
 class Journal:
     """Append-only record of a part's states and of the facts its rollback or completion needs.
 
@@ -41,29 +60,40 @@ class Journal:
 
     @classmethod
     def at(cls, relocation: str, part: str, directory: str = paths.JOURNALS) -> Journal:
-        """Return the journal of ``part`` ("source", "destination", "edge") of a relocation, read if it exists already."""
+        """Return the journal of ``part`` ("source", "destination", "edge") of a relocation, read if it exists already.
+
+        :raises Damaged: there is more in it than what a crash leaves.
+        """
         journal = cls(os.path.join(directory, f"{relocation}.{part}.jsonl"))
         journal._read()
         return journal
 
     def _read(self) -> None:
         try:
-            with open(self.path, "rb") as lines:
-                for line in lines:
-                    try:
-                        entry = json.loads(line)
-                    except ValueError:
-                        break
-                    if not line.endswith(b"\n"):  # a crash in the middle of the last write: the step was not taken
-                        break
-                    self._absorb(entry)
-                    self._length += len(line)
+            with open(self.path, "rb") as file:
+                *lines, _ = file.read().split(
+                    b"\n"
+                )  # behind the last: a crash in the middle of a write; no step was taken
         except FileNotFoundError:
-            pass
+            return
+        entries = list(map(_entry, lines))
+        for number, entry in enumerate(entries):
+            if entry is None and any(entries[number:]):
+                raise Damaged(self.path, number + 1)
+            if entry is None:  # as torn
+                break
+            try:
+                self._absorb(entry)
+            except (KeyError, TypeError, ValueError) as error:
+                raise Damaged(self.path, number + 1) from error
+            self._length += len(lines[number]) + 1
 
     def _absorb(self, entry: dict) -> None:
-        self.state = State(entry.pop("state"))
-        self.times.setdefault(self.state.value, entry.pop("at_ns"))
+        state, at_ns = State(entry.pop("state")), entry.pop("at_ns")
+        if type(at_ns) is not int:
+            raise TypeError("a moment is a number")
+        self.state = state
+        self.times.setdefault(state.value, at_ns)
         self.facts.update(entry)
 
     def record(self, state: State, **facts: object) -> None:
@@ -141,7 +171,9 @@ def prune(directory: str = paths.JOURNALS, now: float | None = None) -> int:
     too_many = set(list(found)[: max(0, len(found) - KEPT_RELOCATIONS)])  # their names begin with when they began
     for relocation, parts in found.items():
         for part, files in parts.items():
-            with contextlib.suppress(FileNotFoundError):  # another relocation has just ended, and does the same
+            with contextlib.suppress(
+                FileNotFoundError, Damaged
+            ):  # another relocation has just ended, and does the same
                 old = max(os.stat(file).st_mtime for file in files) <= limit
                 if not old and relocation not in too_many:
                     continue

@@ -44,6 +44,15 @@ END_SECONDS = 10.0
 NETNS_DIRECTORY = "/run/docker/netns"
 
 
+def order(line: bytes) -> dict:
+    """Return what a line on the gate asks for; {} if it is nothing. The container must not die of that."""
+    try:
+        message = json.loads(line)
+    except (ValueError, RecursionError):
+        return {}
+    return message if isinstance(message, dict) else {}
+
+
 class Keeper:
     """One container between its create and its first instruction."""
 
@@ -152,8 +161,12 @@ class Keeper:
             return
         *lines, self._heard[client] = (self._heard.get(client, b"") + data).split(b"\n")
         for line in lines:
-            message = json.loads(line)
-            getattr(self, "_do_" + message["do"])(client, message)
+            message = order(line)
+            obey = getattr(self, f"_do_{message.get('do')}", None)
+            if obey is None:
+                print(f"keeper: {line[:80]!r} is no order", file=sys.stderr, flush=True)
+            else:
+                obey(client, message)
 
     def _tell(self, event: str, **fields: object) -> None:
         self.state = event

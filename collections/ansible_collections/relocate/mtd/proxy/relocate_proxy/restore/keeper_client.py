@@ -22,6 +22,17 @@ class KeeperGone(GateFailed):
     """The keeper has hung up without a word. Nobody knows what it did last."""
 
 
+def told(line: bytes) -> dict:
+    """Return the event in a line of the keeper. :raises GateFailed: it is none."""
+    try:
+        document = json.loads(line)
+    except (ValueError, RecursionError):
+        document = None
+    if not isinstance(document, dict) or not isinstance(document.get("event"), str):
+        raise GateFailed("the keeper of the container's start said something that is no event")
+    return document
+
+
 class KeeperClient:
     """A connection to the keeper of a container that is being started."""
 
@@ -92,7 +103,7 @@ class KeeperClient:
                 self._buffer += data
                 continue
             self._buffer = rest
-            document = json.loads(line)
+            document = told(line)
             if document["event"] == event:
                 return document
             if document["event"] in ("failed", "cancelled"):
