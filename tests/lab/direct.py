@@ -109,23 +109,23 @@ class Heart:
 
 @dataclass
 class Direct:
-    """Moves of one container between two hosts."""
+    """Moves of one container between some hosts, two in most tests."""
 
     fleet: Fleet
     container: str
     document: dict[str, Any]
-    hosts: tuple[str, str]
+    hosts: tuple[str, ...]
     mode: str = "stop-and-copy"
     ids: list[str] = field(default_factory=list)
     controller: subprocess.Popen[bytes] | None = None  # of the last move that was begun by command
 
     @classmethod
-    def of(cls, fleet: Fleet, container: str, here: str, there: str) -> Direct:
+    def of(cls, fleet: Fleet, container: str, here: str, there: str, *others: str) -> Direct:
         """Look at a container that runs ``here``."""
         done = fleet.run(
             "relocate", "move", container, "--to", there, "--check", "--downtime-limit", NO_LIMIT, "--json"
         )
-        return cls(fleet, container, json.loads(done.stdout), (here, there))
+        return cls(fleet, container, json.loads(done.stdout), (here, there, *others))
 
     def start(self, source: str, destination: str) -> str:
         """Start a relocation as the action does; return its id. A part that does not begin is none of our business."""

@@ -51,7 +51,7 @@ TENANTS = int(os.environ.get("RELOCATE_SOAK_TENANTS", "12"))
 FAULTS = float(os.environ.get("RELOCATE_SOAK_FAULTS", "0.3"))
 SEED = int(os.environ.get("RELOCATE_SOAK_SEED", str(int(time.time()))))
 PORT = 7200
-SCHEDULED_STAY, DIRECT_STAY = 75.0, 15.0  # seconds on the average
+SCHEDULED_STAY, DIRECT_STAY = 75.0, 10.0  # seconds on the average
 POST_COPIES = 0.15  # of the moves without Ansible
 CONNECTIONS, EVERY = 3, 0.15  # of each tenant's clients; seconds between two questions over one of them
 SAMPLE_SECONDS = 60.0
@@ -232,7 +232,7 @@ class Scheduler:
 
 
 class Walker:
-    """Moves one tenant to and fro between two hosts, without Ansible between."""
+    """Moves one tenant about, without Ansible between."""
 
     def __init__(self, direct: Direct, drawn: random.Random, ending: threading.Event) -> None:
         self._direct, self._drawn, self._ending = direct, drawn, ending
@@ -254,9 +254,16 @@ class Walker:
         if len(running) != 1 or not self._settled():  # somebody will see to it
             return
         (here,) = running
-        there = next(host for host in direct.hosts if host != here)
+        there = self._drawn.choice([host for host in direct.hosts if host != here])
+        if self._taken(there):
+            return
         direct.mode = "post-copy" if self._drawn.random() < POST_COPIES else "stop-and-copy"
         direct.move(here, there)
+
+    def _taken(self, host: str) -> bool:
+        """Say whether the tenant's port is taken on a host, as a plan does: Docker may forget it there."""
+        (service,) = self._direct.document["services"]
+        return bool(self._direct.fleet.on(host, f"ss -Hltn 'sport = :{service['host_port']}'"))
 
     def _settled(self) -> bool:
         if not self._direct.ids:
@@ -323,7 +330,7 @@ def begin(fleet: Fleet) -> tuple[dict[str, Any], list[Direct]]:
         fleet.tenant(name, "counter", host, f"{port} 8", port, tenant="direct" if own else "scheduled")
         tenants[name] = {"port": port, "host": host}
         if own:
-            direct.append(Direct.of(fleet, name, host, hosts[(number + 1 + number // 6 % 2) % len(hosts)]))
+            direct.append(Direct.of(fleet, name, host, *(each for each in hosts if each != host)))
     addresses = {host: fleet.variables(host)["ansible_host"] for host in hosts}
     setup = {"seed": SEED, "minutes": MINUTES, "faults": FAULTS, "tenants": tenants, "addresses": addresses}
     (DIRECTORY / "setup.json").write_text(json.dumps(setup), encoding="utf-8")
