@@ -26,7 +26,7 @@ _COMMON: dict[str, Any] = {
 }
 
 settings.register_profile("ci", max_examples=40, phases=[Phase.explicit, Phase.generate, Phase.shrink], **_COMMON)
-settings.register_profile("long", max_examples=5_000, **_COMMON)
+settings.register_profile("long", max_examples=1_000, **_COMMON)
 
 
 @contextmanager

@@ -23,6 +23,7 @@ import relocate_proxy
 from hypothesis import example, given
 from hypothesis import strategies as st
 from relocate_proxy.files import container, creation, log_cargo, own_cargo
+from relocate_proxy.host import tasks
 from relocate_proxy.memory import criu_image, deferred, filler, lazy_pages, page_server, protobuf, recall, rounds
 from relocate_proxy.network import conntrack, held_queue, netlink, nft
 from relocate_proxy.protocol import faults
@@ -59,6 +60,7 @@ MARKS = {
 #: Tried by the tests of this file, and by what they call.
 TRIED = {
     "files.container:_endpoint", "files.container:_mapped_paths", "files.container:peer_in", "files.log_cargo:_said",
+    "host.tasks:read",
     "memory.criu_image:messages", "memory.deferred:Deferral.noted", "memory.filler:Filler._coming",
     "memory.lazy_pages:_document",
     "memory.page_server:serve", "memory.recall:Record.all", "memory.rounds:stopped_ms", "network.conntrack:_endpoints",
@@ -80,6 +82,7 @@ LEFT = {
     "host.cgroups:_own_cgroup": KERNEL,
     "host.cgroups:tasks_of": KERNEL,
     "host.mounts:unmount_below": KERNEL,
+    "host.tasks:_read": KERNEL,
     "host.syscalls:links_down": KERNEL,
     "memory.criu_sockets:_text": "CRIU's own image, on the host where it has made it",
     "memory.criu_sockets:_words": "an address that has been looked at",
@@ -467,6 +470,27 @@ def test_a_container_that_another_host_describes(value: Any, other: Any, key: st
         {"masked": [value, other]},
     ):
         outcome(lambda document: creation.check(document, "web"), {**DESCRIPTION, **changed}, creation.Untrusted)
+
+
+TASK: dict[str, Any] = {
+    "name": "sh",
+    "status": {"Uid": "0", tasks.OOM: "-500"},
+    "limits": [["0", "unlimited"]],
+    tasks.CORE_FILTER: "00000033",
+    "threads": {"7": {"affinity": [1], "ioprio": 4, "slack": "1"}},
+}
+
+
+@fuzzed
+@given(JSON, st.sampled_from(sorted(TASK)), st.sampled_from(["affinity", "ioprio", "slack"]), st.integers(0, 300))
+def test_tasks_that_another_host_describes(value: Any, key: str, of_thread: str, cut: int) -> None:
+    """What is let through can be compared: nothing but a difference comes of it."""
+    spoilt = [{"1": TASK}, {"1": {**TASK, key: value}}, {"1": {**TASK, "threads": {"7": {of_thread: value}}}}, value]
+    for text in [json.dumps(each).encode() for each in spoilt] + [json.dumps({"1": TASK}).encode()[:cut]]:
+        described = outcome(tasks.read, text, ValueError)
+        if described:
+            outcome(lambda described: tasks.settle(described, []), described, tasks.Different)
+    assert tasks.read(json.dumps({"1": TASK}).encode()) == {"1": TASK}
 
 
 @fuzzed

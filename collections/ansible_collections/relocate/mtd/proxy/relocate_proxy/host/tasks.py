@@ -11,10 +11,14 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import json
 import os
 import platform
+import re
 from collections.abc import Iterable
 from typing import Any
+
+from ansible_collections.relocate.mtd.plugins.module_utils import _kernel
 
 PROC = "/proc"
 CGROUPS = "/sys/fs/cgroup"
@@ -41,6 +45,8 @@ USUAL_SLACK = ("50000", "0")  # 0: of a real-time task, which has none
 CORE_FILTER = "coredump_filter"
 OOM = "oom_score_adj"
 _IOPRIO = {"x86_64": (252, 251), "aarch64": (31, 30)}.get(platform.machine())  # system calls: get, set
+MOST_BYTES, MOST_PROCESSORS = 16 << 20, 1 << 16
+_NUMBER, _HEX = re.compile("-?[0-9]{1,20}"), re.compile("(0x)?[0-9a-fA-F]{1,16}")
 _OF_PROCESS = 1  # IOPRIO_WHO_PROCESS
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -51,18 +57,17 @@ class Different(RuntimeError):
 
 
 def _read(path: str) -> str:
-    with open(path, encoding="utf-8", errors="replace") as file:
-        return file.read()
+    return _kernel.read_text(path).encode(errors="replace").decode()
 
 
 def _status(pid: int) -> dict[str, str]:
-    lines = (line.partition(":") for line in _read(f"{PROC}/{pid}/status").splitlines())
+    lines = (line.partition(":") for line in _kernel.lines(_read(f"{PROC}/{pid}/status")))
     return {name: " ".join(value.split()) for name, _, value in lines}
 
 
 def _limits(pid: int) -> list[list[str]]:
     """Return soft and hard limit of each resource, in the order of their numbers."""
-    return [line[25:].split()[:2] for line in _read(f"{PROC}/{pid}/limits").splitlines()[1:]]
+    return [line[25:].split()[:2] for line in _kernel.lines(_read(f"{PROC}/{pid}/limits"))[1:]]
 
 
 def inner(status: dict[str, str]) -> int:
@@ -81,7 +86,7 @@ def processors(text: str) -> set[int]:
 
 def allowed_processors(pid: int) -> set[int]:
     """Return the processors that a process may run on unless it has said otherwise: those of its control group."""
-    for line in _read(f"{PROC}/{pid}/cgroup").splitlines():
+    for line in _kernel.lines(_read(f"{PROC}/{pid}/cgroup")):
         _, controllers, path = line.split(":", 2)
         if controllers not in ("", "cpuset"):
             continue
@@ -143,6 +148,49 @@ def describe(pids: Iterable[int]) -> dict[str, Any]:
             "threads": {str(inner(_status(tid))): unusual for tid, unusual in threads.items()},
         }
     return found
+
+
+def read(data: bytes) -> dict[str, Any]:
+    """Return what another host has described. :raises ValueError: it is no such description, or more than any needs."""
+    try:
+        described = json.loads(data) if len(data) <= MOST_BYTES else None
+    except (ValueError, RecursionError):
+        described = None
+    if not isinstance(described, dict) or not all(map(_is_process, described.values())):
+        raise ValueError("what the source says of the container's tasks cannot be read: run prepare.yml there again")
+    return described
+
+
+def _is_process(value: Any) -> bool:
+    if not isinstance(value, dict):
+        return False
+    status, limits, threads = (value.get(name) for name in ("status", "limits", "threads"))
+    return (
+        isinstance(value.get("name"), str)
+        and isinstance(status, dict)
+        and all(isinstance(each, str) for each in status.values())
+        and _NUMBER.fullmatch(str(status.get(OOM))) is not None
+        and isinstance(limits, list)
+        and all(isinstance(each, list) and all(isinstance(word, str) for word in each) for each in limits)
+        and isinstance(value.get(CORE_FILTER), str)
+        and _HEX.fullmatch(value[CORE_FILTER]) is not None
+        and isinstance(threads, dict)
+        and all(map(_is_thread, threads.values()))
+    )
+
+
+def _is_thread(value: Any) -> bool:
+    if not isinstance(value, dict):
+        return False
+    affinity, ioprio, slack = value.get("affinity", []), value.get("ioprio", 0), value.get("slack", "0")
+    return (
+        isinstance(affinity, list)
+        and all(type(each) is int and 0 <= each < MOST_PROCESSORS for each in affinity)
+        and type(ioprio) is int
+        and 0 <= ioprio < 1 << 16
+        and isinstance(slack, str)
+        and _NUMBER.fullmatch(slack) is not None
+    )
 
 
 def settle(described: dict[str, Any], pids: Iterable[int]) -> None:

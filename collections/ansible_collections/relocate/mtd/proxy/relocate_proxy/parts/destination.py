@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import subprocess
 import threading
@@ -258,8 +257,8 @@ class Destination(Part):
 
     def _settle_tasks(self) -> None:
         """Give the copy's tasks, which wait to run, what CRIU does not. :raises Different: this host cannot."""
-        with open(f"{self.images}/{paths.TASKS}", encoding="utf-8") as file:
-            described = json.load(file)
+        with open(f"{self.images}/{paths.TASKS}", "rb") as file:
+            described = tasks.read(file.read(tasks.MOST_BYTES + 1))
         tasks.settle(described, freezer.members(freezer.freezer_of(self.pid, self.container_id)))
 
     def _expect(self, event: str, problem: str) -> dict:
