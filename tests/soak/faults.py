@@ -2,35 +2,51 @@
 # Copyright (c) 2026 The RELOCATE authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""``make faults``: run the fault matrix on the lab's hosts, print its table, and write it to ``build/faults.md``.
+"""``make faults``: run the fault matrix on the hosts of several labs, and write what came of it to ``build/``.
 
 After each failure: one copy runs, one and the same connection goes on with its numbers, nothing is left over, and settling
 twice changes nothing. A cell that fails does not end the run: the tenant is made anew, and the exit status is 1.
+
+Each cell adds a row to ``build/faults.jsonl`` as soon as it is over; ``--continue`` runs only what is missing there, or failed.
+``build/faults.md`` and ``build/faults.csv`` are made of all rows, the newest of each cell.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import datetime
+import multiprocessing
 import os
+import queue
 import random
 import signal
+import subprocess
 import sys
 import time
 import traceback
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "collections"))
 sys.path.insert(0, str(Path(__file__).parents[1] / "lab"))
 
+import fault_rows
 from direct import EDGE, ORPHANS, Direct, Heart
+from fault_rows import NOTHING, RECOVERED, Row
 from fleet import ROOT, Fleet, prepared_fleet
-from matrix import NOT_RUN, Cell, Row, every_cell, select, summary, table
+from matrix import NOT_RUN, Cell, every_cell, select
 from outside import SIGN
 from rehearsal import NothingToStrike, rehearse
 
+if TYPE_CHECKING:
+    from multiprocessing.queues import Queue
+
 NAME, PORT = "walker", 7100
-REPORT = ROOT / "build/faults.md"
+BUILD = ROOT / "build"
+ROWS, REPORT, LIST = BUILD / "faults.jsonl", BUILD / "faults.md", BUILD / "faults.csv"
+LABS = 4  # a lab waits more than it works
 
 
 def options(words: list[str] | None = None) -> argparse.Namespace:
@@ -43,11 +59,14 @@ def options(words: list[str] | None = None) -> argparse.Namespace:
         "--fault", action="append", default=[], help="a kind, or how its name begins: kill, cut, disk-full"
     )
     parser.add_argument("--sample", type=int, metavar="N", help="only N of the combinations, drawn by --seed")
-    parser.add_argument("--seed", type=int, default=int(time.time()), help="of the draw; printed")
+    parser.add_argument("--seed", type=int, default=int(time.time()), help="of the draw, and of the order; printed")
+    parser.add_argument("--continue", dest="missing", action="store_true", help="only what has no row yet, or failed")
     parser.add_argument("--minutes", type=float, default=float("inf"), help="begin no combination later than this")
+    parser.add_argument("--labs", type=int, default=LABS, metavar="N", help="labs abreast, each with its own hosts")
     parser.add_argument("--hosts", default="host1,host2", help="the two Docker hosts")
-    parser.add_argument("--up", action="store_true", help="the lab is up and prepared: leave it as it is")
+    parser.add_argument("--up", action="store_true", help="the labs are up and prepared: leave them as they are")
     parser.add_argument("--list", action="store_true", help="only list the combinations")
+    parser.add_argument("--report", action="store_true", help="only make the tables of the rows that are there")
     return parser.parse_args(words)
 
 
@@ -55,7 +74,7 @@ class Run:
     """A tenant that walks between two hosts through one failure after the other."""
 
     def __init__(self, fleet: Fleet, hosts: tuple[str, str]) -> None:
-        self.fleet, self.hosts = fleet, hosts
+        self.fleet, self.hosts, self.commit = fleet, hosts, commit()
         self.direct: Direct | None = None
         self.heart: Heart | None = None
 
@@ -95,16 +114,28 @@ class Run:
             self.heart.assert_beats()
             outcome = rehearse(self.direct, self.heart, cell.fault, cell.outside)
             words, gap_ms = outcome.ended, outcome.gap_ms
-            words += " (by recover)" if outcome.recovered else ""
+            words += RECOVERED if outcome.recovered else ""
         except NothingToStrike:
-            words = "nothing there to break"
+            words = NOTHING
         except Exception as error:
             traceback.print_exc(file=sys.stdout)
             words = f"FAILED: {type(error).__name__}: {str(error).partition(chr(10))[0][:200]}"
-        row = Row(cell, words, gap_ms, time.monotonic() - start)
+        seconds = round(time.monotonic() - start, 1)
+        row = Row(cell.line, cell.kind, words, gap_ms, seconds, self.commit, now())
         if (row.failed and not self._whole()) or words == "lost":
-            self.begin_again()
+            try:
+                self.begin_again()
+            except Exception:
+                traceback.print_exc(file=sys.stdout)
+                self.build_again()
         return row
+
+    def build_again(self) -> None:
+        """Throw the lab away and build it: what a failure has left cannot be taken away."""
+        self.fleet.run("relocate", "lab", "down")
+        self.fleet = prepared_fleet()
+        self.direct = None
+        self.begin()
 
     def _whole(self) -> bool:
         """Say whether the tenant, its client and the hosts are as they were, in spite of what was found."""
@@ -116,11 +147,71 @@ class Run:
             return False
 
 
+def now() -> str:
+    """Return the time, UTC."""
+    return datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def commit() -> str:
+    """Return the commit of this checkout, with ``+`` if it was changed since."""
+    said = ["git", "describe", "--always", "--dirty=+", "--exclude=*"]
+    return subprocess.run(said, cwd=ROOT, capture_output=True, text=True, check=False).stdout.strip()
+
+
+def lab_names(count: int) -> list[str]:
+    """Return the names of so many labs: the one that the environment means, and its neighbours."""
+    first = os.environ.get("RELOCATE_LAB_NAME", "")
+    return [first, *("-".join(filter(None, (first, str(number)))) for number in range(2, count + 1))]
+
+
+def work(lab: str, wanted: argparse.Namespace, numbers: Queue[int], rows: Queue[Row | str]) -> None:
+    """Run the cells of these numbers in one lab until there are no more; a process of its own, with a log in ``build/``.
+
+    Puts every row that it has, and in the end its name.
+    """
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # of the terminal: whoever has started this tells it
+    os.environ["RELOCATE_LAB_NAME"] = lab
+    log = (BUILD / f"faults.{lab or 'lab'}.log").open("a", buffering=1, encoding="utf-8")
+    with log, contextlib.redirect_stdout(log), contextlib.redirect_stderr(log):
+        try:
+            _work(wanted, numbers, rows)
+        except BaseException:
+            traceback.print_exc()
+            raise
+        finally:
+            rows.put(lab)
+
+
+def _work(wanted: argparse.Namespace, numbers: Queue[int], rows: Queue[Row | str]) -> None:
+    deadline = time.monotonic() + wanted.minutes * 60
+    every = every_cell()
+    fleet = prepared_fleet(as_it_is=wanted.up)
+    here, there = wanted.hosts.split(",")
+    run = Run(fleet, (here, there))
+    try:
+        run.begin()
+        while time.monotonic() < deadline:
+            try:
+                cell = every[numbers.get(timeout=1.0)]
+            except queue.Empty:
+                break
+            print(f"== {now()} {cell}")
+            row = run.try_out(cell)
+            print(row)
+            rows.put(row)
+    finally:
+        if run.heart:
+            run.heart.end()
+        fleet.remove_tenants()
+
+
 def main() -> int:
     """Run what was asked for; return the exit status."""
     wanted = options()
-    cells = select(
-        every_cell(),
+    every = every_cell()
+    chosen = select(
+        every,
         parts=wanted.part,
         states=wanted.state,
         moments=wanted.moment,
@@ -128,46 +219,88 @@ def main() -> int:
         sample=wanted.sample,
         seed=wanted.seed,
     )
-    if wanted.list or not cells:
-        print("\n".join(map(str, cells)) or "no such combination: see --list")
-        return 0 if cells else 2
-    if os.geteuid() != 0:
-        print("the lab needs root: NOT RUN", file=sys.stderr)
-        return 1
-    print(f"{len(cells)} combinations, seed {wanted.seed}", flush=True)
-    order = {cell: number for number, cell in enumerate(cells)}
-    if wanted.minutes < float("inf"):  # what the time is enough for is drawn, too
-        random.Random(wanted.seed).shuffle(cells)
+    if wanted.list or not chosen:
+        print("\n".join(map(str, chosen)) or "no such combination: see --list")
+        return 0 if chosen else 2
+    cells, known = chosen, fault_rows.newest(ROWS)
+    if wanted.missing:
+        green = {key for key, row in known.items() if not row.failed}
+        cells = [cell for cell in chosen if (cell.line, cell.kind) not in green]
+    if not wanted.report and cells:
+        if os.geteuid() != 0:
+            print("the labs need root: NOT RUN", file=sys.stderr)
+            return 1
+        print(f"{len(cells)} combinations, seed {wanted.seed}, commit {commit()}", flush=True)
+        random.Random(wanted.seed).shuffle(cells)  # what the time is enough for is drawn, too
+        run_abreast(cells, wanted, show(len(cells)))
+        known = fault_rows.newest(ROWS)
+    rows = fault_rows.of(chosen, known)
+    REPORT.write_text(page(every, fault_rows.of(every, known)), encoding="utf-8")
+    LIST.write_text(fault_rows.as_csv(fault_rows.of(every, known)), encoding="utf-8")
+    print(f"\n{fault_rows.summary(chosen, rows)}\n{fault_rows.failures(rows)}\n{REPORT} has the table of all.")
+    return 0 if len(rows) == len(chosen) and not any(row.failed for row in rows) else 1
+
+
+def show(count: int) -> Callable[[Row], None]:
+    """Return what prints a row as one line."""
+    numbers = iter(range(1, count + 1))
+
+    def line(row: Row) -> None:
+        where = f"{row.line}: {row.kind}"
+        print(
+            f"{next(numbers):4}/{count} {where:60} {row.outcome:30} {row.gap_ms:7.0f} ms {row.seconds:6.1f} s",
+            flush=True,
+        )
+
+    return line
+
+
+def run_abreast(cells: list[Cell], wanted: argparse.Namespace, seen: Callable[[Row], None]) -> None:
+    """Run the cells in several labs at a time; write every row down and have it ``seen``."""
+    BUILD.mkdir(exist_ok=True)
+    context = multiprocessing.get_context("spawn")
+    waiting: Queue[int] = context.Queue()
+    rows: Queue[Row | str] = context.Queue()
+    numbers = {(cell.line, cell.kind): number for number, cell in enumerate(every_cell())}  # what is sent is pickled
+    for cell in cells:
+        waiting.put(numbers[cell.line, cell.kind])
+    labs = lab_names(min(wanted.labs, len(cells)))
+    workers = {lab: context.Process(target=work, args=(lab, wanted, waiting, rows)) for lab in labs}
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # with the report of what was run
-    fleet = prepared_fleet(as_it_is=wanted.up)
-    here, there = wanted.hosts.split(",")
-    run, rows, begun = Run(fleet, (here, there)), [], time.monotonic()
+    for worker in workers.values():
+        worker.start()
+    at_work = dict(workers)
     try:
-        run.begin()
-        for number, cell in enumerate(cells, 1):
-            if time.monotonic() > begun + wanted.minutes * 60:
-                print(f"{len(cells) - number + 1} combinations were not begun: the time is over")
-                break
-            row = run.try_out(cell)
-            rows.append(row)
-            print(f"{number:4}  {cell!s:60} {row.outcome:30} {row.gap_ms:7.0f} ms {row.seconds:6.1f} s", flush=True)
+        while at_work:
+            try:
+                row = rows.get(timeout=5.0)
+            except queue.Empty:
+                at_work = {lab: worker for lab, worker in at_work.items() if worker.is_alive()}
+                continue
+            if isinstance(row, str):
+                del at_work[row]
+                continue
+            fault_rows.append(ROWS, row)
+            seen(row)
     finally:
-        if run.heart:
-            run.heart.end()
-        fleet.remove_tenants()
-        report = page(sorted(rows, key=lambda row: order[row.cell]), wanted.seed)
-        REPORT.parent.mkdir(parents=True, exist_ok=True)
-        REPORT.write_text(report, encoding="utf-8")
-        print(report)
-    return 1 if any(row.failed for row in rows) or not rows else 0
+        waiting.cancel_join_thread()
+        for worker in workers.values():
+            worker.terminate()
+        for worker in workers.values():
+            worker.join()
+    broken = [lab or "the lab" for lab, worker in workers.items() if worker.exitcode]
+    if broken:
+        print(f"{', '.join(broken)} ended early: see {BUILD}/faults.*.log")
 
 
-def page(rows: list[Row], seed: int) -> str:
-    """Return what is written to the disk."""
-    when = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")
-    words = " ".join(sys.argv[1:])
+def page(cells: list[Cell], rows: list[Row]) -> str:
+    """Return what is written to the disk for a reader."""
+    commits = ", ".join(dict.fromkeys(row.commit for row in rows))
+    span = f"from {min(row.when for row in rows)} to {max(row.when for row in rows)} UTC" if rows else "never"
     not_run = "".join(f"- NOT RUN: {what}: {why}.\n" for what, why in NOT_RUN.items())
-    return f"`tests/soak/faults.py {words}`, {when}, seed {seed}.\n\n{summary(rows)}\n\n{table(rows)}\n{not_run}"
+    failed = fault_rows.failures(rows)
+    head = f"`make faults`, {span}, at {commits}.\n\n{fault_rows.summary(cells, rows)}\n\n"
+    return head + f"{fault_rows.small_tables(cells, rows)}\n{failed}{not_run}"
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The RELOCATE authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The fault matrix: every line of every part's journal × every kind of failure; what of it is run, and its table."""
+"""The fault matrix: every line of every part's journal × every kind of failure, and what of it is run."""
 
 from __future__ import annotations
 
@@ -47,21 +47,6 @@ class Cell:
         return f"{self.line}: {self.kind}"
 
 
-@dataclass(frozen=True)
-class Row:
-    """What came of a cell. ``outcome`` begins with FAILED when something was not as it must be."""
-
-    cell: Cell
-    outcome: str
-    gap_ms: float
-    seconds: float
-
-    @property
-    def failed(self) -> bool:
-        """Whether the fleet was not whole."""
-        return self.outcome.startswith("FAILED")
-
-
 def every_cell() -> list[Cell]:
     """Return the whole matrix, in the order of the protocol."""
     cells = [Cell(fault) for fault in every_fault(*INSIDE)]
@@ -99,22 +84,3 @@ def select(
         return found
     drawn = set(random.Random(seed).sample(range(len(found)), sample))
     return [cell for index, cell in enumerate(found) if index in drawn]
-
-
-def table(rows: Iterable[Row]) -> str:
-    """Return the rows as a table in Markdown."""
-    lines = ["| at this line | fails | outcome | longest wait, ms |", "|---|---|---|---|"]
-    for row in rows:
-        words = " ".join(row.outcome.split()).replace("|", "\\|")
-        lines.append(f"| {row.cell.line} | {row.cell.kind} | {words} | {row.gap_ms:.0f} |")
-    return "\n".join(lines) + "\n"
-
-
-def summary(rows: list[Row]) -> str:
-    """Return how many cells were run, by outcome."""
-    by_outcome: dict[str, int] = {}
-    for row in rows:
-        name = "FAILED" if row.failed else row.outcome
-        by_outcome[name] = by_outcome.get(name, 0) + 1
-    counted = ", ".join(f"{count} {name}" for name, count in sorted(by_outcome.items()))
-    return f"{len(rows)} of {len(every_cell())} combinations were run: {counted or 'nothing'}."

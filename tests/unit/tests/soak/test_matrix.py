@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import pytest
-from matrix import INSIDE, Row, every_cell, select, summary, table
+from matrix import INSIDE, every_cell, select
 from outside import kinds
 from relocate_proxy.protocol.faults import DEEDS, MOMENTS
 from relocate_proxy.protocol.states import State
@@ -56,14 +56,3 @@ def test_a_sample_is_the_same_for_the_same_seed(seed: int) -> None:
     assert drawn == select(cells, sample=20, seed=seed) != select(cells, sample=20, seed=seed + 1)
     assert sorted(map(cells.index, drawn)) == list(map(cells.index, drawn)) and len(drawn) == 20
     assert select(cells[:5], sample=20) == cells[:5]
-
-
-def test_the_table_says_what_failed() -> None:
-    """A failure has its reason in one line of the table, and is counted."""
-    one, other = every_cell()[:2]
-    rows = [Row(one, "FAILED: two copies\nran | both", 0.0, 1.0), Row(other, "committed", 41.6, 2.0)]
-    assert table(rows).splitlines()[2:] == [
-        f"| {one.line} | {one.kind} | FAILED: two copies ran \\| both | 0 |",
-        f"| {other.line} | {other.kind} | committed | 42 |",
-    ]
-    assert summary(rows) == f"2 of {len(every_cell())} combinations were run: 1 FAILED, 1 committed."

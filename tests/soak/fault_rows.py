@@ -1,0 +1,129 @@
+# Copyright (c) 2026 The RELOCATE authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What came of the fault matrix: rows that outlive a run, and the tables that are made of them.
+
+Every row is appended to a file as soon as it is seen, and none is ever taken out. The newest row of a combination counts, so a
+failure stays until the combination has been run again.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from matrix import Cell
+from rehearsal import PARTS, journaled
+
+NOTHING = "nothing there to break"
+#: What stands for an outcome in the small tables.
+MARKS = {"rolled-back": "R", "committed": "C", "lost": "L", NOTHING: "·"}
+RECOVERED = " (by recover)"
+FAILED, NOT_RUN = "!", "?"
+
+
+@dataclass(frozen=True)
+class Row:
+    """What came of a combination.
+
+    :ivar outcome: begins with FAILED when something was not as it must be.
+    :ivar commit: of the program that was run; with ``+`` where it was changed since. :ivar when: UTC, to the second.
+    """
+
+    line: str
+    kind: str
+    outcome: str
+    gap_ms: float
+    seconds: float
+    commit: str = ""
+    when: str = ""
+
+    @property
+    def failed(self) -> bool:
+        """Whether the fleet was not whole."""
+        return self.outcome.startswith("FAILED")
+
+    @property
+    def mark(self) -> str:
+        """Return one character: small if an operator's ``relocate recover`` was needed."""
+        if self.failed:
+            return FAILED
+        mark = MARKS[self.outcome.removesuffix(RECOVERED)]
+        return mark.lower() if self.outcome.endswith(RECOVERED) else mark
+
+
+def append(path: Path, row: Row) -> None:
+    """Add a row to a file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a", encoding="utf-8") as file:
+        file.write("\n" + json.dumps(asdict(row)) + "\n")  # what is before may have been cut off by a kill
+
+
+def newest(path: Path) -> dict[tuple[str, str], Row]:
+    """Return the last row of every combination, by line and kind. A line that was cut off is no row."""
+    found: dict[tuple[str, str], Row] = {}
+    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
+        try:
+            row = Row(**json.loads(line))
+        except json.JSONDecodeError:
+            continue
+        found[row.line, row.kind] = row
+    return found
+
+
+def of(cells: Iterable[Cell], rows: dict[tuple[str, str], Row]) -> list[Row]:
+    """Return the rows of these combinations, in their order."""
+    return [rows[cell.line, cell.kind] for cell in cells if (cell.line, cell.kind) in rows]
+
+
+def as_csv(rows: Iterable[Row]) -> str:
+    """Return the whole list."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["at this line", "fails", "outcome", "longest wait, ms", "seen at commit", "when"])
+    for row in rows:
+        writer.writerow([row.line, row.kind, " ".join(row.outcome.split()), f"{row.gap_ms:.0f}", row.commit, row.when])
+    return text.getvalue()
+
+
+def summary(cells: list[Cell], rows: list[Row]) -> str:
+    """Return how many combinations were run, by outcome."""
+    counted = Counter("FAILED" if row.failed else row.outcome for row in rows)
+    words = ", ".join(f"{count} {name}" for name, count in sorted(counted.items()))
+    return f"{len(rows)} of {len(cells)} combinations were run: {words or 'nothing'}."
+
+
+def failures(rows: Iterable[Row]) -> str:
+    """Return what failed, a line each, in Markdown."""
+    return "".join(f"- {row.line}, {row.kind}: {' '.join(row.outcome.split())}\n" for row in rows if row.failed)
+
+
+def small_tables(cells: list[Cell], rows: list[Row]) -> str:
+    """Return one table for each part: a kind of failure each line, a state each column, two marks for before and after."""
+    return "\n".join(f"At a line of the **{part}**:\n\n{_small_table(part, cells, rows)}" for part in PARTS)
+
+
+def _small_table(part: str, cells: list[Cell], rows: list[Row]) -> str:
+    seen = {(row.line, row.kind): row for row in rows}
+    states = [state.value for state in journaled(part)]
+    lines = [f"| fails | {' | '.join(states)} | longest wait, ms |", "|---" * (len(states) + 2) + "|"]
+    for kind in dict.fromkeys(cell.kind for cell in cells):
+        wanted = {cell.line for cell in cells if cell.kind == kind and cell.fault.part == part}
+        if not wanted:
+            continue
+        gaps = [row.gap_ms for row in seen.values() if row.kind == kind and row.line in wanted]
+        marks = []
+        for state in states:
+            both = [
+                seen[line, kind].mark if (line, kind) in seen else NOT_RUN
+                for line in (f"{part} {moment} {state}" for moment in ("before", "after"))
+                if line in wanted
+            ]
+            marks.append(" ".join(both))
+        lines.append(f"| `{kind}` | {' | '.join(marks)} | {max(gaps, default=0):.0f} |")
+    return "\n".join(lines) + "\n"
