@@ -32,7 +32,7 @@ OLD, NEW, VIRTUAL, CLIENT = "10.77.0.11", "10.77.0.12", "10.88.0.100", "10.88.0.
 SERVICES = [
     {"protocol": "tcp", "virtual_address": VIRTUAL, "virtual_port": 7000, "host_port": 7001, "container_port": 7000}
 ]
-TCP_REPAIR, TCP_REPAIR_QUEUE, TCP_QUEUE_SEQ = 19, 20, 21
+TCP_REPAIR, TCP_REPAIR_QUEUE, TCP_QUEUE_SEQ, TCP_REPAIR_WINDOW = 19, 20, 21, 29
 ON, OFF, OFF_QUIETLY = 1, 0, -1
 RECEIVED, SENT = 1, 2
 
@@ -100,6 +100,7 @@ class Scene:
         for queue in (RECEIVED, SENT):
             self.original.setsockopt(socket.IPPROTO_TCP, TCP_REPAIR_QUEUE, queue)
             numbers[queue] = self.original.getsockopt(socket.IPPROTO_TCP, TCP_QUEUE_SEQ, 4)
+        window = self.original.getsockopt(socket.IPPROTO_TCP, TCP_REPAIR_WINDOW, 20)
         self.original.setsockopt(socket.IPPROTO_TCP, TCP_REPAIR, OFF_QUIETLY)
         copy = syscalls.in_network(self.hosts[NEW].path, lambda: socket.socket(socket.AF_INET, socket.SOCK_STREAM))
         copy.setsockopt(socket.IPPROTO_TCP, TCP_REPAIR, ON)
@@ -109,6 +110,7 @@ class Scene:
             copy.setsockopt(socket.IPPROTO_TCP, TCP_QUEUE_SEQ, number)
         copy.bind((NEW, 7001))
         copy.connect(self.peer)
+        copy.setsockopt(socket.IPPROTO_TCP, TCP_REPAIR_WINDOW, window)
         return copy
 
     def hold_and_route(self) -> socket.socket:
@@ -192,3 +194,31 @@ def test_a_killed_edge_that_has_committed_gives_the_copy_every_byte(scene: Scene
     assert copy.recv(100) == b"sent inside the hold"
     resumed.close()
     copy.close()
+
+
+@pytest.mark.parametrize("ends", ["in order", "by a reset"])
+def test_a_copy_that_is_killed_before_it_may_run_does_not_end_the_clients_connection(scene: Scene, ends: str) -> None:
+    """Whoever kills it: its kernel says that the connection has ended, and the original lives on and has it still."""
+    copy = scene.hold_and_route()
+    if ends == "by a reset":
+        copy.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    copy.close()
+    scene.near.settimeout(0.5)
+    with pytest.raises(TimeoutError):
+        scene.near.recv(100)
+    endings.turn_to_source(scene.gateway, scene.table, OLD, [scene.flow]).insist()
+    scene.talk(scene.original, b"after")
+    scene.original.sendall(b"answer")
+    scene.near.settimeout(5)
+    assert scene.near.recv(100) == b"answer"
+    scene.gateway.close()
+
+
+def test_a_copy_that_runs_may_end_the_connection(scene: Scene) -> None:
+    """From the release on, what it says is its own."""
+    copy = scene.hold_and_route()
+    scene.gateway.release()
+    copy.close()
+    scene.near.settimeout(5)
+    assert scene.near.recv(100) == b""
+    scene.gateway.close()

@@ -14,7 +14,8 @@ What the table does, in the order in which a packet meets it:
   iptables chain ``RELOCATE`` of the table ``raw`` (priority -300: after the mark, still before conntrack, so that
   NAT is decided when the packets are released). A queue nobody listens on lets packets pass (``bypass``);
 * ``early`` (after the queues, still before conntrack) drops those that have passed so while they lead to a copy that
-  may not run yet. What is released on purpose has lost its mark;
+  may not run yet. What is released on purpose has lost its mark. It also drops what ends a connection of such a copy,
+  which somebody has killed: the original has that connection still;
 * ``destination`` sends new connections to the host that runs the service now;
 * ``source`` gives the fleet's own connections the egress address.
 """
@@ -113,7 +114,10 @@ def _rules(gateway: Gateway | None, nft_queue: bool) -> dict[str, list[str]]:
     ]
     if nft_queue:
         hold += [f"meta mark {queue_mark(queue):#x} queue flags bypass to {queue}" for queue in QUEUES]
-    early = [f"meta mark & {MARK_MASK:#x} == {MARK_PREFIX:#x} meta l4proto . ip daddr . th dport @{UNBORN} drop"]
+    early = [
+        f"meta mark & {MARK_MASK:#x} == {MARK_PREFIX:#x} meta l4proto . ip daddr . th dport @{UNBORN} drop",
+        f"tcp flags & (fin | rst) != 0x0 meta l4proto . ip saddr . th sport @{UNBORN} drop",
+    ]
     source = []
     if gateway is not None:
         network = ipaddress.IPv4Network(gateway.fleet_network)

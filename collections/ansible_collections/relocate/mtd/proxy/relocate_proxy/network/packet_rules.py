@@ -40,6 +40,7 @@ class PacketRules:
         self._left = None if left is None else list(left)
         self.queue = HeldQueue.first_free(self._free_queues())
         self._held: set[str] = set()
+        self._copy: set[str] = set()  # where the copy is seen, at the destination
         self._unborn: set[str] = set()
         self._shut: set[str] = set()
         self._barrier = False
@@ -86,10 +87,12 @@ class PacketRules:
         What the source still says goes out: it runs until it is frozen. An answer of it that were dropped now would come
         again only after the initial timeout of a restored TCP socket, one second.
         """
+        flows = list(flows)
         keys = [*self._keys(), *_virtual_keys(flows)]
         self.queue.hold()
         self._add("held", [f"{key} : {self._mark}" for key in keys])
         self._held.update(keys)
+        self._copy.update(self._places(self.destination, flows))
 
     def _add(self, name: str, elements: list[str]) -> None:
         if elements:
@@ -102,24 +105,29 @@ class PacketRules:
         that a peer that has seen them discards what the restored one says (PAWS, RFC 7323) until it has caught up. And
         once the entries point elsewhere, such a packet would pass without its NAT and show an inner address outside.
         """
-        keys = self._old_places(flows)
+        keys = self._places(self.source, flows)
         self._add("shut", [key for key in keys if key not in self._shut])
         self._shut.update(keys)
 
-    def _old_places(self, flows: Iterable[Flow]) -> list[str]:
-        keys = [table.key(s["protocol"], self.source, s["host_port"]) for s in self.services]
-        return keys + [table.key(f.protocol, f.host.address, f.host.port) for f in flows if f.direction == EGRESS]
+    def _places(self, host: str, flows: Iterable[Flow]) -> list[str]:
+        """Return where the container is seen to be on ``host``: its services, and its own connections.
+
+        At the destination these have the same ports, but for one that was taken there.
+        """
+        keys = [table.key(s["protocol"], host, s["host_port"]) for s in self.services]
+        return keys + [table.key(f.protocol, host, f.host.port) for f in flows if f.direction == EGRESS]
 
     def route(self, host: str, *, born: bool = True) -> None:
         """Point new connections to the services at ``host``.
 
         :param born: the container there runs, or will for sure. If not, what is held may not reach it before the release
-            whatever happens to this process: its kernel would acknowledge what the original never sees, if that runs on.
+            whatever happens to this process: its kernel would acknowledge what the original never sees, if that runs on. Nor
+            may a peer hear that its connection has ended: the copy may be killed, by whomever, and the original lives.
         """
         if born:
             commands = [f"delete element {HEAD} {table.UNBORN} {{ {key} }}\n" for key in sorted(self._unborn)]
         else:
-            commands = [f"add element {HEAD} {table.UNBORN} {{ {key} }}\n" for key in sorted(self._held)]
+            commands = [f"add element {HEAD} {table.UNBORN} {{ {key} }}\n" for key in sorted(self._held | self._copy)]
         for service in self.services:
             element = table.Service(
                 self.owner,
@@ -132,7 +140,7 @@ class PacketRules:
             commands += [table.delete_service(element), table.add_service(element)]
         if commands:
             self.nft.run("".join(commands))
-        self._unborn = set() if born else set(self._held)
+        self._unborn = set() if born else self._held | self._copy
 
     def release(self) -> int:
         """Let the held packets go, in order; then stop holding. Return how many waited."""
@@ -144,11 +152,13 @@ class PacketRules:
         if commands:
             self.nft.run("".join(commands))
         self._held.clear()
+        self._copy.clear()
         self._unborn.clear()
         self._barrier = False
         if self._left is not None:
             keys = [*self._keys(), *_virtual_keys(self._left)]
             self._forget((table.HELD, table.BARRIER, table.UNBORN), keys)
+            self._forget((table.UNBORN,), self._places(self.destination, self._left))
         return count
 
     def reopen(self) -> None:
@@ -157,7 +167,7 @@ class PacketRules:
             self.nft.run("".join(f"delete element {HEAD} shut {{ {key} }}\n" for key in sorted(self._shut)))
         self._shut.clear()
         if self._left is not None:
-            self._forget((table.SHUT,), self._old_places(self._left))
+            self._forget((table.SHUT,), self._places(self.source, self._left))
 
     def _forget(self, names: Iterable[str], keys: Iterable[str]) -> None:
         """Remove elements that a dead process may have left, one by one: some may never have been there."""
