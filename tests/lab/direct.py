@@ -23,6 +23,7 @@ from fleet import NO_LIMIT, VIRTUAL, Fleet
 
 PROXY = "PYTHONPATH=/usr/local/lib/relocate LC_ALL=C.UTF-8 python3 -m relocate_proxy"
 FAULTS = "/run/relocate/faults.json"
+PARTS = "/run/relocate/parts"  # a file for each part, locked while the part has a process
 EDGE = "host0"
 #: Processes in a control group of a container that Docker does not know.
 ORPHANS = (
@@ -37,7 +38,7 @@ QUIET_SECONDS = 120.0  # a part that has voted waits 45 s for its edge
 # Asks without end over one connection; for every line on its standard input it says how things are.
 HEART = """
 import json, select, socket, sys, threading, time
-kind, address, port = sys.argv[1], sys.argv[2], int(sys.argv[3])
+kind, address, port, pause = sys.argv[1], sys.argv[2], int(sys.argv[3]), float(sys.argv[4])
 state = {"last": 0, "longest_ms": 0.0, "error": None}
 
 def beat():
@@ -57,7 +58,7 @@ def beat():
                 raise ValueError(f"after {state['last']} came {answer!r}")
             state["last"] += 1
             state["longest_ms"] = max(state["longest_ms"], round((time.monotonic() - begin) * 1000, 1))
-            time.sleep(0.002)
+            time.sleep(pause)
     except (OSError, ValueError) as error:
         state["error"] = f"{type(error).__name__}: {error}"
 
@@ -69,13 +70,15 @@ for line in sys.stdin:
 
 
 class Heart:
-    """One connection to a counter, over which a number is asked for every 2 ms; each must be one more than the last.
+    """One connection to a counter, over which a number is asked for all the time; each must be one more than the last.
 
     :ivar longest_ms: the longest that an answer took, as far as it was looked at; whoever measures sets it to 0 first.
     """
 
-    def __init__(self, fleet: Fleet, port: int, kind: str = "tcp") -> None:
-        command = ["ip", "netns", "exec", fleet.client_namespace, sys.executable, "-c", HEART, kind, VIRTUAL, str(port)]
+    def __init__(self, fleet: Fleet, port: int, kind: str = "tcp", pause: float = 0.002) -> None:
+        """Connect. :param pause: seconds between an answer and the next question."""
+        command = ["ip", "netns", "exec", fleet.client_namespace, sys.executable, "-c", HEART, kind, VIRTUAL]
+        command += [str(port), str(pause)]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self.longest_ms = 0.0
         self.assert_beats()
@@ -155,12 +158,8 @@ class Direct:
 
     def result(self, identifier: str, seconds: float = RESULT_SECONDS) -> dict[str, Any] | None:
         """Return what the edge reports, as soon as it does; None when it has no process any more."""
-        path, lock = f"/run/relocate/results/{identifier}.json", f"/run/relocate/parts/{identifier}.edge"
-        script = (  # a living process has the lock; it is asked once a second, for it costs a process
-            f"for i in $(seq {int(seconds * 20)}); do [ -e {path} ] && cat {path} && rm {path} && exit; "
-            f"[ $((i % 20)) != 0 ] || {{ [ -e {lock} ] && ! flock -n 9; }} 9<{lock} 2>/dev/null || [ -e {path} ] || exit 0; "
-            "sleep 0.05; done"
-        )
+        path, part = f"/run/relocate/results/{identifier}.json", f"{PARTS}/{identifier}.edge"
+        script = f"[ ! -e {part} ] || flock -w {seconds:g} {part} true; cat {path} 2>/dev/null && rm {path}"
         said = self.fleet.on(EDGE, script, check=False)
         return json.loads(said) if said else None
 
@@ -178,15 +177,20 @@ class Direct:
 
     def wait_until_quiet(self) -> None:
         """Return when no part has a process any more."""
-        deadline = time.monotonic() + QUIET_SECONDS
+        script = (
+            f"for part in {PARTS}/*; do [ ! -e $part ] || flock -w {QUIET_SECONDS:g} $part true || exit 1; done; "
+            "for i in $(seq 100); do pgrep -f '[r]elocate_proxy (edge|source|destination)' || exit 0; sleep 0.1; done; exit 1"
+        )
         for host in (EDGE, *self.hosts):
-            while self.fleet.on(host, "pgrep -f '[r]elocate_proxy (edge|source|destination)'", check=False):
-                assert time.monotonic() < deadline, f"a part on {host} does not end"
-                time.sleep(0.1)
+            self.fleet.on(host, script)
 
     def recover(self, identifier: str, source: str, destination: str) -> dict[str, str]:
         """Settle what is left of a relocation, in the action's order; return how each part's journal ended."""
-        verdict = None
+        return self.recovered(identifier, source, destination)[0]
+
+    def recovered(self, identifier: str, source: str, destination: str) -> tuple[dict[str, str], bool]:
+        """Do the same; return also whether there was anything to settle."""
+        verdict, changed = None, False
         ended = {}
         for part, host in (("edge", EDGE), ("destination", destination), ("source", source)):
             order = {"relocation": identifier, "part": part, "verdict": verdict}
@@ -194,7 +198,8 @@ class Direct:
             assert "error" not in said, f"{part}: {said}"
             verdict = said["verdict"] if part == "edge" else verdict
             ended[part] = said["outcome"]
-        return ended
+            changed |= said["changed"]
+        return ended, changed
 
     def running(self) -> list[str]:
         """Return the hosts where a copy executes: it is there, and neither the freezer nor CRIU holds its tasks.

@@ -98,8 +98,9 @@ class Striking:
     def _run(self) -> None:
         fleet = self._scene.direct.fleet
         try:
-            wait = f"for i in $(seq {int(REACHED_SECONDS * 20)}); do [ -e {SIGN} ] && exit; sleep 0.05; done; exit 1"
-            fleet.on(self._host, wait)
+            look = f"[ -e {SIGN} ] && exit; read -rt 0.05 -u 9"  # which nothing answers: a sleep would cost a process
+            wait = f"exec 9<> <(:); for i in {{1..{int(REACHED_SECONDS * 20)}}}; do {look}; done; exit 1"
+            fleet.on(self._host, f"bash -c '{wait}'")
             try:
                 self.struck = self._outside.strike(self._scene)
                 self._count()
@@ -248,6 +249,7 @@ def begin_by_command(scene: Scene) -> str:
     """Start the move as a user does, by ``relocate move``; return its id."""
     direct = scene.direct
     command = [str(BIN / "relocate"), "move", direct.container, "--to", scene.there, "--downtime-limit", NO_LIMIT]
+    command += ["--mode", direct.mode]
     quiet = subprocess.DEVNULL
     process = subprocess.Popen(
         command, cwd=ROOT, stdin=quiet, stdout=quiet, stderr=quiet, start_new_session=True, env=os.environ
@@ -320,7 +322,7 @@ PAGE_PROCESSES = "pgrep -f '[m]emory.page_process'"
 KEEPER = "pgrep -f '[r]estore.keeper .* create ' | head -1"  # its holder, a child, has the same name
 DOCKER_AGAIN = (
     "rm -f /run/docker.pid; service docker start >/dev/null 2>&1; "
-    "for i in $(seq 100); do docker version >/dev/null 2>&1 && break; sleep 0.1; done"
+    "for i in $(seq 50); do nc -zU /run/docker.sock 2>/dev/null && docker version >/dev/null 2>&1 && break; sleep 0.2; done"
 )
 #: dockerd starts its containerd again, in its own time.
 CONTAINERD_AGAIN = (

@@ -35,15 +35,17 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "lab"))
 import fault_rows
 from direct import EDGE, ORPHANS, Direct, Heart
 from fault_rows import NOTHING, RECOVERED, Row
-from fleet import ROOT, Fleet, prepared_fleet
+from fleet import ROOT, prepared_fleet
 from matrix import NOT_RUN, Cell, every_cell, select
 from outside import SIGN
+from quick import QuickFleet
 from rehearsal import NothingToStrike, rehearse
 
 if TYPE_CHECKING:
     from multiprocessing.queues import Queue
 
 NAME, PORT = "walker", 7100
+BEAT_SECONDS = 0.01  # between an answer and the next question: several labs' clients share the machine's cores
 BUILD = ROOT / "build"
 ROWS, REPORT, LIST = BUILD / "faults.jsonl", BUILD / "faults.md", BUILD / "faults.csv"
 LABS = 4  # a lab waits more than it works
@@ -70,10 +72,15 @@ def options(words: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(words)
 
 
+def quick_fleet(as_it_is: bool = False) -> QuickFleet:
+    """Return the lab that the environment means: see ``prepared_fleet``."""
+    return QuickFleet(prepared_fleet(as_it_is).inventory)
+
+
 class Run:
     """A tenant that walks between two hosts through one failure after the other."""
 
-    def __init__(self, fleet: Fleet, hosts: tuple[str, str]) -> None:
+    def __init__(self, fleet: QuickFleet, hosts: tuple[str, str]) -> None:
         self.fleet, self.hosts, self.commit = fleet, hosts, commit()
         self.direct: Direct | None = None
         self.heart: Heart | None = None
@@ -85,7 +92,7 @@ class Run:
         self.fleet.on(EDGE, "rm -f /run/relocate/results/*", check=False)  # nobody waits for them
         self.fleet.tenant(NAME, "counter", self.hosts[0], f"{PORT} 8", PORT)
         self.direct = Direct.of(self.fleet, NAME, *self.hosts)
-        self.heart = Heart(self.fleet, PORT)
+        self.heart = Heart(self.fleet, PORT, pause=BEAT_SECONDS)
 
     def begin_again(self) -> None:
         """Take everything away that the last failure has left, and make the tenant anew."""
@@ -132,8 +139,9 @@ class Run:
 
     def build_again(self) -> None:
         """Throw the lab away and build it: what a failure has left cannot be taken away."""
+        self.fleet.end()
         self.fleet.run("relocate", "lab", "down")
-        self.fleet = prepared_fleet()
+        self.fleet = quick_fleet()
         self.direct = None
         self.begin()
 
@@ -186,7 +194,7 @@ def work(lab: str, wanted: argparse.Namespace, numbers: Queue[int], rows: Queue[
 def _work(wanted: argparse.Namespace, numbers: Queue[int], rows: Queue[Row | str]) -> None:
     deadline = time.monotonic() + wanted.minutes * 60
     every = every_cell()
-    fleet = prepared_fleet(as_it_is=wanted.up)
+    fleet = quick_fleet(as_it_is=wanted.up)
     here, there = wanted.hosts.split(",")
     run = Run(fleet, (here, there))
     try:
