@@ -37,7 +37,7 @@ from direct import EDGE, ORPHANS, Direct, Heart
 from fault_rows import NOTHING, RECOVERED, Row
 from fleet import ROOT, prepared_fleet
 from matrix import NOT_RUN, Cell, every_cell, select
-from outside import SIGN
+from outside import JOURNALS, SIGN
 from quick import QuickFleet
 from rehearsal import NothingToStrike, rehearse
 
@@ -108,7 +108,7 @@ class Run:
                 self.fleet.on(host, f"kill -9 $(grep -l {orphan} /proc/[0-9]*/cgroup | cut -d/ -f3)", check=False)
         for host in (EDGE, *self.hosts):
             self.fleet.on(
-                host, "rm -rf /run/relocate/sessions/* /run/relocate/gates/* /run/relocate/expected/*", check=False
+                host, f"cd /run/relocate && rm -rf sessions/* gates/* expected/* parts/* {JOURNALS}/*", check=False
             )
         self.begin()
 
@@ -198,7 +198,7 @@ def _work(wanted: argparse.Namespace, numbers: Queue[int], rows: Queue[Row | str
     here, there = wanted.hosts.split(",")
     run = Run(fleet, (here, there))
     try:
-        run.begin()
+        run.begin_again()  # a run that was interrupted may have left something
         while time.monotonic() < deadline:
             try:
                 cell = every[numbers.get(timeout=1.0)]
@@ -292,8 +292,8 @@ def run_abreast(cells: list[Cell], wanted: argparse.Namespace, seen: Callable[[R
             seen(row)
     finally:
         waiting.cancel_join_thread()
-        for worker in workers.values():
-            worker.terminate()
+        for lab in at_work:  # this run is ended by a signal
+            workers[lab].terminate()
         for worker in workers.values():
             worker.join()
     broken = [lab or "the lab" for lab, worker in workers.items() if worker.exitcode]
