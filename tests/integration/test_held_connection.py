@@ -113,17 +113,26 @@ class Scene:
         copy.setsockopt(socket.IPPROTO_TCP, TCP_REPAIR_WINDOW, window)
         return copy
 
-    def hold_and_route(self) -> socket.socket:
-        """Do what the edge does from the hold until its routes lead to the copy; return the copy's socket."""
+    def hold(self) -> None:
+        """Do what the edge does until the original is frozen."""
         self.gateway.raise_barrier()
         self.gateway.hold([self.flow])
         self.gateway.shut([self.flow])
+
+    def hold_and_route(self) -> socket.socket:
+        """Do what the edge does from the hold until its routes lead to the copy; return the copy's socket."""
+        self.hold()
         copy = self.restore()
+        self.route(copy)
+        return copy
+
+    def route(self, copy: socket.socket) -> None:
+        """Lead everything to the copy, and let its socket speak."""
         self.gateway.route(NEW, born=False)
         moved = Flow(INGRESS, "tcp", Endpoint(NEW, 7001), self.flow.remote, Endpoint(NEW, 7001), self.flow.virtual)
         place_on_edge(self.table, moved)
+        self.gateway.let_copy_speak()
         copy.setsockopt(socket.IPPROTO_TCP, TCP_REPAIR, OFF)
-        return copy
 
     def unacknowledged(self) -> int:
         """Return how many of the client's bytes no kernel has acknowledged."""
@@ -222,3 +231,22 @@ def test_a_copy_that_runs_may_end_the_connection(scene: Scene) -> None:
     scene.near.settimeout(5)
     assert scene.near.recv(100) == b""
     scene.gateway.close()
+
+
+def test_a_copy_whose_kernel_speaks_before_its_entries_are_placed_keeps_its_connection(scene: Scene) -> None:
+    """A second after the restore it says again what the client has not acknowledged, though no program runs.
+
+    With no entry at the edge that would reach the client from another place, and its reset would end the copy's socket.
+    """
+    scene.hold()
+    copy = scene.restore()
+    copy.setsockopt(socket.IPPROTO_TCP, TCP_REPAIR, OFF_QUIETLY)
+    copy.sendall(b"answer")
+    time.sleep(0.3)
+    scene.route(copy)
+    scene.gateway.release()
+    scene.near.settimeout(8)
+    assert scene.near.recv(100) == b"answer"
+    scene.talk(copy, b"after")
+    scene.gateway.close()
+    copy.close()

@@ -80,6 +80,7 @@ class World:
         self.shut: list[Flow] | None = None
         self.barrier = False
         self.unborn = False  # what is held does not reach the copy, though nobody may be there to hold it
+        self.silent = False  # nothing that the copy's kernel says leaves the edge
         self.persisted = self.drained = False
         self.stands = ""  # why the last pages do not come
         self.table = FakeTable(
@@ -271,7 +272,7 @@ class World:
         assert len(running) == 1, self.copies
         there = running == ["destination"]
         assert self.host == (NEW if there else OLD)
-        assert (self.held, self.shut, self.barrier, self.unborn) == (None, None, False, False)
+        assert (self.held, self.shut, self.barrier, self.unborn, self.silent) == (None, None, False, False, False)
         if there:
             assert {entry.source for entry in self.table.held} >= {CLIENT, Endpoint(NEW, 45001)}
             assert OLD not in {entry.reply_source.address for entry in self.table.held}
@@ -379,9 +380,14 @@ class FakeGateway:
         self._set("hold", held=list(flows))
 
     def shut(self, flows: list[Flow]) -> None:
-        """The old place is silenced: it must be frozen by now."""
+        """The old place is silenced: it must be frozen by now. The new one is, too."""
         assert self.world.copies["source"] == "frozen"
-        self._set("shut", shut=list(flows))
+        self._set("shut", shut=list(flows), silent=True)
+
+    def let_copy_speak(self) -> None:
+        """The new place has its entries: those that were told to the destination lead there."""
+        assert self.world.unborn
+        self._set("let copy speak", silent=False)
 
     def route(self, host: str, *, born: bool = True) -> None:
         """New connections go to a host. Of what a dead process has left this one knows only when it releases."""
@@ -391,7 +397,7 @@ class FakeGateway:
     def release(self) -> int:
         """Packets flow."""
         self._named(self.world.held)
-        self._set("release", held=None, barrier=False, unborn=False)
+        self._set("release", held=None, barrier=False, unborn=False, silent=False)
         return 7
 
     def reopen(self) -> None:

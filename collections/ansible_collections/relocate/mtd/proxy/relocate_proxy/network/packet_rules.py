@@ -43,6 +43,7 @@ class PacketRules:
         self._copy: set[str] = set()  # where the copy is seen, at the destination
         self._unborn: set[str] = set()
         self._shut: set[str] = set()
+        self._silent: set[str] = set()
         self._barrier = False
 
     def _free_queues(self) -> list[int]:
@@ -104,10 +105,22 @@ class PacketRules:
         A kernel goes on retransmitting for a frozen process. Its timestamps are later than those of the dumped socket, so
         that a peer that has seen them discards what the restored one says (PAWS, RFC 7323) until it has caught up. And
         once the entries point elsewhere, such a packet would pass without its NAT and show an inner address outside.
+
+        The same for the copy, until :meth:`let_copy_speak`: one second after a socket was restored its kernel sends again what
+        no peer has acknowledged, though no program runs. Without an entry here that would get another port, the peer would
+        answer it with a reset, and the copy's socket would die of it.
         """
-        keys = self._places(self.source, flows)
-        self._add("shut", [key for key in keys if key not in self._shut])
-        self._shut.update(keys)
+        flows = list(flows)
+        old, copy = self._places(self.source, flows), self._places(self.destination, flows)
+        self._add("shut", [key for key in [*old, *copy] if key not in self._shut | self._silent])
+        self._shut.update(old)
+        self._silent.update(copy)
+
+    def let_copy_speak(self) -> None:
+        """The entries of its connections are placed: let pass what the copy's kernel says."""
+        if self._silent:
+            self.nft.run("".join(f"delete element {HEAD} shut {{ {key} }}\n" for key in sorted(self._silent)))
+        self._silent.clear()
 
     def _places(self, host: str, flows: Iterable[Flow]) -> list[str]:
         """Return where the container is seen to be on ``host``: its services, and its own connections.
@@ -151,6 +164,7 @@ class PacketRules:
             commands += [f"delete element {HEAD} barrier {{ {key} }}\n" for key in self._tcp_keys()]
         if commands:
             self.nft.run("".join(commands))
+        self.let_copy_speak()
         self._held.clear()
         self._copy.clear()
         self._unborn.clear()
@@ -158,7 +172,7 @@ class PacketRules:
         if self._left is not None:
             keys = [*self._keys(), *_virtual_keys(self._left)]
             self._forget((table.HELD, table.BARRIER, table.UNBORN), keys)
-            self._forget((table.UNBORN,), self._places(self.destination, self._left))
+            self._forget((table.UNBORN, table.SHUT), self._places(self.destination, self._left))
         return count
 
     def reopen(self) -> None:

@@ -139,7 +139,10 @@ class Edge:
         for flow, moved in zip(flows, self.moved):
             self.routed.append(flow)
             place_on_edge(self.conntrack, moved)
-        peers.tell("destination", "routed")  # until it hears this, the copy's sockets say nothing
+        peers.tell(
+            "destination", "routed"
+        )  # until it hears this, the copy's sockets say nothing, but for a timer's sake
+        gateway.let_copy_speak()
         self.moments.mark("routed")
         deadline.expect(peers, "destination", "prepared", CUTOVER_SECONDS + self.plan.dump_seconds)
         self.moments.mark("prepared")
