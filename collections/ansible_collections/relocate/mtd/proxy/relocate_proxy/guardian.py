@@ -22,7 +22,7 @@ from collections.abc import Callable
 from .host import paths
 from .host.secrets import wipe
 from .parts import restarted
-from .parts.recovery import hold_part, release_part
+from .parts.recovery import InProgress, hold_part, release_part
 from .protocol import faults
 from .protocol.journal import Journal, prune, prune_results
 
@@ -103,6 +103,24 @@ def _guard(part: str, specification: dict, ready: int) -> None:
     release_part(relocation, part, lock)
     prune()
     prune_results(os.path.dirname(paths.result(relocation)))
+    _sweep()
+
+
+def _sweep() -> None:
+    """Wipe the sessions of relocations whose parts, guardians and all, were killed before they had written a line."""
+    for relocation in os.listdir(paths.SESSIONS) if os.path.isdir(paths.SESSIONS) else []:
+        if any(Journal.at(relocation, part).state for part in PARTS):
+            continue  # it is `recover` that settles it
+        held = []
+        try:
+            for part in PARTS:
+                held.append((part, hold_part(relocation, part)))
+            wipe(paths.session(relocation))
+        except InProgress:  # it is just beginning
+            pass
+        finally:
+            for part, lock in held:
+                release_part(relocation, part, lock)
 
 
 def _hurry() -> None:

@@ -79,6 +79,8 @@ def recover(order: dict) -> dict:
         if part == "edge":
             verdict = COMMIT if journal.state in AFTER_COMMIT else ROLL_BACK
         if journal.state is None:
+            if part != "edge":
+                wipe(paths.session(relocation))  # killed, guardian and all, before it had written a line
             return {"changed": False, "outcome": "unknown", "verdict": verdict}
         if journal.finished:
             return {"changed": False, "outcome": journal.state.value, "verdict": verdict}

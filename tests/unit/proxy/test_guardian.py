@@ -1,0 +1,42 @@
+# Copyright (c) 2026 The RELOCATE authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a guardian takes away on its host that no relocation will ask for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from relocate_proxy import guardian
+from relocate_proxy.host import paths
+from relocate_proxy.parts.recovery import hold_part, recover, release_part
+from relocate_proxy.protocol.journal import Journal
+from relocate_proxy.protocol.states import State
+
+
+def session(relocation: str) -> Path:
+    """Make a session with a file in it; return its directory."""
+    directory = Path(paths.private_directory(paths.session(relocation)))
+    (directory / "pages-1.img").write_bytes(b"secret")
+    return directory
+
+
+def test_sessions_of_parts_that_were_killed_before_their_first_line(host: Path) -> None:
+    """They are in no journal: no recovery would ever ask for them. Living ones, and those that have begun, are left."""
+    killed, living, begun = (session(name) for name in ("killed", "living", "begun"))
+    lock = hold_part("living", "source")
+    Journal.at("begun", "destination", f"{host}/journal").record(State.STAGING)
+    guardian._sweep()
+    release_part("living", "source", lock)
+    assert [each.exists() for each in (killed, living, begun)] == [False, True, True]
+    guardian._sweep()
+    assert not living.exists() and not list(Path(paths.RUN, "parts").iterdir())
+
+
+def test_recovery_of_a_part_without_a_line(host: Path) -> None:
+    """It is as if it had never been: nothing to settle, and nothing left."""
+    made = session("killed")
+    assert recover({"relocation": "killed", "part": "source", "verdict": "roll-back"}) == {
+        "changed": False, "outcome": "unknown", "verdict": "roll-back",
+    }  # fmt: skip
+    assert not made.exists()
