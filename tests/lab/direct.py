@@ -121,6 +121,7 @@ class Direct:
     mode: str = "stop-and-copy"
     ids: list[str] = field(default_factory=list)
     controller: subprocess.Popen[bytes] | None = None  # of the last move that was begun by command
+    others: tuple[str, ...] = ()  # containers that are none of our business
 
     @classmethod
     def of(cls, fleet: Fleet, container: str, here: str, there: str, *others: str) -> Direct:
@@ -221,12 +222,12 @@ class Direct:
         :param state: what the container itself may be in, by Docker's word. :param hosts: other ones than the container's.
         """
         found = []
+        kept = "|".join([f"({self.container}) ({state})", *(f"{other} .*" for other in self.others)])
         for host in (EDGE, *(hosts or self.hosts)):
             script = (
                 "find /run/relocate -mindepth 2 ! -path '*/empty*' ! -name '*.pem'; ls /run/relocate/faults.json 2>/dev/null; "
                 "pgrep -fa '[r]elocate_proxy|[c]riu '; "
-                "docker ps -a --format '{{.Names}} {{.State}}' 2>/dev/null | "
-                f"grep -vE '^({self.container}) ({state})$'; "
+                f"docker ps -a --format '{{{{.Names}}}} {{{{.State}}}}' 2>/dev/null | grep -vE '^({kept})$'; "
                 f"{ORPHANS}; "
                 "nft list table ip relocate 2>/dev/null | sed -nE '/ (held|barrier|shut|unborn) \\{/,/\\}/p' | grep elem"
             )

@@ -15,7 +15,7 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -26,9 +26,16 @@ from fleet import BIN, NO_LIMIT, ROOT, Fleet
 PAUSE_SECONDS = 60.0  # a part that nobody lets go
 REACHED_SECONDS = 90.0
 CUT_SECONDS = 4.0
+CONDITION_SECONDS = 6.0  # of a bad link: longer than what is left of a move
+SMALL_MIB, LARGE_MIB = 8, 128  # tenants: of the large one, pages are on their way for long enough to be met
 SIGN = "/run/relocate/paused"
 JOURNALS, SESSIONS = "/var/lib/relocate/journal", "/run/relocate/sessions"
 SIDES = ("source", "destination")
+LINKS = (("source", "destination"), ("source", "edge"), ("destination", "edge"))
+CONTROLLER = "10.77.0.1"  # where the lab's SSH comes from
+#: What spoils a link, as an nft statement.
+LOSSY = "numgen random mod 100 < 20 drop"
+SLOW = "limit rate over 1 mbytes/second burst 64 kbytes drop"
 CRIU_FAULTS = range(1, 7)  # those of criu/include/fault-injection.h that make a dump or a restore fail
 
 
@@ -67,7 +74,9 @@ class Outside:
     :ivar mode: of the move.
     :ivar alone: clients are served again without an operator.
     :ivar mortal: the tenant itself may die of it, as it would without us.
-    :ivar only: the one line (part, state, moment) at which it is made; None: at every line.
+    :ivar only: the lines (part, state, moment) at which it is made; None: at every line.
+    :ivar journal: the part on whose journal's disk it is made.
+    :ivar mib: memory of the tenant.
     :ivar prepared: what is set up around the move.
     :ivar begin: starts the move in another way, and returns its id.
     """
@@ -80,7 +89,9 @@ class Outside:
     mortal: bool = False
     prepared: Callable[[Scene], AbstractContextManager[object]] = _unprepared
     begin: Callable[[Scene], str] | None = None
-    only: tuple[str, str, str] | None = None
+    only: tuple[tuple[str, str, str], ...] | None = None
+    journal: str = ""
+    mib: int = SMALL_MIB
 
 
 class Striking:
@@ -178,6 +189,75 @@ def cut(one: str, other: str) -> Strike:
 
     def strike(scene: Scene) -> bool:
         scene.heals.append(partition(scene.direct.fleet, scene.hosts[one], [scene.hosts[other]]))
+        return True
+
+    return strike
+
+
+def spoil_links(rule: str, links: Iterable[tuple[str, str]]) -> Strike:
+    """Drop some of the packets between the hosts of parts: this kernel has no netem."""
+    links = list(links)
+
+    def strike(scene: Scene) -> bool:
+        fleet = scene.direct.fleet
+        for one, other in links:
+            place = fleet.variables(scene.hosts[other])["ansible_host"]
+            table = f"spoiled_{other}"
+            text = f"add table inet {table}\n" + "".join(
+                f"add chain inet {table} {hook} {{ type filter hook {hook} priority -400; }}\n"
+                f"add rule inet {table} {hook} ip {end} {place} {rule}\n"
+                for hook, end in (("input", "saddr"), ("output", "daddr"))
+            )
+            host = scene.hosts[one]
+            scene.heals.append(partial(fleet.on, host, f"nft delete table inet {table}", check=False))
+            fleet.on(host, "nft -f -", data=text)
+        return True
+
+    return strike
+
+
+def restart_edge(scene: Scene) -> bool:
+    """What is left of an edge that is started anew: its disk, and the table that it loads at boot."""
+    script = (
+        "pids=$(pgrep -f '[r]elocate_proxy'); [ -z \"$pids\" ] || kill -9 $pids; rm -rf /run/relocate/*; "
+        "nft -f /var/lib/relocate/edge/table.nft; conntrack -F 2>/dev/null"
+    )
+    scene.on("edge", script)
+    return True
+
+
+def reload_docker(scene: Scene) -> bool:
+    """SIGHUP to the daemons of both hosts: they read their configuration again."""
+    for part in SIDES:
+        scene.on(part, "kill -HUP $(pidof dockerd)")
+    return True
+
+
+def cut_controller(part: str) -> Strike:
+    """Let no packet pass between the controller and a part's host. The host heals it itself: we could not."""
+
+    def strike(scene: Scene) -> bool:
+        rules = "add table inet partition; " + "".join(
+            f"add chain inet partition {hook} {{ type filter hook {hook} priority -400; }}; "
+            f"add rule inet partition {hook} ip {end} {CONTROLLER} drop; "
+            for hook, end in (("input", "saddr"), ("output", "daddr"))
+        )
+        script = f"sleep 0.2; nft '{rules}'; sleep {CUT_SECONDS:g}; nft delete table inet partition"
+        scene.on(part, f'setsid sh -c "{script}" >/dev/null 2>&1 </dev/null & exit 0')
+        return True
+
+    return strike
+
+
+def hang_ssh(part: str) -> Strike:
+    """Stop every sshd of a part's host for some seconds."""
+
+    def strike(scene: Scene) -> bool:
+        script = (
+            "others=$(pgrep sshd); "
+            f'setsid sh -c "kill -STOP $others; sleep {CUT_SECONDS:g}; kill -CONT $others" >/dev/null 2>&1 </dev/null & exit 0'
+        )
+        scene.on(part, script)
         return True
 
     return strike
@@ -318,6 +398,13 @@ def instead_of_criu(fleet: Fleet, host: str, script: str) -> Iterator[None]:
         fleet.on(host, "umount $(command -v criu); rm -rf /run/real /run/criu-instead")
 
 
+#: The parts have no channel to the controller once they have begun: what it meets is the same at any line between.
+OF_THE_CONTROLLER = (
+    ("source", "staging", "after"),
+    ("edge", "holding", "after"),
+    ("edge", "committed", "after"),
+    ("edge", "done", "after"),
+)
 PAGE_PROCESSES = "pgrep -f '[m]emory.page_process'"
 KEEPER = "pgrep -f '[r]estore.keeper .* create ' | head -1"  # its holder, a child, has the same name
 DOCKER_AGAIN = (
@@ -333,12 +420,22 @@ CONTAINERD_AGAIN = (
 def kinds() -> dict[str, Outside]:
     """Return every kind of failure from outside, by name."""
     made = [
-        Outside("kill-controller", kill_controller, prepared=_before_the_command, begin=begin_by_command),
+        Outside("restart-edge", restart_edge, alone=False),
+        Outside("reload-dockerd", reload_docker),
+        Outside("slow-link", spoil_links(SLOW, [("source", "destination")]), seconds=CONDITION_SECONDS),
+        Outside("lossy-links", spoil_links(LOSSY, LINKS), seconds=CONDITION_SECONDS),
         Outside("kill-keeper", kill("destination", KEEPER), mortal=False),
     ]
     for part in SIDES:
         made += [
-            Outside(f"kill-pages-{part}", kill(part, PAGE_PROCESSES), mode="post-copy", alone=False, mortal=True),
+            Outside(
+                f"kill-pages-{part}",
+                kill(part, PAGE_PROCESSES),
+                mode="post-copy",
+                alone=False,
+                mortal=True,
+                mib=LARGE_MIB,
+            ),
             Outside(f"kill-criu-{part}", kill(part, "pgrep -r D,R,S,T,t -x criu")),
             Outside(
                 f"kill-dockerd-{part}",
@@ -350,7 +447,14 @@ def kinds() -> dict[str, Outside]:
             Outside(f"kill-containerd-{part}", kill(part, "pidof containerd", CONTAINERD_AGAIN), alone=False),
             Outside(f"kill-shim-{part}", kill_shim(part), alone=False, mortal=True),
         ]
-    for one, other in (("source", "destination"), ("source", "edge"), ("destination", "edge")):
+    by_command = partial(Outside, prepared=_before_the_command, begin=begin_by_command, only=OF_THE_CONTROLLER)
+    made.append(by_command("kill-controller", kill_controller))
+    for part in (*SIDES, "edge"):
+        made += [
+            by_command(f"cut-controller-{part}", cut_controller(part), seconds=CUT_SECONDS),
+            by_command(f"hang-ssh-{part}", hang_ssh(part), seconds=CUT_SECONDS),
+        ]
+    for one, other in LINKS:
         made.append(Outside(f"cut-{one}-{other}", cut(one, other), seconds=CUT_SECONDS))
     for part in (*SIDES, "edge"):
         for what in ("disk", "inodes"):
@@ -361,6 +465,7 @@ def kinds() -> dict[str, Outside]:
                     seconds=CUT_SECONDS,
                     alone=False,
                     prepared=partial(small_disk, part=part, directory=JOURNALS),
+                    journal=part,
                 )
             )
     for part in SIDES:
@@ -379,5 +484,5 @@ def kinds() -> dict[str, Outside]:
     ):
         for number in CRIU_FAULTS:
             fails = partial(criu_fault, part=part, number=number)
-            made.append(Outside(f"criu-fault-{number}-{part}", lambda _: True, prepared=fails, only=line))
+            made.append(Outside(f"criu-fault-{number}-{part}", lambda _: True, prepared=fails, only=(line,)))
     return {each.name: each for each in made}

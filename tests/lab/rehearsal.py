@@ -21,12 +21,12 @@ PROXY = ROOT / "collections/ansible_collections/relocate/mtd/proxy"
 sys.path.insert(0, str(PROXY))
 
 from relocate_proxy.protocol.faults import MOMENTS  # noqa: E402
-from relocate_proxy.protocol.states import AFTER_COMMIT, State  # noqa: E402
+from relocate_proxy.protocol.states import AFTER_COMMIT, IN_DOUBT, State  # noqa: E402
 
 MODULES = {"source": ("source", "endings"), "destination": ("destination", "drain"), "edge": ("edge",)}
 PARTS = tuple(MODULES)
 
-__all__ = ["AFTER_COMMIT", "PARTS", "Fault", "State", "every_fault", "journaled", "rehearse"]
+__all__ = ["AFTER_COMMIT", "IN_DOUBT", "PARTS", "Fault", "State", "every_fault", "journaled", "rehearse"]
 
 
 @functools.cache

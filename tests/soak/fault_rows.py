@@ -20,9 +20,9 @@ from pathlib import Path
 from matrix import Cell
 from rehearsal import PARTS, journaled
 
-NOTHING = "nothing there to break"
+NOTHING, LOST = "nothing there to break", "lost"
 #: What stands for an outcome in the small tables.
-MARKS = {"rolled-back": "R", "committed": "C", "lost": "L", NOTHING: "·"}
+MARKS = {"rolled-back": "R", "committed": "C", LOST: "L", NOTHING: "·"}
 RECOVERED = " (by recover)"
 FAILED, NOT_RUN = "!", "?"
 

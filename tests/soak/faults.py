@@ -34,17 +34,17 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "lab"))
 
 import fault_rows
 from direct import EDGE, ORPHANS, Direct, Heart
-from fault_rows import NOTHING, RECOVERED, Row
+from fault_rows import LOST, NOTHING, RECOVERED, Row
 from fleet import ROOT, prepared_fleet
 from matrix import NOT_RUN, Cell, every_cell, select
-from outside import JOURNALS, SIGN
+from outside import JOURNALS, LARGE_MIB, SIGN, SMALL_MIB
 from quick import QuickFleet
 from rehearsal import NothingToStrike, rehearse
 
 if TYPE_CHECKING:
     from multiprocessing.queues import Queue
 
-NAME, PORT = "walker", 7100
+TENANTS = {SMALL_MIB: ("walker", 7100), LARGE_MIB: ("bearer", 7101)}  # by their memory
 BEAT_SECONDS = 0.01  # between an answer and the next question: several labs' clients share the machine's cores
 BUILD = ROOT / "build"
 ROWS, REPORT, LIST = BUILD / "faults.jsonl", BUILD / "faults.md", BUILD / "faults.csv"
@@ -78,29 +78,49 @@ def quick_fleet(as_it_is: bool = False) -> QuickFleet:
 
 
 class Run:
-    """A tenant that walks between two hosts through one failure after the other."""
+    """A small and a large tenant that walk between two hosts through one failure after the other."""
 
     def __init__(self, fleet: QuickFleet, hosts: tuple[str, str]) -> None:
         self.fleet, self.hosts, self.commit = fleet, hosts, commit()
-        self.direct: Direct | None = None
-        self.heart: Heart | None = None
+        self.tenants: dict[int, tuple[Direct, Heart]] = {}
 
     def begin(self) -> None:
-        """Make the tenant, and a client of it."""
-        if self.heart:
-            self.heart.end()
+        """Make the tenants, and a client of each."""
+        self.end()
         self.fleet.on(EDGE, "rm -f /run/relocate/results/*", check=False)  # nobody waits for them
-        self.fleet.tenant(NAME, "counter", self.hosts[0], f"{PORT} 8", PORT)
-        self.direct = Direct.of(self.fleet, NAME, *self.hosts)
-        self.heart = Heart(self.fleet, PORT, pause=BEAT_SECONDS)
+        for mib, (name, _) in TENANTS.items():
+            heart = self._make(mib)
+            direct = Direct.of(self.fleet, name, *self.hosts)
+            direct.others = tuple(other for other, _ in TENANTS.values() if other != name)
+            self.tenants[mib] = direct, heart
+
+    def _make(self, mib: int) -> Heart:
+        name, port = TENANTS[mib]
+        self.fleet.tenant(name, "counter", self.hosts[0], f"{port} {mib}", port)
+        return Heart(self.fleet, port, pause=BEAT_SECONDS)
+
+    def replace(self, mib: int) -> None:
+        """Make a tenant that has died anew."""
+        direct, heart = self.tenants[mib]
+        heart.end()
+        for host in self.hosts:
+            self.fleet.on(host, f"docker rm -f {TENANTS[mib][0]}", check=False)
+        self.tenants[mib] = direct, self._make(mib)
+
+    def end(self) -> None:
+        """Let the clients go."""
+        for _, heart in self.tenants.values():
+            heart.end()
+        self.tenants.clear()
 
     def begin_again(self) -> None:
         """Take everything away that the last failure has left, and make the tenant anew."""
         for host in (EDGE, *self.hosts):
             self.fleet.on(host, f"rm -f /run/relocate/faults.json {SIGN}", check=False)
-        if self.direct:
-            self.direct.wait_until_quiet()
+        if self.tenants:
+            self.tenants[SMALL_MIB][0].wait_until_quiet()
         self.fleet.run("relocate", "recover", check=False)
+        self.fleet.tenants[:] = [name for name, _ in TENANTS.values()]
         self.fleet.remove_tenants()
         for host in self.hosts:
             said = self.fleet.on(host, ORPHANS, check=False)
@@ -114,12 +134,12 @@ class Run:
 
     def try_out(self, cell: Cell) -> Row:
         """Run one combination."""
-        assert self.direct and self.heart
-        start = time.monotonic()
-        gap_ms = 0.0
+        start, gap_ms = time.monotonic(), 0.0
+        mib = cell.outside.mib if cell.outside else SMALL_MIB
         try:
-            self.heart.assert_beats()
-            outcome = rehearse(self.direct, self.heart, cell.fault, cell.outside)
+            direct, heart = self.tenants[mib]
+            heart.assert_beats()
+            outcome = rehearse(direct, heart, cell.fault, cell.outside)
             words, gap_ms = outcome.ended, outcome.gap_ms
             words += RECOVERED if outcome.recovered else ""
         except NothingToStrike:
@@ -129,12 +149,14 @@ class Run:
             words = f"FAILED: {type(error).__name__}: {str(error).partition(chr(10))[0][:200]}"
         seconds = round(time.monotonic() - start, 1)
         row = Row(cell.line, cell.kind, words, gap_ms, seconds, self.commit, now())
-        if (row.failed and not self._whole()) or words == "lost":
-            try:
+        try:
+            if words == LOST:
+                self.replace(mib)
+            elif row.failed and not self._whole():
                 self.begin_again()
-            except Exception:
-                traceback.print_exc(file=sys.stdout)
-                self.build_again()
+        except Exception:
+            traceback.print_exc(file=sys.stdout)
+            self.build_again()
         return row
 
     def build_again(self) -> None:
@@ -142,15 +164,16 @@ class Run:
         self.fleet.end()
         self.fleet.run("relocate", "lab", "down")
         self.fleet = quick_fleet()
-        self.direct = None
         self.begin()
 
     def _whole(self) -> bool:
-        """Say whether the tenant, its client and the hosts are as they were, in spite of what was found."""
-        assert self.direct and self.heart
+        """Say whether the tenants, their clients and the hosts are as they were, in spite of what was found."""
         try:
-            self.heart.assert_beats()
-            return len(self.direct.running()) == 1 and not self.direct.leftovers()
+            for direct, heart in self.tenants.values():
+                heart.assert_beats()
+                if len(direct.running()) != 1 or direct.leftovers():
+                    return False
+            return True
         except AssertionError:
             return False
 
@@ -209,8 +232,7 @@ def _work(wanted: argparse.Namespace, numbers: Queue[int], rows: Queue[Row | str
             print(row)
             rows.put(row)
     finally:
-        if run.heart:
-            run.heart.end()
+        run.end()
         fleet.remove_tenants()
 
 

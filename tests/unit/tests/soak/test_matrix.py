@@ -7,21 +7,49 @@ from __future__ import annotations
 
 import pytest
 from matrix import INSIDE, every_cell, select
-from outside import kinds
+from outside import SIDES, kinds
 from relocate_proxy.protocol.faults import DEEDS, MOMENTS
 from relocate_proxy.protocol.states import State
 
 from ...proxy.protocol_page import PARTS, documented
 
+#: Kinds that are made at some lines only, and why that loses nothing.
+AT_SOME_LINES = {
+    **{f"criu-fault-{number}-{part}": "CRIU counts for itself" for number in range(1, 7) for part in SIDES},
+    **{
+        name: "the parts have no channel to the controller once they have begun"
+        for part in (*SIDES, "edge")
+        for name in ("kill-controller", f"cut-controller-{part}", f"hang-ssh-{part}")
+    },
+}
+
 
 def test_every_line_of_the_protocol_is_a_row_for_every_kind_of_failure() -> None:
-    """A state that is added to the protocol's page is injected into, in every way, before and after its fsync."""
-    lines = {(part, state, moment) for part in PARTS for state in documented(part) for moment in MOMENTS}
-    everywhere = {*INSIDE, *(each.name for each in kinds().values() if each.only is None)}
-    assert len(everywhere) > 20
+    """A state that is added to the protocol's page is injected into, in every way that can come to something else there."""
+    places = {(part, state) for part in PARTS for state in documented(part)}
     found = {(cell.fault.part, cell.fault.state, cell.fault.moment, cell.kind) for cell in every_cell()}
-    assert {(*line, kind) for line in lines for kind in everywhere} <= found
+    assert {(*place, moment, kind) for place in places for moment in MOMENTS for kind in INSIDE} <= found
+    everywhere = {name for name, each in kinds().items() if each.only is None}
+    assert len(everywhere) > 20 and set(kinds()) == everywhere | set(AT_SOME_LINES)
+    in_place_of_committed = {("destination", State.COMMITTED)}
+    for kind in everywhere:
+        met = {(part, state) for part, state, moment, name in found if name == kind and moment == "after"}
+        assert met == places - (in_place_of_committed if kinds()[kind].mode == "post-copy" else set()), kind
     assert {state for _, state, _, _ in found} == set(State)
+
+
+def test_before_and_after_a_line_are_two_where_the_line_changes_what_can_become_of_a_failure() -> None:
+    """Where a part gives its word or hears the verdict first, and where the line's own disk fails."""
+    cells = [
+        cell for cell in every_cell() if cell.outside and cell.outside.only is None and cell.fault.moment == "before"
+    ]
+    bound = {("source", State.VOTED), ("destination", State.PREPARED), ("edge", State.COMMITTED)}
+    for name, outside in kinds().items():
+        if outside.only is None:
+            own = {(outside.journal, state) for state in documented(outside.journal)} if outside.journal else set()
+            assert {(cell.fault.part, cell.fault.state) for cell in cells if cell.kind == name} == own | bound
+    journals = {name: each.journal for name, each in kinds().items() if "full-journal" in name}
+    assert set(journals.values()) == set(PARTS) and all(name.endswith(part) for name, part in journals.items())
 
 
 def test_every_deed_of_a_part_is_in_the_matrix() -> None:
