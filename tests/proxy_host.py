@@ -21,7 +21,13 @@ def host_directory(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
     with tempfile.TemporaryDirectory(prefix="mtd-") as name:
         directory = Path(name)
-        for attribute, below in (("RUN", ""), ("EXPECTED", "expected"), ("GATES", "gates"), ("SESSIONS", "sessions")):
+        for attribute, below in (
+            ("RUN", ""),
+            ("EXPECTED", "expected"),
+            ("GATES", "gates"),
+            ("SESSIONS", "sessions"),
+            ("PARTS", "parts"),
+        ):
             monkeypatch.setattr(paths, attribute, str(directory / below).rstrip("/"))
         for function in (journal.Journal.at.__func__, journal.unfinished):
             monkeypatch.setattr(function, "__defaults__", (str(directory / "journal"),))

@@ -30,7 +30,7 @@ def test_sessions_of_parts_that_were_killed_before_their_first_line(host: Path) 
     release_part("living", "source", lock)
     assert [each.exists() for each in (killed, living, begun)] == [False, True, True]
     guardian._sweep()
-    assert not living.exists() and not list(Path(paths.RUN, "parts").iterdir())
+    assert not living.exists() and not list(Path(paths.PARTS).iterdir())
 
 
 def test_recovery_of_a_part_without_a_line(host: Path) -> None:
