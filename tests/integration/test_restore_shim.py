@@ -326,3 +326,52 @@ def prlimit(pid: int, limit: int) -> tuple[int, int]:
     line = Path(f"/proc/{pid}/limits").read_text(encoding="ascii").splitlines()[limit + 1]
     soft, hard = (-1 if word == "unlimited" else int(word) for word in line[25:].split()[:2])
     return soft, hard
+
+
+#: Opens handles by syscall(2), as CRIU does, and prints what each is; the mount is not one that would open them.
+HANDLES = """
+import ctypes, os, struct, sys
+libc = ctypes.CDLL(None, use_errno=True)
+mount = os.open("/proc", os.O_RDONLY)
+for word in sys.argv[2:]:
+    handle = bytes.fromhex(word)
+    data = ctypes.create_string_buffer(struct.pack("=Ii", len(handle), 0xF8) + handle.ljust(128, b"\\0"))
+    fd = libc.syscall(ctypes.c_long(304 if sys.argv[1] == "x86_64" else 265), mount, data, ctypes.c_long(os.O_PATH))
+    print(os.readlink(f"/proc/self/fd/{fd}") if fd >= 0 else fd)
+"""
+
+
+def test_handles_are_opened_by_their_paths(shim: Path, tmp_path: Path) -> None:
+    """Whatever the order, with blanks in a name; a handle that is not on the list stays as closed as the kernel has it."""
+    (tmp_path / "root/a b").mkdir(parents=True)
+    (tmp_path / "root/c").touch()
+    listing = tmp_path / "watches"
+    listing.write_text(f"{tmp_path}/root\n00fb1d /a b\n00fb1d01 /c\nff00 /missing\nabcdef /\n")
+    command = [
+        sys.executable,
+        "-c",
+        HANDLES,
+        os.uname().machine,
+        "00fb1d01",
+        "abcdef",
+        "00fb1d",
+        "00fb",
+        "ff00",
+        "00fb1d",
+    ]
+
+    def answers(**environment: str) -> list[str]:
+        done = subprocess.run(command, env={**os.environ, **environment}, capture_output=True, text=True, check=True)
+        return done.stdout.splitlines()
+
+    here = f"{tmp_path}/root"
+    assert answers(LD_PRELOAD=str(shim), RELOCATE_WATCHES=str(listing)) == [
+        f"{here}/c",
+        here,
+        f"{here}/a b",
+        "-1",
+        "-1",
+        f"{here}/a b",
+    ]
+    assert answers(LD_PRELOAD=str(shim)) == ["-1"] * 6
+    assert answers(LD_PRELOAD=str(shim), RELOCATE_WATCHES=str(tmp_path / "nothing")) == ["-1"] * 6

@@ -47,6 +47,23 @@ IOPRIO_GET, IOPRIO_SET = (252, 251) if os.uname().machine == "x86_64" else (31, 
 libc.syscall(IOPRIO_SET, 1, 0, (2 << 13) | 6)
 open("/proc/self/coredump_filter", "w").write("0x23")
 
+queue = libc.inotify_init1(0o4000)  # IN_NONBLOCK
+for name in ("watched/below", "/dev/shm/watched"):
+    os.makedirs(name)
+open("watched/file", "w").close()
+watched = {libc.inotify_add_watch(queue, name.encode(), 8): name  # IN_CLOSE_WRITE
+           for name in ("watched", "watched/below", "watched/file", "/dev/shm/watched", "/usr/lib", "/etc/hosts")}
+
+def seen():
+    for name in ("watched/file", "watched/below/a b", "/dev/shm/watched/x"):
+        open(name, "w").close()
+    events, data = [], os.read(queue, 65536)
+    while data:
+        watch, _, _, length = struct.unpack_from("iIII", data)
+        events.append([watched[watch], data[16:16 + length].rstrip(b"\\0").decode()])
+        data = data[16 + length:]
+    return events
+
 def bound():
     os.sched_setaffinity(0, {0})
     time.sleep(1e6)
@@ -66,6 +83,7 @@ while True:
         "affinity": sorted(sorted(os.sched_getaffinity(int(tid))) for tid in os.listdir("/proc/self/task")),
         "task": [libc.syscall(IOPRIO_GET, 1, 0), libc.prctl(30), open("/proc/self/coredump_filter").read(),
                  open("/proc/self/oom_score_adj").read(), os.nice(0)],
+        "seen": seen(),
         "address": [line.split()[0] for line in open("/etc/hosts") if os.uname().nodename in line.split()],
     }), flush=True)
     time.sleep(0.1)
@@ -88,7 +106,7 @@ def said(fleet: Fleet, host: str, name: str, later_than: int = 0) -> tuple[dict[
 
 
 def test_many_things_at_once(fleet: Fleet) -> None:
-    """Another user, --init of another version of Docker, locks, lines of its own in /etc/hosts, limits."""
+    """Another user, --init of another version of Docker, locks, watches, lines of its own in /etc/hosts, limits."""
     python_image.make(fleet)
     python_image.run(fleet, "host1", "many", PROGRAM, OPTIONS)
     fleet.on("host1", "docker exec -u 0 many python3 -c \"open('/etc/hosts', 'a').write('10.0.0.9 db\\n')\"")
@@ -98,6 +116,11 @@ def test_many_things_at_once(fleet: Fleet) -> None:
     assert first["files"] == [200, 300] and first["init"] == "docker-init"
     assert first["locks"] == [True, True, True, True, False, False] and first["hosts"] == [True, True]
     assert first["affinity"] == [[0], [1]] and first["task"] == [(2 << 13) | 6, 70000, "00000023\n", "0\n", 0]
+    assert [each for each in first["seen"] if each[0] != "watched"] == [
+        ["watched/file", ""],
+        ["watched/below", "a b"],
+        ["/dev/shm/watched", "x"],
+    ]
     changing = {"address"}
     for host in ("host3", "host2", "host1"):
         fleet.move("many", host)

@@ -98,6 +98,7 @@ def on_source(did: list[str], policy: str = "always") -> Source:
     made._lock = source.lock(bundle())
     made.veth, made.policy, made.bytes, made.data = "veth1", {"Name": policy}, {}, None
     made.edge, made.freeze, made.pages, made.prepared = Edge(did), Freeze(), None, None
+    made.watches = None
     made.record(State.STAGING)
     did.clear()
     return made
@@ -127,7 +128,8 @@ def test_memory_goes_ahead_when_all_else_is_ready(did: list[str], monkeypatch: p
     made.plain_cgroups, made.conntrack, made.address = True, None, "172.20.1.2"
     made.container.pid, made.container.descriptors = 4711, lambda: "[]"
     made.container.connections, made.container.memory_bytes = list, lambda: 64 << 20
-    made.container.dump_command = lambda *arguments: [str(arguments[-1])]
+    made.container.dump_command = lambda *arguments: [str(arguments[3])]
+    made.container.find_watches = lambda: SimpleNamespace(lonely_files=list, paths={})
     monkeypatch.setattr(made, "say", lambda kind, **fields: heard.append({"kind": kind, **fields}))
     monkeypatch.setattr(source, "PreCopy", Rounds)
     monkeypatch.setattr(source, "PreparedDump", lambda command, *_: did.append(f"prepare {command}"))
@@ -198,6 +200,24 @@ def test_datagrams_that_have_arrived_are_read_before_the_freeze(
     made._carry = lambda: None
     made.on_freeze({})
     assert did[:2] == ["record freezing", f"freeze with {0 if reads else 3}"]
+
+
+@pytest.mark.parametrize("reads", [True, False])
+def test_changes_that_a_watcher_has_not_read(did: list[str], monkeypatch: pytest.MonkeyPatch, reads: bool) -> None:
+    """CRIU would drop them: the program is given a moment, and then the move is given up."""
+    made = on_source(did)
+    left = [16, 16, 0, 0]
+    made.container.unread_datagrams = lambda: 0
+    made.watches = SimpleNamespace(unread=lambda: left.pop(0) if reads else 16, close=lambda: did.append("close"))
+    monkeypatch.setattr(freezer, "freeze", lambda _: did.append("freeze"))
+    made._carry = lambda: None
+    if reads:
+        made.on_freeze({})
+        assert did[:3] == ["record freezing", "freeze", "say frozen"]
+    else:
+        with pytest.raises(RuntimeError, match="has not read yet what has changed in the files that it watches"):
+            made.on_freeze({})
+        assert did == ["record freezing", "freeze"], "thawed by the rollback"
 
 
 def test_a_criu_that_does_not_let_go_is_made_to(did: list[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,7 +1,7 @@
 /* LD_PRELOAD object for the criu processes of a relocation: the one that restores under a plain `docker start`, and the dump.
  * Copyright (c) 2026 The RELOCATE authors. SPDX-License-Identifier: GPL-3.0-or-later
  *
- * It changes seven things and nothing else; 1 to 4 only where RELOCATE_PID and RELOCATE_VERDICT are set, at the restore:
+ * It changes eight things and nothing else; 1 to 4 only where RELOCATE_PID and RELOCATE_VERDICT are set, at the restore:
  *
  * 1. The host pid of the restored init. The containerd shim records one pid when the container is created and never looks
  *    again, so the restored init must get exactly that pid (RELOCATE_PID). CRIU creates the first task of a new pid namespace
@@ -36,6 +36,10 @@
  *    CRIU asks which pages a process has, by ioctl PAGEMAP_SCAN or, on kernels before 6.7, by reading /proc/PID/pagemap,
  *    the pages are appended to the list, and CRIU is told that there are none.
  *
+ * 8. The handles of watched files, only where RELOCATE_WATCHES is set, at the dump. It is the path of a list: the root of the
+ *    container, then a handle and a path in the container on each line (files/watches.py says why). A handle that the kernel
+ *    does not open is opened by its path.
+ *
  * Freestanding on purpose (no libc header is linked, symbols resolve at load time): one object serves every glibc.
  * Build: cc -shared -fPIC -Os -nostdlib -o restore_shim.so restore_shim.c
  */
@@ -59,7 +63,7 @@ extern int getpagesize(void);
 #define MSG_NOSIGNAL 0x4000
 
 #if defined(__x86_64__)
-enum { NR_READ = 0, NR_WRITE = 1, NR_CLOSE = 3, NR_IOCTL = 16, NR_PREAD64 = 17, NR_SOCKET = 41, NR_CONNECT = 42, NR_SENDTO = 44, NR_RECVFROM = 45, NR_SENDMSG = 46, NR_KILL = 62, NR_SETNS = 308, NR_EXIT_GROUP = 231, NR_OPENAT = 257, NR_READLINKAT = 267, NR_PRLIMIT64 = 302 };
+enum { NR_READ = 0, NR_WRITE = 1, NR_CLOSE = 3, NR_IOCTL = 16, NR_PREAD64 = 17, NR_SOCKET = 41, NR_CONNECT = 42, NR_SENDTO = 44, NR_RECVFROM = 45, NR_SENDMSG = 46, NR_KILL = 62, NR_SETNS = 308, NR_EXIT_GROUP = 231, NR_OPENAT = 257, NR_READLINKAT = 267, NR_PRLIMIT64 = 302, NR_OPEN_BY_HANDLE_AT = 304, NR_MMAP = 9, NR_LSEEK = 8 };
 static long raw(long n, long a, long b, long c, long d, long e, long f)
 {
 	register long r10 __asm__("r10") = d, r8 __asm__("r8") = e, r9 __asm__("r9") = f;
@@ -68,7 +72,7 @@ static long raw(long n, long a, long b, long c, long d, long e, long f)
 	return r;
 }
 #else
-enum { NR_READ = 63, NR_WRITE = 64, NR_CLOSE = 57, NR_IOCTL = 29, NR_PREAD64 = 67, NR_SOCKET = 198, NR_CONNECT = 203, NR_SENDTO = 206, NR_RECVFROM = 207, NR_SENDMSG = 211, NR_KILL = 129, NR_SETNS = 268, NR_EXIT_GROUP = 94, NR_OPENAT = 56, NR_READLINKAT = 78, NR_PRLIMIT64 = 261 };
+enum { NR_READ = 63, NR_WRITE = 64, NR_CLOSE = 57, NR_IOCTL = 29, NR_PREAD64 = 67, NR_SOCKET = 198, NR_CONNECT = 203, NR_SENDTO = 206, NR_RECVFROM = 207, NR_SENDMSG = 211, NR_KILL = 129, NR_SETNS = 268, NR_EXIT_GROUP = 94, NR_OPENAT = 56, NR_READLINKAT = 78, NR_PRLIMIT64 = 261, NR_OPEN_BY_HANDLE_AT = 265, NR_MMAP = 222, NR_LSEEK = 62 };
 static long raw(long n, long a, long b, long c, long d, long e, long f)
 {
 	register long x8 __asm__("x8") = n, x0 __asm__("x0") = a, x1 __asm__("x1") = b, x2 __asm__("x2") = c;
@@ -166,6 +170,89 @@ static long limit_from_proc(int pid, long resource, struct rlimit64 *limit)
 	return -EPERM;
 }
 
+#define PROT_READ 1
+#define MAP_PRIVATE 2
+#define SEEK_END 2
+
+struct file_handle { unsigned int bytes; int type; unsigned char handle[128]; };
+
+static const char *watches; /* the list, and where the search goes on: CRIU asks in the same order */
+static long watches_size, watches_at;
+
+static void map_watches(void)
+{
+	const char *path = getenv("RELOCATE_WATCHES");
+	long fd;
+
+	if (watches_size || !path || !*path)
+		return;
+	watches_size = -1;
+	fd = raw(NR_OPENAT, AT_FDCWD, (long)path, O_RDONLY | SOCK_CLOEXEC, 0, 0, 0);
+	if (fd >= 0) {
+		long size = raw(NR_LSEEK, fd, 0, SEEK_END, 0, 0, 0);
+		long at = size > 0 ? raw(NR_MMAP, 0, size, PROT_READ, MAP_PRIVATE, fd, 0) : -1;
+
+		if (at > 0 || at < -4095) {
+			watches = (const char *)at;
+			watches_size = size;
+		}
+		raw(NR_CLOSE, fd, 0, 0, 0, 0, 0);
+	}
+}
+
+static long line_end(long from)
+{
+	while (from < watches_size && watches[from] != '\n')
+		from++;
+	return from;
+}
+
+/* Return whether the line at a place begins with a handle, and a blank. */
+static int is_of(long at, long end, const struct file_handle *handle)
+{
+	static const char hex[] = "0123456789abcdef";
+	long k = 0;
+
+	for (; k < (long)handle->bytes && k < (long)sizeof(handle->handle); k++) {
+		if (at + 2 * k + 1 >= end || watches[at + 2 * k] != hex[handle->handle[k] >> 4] ||
+		    watches[at + 2 * k + 1] != hex[handle->handle[k] & 15])
+			return 0;
+	}
+	return at + 2 * k < end && watches[at + 2 * k] == ' ';
+}
+
+/* Open what a handle stands for by the path that is known of it; return the descriptor, or the kernel's first answer. */
+static long open_watched(const struct file_handle *handle, long flags, long answer)
+{
+	char path[4096 + 64];
+	long root, end, fd;
+
+	map_watches();
+	if (watches_size <= 0)
+		return answer;
+	root = line_end(0);
+	for (int round = 0; round < 2; round++) {
+		for (long at = round || watches_at <= root ? root + 1 : watches_at; at < watches_size; at = end + 1) {
+			long length = 0, from = at + 2 * (long)handle->bytes + 1;
+
+			end = line_end(at);
+			if (!is_of(at, end, handle))
+				continue;
+			if (root + end - from >= (long)sizeof(path))
+				return answer;
+			for (long i = 0; i < root; i++)
+				path[length++] = watches[i];
+			for (long i = from; i < end; i++)
+				path[length++] = watches[i];
+			path[length] = 0;
+			watches_at = end + 1;
+			fd = raw(NR_OPENAT, AT_FDCWD, (long)path, flags, 0, 0, 0);
+			return fd >= 0 ? fd : answer;
+		}
+	}
+	return answer;
+}
+
 long syscall(long n, ...)
 {
 	__builtin_va_list v;
@@ -191,6 +278,8 @@ long syscall(long n, ...)
 	r = raw(n, a[0], a[1], a[2], a[3], a[4], a[5]);
 	if (n == NR_PRLIMIT64 && r == -EPERM && !a[2] && a[3])
 		r = limit_from_proc((int)a[0], a[1], (struct rlimit64 *)a[3]);
+	if (n == NR_OPEN_BY_HANDLE_AT && r < 0 && r > -4096)
+		r = open_watched((const struct file_handle *)a[1], a[2], r);
 	return as_libc(r);
 }
 

@@ -281,6 +281,7 @@ def dump_command(
     shell_job: bool = False,
     manage_cgroups: str = "soft",
     previous: str | None = None,
+    scan_paths: Iterable[str] = (),
     criu: str = "criu",
 ) -> list[str]:
     """Return the ``criu dump`` of a process tree.
@@ -301,6 +302,7 @@ def dump_command(
     :param shell_job: the tree's terminal belongs to a session outside it.
     :param manage_cgroups: ``ignore`` where whoever restores puts the tasks into their cgroups himself.
     :param previous: directory of the last pre-dump, relative to ``images``: only memory written since is dumped.
+    :param scan_paths: where to look for what inotify watches and cannot be opened otherwise.
     """
     command = [criu, "dump", "--tree", str(pid), "--images-dir", images, "--work-dir", work]
     command += ["--log-file", "dump.log", f"-v{log_level}", "--network-lock", network_lock]
@@ -320,6 +322,8 @@ def dump_command(
         command.append("--skip-in-flight")
     if previous is not None:
         command += ["--track-mem", "--prev-images-dir", previous]
+    for path in scan_paths:
+        command += ["--irmap-scan-path", path]
     for external in externals:
         command += ["--external", external]
     if net_inode is not None:

@@ -10,7 +10,7 @@ import os
 import re
 import socket
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from collections.abc import Container as Collection
 
 from ansible_collections.relocate.mtd.plugins.module_utils import _bundle, _criu, _kernel
@@ -23,6 +23,7 @@ from ..network.flows import Connection
 from ..protocol.words import shown
 from . import tmpfs
 from .trees import EveryInode, Tree, upper_directory
+from .watches import Watches
 
 #: Where runc keeps the state of Docker's containers (the same on 26 and 28).
 RUNTIME_ROOT = "/run/docker/runtime-runc/moby"
@@ -164,10 +165,17 @@ class Container:
                 parents[pid] = int(file.read().rpartition(b")")[2].split()[1])
         return [pid for pid, parent in parents.items() if parent not in parents and pid != self.pid]
 
-    def dump_command(self, images: str, work: str, plain_cgroups: bool, previous: str | None = None) -> list[str]:
+    def find_watches(self) -> Watches:
+        """Return what the container watches with inotify. :raises Unfollowable: a watch cannot be carried."""
+        return Watches(self._processes(), f"{PROC}/{self.pid}/root", _criu.parse_mountinfo(self._mountinfo()))
+
+    def dump_command(
+        self, images: str, work: str, plain_cgroups: bool, previous: str | None = None, scan_paths: Iterable[str] = ()
+    ) -> list[str]:
         """Return the direct CRIU dump of this container, frozen before and left frozen after.
 
         :param previous: directory of the last pre-dump, relative to ``images``.
+        :param scan_paths: see ``_criu.dump_command``.
         """
         externals = self.externals(self._mountinfo()) + _criu.memory_externals(self._memory_mounts())
         return _criu.dump_command(
@@ -181,6 +189,7 @@ class Container:
             skip_in_flight=True,
             manage_cgroups="ignore" if plain_cgroups else "soft",
             previous=previous,
+            scan_paths=scan_paths,
         )
 
     def plain_cgroups(self) -> bool:

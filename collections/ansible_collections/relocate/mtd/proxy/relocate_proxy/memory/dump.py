@@ -29,9 +29,13 @@ class Dump:
 
     :param command: the whole command line. :param pass_fds: the descriptors that it names.
     :param deferred: path of the list of memory that it is not shown (``deferred``), if there will be one.
+    :param watches: path of the list of what inotify watches (``files.watches``), if there is one.
     """
 
-    def __init__(self, command: list[str], pass_fds: tuple[int, ...] = (), deferred: str = "") -> None:
+    def __init__(
+        self, command: list[str], pass_fds: tuple[int, ...] = (), deferred: str = "", watches: str = ""
+    ) -> None:
+        told = {"LD_PRELOAD": paths.RESTORE_SHIM, "RELOCATE_DEFERRED": deferred, "RELOCATE_WATCHES": watches}
         self._process = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
@@ -40,7 +44,7 @@ class Dump:
             text=True,
             restore_signals=False,
             pass_fds=pass_fds,
-            env={**os.environ, "LD_PRELOAD": paths.RESTORE_SHIM, "RELOCATE_DEFERRED": deferred},
+            env={**os.environ, **told},
         )
 
     def wait(self) -> tuple[int, str]:

@@ -57,18 +57,18 @@ class PreparedDump(Dump):
 
     :param command: the ``criu dump`` that is meant (``_criu.dump_command``).
     :param work: directory for its log and for the configuration file that is made here.
-    :param deferred: see :class:`Dump`; looked at when it has begun.
+    :param deferred: see :class:`Dump`; looked at when it has begun. :param watches: see there.
     :raises NotReady: CRIU does not get as far as the container.
     """
 
-    def __init__(self, command: list[str], images: str, work: str, deferred: str = "") -> None:
+    def __init__(self, command: list[str], images: str, work: str, deferred: str = "", watches: str = "") -> None:
         options = os.path.join(work, "dump.conf")
         with open(options, "w", encoding="utf-8") as file:
             file.write(configuration(command))
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         directories = [os.open(path, os.O_RDONLY | os.O_DIRECTORY) for path in (images, work)]
         with theirs:
-            super().__init__([command[0], "swrk", str(theirs.fileno())], (theirs.fileno(),), deferred)
+            super().__init__([command[0], "swrk", str(theirs.fileno())], (theirs.fileno(),), deferred, watches)
         order: Fields = {
             IMAGES_FD: directories[0],
             PID: int(command[command.index("--tree") + 1]),

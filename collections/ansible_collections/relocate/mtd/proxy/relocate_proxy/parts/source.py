@@ -23,6 +23,7 @@ from ..files.creation import creation_document
 from ..files.log_cargo import LogSender
 from ..files.own_cargo import OwnSender
 from ..files.tree_cargo import TreeSender
+from ..files.watches import Watches
 from ..host import paths, tasks
 from ..host.docker import NO_RESTART, restarts, set_restart_policy
 from ..memory import criu_image, criu_sockets, lazy_pages
@@ -85,6 +86,7 @@ class Source(Part):
         self.data: Channel | None = None
         self.freeze = Freeze()
         self.prepared: PreparedDump | None = None
+        self.watches: Watches | None = None
         self.pages: lazy_pages.PageServer | None = None
         self.cargo: list[Outgoing] = []  # all but the memory image, in the order in which it is sent in the freeze
         self.veth = self.container.veth()
@@ -98,6 +100,8 @@ class Source(Part):
         """End, and give the container back to whoever wants to move it next."""
         if self.prepared is not None:
             self.prepared.close()
+        if self.watches is not None:
+            self.watches.close()
         super().close(state, **facts)
         os.close(self._lock)
 
@@ -174,12 +178,18 @@ class Source(Part):
             rounds.run()
             previous, ahead = rounds.last, rounds.document()
             self.bytes["memory"] = sum(each.bytes for each in rounds.rounds)
-        self.command = self.container.dump_command(self.images, self.work, self.plain_cgroups, previous)
+        self.watches = self.container.find_watches()
+        scan_paths, watches = self.watches.lonely_files(), ""
+        if self.watches.paths:
+            watches = f"{self.work}/watches"
+            with open(watches, "w", encoding="utf-8", errors="surrogateescape") as file:
+                file.write(self.watches.table())
+        self.command = self.container.dump_command(self.images, self.work, self.plain_cgroups, previous, scan_paths)
         deferred = ""
         if self.pages:
             deferred = self.pages.deferral.path
             ahead["left_bytes"] = carried_bytes(freezer.members(self.container.freezer))
-        self.prepared = PreparedDump(self.command, self.images, self.work, deferred)
+        self.prepared = PreparedDump(self.command, self.images, self.work, deferred, watches)
         flows = on_source(self.container.connections(), self.conntrack, self.address)
         measured = {"memory_bytes": self.container.memory_bytes(), "link_ms_per_mib": link, **ahead}
         self.say("armed", flows=[flow.document() for flow in flows], **measured)
@@ -216,12 +226,21 @@ class Source(Part):
         self.record(State.FREEZING)
         self.moments.mark("begin")
         deadline = time.monotonic() + UNREAD_SECONDS
-        while self.container.unread_datagrams() and time.monotonic() < deadline:
-            time.sleep(0.0005)  # nothing new comes: the edge holds it
+        while self._unread() and time.monotonic() < deadline:
+            time.sleep(0.0005)  # no datagram comes any more: the edge holds them
         freezer.freeze(self.container.freezer)
+        if self.watches and self.watches.unread():
+            raise RuntimeError(
+                "a program of the container has not read yet what has changed in the files that it watches, and would never "
+                "hear of it: try again"
+            )
         self.say("frozen")
         self.moments.mark("frozen")
         self.freeze.begin(self._carry, self._failed)
+
+    def _unread(self) -> int:
+        """Return how many bytes wait to be read that CRIU does not carry."""
+        return self.container.unread_datagrams() + (self.watches.unread() if self.watches else 0)
 
     def _failed(self, error: Exception) -> None:
         try:
