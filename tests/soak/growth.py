@@ -3,19 +3,26 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Which quantity grows? Samples of many hours, and for each quantity how much it may grow. Pure functions.
 
-A line is laid through the samples (Theil–Sen: the median of the slopes between all pairs, so that a moment in which much is
-under way does not count), from the end of the warm-up. What it rises in the whole run is the growth.
+What there is on a host depends on how many containers are there, and how many moves are under way. What each of these brings
+with it is found by least squares and taken away. Through what is left a line is laid (Theil–Sen: the median of the slopes
+between all pairs, so that an odd moment does not count), from the end of the warm-up. What it rises in the whole run is the
+growth.
 """
 
 from __future__ import annotations
 
 import itertools
 import statistics
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 WARM_UP = 0.2  # the part of the run in which caches fill, heaps find their size, every host gets every image
 FEWEST = 6  # samples that a slope needs
+CAUSES = ("containers", "proxies")  # what brings much else with it
+EVERYWHERE = "all hosts"  # where what wanders from host to host is counted
 
 
 @dataclass(frozen=True)
@@ -34,9 +41,9 @@ class Limit:
 LIMITS = {
     "KiB of dockerd": Limit(40960, why="Go's heap breathes"),
     "KiB of containerd": Limit(20480, why="Go's heap breathes"),
-    "KiB of containerd-shim": Limit(40960, why="one process for each container that is here"),
+    "KiB of containerd-shim": Limit(20480, why="one process for each container that is here"),
     "KiB of proxies": Limit(65536, why="as many as moves are under way"),
-    "KiB of Docker": Limit(32768, why="the layers of the containers that are here"),
+    "KiB of Docker": Limit(2048, why="the layers of the containers that are here"),
     "KiB of /run": Limit(8192, why="memory images of what is under way"),
     "KiB of logs": Limit(1024, 4.0, "the daemon's own log, which its operator rotates"),
     "KiB of journals": Limit(64, 16.0, "kept for 30 days, and of so many relocations at most"),
@@ -44,10 +51,10 @@ LIMITS = {
     "connections tracked": Limit(200, why="ended connections are kept for two minutes"),
     "descriptors of dockerd": Limit(12, why="connections of clients that are not closed at once"),
     "descriptors of containerd": Limit(12, why="connections of clients that are not closed at once"),
-    "descriptors of containerd-shim": Limit(40, why="one process for each container that is here"),
-    "threads": Limit(60, why="Go's daemons keep threads that have once been needed"),
+    "descriptors of containerd-shim": Limit(24, why="one process for each container that is here"),
+    "threads": Limit(30, why="Go's daemons keep threads that have once been needed"),
     "processes": Limit(12, why="as many as moves are under way"),
-    "nft rules and elements": Limit(24, why="as many as moves are under way"),
+    "nft rules and elements": Limit(12, why="as many as moves are under way"),
     "files in /tmp": Limit(8),
     "KiB of the scheduler": Limit(20480, why="its history grows by its moves, and is read again when it is started"),
     "KiB of its store": Limit(4096, 2.0, "SQLite's log of writes; firings are kept for store.keep_days"),
@@ -83,21 +90,50 @@ def slope(points: Sequence[tuple[float, float]]) -> float:
     return statistics.median((y2 - y1) / (x2 - x1) for (x1, y1), (x2, y2) in pairs if x2 > x1)
 
 
+def without_causes(
+    points: Sequence[tuple[float, float]], causes: Sequence[Sequence[float]]
+) -> list[tuple[float, float]]:
+    """Return points less what the causes bring with them: as much as is usual of each stays in.
+
+    :param causes: for each point, how much there was of each.
+    """
+    varying = [column for column in np.asarray(causes, dtype=float).T if column.std() > 0]
+    if not varying:
+        return list(points)
+    times, numbers = np.asarray(points).T
+    by_cause = np.column_stack([column - column.mean() for column in varying])
+    known = np.column_stack([np.ones_like(times), times - times[0], by_cause])
+    weights = np.linalg.lstsq(known, numbers, rcond=None)[0][2:]
+    return list(zip(times.tolist(), (numbers - by_cause @ weights).tolist(), strict=True))
+
+
 def growths(samples: Iterable[tuple[float, str, Mapping[str, float]]], moves: Sequence[float]) -> list[Growth]:
     """Return the growth of every quantity of every host; nothing of one that has too few samples.
 
     :param samples: (when, host, name → number). :param moves: when each move of the fleet was begun.
     """
+    taken = sorted(samples, key=lambda sample: sample[:2])
     series: dict[tuple[str, str], list[tuple[float, float]]] = {}
-    for at, host, numbers in sorted(samples, key=lambda sample: sample[:2]):
+    causes: dict[str, list[list[float]]] = {}
+    latest: Counter[str] = Counter()
+    for at, host, numbers in taken:
         for name, number in numbers.items():
             series.setdefault((host, name), []).append((at, float(number)))
+        causes.setdefault(host, []).append([float(numbers.get(name, 0)) for name in CAUSES])
+        if "containers" in numbers:
+            latest[host] = int(numbers["containers"])
+            series.setdefault((EVERYWHERE, "containers"), []).append((at, float(latest.total())))
     found = []
     for (host, name), points in series.items():
+        if name == "containers" and host != EVERYWHERE:
+            continue
         warm = points[0][0] + WARM_UP * (points[-1][0] - points[0][0])
-        points = [point for point in points if point[0] >= warm]
+        first = next(index for index, point in enumerate(points) if point[0] >= warm)
+        points = points[first:]
         if len(points) < FEWEST:
             continue
+        if name not in CAUSES and len(causes[host]) == len(points) + first:
+            points = without_causes(points, causes[host][first:])
         begun, ended = points[0][0], points[-1][0]
         limit = LIMITS.get(name, OTHER)
         of_moves = limit.per_move * sum(begun <= at <= ended for at in moves)

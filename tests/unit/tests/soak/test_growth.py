@@ -38,6 +38,36 @@ def test_what_stays_behind_grows() -> None:
     assert "host1: veths has risen by" in str(veths)
 
 
+def test_what_containers_bring_with_them_does_not_grow() -> None:
+    """More and more containers wander to a host; one descriptor that stays in twenty moves is found all the same."""
+    drawn = random.Random(3)
+    for leak in (0, 1):
+        samples = []
+        for minute in range(MINUTES + 1):
+            containers = 2 + minute // 15 + drawn.randrange(3)
+            numbers = {"containers": containers, "proxies": drawn.randrange(8)}
+            numbers["descriptors of dockerd"] = 20 + 7 * containers + leak * minute * len(MOVES) // 20 // MINUTES
+            numbers["processes"] = 9 + 2 * containers + numbers["proxies"]
+            samples.append((minute * 60.0, "host1", numbers))
+        found = {each.name: each for each in growths(samples, MOVES)}
+        assert found["descriptors of dockerd"].grows == bool(leak) and not found["processes"].grows
+
+
+def test_containers_that_stay_behind_are_found_over_all_hosts() -> None:
+    """On each host they come and go."""
+    for leak in (0, 1):
+        samples = []
+        for minute in range(MINUTES + 1):
+            here = 6 + 6 * (minute // 2 % 2) + leak * minute // 5
+            samples += [
+                (minute * 60.0, "host1", {"containers": here}),
+                (minute * 60.0 + 1, "host2", {"containers": 18 - here}),
+            ]
+            samples[-1][2]["containers"] += leak * minute // 5
+        (found,) = growths(samples, MOVES)
+        assert (found.host, found.grows) == ("all hosts", bool(leak))
+
+
 def test_what_is_kept_may_grow_with_the_moves() -> None:
     """Two files a move, and not twenty."""
     (few,) = growth("journals and logs", lambda part: 2 * part * len(MOVES))
