@@ -375,6 +375,52 @@ def test_a_destination_that_throws_its_copy_away(did: list[str]) -> None:
     assert did == ["gate cancel", "forget", "remove c2", "record rolled-back", "say rolled_back"]
 
 
+NO_ANSWER = DockerError(0, "timed out")
+
+
+@pytest.mark.parametrize(
+    ("answer", "daemon", "problem"),
+    [
+        (NO_ANSWER, None, ""),  # as long as it starts the container
+        (NO_ANSWER, DockerError(0, "connection refused"), "connection refused"),
+        (DockerError(404, "no such container"), None, "no such container"),
+        ({"State": {"Running": False, "Status": "created"}}, None, "not being started any more"),
+    ],
+)
+def test_a_destination_that_was_started_again_asks_docker_before_it_lets_the_copy_run(
+    did: list[str], monkeypatch: pytest.MonkeyPatch, answer: object, daemon: Exception | None, problem: str
+) -> None:
+    """Its own request for the start has died with the process before it; Docker may have given up meanwhile."""
+
+    class Daemon(Docker):
+        def request(self, *_: object, **__: object) -> object:
+            if isinstance(answer, Exception):
+                raise answer
+            return answer
+
+        def ping(self) -> None:
+            if daemon:
+                raise daemon
+
+    monkeypatch.setattr(restarted, "DockerClient", lambda: Daemon(did))
+    monkeypatch.setattr(endings, "let_copy_run", lambda *_: True)
+    Journal.at("r1", "destination").record(State.PREPARED, container_id="c2", mode="stop-and-copy")
+    did.clear()
+    made = restarted.RestartedDestination(
+        {"id": "r1", "listen": "", "credentials": {}}, Journal.at("r1", "destination")
+    )
+    made.edge = Edge(did)
+    if problem:
+        with pytest.raises(RuntimeError, match=f"Docker has given up the start of the copy: .*{problem}"):
+            made.on_commit({})
+        assert did == [] and made.journal.state is State.PREPARED
+        return
+    made.on_commit({})
+    assert did == ["record committed", "say accepted", "say running"]
+    made.on_commit({})
+    assert did[3:] == ["say accepted", "say running"]
+
+
 # -- around them --------------------------------------------------------------------------------------------------------
 
 

@@ -45,6 +45,7 @@ from . import drain
 GONE_SECONDS = 10.0
 RESTORE_SECONDS = 120.0
 STOP_SECONDS = 20.0
+LOOK_SECONDS = 0.5  # Docker answers sooner, where it answers at all
 NEVER = "0001-01-01"  # Docker's StartedAt of a container that was never started
 
 
@@ -206,12 +207,34 @@ def runs(docker: DockerClient, container_id: str) -> bool:
     while time.monotonic() < deadline:
         try:
             found = docker.container(container_id)
-        except DockerError:
+        except DockerError:  # it may be starting itself
+            time.sleep(0.05)
             continue
         if found is None or found["State"]["Running"] or found["State"].get("Status") != "created":
             return bool(found and found["State"]["Running"])
         time.sleep(0.05)
     return False
+
+
+def insist_on_start(docker: DockerClient, container_id: str) -> None:
+    """See that Docker still waits for a copy's start, where the request is another process's.
+
+    One that does not (it was killed, or its containerd was) will never know that the copy runs: it takes its network away.
+
+    :raises RuntimeError: it does not. As long as a start is going on, Docker answers nothing about its container.
+    """
+    try:
+        docker.request("GET", f"/containers/{container_id}/json", timeout=LOOK_SECONDS)
+        reason = "it is not being started any more"
+    except DockerError as silence:
+        reason = str(silence)
+        if not silence.status:  # else it has answered: there is no such container
+            try:
+                docker.ping()
+                return
+            except DockerError as error:
+                reason = str(error)
+    raise RuntimeError(f"Docker has given up the start of the copy: {reason}")
 
 
 def has_run(docker: DockerClient, container_id: str) -> bool:
