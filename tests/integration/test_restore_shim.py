@@ -375,3 +375,42 @@ def test_handles_are_opened_by_their_paths(shim: Path, tmp_path: Path) -> None:
     ]
     assert answers(LD_PRELOAD=str(shim)) == ["-1"] * 6
     assert answers(LD_PRELOAD=str(shim), RELOCATE_WATCHES=str(tmp_path / "nothing")) == ["-1"] * 6
+
+
+#: Holds a process as CRIU does, looks at its memory, and is killed in the middle of it, or lets it go and is killed then.
+TRACER = """
+import ctypes, os, signal, sys
+libc = ctypes.CDLL(None, use_errno=True)
+libc.ptrace.restype = ctypes.c_long
+libc.ptrace.argtypes = [ctypes.c_int] + [ctypes.c_long] * 3
+SEIZE, INTERRUPT, SETOPTIONS, PEEKDATA, DETACH, TRACESYSGOOD = 0x4206, 0x4207, 0x4200, 2, 17, 1
+pid, detaches = int(sys.argv[1]), sys.argv[2] == "detaches"
+assert libc.ptrace(SEIZE, pid, 0, 0) == 0
+assert libc.ptrace(INTERRUPT, pid, 0, 0) == 0
+os.waitpid(pid, 0x40000000)  # __WALL
+assert libc.ptrace(SETOPTIONS, pid, 0, TRACESYSGOOD) == 0
+begin = int(open(f"/proc/{pid}/maps").readline().partition("-")[0], 16)
+assert libc.ptrace(PEEKDATA, pid, begin, 0) & 0xFFFFFFFF == 0x464C457F  # of an ELF file
+assert libc.ptrace(PEEKDATA, pid, 0, 0) == -1 and ctypes.get_errno() == 5
+if detaches:
+    assert libc.ptrace(DETACH, pid, 0, 0) == 0
+print("held", flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.parametrize(
+    ("restores", "way", "dies"), [(True, "is killed", True), (True, "detaches", False), (False, "is killed", False)]
+)
+def test_a_copy_whose_criu_is_killed_while_it_holds_it(
+    shim: Path, copy: subprocess.Popen[bytes], restores: bool, way: str, dies: bool
+) -> None:
+    """It would run before the verdict. At a dump it is the original, which must live."""
+    environment = {**os.environ, "LD_PRELOAD": str(shim), **({"RELOCATE_VERDICT": "/x"} if restores else {})}
+    command = [sys.executable, "-c", TRACER, str(copy.pid), way]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.stdout == "held\n", done.stderr
+    try:
+        assert copy.wait(0.5) == -9 and dies
+    except subprocess.TimeoutExpired:
+        assert not dies

@@ -1,7 +1,7 @@
 /* LD_PRELOAD object for the criu processes of a relocation: the one that restores under a plain `docker start`, and the dump.
  * Copyright (c) 2026 The RELOCATE authors. SPDX-License-Identifier: GPL-3.0-or-later
  *
- * It changes eight things and nothing else; 1 to 4 only where RELOCATE_PID and RELOCATE_VERDICT are set, at the restore:
+ * It changes nine things and nothing else; 1 to 4 and 9 only where RELOCATE_PID and RELOCATE_VERDICT are set, at the restore:
  *
  * 1. The host pid of the restored init. The containerd shim records one pid when the container is created and never looks
  *    again, so the restored init must get exactly that pid (RELOCATE_PID). CRIU creates the first task of a new pid namespace
@@ -40,6 +40,9 @@
  *    container, then a handle and a path in the container on each line (files/watches.py says why). A handle that the kernel
  *    does not open is opened by its path.
  *
+ * 9. The end of a CRIU that is killed while it holds the restored tasks. The kernel would let them go, and the copy would run
+ *    before the verdict. With PTRACE_O_EXITKILL it kills them. Those that CRIU has let go itself, at the commit, run on.
+ *
  * Freestanding on purpose (no libc header is linked, symbols resolve at load time): one object serves every glibc.
  * Build: cc -shared -fPIC -Os -nostdlib -o restore_shim.so restore_shim.c
  */
@@ -63,7 +66,7 @@ extern int getpagesize(void);
 #define MSG_NOSIGNAL 0x4000
 
 #if defined(__x86_64__)
-enum { NR_READ = 0, NR_WRITE = 1, NR_CLOSE = 3, NR_IOCTL = 16, NR_PREAD64 = 17, NR_SOCKET = 41, NR_CONNECT = 42, NR_SENDTO = 44, NR_RECVFROM = 45, NR_SENDMSG = 46, NR_KILL = 62, NR_SETNS = 308, NR_EXIT_GROUP = 231, NR_OPENAT = 257, NR_READLINKAT = 267, NR_PRLIMIT64 = 302, NR_OPEN_BY_HANDLE_AT = 304, NR_MMAP = 9, NR_LSEEK = 8 };
+enum { NR_READ = 0, NR_WRITE = 1, NR_CLOSE = 3, NR_IOCTL = 16, NR_PREAD64 = 17, NR_SOCKET = 41, NR_CONNECT = 42, NR_SENDTO = 44, NR_RECVFROM = 45, NR_SENDMSG = 46, NR_KILL = 62, NR_PTRACE = 101, NR_SETNS = 308, NR_EXIT_GROUP = 231, NR_OPENAT = 257, NR_READLINKAT = 267, NR_PRLIMIT64 = 302, NR_OPEN_BY_HANDLE_AT = 304, NR_MMAP = 9, NR_LSEEK = 8 };
 static long raw(long n, long a, long b, long c, long d, long e, long f)
 {
 	register long r10 __asm__("r10") = d, r8 __asm__("r8") = e, r9 __asm__("r9") = f;
@@ -72,7 +75,7 @@ static long raw(long n, long a, long b, long c, long d, long e, long f)
 	return r;
 }
 #else
-enum { NR_READ = 63, NR_WRITE = 64, NR_CLOSE = 57, NR_IOCTL = 29, NR_PREAD64 = 67, NR_SOCKET = 198, NR_CONNECT = 203, NR_SENDTO = 206, NR_RECVFROM = 207, NR_SENDMSG = 211, NR_KILL = 129, NR_SETNS = 268, NR_EXIT_GROUP = 94, NR_OPENAT = 56, NR_READLINKAT = 78, NR_PRLIMIT64 = 261, NR_OPEN_BY_HANDLE_AT = 265, NR_MMAP = 222, NR_LSEEK = 62 };
+enum { NR_READ = 63, NR_WRITE = 64, NR_CLOSE = 57, NR_IOCTL = 29, NR_PREAD64 = 67, NR_SOCKET = 198, NR_CONNECT = 203, NR_SENDTO = 206, NR_RECVFROM = 207, NR_SENDMSG = 211, NR_KILL = 129, NR_PTRACE = 117, NR_SETNS = 268, NR_EXIT_GROUP = 94, NR_OPENAT = 56, NR_READLINKAT = 78, NR_PRLIMIT64 = 261, NR_OPEN_BY_HANDLE_AT = 265, NR_MMAP = 222, NR_LSEEK = 62 };
 static long raw(long n, long a, long b, long c, long d, long e, long f)
 {
 	register long x8 __asm__("x8") = n, x0 __asm__("x0") = a, x1 __asm__("x1") = b, x2 __asm__("x2") = c;
@@ -652,4 +655,28 @@ ssize pread64(int fd, void *buf, usize len, long offset)
 		problem = problem ? problem : flush_notes();
 	}
 	return as_libc(problem ? problem : got);
+}
+
+enum { PEEK_TEXT = 1, PEEK_USER = 3, SET_OPTIONS = 0x4200, SEIZE = 0x4206, EXIT_KILL = 1 << 20 };
+
+/* As glibc has it: what is peeked at is returned. */
+long ptrace(int request, ...)
+{
+	__builtin_va_list v;
+	long pid, address, data, word, r;
+
+	__builtin_va_start(v, request);
+	pid = __builtin_va_arg(v, long);
+	address = __builtin_va_arg(v, long);
+	data = __builtin_va_arg(v, long); /* garbage where there is none: the kernel looks at it only where there must be one */
+	__builtin_va_end(v);
+	if ((request == SEIZE || request == SET_OPTIONS) && getenv("RELOCATE_VERDICT"))
+		data |= EXIT_KILL;
+	if (request >= PEEK_TEXT && request <= PEEK_USER)
+		data = (long)&word;
+	r = as_libc(raw(NR_PTRACE, request, pid, address, data, 0, 0));
+	if (r < 0 || request < PEEK_TEXT || request > PEEK_USER)
+		return r;
+	*__errno_location() = 0;
+	return word;
 }
