@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -73,3 +74,21 @@ def test_a_stand_in_is_our_parents_child_under_the_wanted_pid() -> None:
         [sys.executable, "-c", STAND_IN, *paths], capture_output=True, text=True, check=False, timeout=20
     )
     assert (done.stdout, done.stderr) == ("7 1\n", "")
+
+
+def test_a_placeholder_dies_with_its_keeper() -> None:
+    """Whoever kills that: nothing else would ever end it, once it has left the container's control groups."""
+    script = (
+        "import os, signal; from relocate_proxy.restore.holder import start_holder; "
+        "print(start_holder('', {}), flush=True); os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    path = f"{PROXY}:{ROOT / 'collections'}"
+    done = subprocess.run(
+        [sys.executable, "-c", script], env={"PYTHONPATH": path}, capture_output=True, text=True, check=False
+    )
+    placeholder = Path("/proc", done.stdout.strip())
+    assert done.stdout, done.stderr
+    deadline = time.monotonic() + 5
+    while placeholder.exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not placeholder.exists()

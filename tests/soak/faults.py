@@ -127,6 +127,7 @@ class Run:
             for orphan in [line.rpartition(" ")[2] for line in said.splitlines()]:
                 self.fleet.on(host, f"kill -9 $(grep -l {orphan} /proc/[0-9]*/cgroup | cut -d/ -f3)", check=False)
         for host in (EDGE, *self.hosts):
+            self.fleet.on(host, "kill -9 $(pgrep -f '[r]elocate_proxy|[c]riu ')", check=False)
             self.fleet.on(
                 host, f"cd /run/relocate && rm -rf sessions/* gates/* expected/* parts/* {JOURNALS}/*", check=False
             )

@@ -20,6 +20,7 @@ CLONE_NEWNET = 0x40000000
 CLONE_PARENT = 0x8000
 SYS_CLONE3 = 435
 SYS_PIDFD_GETFD = 438
+PR_SET_PDEATHSIG = 1
 SIOCGIFFLAGS, SIOCSIFFLAGS, IFF_UP = 0x8913, 0x8914, 0x1
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -132,3 +133,10 @@ def die_quietly_on(*signals: int) -> None:
     """Restore the default action of signals that Python turns into exceptions."""
     for number in signals:
         signal.signal(number, signal.SIG_DFL)
+
+
+def die_with(parent: int) -> None:
+    """Have the calling process killed when its parent ends, which must be ``parent``: else it has ended already."""
+    _checked(_libc.prctl(PR_SET_PDEATHSIG, ctypes.c_ulong(signal.SIGKILL), 0, 0, 0), "prctl")
+    if os.getppid() != parent:
+        os.kill(os.getpid(), signal.SIGKILL)

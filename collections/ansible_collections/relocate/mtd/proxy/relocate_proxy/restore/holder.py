@@ -22,6 +22,7 @@ def start_holder(cgroups_path: str, sysctls: dict[str, str]) -> int:
     :raises OSError: it could not be made, or the kernel refuses a setting.
     """
     ready_read, ready_write = os.pipe()
+    keeper = os.getpid()
     pid = os.fork()
     if pid:
         os.close(ready_write)
@@ -32,6 +33,7 @@ def start_holder(cgroups_path: str, sysctls: dict[str, str]) -> int:
             raise OSError("the placeholder could not be made; the reason is in the keeper's log")
         return pid
     try:
+        syscalls.die_with(keeper)  # in no control group of the container, it would outlive both for good
         syscalls.unshare_network()
         _write_network(sysctls)
         join_cgroups(cgroups_path)
