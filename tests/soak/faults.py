@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from multiprocessing.queues import Queue
 
 TENANTS = {SMALL_MIB: ("walker", 7100), LARGE_MIB: ("bearer", 7101)}  # by their memory
-BEAT_SECONDS = 0.01  # between an answer and the next question: several labs' clients share the machine's cores
+BEAT_SECONDS = 0.025  # between an answer and the next question: several labs' clients share the machine's cores
 BUILD = ROOT / "build"
 ROWS, REPORT, LIST = BUILD / "faults.jsonl", BUILD / "faults.md", BUILD / "faults.csv"
 LABS = 4  # a lab waits more than it works
