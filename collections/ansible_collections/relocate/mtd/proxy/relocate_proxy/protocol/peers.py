@@ -37,7 +37,7 @@ class Peers:
         needed: bool = True,
         seconds: float = CONNECT_SECONDS,
     ) -> None:
-        """Connect to the parts. :raises OSError: when one does not answer in ``seconds`` and is ``needed``."""
+        """Connect to the parts. :raises ConnectionError: when one does not answer in ``seconds`` and is ``needed``."""
         self.relocation, self.credentials, self.addresses = relocation, credentials, addresses
         self._mail: queue.Queue[tuple[str, Channel, dict | Exception]] = queue.Queue()
         self._kept: list[tuple[str, dict]] = []
@@ -46,9 +46,13 @@ class Peers:
         for part in addresses:
             try:
                 self._connect(part, seconds)
-            except OSError:
+            except OSError as error:
                 if needed:
-                    raise
+                    reason = error.strerror or str(error)
+                    raise ConnectionError(
+                        f"the {part}'s proxy does not answer ({reason}): it gives up when the controller takes too long to "
+                        "start the edge's, or its host is cut off; try again when both can be reached and are less busy"
+                    ) from error
 
     def _connect(self, part: str, seconds: float) -> None:
         host, port = self.addresses[part]
