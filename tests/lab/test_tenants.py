@@ -64,6 +64,22 @@ def seen():
         data = data[16 + length:]
     return events
 
+def renamed(old, new):
+    # a file that is held by a name which is gone, and has another; as Maildir and sem_open(3) do it
+    file = open(old, "w")
+    os.link(old, new)
+    os.unlink(old)
+    return file
+
+twice = {new: renamed(old, new) for old, new in (("t", "u"), ("/dev/shm/t", "/dev/shm/u"))}
+libc.sem_open.restype = ctypes.c_void_p
+semaphore = ctypes.c_void_p(libc.sem_open(b"/many", os.O_CREAT, 0o600, 1))
+
+def kept(name, file):
+    file.write("x")
+    file.flush()
+    return os.path.samestat(os.stat(name), os.fstat(file.fileno())), os.fstat(file.fileno()).st_nlink
+
 def bound():
     os.sched_setaffinity(0, {0})
     time.sleep(1e6)
@@ -84,6 +100,9 @@ while True:
         "task": [libc.syscall(IOPRIO_GET, 1, 0), libc.prctl(30), open("/proc/self/coredump_filter").read(),
                  open("/proc/self/oom_score_adj").read(), os.nice(0)],
         "seen": seen(),
+        "twice": [kept(*each) for each in twice.items()],
+        "left over": [name for place in (".", "/dev/shm") for name in os.listdir(place) if "link_remap" in name],
+        "semaphore": libc.sem_post(semaphore),
         "address": [line.split()[0] for line in open("/etc/hosts") if os.uname().nodename in line.split()],
     }), flush=True)
     time.sleep(0.1)
@@ -121,6 +140,7 @@ def test_many_things_at_once(fleet: Fleet) -> None:
         ["watched/below", "a b"],
         ["/dev/shm/watched", "x"],
     ]
+    assert first["twice"] == [[True, 1]] * 2 and first["semaphore"] == 0 and not first["left over"]
     changing = {"address"}
     for host in ("host3", "host2", "host1"):
         fleet.move("many", host)

@@ -39,6 +39,7 @@ class FileEntry:
     def ParseFromString(self, data: bytes) -> None:
         """Read a message."""
         self.document = json.loads(data)
+        self.id = self.document["id"]
         if "isk" in self.document:
             self.isk = SimpleNamespace(
                 **{"dst_addr": [], "proto": 0, "state": 0, "dst_port": 0, **self.document["isk"]}

@@ -98,7 +98,7 @@ def on_source(did: list[str], policy: str = "always") -> Source:
     made._lock = source.lock(bundle())
     made.veth, made.policy, made.bytes, made.data = "veth1", {"Name": policy}, {}, None
     made.edge, made.freeze, made.pages, made.prepared = Edge(did), Freeze(), None, None
-    made.watches = None
+    made.watches, made.trees = None, []
     made.record(State.STAGING)
     did.clear()
     return made

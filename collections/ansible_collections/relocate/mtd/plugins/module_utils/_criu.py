@@ -282,6 +282,7 @@ def dump_command(
     manage_cgroups: str = "soft",
     previous: str | None = None,
     scan_paths: Iterable[str] = (),
+    link_remap: bool = False,
     criu: str = "criu",
 ) -> list[str]:
     """Return the ``criu dump`` of a process tree.
@@ -303,6 +304,8 @@ def dump_command(
     :param manage_cgroups: ``ignore`` where whoever restores puts the tasks into their cgroups himself.
     :param previous: directory of the last pre-dump, relative to ``images``: only memory written since is dumped.
     :param scan_paths: where to look for what inotify watches and cannot be opened otherwise.
+    :param link_remap: let CRIU make a link for an open file whose name was removed while it has another; whoever restores
+        must have that link.
     """
     command = [criu, "dump", "--tree", str(pid), "--images-dir", images, "--work-dir", work]
     command += ["--log-file", "dump.log", f"-v{log_level}", "--network-lock", network_lock]
@@ -322,6 +325,8 @@ def dump_command(
         command.append("--skip-in-flight")
     if previous is not None:
         command += ["--track-mem", "--prev-images-dir", previous]
+    if link_remap:
+        command.append("--link-remap")
     for path in scan_paths:
         command += ["--irmap-scan-path", path]
     for external in externals:

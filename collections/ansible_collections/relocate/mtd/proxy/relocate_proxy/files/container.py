@@ -190,6 +190,7 @@ class Container:
             manage_cgroups="ignore" if plain_cgroups else "soft",
             previous=previous,
             scan_paths=scan_paths,
+            link_remap=True,
         )
 
     def plain_cgroups(self) -> bool:

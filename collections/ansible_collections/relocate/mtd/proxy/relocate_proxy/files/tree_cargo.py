@@ -61,6 +61,11 @@ class TreeSender:
         self.before = now
         return sent
 
+    def send_link(self, path: str, target: str) -> None:
+        """Have one more name made for a file that was sent. :raises OSError: it is gone."""
+        with self.tree.item(target) as item:
+            self._channel.send("entry", entry={**item.describe({}), "path": path, "link": target}, tree=self.name)
+
     def _send(self, item: Item, links: dict[tuple[int, int], str]) -> int:
         entry = item.describe(links)
         self._channel.send("entry", entry=entry, tree=self.name)

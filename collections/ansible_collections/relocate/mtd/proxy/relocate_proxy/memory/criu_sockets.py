@@ -81,6 +81,20 @@ def rewrite(images: str, old: str, new: str) -> list[Connection]:
     return connections
 
 
+def file_names(images: str) -> dict[int, str]:
+    """Return the names of the open files in an image, by the numbers that it has given them."""
+    with open(os.path.join(images, "files.img"), "rb") as file:
+        image = file.read()
+    file_entry = pycriu.images.images.handlers["FILES"].payload
+    names = {}
+    for _, message in messages(image):
+        entry = file_entry()
+        entry.ParseFromString(message)
+        if entry.HasField("reg"):
+            names[entry.id] = entry.reg.name
+    return names
+
+
 def _connection(inet: Any) -> Connection | None:
     """Return the connection of a socket that has a peer."""
     if inet.proto not in PROTOCOLS or inet.state in WITHOUT_PEER or not inet.dst_port:

@@ -26,7 +26,7 @@ from ..files.tree_cargo import TreeSender
 from ..files.watches import Watches
 from ..host import paths, tasks
 from ..host.docker import NO_RESTART, restarts, set_restart_policy
-from ..memory import criu_image, criu_sockets, lazy_pages
+from ..memory import criu_image, criu_sockets, lazy_pages, link_remaps
 from ..memory.deferred import carried_bytes
 from ..memory.dump import Freeze
 from ..memory.image_cargo import ImageSender
@@ -88,6 +88,7 @@ class Source(Part):
         self.prepared: PreparedDump | None = None
         self.watches: Watches | None = None
         self.pages: lazy_pages.PageServer | None = None
+        self.trees: list[TreeSender] = []
         self.cargo: list[Outgoing] = []  # all but the memory image, in the order in which it is sent in the freeze
         self.veth = self.container.veth()
         self.plain_cgroups = self.container.plain_cgroups()
@@ -149,10 +150,10 @@ class Source(Part):
             host, port = message["pages"]
             self.pages = lazy_pages.PageServer(self.directory, self.specification, (host, port))
         log = LogSender(self.data, self.container.log_path)
-        file_trees = [TreeSender(self.data, *each) for each in self.container.trees()]
+        self.trees = [TreeSender(self.data, *each) for each in self.container.trees()]
         directory = f"{self.docker.info()['DockerRootDir']}/containers/{self.container.id}"
         own = OwnSender(self.data, directory, self.container.hostname, self.container.init_program)
-        files: list[Outgoing] = [*file_trees, own]
+        files: list[Outgoing] = [*self.trees, own]
         self.cargo = [*files, log]
         log.send_first()
         self.data.send("end")
@@ -277,6 +278,8 @@ class Source(Part):
         sending.join()
         if problems:
             raise problems[0]
+        root = f"/proc/{self.container.pid}/root"
+        link_remaps.send(self.images, freezer.members(self.container.freezer), root, self.trees)
         images.send_rest()
         self.bytes["memory"] = self.bytes.get("memory", 0) + images.bytes
         if self.pages:
