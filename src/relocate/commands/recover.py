@@ -25,12 +25,20 @@ def recover(
     inventory: Annotated[
         str | None, typer.Option("--inventory", "-i", help="Inventory. Default: RELOCATE_INVENTORY, else the lab's.")
     ] = None,
+    gone: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--gone", metavar="HOST", help="This host will never come back: give up what waits for its memory."
+        ),
+    ] = None,
     check: Annotated[bool, typer.Option("--check", help="List what is unfinished and settle nothing.")] = False,
     json_: Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show Ansible's own output.")] = False,
 ) -> None:
     """Finish or roll back whatever a crash left half-done; leave moves in progress alone."""
-    document = relocation.recover(inventory=inventory, check=check, verbose=verbose and not json_, quiet=json_)
+    document = relocation.recover(
+        inventory=inventory, gone=gone or (), check=check, verbose=verbose and not json_, quiet=json_
+    )
     if json_:
         typer.echo(json.dumps(document, indent=2))
         return

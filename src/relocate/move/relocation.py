@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -149,9 +150,16 @@ def check(
 
 
 def recover(
-    *, inventory: str | None = None, check: bool = False, verbose: bool = False, quiet: bool = False
+    *,
+    inventory: str | None = None,
+    gone: Sequence[str] = (),
+    check: bool = False,
+    verbose: bool = False,
+    quiet: bool = False,
 ) -> dict[str, list[Any]]:
     """Run ``playbooks/recover.yml`` and return what was ``settled``, is ``in_progress``, and was ``left`` as it is.
+
+    :param gone: hosts that will never come back: nobody waits for the memory that they had.
 
     Raises Refusal when the playbook failed, also when something could not be settled.
     """
@@ -160,7 +168,7 @@ def recover(
     playbook.run(
         root,
         "playbooks/recover.yml",
-        {},
+        {"gone": list(gone)} if gone else {},
         inventory=inventory_path(inventory, root),
         arguments="--check" if check else "",
         verbose=verbose,

@@ -295,6 +295,31 @@ def test_recover_ends_whatever_a_host_answers(answer: Any, settles: Any, monkeyp
     assert all(sentence.isprintable() for sentence in result["left"])
 
 
+@pytest.mark.parametrize(
+    ("gone", "silent", "gives_up"),
+    [([], "host1", False), (["host1"], "host1", True), (["host3"], "host1", False), (["host1"], "", True)],
+    ids=["it may come back", "it will not", "another will not", "it is no longer in the inventory"],
+)
+def test_memory_of_a_host_that_will_never_come_back_is_not_waited_for(
+    gone: list[str], silent: str, gives_up: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only somebody who knows can say so. The source may be on any host that does not answer."""
+    answers: dict[str, Any] = (
+        {f"{silent}_relocation_info": Unreachable(f"{silent} is unreachable: no route")} if silent else {}
+    )
+    told = fleet(
+        gate_relocation_session=settling(edge="done"),
+        host2_relocation_info=unfinished(("r1", "destination", "draining")),
+        host2_relocation_session=settling(destination="lost"),
+        **answers,
+    )
+    result = recovered(told, monkeypatch, gone=gone)
+    (order,) = [args for host, name, args in told.calls if (host, name) == ("host2", "relocation_session")]
+    assert ("gone" in order) is gives_up
+    if gives_up:
+        assert "gone with a host that will not come back (host1)" in order["gone"] and not result["left"]
+
+
 # -- relocate -----------------------------------------------------------------------------------------------------------
 
 HOST = {

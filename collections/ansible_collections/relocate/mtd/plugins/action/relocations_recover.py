@@ -28,10 +28,12 @@ class ActionModule(ActionBase):
         super().run(tmp, task_vars)
         groups = (task_vars or {}).get("groups") or {}
         hosts = {"type": "list", "elements": "str"}
-        _, arguments = self.validate_argument_spec(argument_spec={"docker_hosts": hosts, "edges": hosts})
+        _, arguments = self.validate_argument_spec(argument_spec={"docker_hosts": hosts, "edges": hosts, "gone": hosts})
         docker_hosts = arguments["docker_hosts"] or list(groups.get("docker_hosts", []))
         self._docker_hosts = docker_hosts
         edges = arguments["edges"] or list(groups.get("edge", []))
+        self._gone: list[str] = arguments["gone"] or []
+        self._silent: set[str] = set()
         self._settled: list[dict[str, Any]] = []
         self._left: list[str] = []
         self._in_progress: list[str] = []
@@ -53,13 +55,16 @@ class ActionModule(ActionBase):
             try:
                 result = self._remotes.of(host).module("relocate.mtd.relocation_info", register_fact=False)
                 if result.get("failed"):
+                    self._silent.add(host)
                     self._left.append(
                         f"{host} cannot tell what is unfinished there ({said(result)}); it is left as it is"
                     )
                     continue
                 info = checked(host, reports.host_report, result.get("relocation_info"))
             except Unreachable as error:
-                self._left.append(f"{error.message}; what it has is left as it is")
+                self._silent.add(host)
+                if host not in self._gone:
+                    self._left.append(f"{error.message}; what it has is left as it is")
                 continue
             for each in info["unfinished"]:
                 parts = found.setdefault(each["relocation"], {})
@@ -119,9 +124,11 @@ class ActionModule(ActionBase):
     def _serve(self, relocation: str, parts: dict[str, dict[str, Any]]) -> str:
         """Have the source serve the memory that a copy still lacks; if it is gone, return why, else "".
 
-        A source that does not answer may have it still: nothing is said of that one.
+        A source that does not answer may have it still, unless somebody who knows has said that its host will never come back.
         """
         waiting = parts.get("destination", {}).get("state") in ("prepared", "draining")
+        if waiting and "source" not in parts and self._gone and self._silent <= {*self._gone}:
+            return f"the container's memory is gone with a host that will not come back ({', '.join(self._gone)})"
         if not waiting or parts.get("source", {}).get("state") != "voted" or self._task.check_mode:
             return ""
         host = parts["source"]["host"]

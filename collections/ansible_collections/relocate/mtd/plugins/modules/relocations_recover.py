@@ -26,6 +26,15 @@ options:
     description: The edges to look at, instead of the group C(edge).
     type: list
     elements: str
+  gone:
+    description:
+      - Hosts that will never come back, by the word of somebody who knows.
+      - A copy that still waits for memory of its source in a post-copy waits for such a host no longer. It is ended, and
+        started afresh where its restart policy says so; its files are at the destination. This happens only if all hosts but
+        these have answered and none has the source.
+    type: list
+    elements: str
+    version_added: "0.1.0"
 seealso:
   - module: relocate.mtd.container_relocate
 extends_documentation_fragment:
@@ -41,6 +50,10 @@ attributes:
 EXAMPLES = r"""
 - name: Settle what a crash left
   relocate.mtd.relocations_recover:
+
+- name: Settle what a host left that has burnt down
+  relocate.mtd.relocations_recover:
+    gone: [host2]
 """
 
 RETURN = r"""
