@@ -50,13 +50,15 @@ def inventory(document: dict[str, Any]) -> dict[str, Any]:
         }
         for host in hosts
     }
+    # a second edge, and what goes from one to the other: docs/operations.md, "Two edges"
+    pair = {"relocate_edge_gateway_address": document["gateway"]} if document.get("gateway") else {}
     edge = [host["name"] for host in hosts if not host["docker"]]
     return {
         "_meta": {"hostvars": variables},
-        "all": {"vars": ssh, "children": ["docker_hosts", "edge", "image_repository"]},
+        "all": {"vars": {**ssh, **pair}, "children": ["docker_hosts", "edge", "image_repository"]},
         "docker_hosts": {"hosts": [host["name"] for host in hosts if host["docker"]]},
         "edge": {"hosts": edge},
-        "image_repository": {"hosts": edge},
+        "image_repository": {"hosts": edge[:1]},
     }
 
 

@@ -38,25 +38,33 @@ def lab_fleet(
     roots: dict[str, str],
     fabric: dict[str, Any],
     outside: dict[str, Any],
+    edges: int = 1,
 ) -> list[dict[str, Any]]:
-    """Return the lab's hosts: host0, the edge with a leg on both bridges, then the Docker hosts, whose way out it is.
+    """Return the lab's hosts: the edges with a leg on both bridges, then the Docker hosts, whose way out they are.
 
     ``fabric`` and ``outside`` have ``bridge`` and ``subnet``, ``fabric`` also ``first``, host0's number in its subnet. Suites
-    are dealt out in turn.
+    are dealt out in turn. One edge, host0, is the way out itself; beside edge2 that is an address which neither has for good.
+
+    Raises AnsibleFilterError for another number of edges.
     """
-    edge: dict[str, Any] = {
-        "name": "host0",
-        "index": 0,
-        "suite": edge_suite,
-        "root": roots[edge_suite],
-        "docker": False,
-        "interfaces": [
-            {"bridge": fabric["bridge"], "address": lab_address(fabric["subnet"], int(fabric["first"]))},
-            {"bridge": outside["bridge"], "address": lab_address(outside["subnet"], 1)},
-        ],
-    }
-    gateway = lab_address(fabric["subnet"], int(fabric["first"]), prefix=False)
-    fleet = [edge]
+    if int(edges) not in (1, 2):
+        raise AnsibleFilterError(f"a lab has 1 edge or 2, not {edges}")
+    first = int(fabric["first"])
+    fleet: list[dict[str, Any]] = [
+        {
+            "name": name,
+            "index": 0,
+            "suite": edge_suite,
+            "root": roots[edge_suite],
+            "docker": False,
+            "interfaces": [
+                {"bridge": fabric["bridge"], "address": lab_address(fabric["subnet"], inside)},
+                {"bridge": outside["bridge"], "address": lab_address(outside["subnet"], number)},
+            ],
+        }
+        for name, inside, number in (("host0", first, 1), ("edge2", first - 1, 3))[: int(edges)]
+    ]
+    gateway = lab_gateway(fabric, edges, prefix=False)
     for index in range(1, int(hosts) + 1):
         suite = suites[(index - 1) % len(suites)]
         address = lab_address(fabric["subnet"], int(fabric["first"]) + index)
@@ -71,6 +79,11 @@ def lab_fleet(
             }
         )
     return fleet
+
+
+def lab_gateway(fabric: dict[str, Any], edges: int, prefix: bool = True) -> str:
+    """Return the hosts' way out: host0's own address, or, with two edges, the one that goes with them."""
+    return lab_address(fabric["subnet"], int(fabric["first"]) - (2 if int(edges) == 2 else 0), prefix)
 
 
 def lab_recipe(ingredients: Any) -> str:
@@ -100,6 +113,7 @@ class FilterModule:
         return {
             "lab_address": lab_address,
             "lab_fleet": lab_fleet,
+            "lab_gateway": lab_gateway,
             "lab_recipe": lab_recipe,
             "lab_recipes": lab_recipes,
             "lab_unused_roots": lab_unused_roots,

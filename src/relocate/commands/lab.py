@@ -60,7 +60,9 @@ def summary(found: status.LabStatus) -> str:
     """Return one line about a lab that is up."""
     hosts = [host for host in found.hosts if host.docker]
     suites = sorted({host.suite for host in hosts})
-    return f"host0 (edge, image repository) and {len(hosts)} Docker hosts ({', '.join(suites)})"
+    edges = [host.name for host in found.hosts if not host.docker][1:]
+    second = f", {edges[0]} (the other edge)" if edges else ""
+    return f"host0 (edge, image repository){second} and {len(hosts)} Docker hosts ({', '.join(suites)})"
 
 
 def say(sentence: str) -> None:
@@ -96,6 +98,15 @@ def up(
             help="Number of Docker hosts. Default: as many as there are; 3 at first.",
         ),
     ] = None,
+    edges: Annotated[
+        int | None,
+        typer.Option(
+            "--edges",
+            min=1,
+            max=2,
+            help="Number of edges: edge2 beside host0. Default: as many as there are; 1 at first.",
+        ),
+    ] = None,
     json_: Json = False,
     verbose: Verbose = False,
 ) -> None:
@@ -104,9 +115,9 @@ def up(
     need_debian()
     lab, root, start = Lab.from_environment(), project_root(), time.monotonic()
     with exclusively(lab.lock, "relocate lab up"):
-        if hosts is None:
-            hosts = len([host for host in status.read(lab).hosts if host.docker]) or HOSTS
-        change(root, {"lab_state": "present", "lab_hosts": hosts}, verbose=verbose, quiet=json_)
+        there = [host.docker for host in status.read(lab).hosts]
+        wanted = {"lab_hosts": hosts or there.count(True) or HOSTS, "lab_edges": edges or there.count(False) or 1}
+        change(root, {"lab_state": "present", **wanted}, verbose=verbose, quiet=json_)
         found = status.read(lab)
     if json_:
         emit(found.as_dict())

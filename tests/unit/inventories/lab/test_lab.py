@@ -72,6 +72,17 @@ def test_every_host_has_its_address_index_and_group(tmp_path: Path) -> None:
     assert host7["relocate_fabric_address"] == "10.1.0.17"
 
 
+def test_two_edges_are_one_repository_and_share_an_address(tmp_path: Path) -> None:
+    edge2 = {"name": "edge2", "index": 0, "docker": False, "interfaces": [{"address": "10.1.0.9/24"}], **HOST}
+    document = {**DOCUMENT, "hosts": [DOCUMENT["hosts"][0], edge2], "gateway": "10.1.0.8/24"}
+    (tmp_path / "lab.json").write_text(json.dumps(document))
+    found = run(tmp_path, "--list")
+    assert found["edge"]["hosts"] == ["host0", "edge2"] and found["image_repository"]["hosts"] == ["host0"]
+    assert found["all"]["vars"]["relocate_edge_gateway_address"] == "10.1.0.8/24"
+    (tmp_path / "lab.json").write_text(json.dumps(DOCUMENT))
+    assert "relocate_edge_gateway_address" not in run(tmp_path, "--list")["all"]["vars"]
+
+
 def test_ssh_goes_through_the_namespace_with_host_keys_checked(tmp_path: Path) -> None:
     (tmp_path / "lab.json").write_text(json.dumps(DOCUMENT))
     ssh = run(tmp_path, "--list")["all"]["vars"]

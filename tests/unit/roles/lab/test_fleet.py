@@ -21,9 +21,10 @@ FABRIC = {"bridge": "fabric", "subnet": "10.77.0.0/24", "first": 10}
 OUTSIDE = {"bridge": "outside", "subnet": "10.88.0.0/24"}
 
 
-def fleet(hosts: int, fabric: dict[str, Any] = FABRIC) -> list[dict[str, Any]]:
+def fleet(hosts: int, fabric: dict[str, Any] = FABRIC, edges: int = 1) -> list[dict[str, Any]]:
     """Return a fleet of the ordinary suites."""
-    made: list[dict[str, Any]] = lab.lab_fleet(hosts, ["trixie", "trixie", "forky"], "trixie", ROOTS, fabric, OUTSIDE)
+    suites = ["trixie", "trixie", "forky"]
+    made: list[dict[str, Any]] = lab.lab_fleet(hosts, suites, "trixie", ROOTS, fabric, OUTSIDE, edges)
     return made
 
 
@@ -43,6 +44,20 @@ def test_host0_has_both_legs_and_the_others_go_out_through_it() -> None:
         {"bridge": "outside", "address": "10.88.0.1/24"},
     ]
     assert host1["interfaces"] == [{"bridge": "fabric", "address": "10.77.0.11/24", "gateway": "10.77.0.10"}]
+
+
+def test_two_edges_have_addresses_of_their_own_and_the_hosts_go_out_by_another() -> None:
+    host0, edge2, host1 = fleet(1, edges=2)
+    assert [(each["name"], each["docker"]) for each in (host0, edge2)] == [("host0", False), ("edge2", False)]
+    assert host0["interfaces"] == fleet(1)[0]["interfaces"]
+    assert [interface["address"] for interface in edge2["interfaces"]] == ["10.77.0.9/24", "10.88.0.3/24"]
+    assert host1["interfaces"][0]["gateway"] == lab.lab_gateway(FABRIC, 2, prefix=False) == "10.77.0.8"
+    assert lab.lab_gateway(FABRIC, 1) == "10.77.0.10/24"
+
+
+def test_a_third_edge_is_refused() -> None:
+    with pytest.raises(AnsibleFilterError, match="a lab has 1 edge or 2, not 3"):
+        fleet(1, edges=3)
 
 
 def test_thirty_hosts_have_thirty_addresses_and_interface_names_that_fit() -> None:
