@@ -16,7 +16,7 @@ from relocate_proxy.host import paths, syscalls
 from relocate_proxy.network.conntrack import Endpoint
 from relocate_proxy.network.flows import EGRESS, INGRESS, Flow
 from relocate_proxy.network.nft import Nft, NftError
-from relocate_proxy.network.packet_rules import PacketRules
+from relocate_proxy.network.packet_rules import Bystander, PacketRules
 
 from .namespaces import Network
 
@@ -238,3 +238,37 @@ def test_a_refused_transaction_changes_nothing_and_says_why(place: Place) -> Non
             )
         )
     assert place.empty()
+
+
+def test_an_edge_that_stands_by_lets_nothing_pass_and_follows(place: Place) -> None:
+    """Its guard covers the services, the container's own connections and both places; it goes with the relocation's end."""
+    bystander = Bystander("counter", SERVICES, OLD, NEW)
+    place.inside(lambda: bystander.guard([OUT, IN]))
+    virtual = {("tcp", VIRTUAL, 7000), ("udp", VIRTUAL, 53), ("tcp", VIRTUAL, 45001)}
+    places = {(*each, port) for host in (OLD, NEW) for each, port in ((("tcp", host), 7001), (("udp", host), 5353))}
+    assert place.shut() == virtual | places | {("tcp", OLD, 45000), ("tcp", NEW, 45000)}
+    place.inside(lambda: bystander.guard([OUT]))
+    place.inside(lambda: bystander.lift([OUT, IN]))
+    place.inside(lambda: bystander.lift([OUT, IN]))
+    assert place.empty()
+
+
+def test_whoever_takes_over_lifts_the_guard(place: Place) -> None:
+    """It knows the flows from the journal."""
+    place.inside(lambda: Bystander("counter", SERVICES, OLD, NEW).guard([OUT, IN]))
+    gateway = place.make([OUT, IN])
+    gateway.release()
+    assert {each[1] for each in place.shut()} == {OLD}, "packets pass, and the old place is silent yet"
+    gateway.reopen()
+    assert place.empty()
+
+
+def test_an_edge_that_stands_by_knows_the_new_place_at_its_next_boot(
+    place: Place, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Somebody else's services stay as they are."""
+    monkeypatch.setattr(paths, "EDGE_TABLE", str(tmp_path / "edge" / "table.nft"))
+    place.inside(lambda: Bystander("counter", SERVICES, OLD, NEW).route(NEW))
+    hosts = {each.name: each.host_address for each in definition.services(place.document())}
+    assert hosts == {"counter": NEW, "web": OLD}
+    assert f"{NEW} . 7001" in (tmp_path / "edge" / "table.nft").read_text()

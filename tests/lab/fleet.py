@@ -32,6 +32,10 @@ class Fleet:
         return list(self.inventory["docker_hosts"]["hosts"])
 
     @property
+    def edges(self) -> list[str]:
+        return list(self.inventory["edge"]["hosts"])
+
+    @property
     def client_namespace(self) -> str:
         return str(self.variables("host0")["relocate_lab_client_namespace"])
 
@@ -105,15 +109,16 @@ class Fleet:
         """Remove what the test made, wherever it is now, with its services."""
         for host in self.docker_hosts:
             self.on(host, f"docker rm -f {' '.join(self.tenants)} 2>/dev/null; true") if self.tenants else None
-        for service in self.services():
-            if service["name"] in self.tenants:
-                key = f"{service['protocol']} . {service['virtual_address']} . {service['virtual_port']}"
-                self.on("host0", f"nft 'delete element ip relocate services {{ {key} }}'")
+        for edge in self.edges:
+            for service in self.services(edge):
+                if service["name"] in self.tenants:
+                    key = f"{service['protocol']} . {service['virtual_address']} . {service['virtual_port']}"
+                    self.on(edge, f"nft 'delete element ip relocate services {{ {key} }}'")
         self.tenants.clear()
 
-    def services(self) -> list[dict[str, Any]]:
-        """Return the edge's services, from nft itself."""
-        listed = json.loads(self.on("host0", "nft -j list map ip relocate services"))
+    def services(self, edge: str = "host0") -> list[dict[str, Any]]:
+        """Return an edge's services, from nft itself."""
+        listed = json.loads(self.on(edge, "nft -j list map ip relocate services"))
         found = []
         for entry in listed["nftables"]:
             for key, value in entry.get("map", {}).get("elem", []):
@@ -153,14 +158,14 @@ class Fleet:
         return "\n".join([*shown, self.on("host0", "nft -s list table ip relocate")])
 
 
-def prepared_fleet(as_it_is: bool = False) -> Fleet:
+def prepared_fleet(*shape: str, as_it_is: bool = False) -> Fleet:
     """Bring the lab up, prepare it, and return it.
 
-    :param as_it_is: it is up and prepared already.
+    :param shape: options of ``relocate lab up``. :param as_it_is: it is up and prepared already.
     """
     fleet = Fleet()
     if not as_it_is:
-        fleet.run("relocate", "lab", "up")
+        fleet.run("relocate", "lab", "up", *shape)
     fleet.inventory = json.loads(fleet.run("ansible-inventory", "-i", "inventories/lab", "--list").stdout)
     if as_it_is:
         return fleet

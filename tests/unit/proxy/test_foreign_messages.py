@@ -84,6 +84,7 @@ KINDS: dict[Kind, st.SearchStrategy[Any]] = {
     messages.ADDRESS: ADDRESSES,
     messages.COUNT: COUNTS,
     messages.NUMBER: COUNTS | st.floats(0, 1e18),
+    messages.FLAG: st.booleans(),
     messages.DOCUMENT: st.dictionaries(TEXTS, JSON, max_size=3),
     messages.PLACE: st.tuples(ADDRESSES, st.integers(0, 65535)).map(list),
     messages.PLACE_OR_NONE: st.none() | st.tuples(ADDRESSES, st.integers(0, 65535)).map(list),

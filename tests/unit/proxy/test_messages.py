@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from relocate_proxy.parts import base, destination, endings, restarted, source
+from relocate_proxy.parts import base, destination, endings, restarted, source, standby
 from relocate_proxy.protocol.documents import EdgeSpecification, Plan, Specification
 from relocate_proxy.protocol.facts import FACTS
 from relocate_proxy.protocol.messages import MESSAGES, check
@@ -20,12 +20,17 @@ from relocate_proxy.protocol.messages import MESSAGES, check
 from .world import NEW, OLD, PLAN
 
 DIRECTORY = Path(endings.__file__).parent
-LISTENERS: dict[str, type[base.Part]] = {"source": source.Source, "destination": destination.Destination}
+LISTENERS: dict[str, type[base.Listening]] = {
+    "source": source.Source,
+    "destination": destination.Destination,
+    "standby": standby.Standby,
+}
 #: Which files write the journal of which part, and say its messages.
 FILES = {
     "source": ("base", "source", "endings"),
     "destination": ("base", "destination", "drain", "endings"),
     "edge": ("edge",),
+    "standby": ("base", "standby"),
 }
 
 

@@ -232,7 +232,10 @@ class World:
         self.say("source", "rolled_back")
         self.enter("source", State.ROLLED_BACK)
 
-    def destination_roll_back(self, _: dict) -> None:
+    def destination_roll_back(self, fields: dict) -> None:
+        if fields.get("unless_accepted") and self.states["destination"] in AFTER_COMMIT:
+            self.say("destination", "accepted")
+            return
         self.undo("destination")
         self.say("destination", "rolled_back")
         self.enter("destination", State.ROLLED_BACK)
@@ -339,16 +342,16 @@ class FakePeers:
             raise ChannelLost(f"the {part} is gone")
         self.steps.take(f"tell {part} {kind}", lambda: self.world.hear(part, kind, fields))
 
-    def expect(self, part: str, kind: str, seconds: float) -> dict:
+    def expect(self, part: str, kind: str, seconds: float, otherwise: str | None = None) -> dict:
         """Receive; what is not there will never come."""
-        return self.steps.take(f"expect {part} {kind}", lambda: self._find(part, kind))
+        return self.steps.take(f"expect {part} {kind}", lambda: self._find(part, kind, otherwise))
 
-    def _find(self, part: str, kind: str) -> dict:
+    def _find(self, part: str, kind: str, otherwise: str | None) -> dict:
         for position, (sender, item) in enumerate(self.world.mail):
             if isinstance(item, Exception):
                 del self.world.mail[position]
                 raise item
-            if sender == part and item["kind"] == kind:
+            if sender == part and item["kind"] in (kind, otherwise):
                 del self.world.mail[position]
                 return item
         if part in self.world.lost:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import re
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -20,6 +21,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 HOSTS = ("host1", "host2", "host3")
+PAIR = ["gate", "gate2"]
+GATEWAY = "10.77.0.8"
 ANYTHING = st.recursive(
     st.none()
     | st.booleans()
@@ -72,9 +75,12 @@ class Told(SimpleNamespace):
 
         class Fake:
             def get(self, name: str, default: Any = None) -> Any:
-                return {"relocate_fabric_address": f"10.77.0.{HOSTS.index(host) + 11 if host in HOSTS else 10}"}.get(
-                    name, default
-                )
+                number = HOSTS.index(host) + 11 if host in HOSTS else {"gate": 10, "gate2": 9}[host]
+                known = {
+                    "relocate_fabric_address": f"10.77.0.{number}",
+                    "relocate_edge_gateway_address": f"{GATEWAY}/24",
+                }
+                return known.get(name, default)
 
             def fact(self, name: str) -> Any:
                 return None
@@ -93,14 +99,19 @@ class Told(SimpleNamespace):
 
 
 def run(
-    plugin: Any, told: Told, monkeypatch: pytest.MonkeyPatch, check: bool = False, **arguments: Any
+    plugin: Any,
+    told: Told,
+    monkeypatch: pytest.MonkeyPatch,
+    check: bool = False,
+    fleet_edges: tuple[str, ...] = ("gate",),
+    **arguments: Any,
 ) -> dict[str, Any]:
     """Run an action and return its result."""
     monkeypatch.setattr(remote, "Remote", told.remote)
     task = SimpleNamespace(args=arguments, check_mode=check, async_val=0, action="x", diff=False, environment=None)
     connection = SimpleNamespace(_shell=SimpleNamespace(tmpdir="/tmp/none"))
     action = plugin.ActionModule(task, connection, SimpleNamespace(), None, None, None)
-    variables = {"groups": {"docker_hosts": list(HOSTS), "edge": ["gate"]}, "hostvars": {}}
+    variables = {"groups": {"docker_hosts": list(HOSTS), "edge": list(fleet_edges)}, "hostvars": {}}
     result: dict[str, Any] = action.run(None, variables)
     return result
 
@@ -109,6 +120,86 @@ def fleet(**answers: Any) -> Told:
     """Return a fleet; ``host1_relocation_info=…`` sets an answer."""
     known = {tuple(name.split("_", 1)): answer for name, answer in answers.items()}
     return Told(answers=known, calls=[], closed=set())
+
+
+# -- two edges ----------------------------------------------------------------------------------------------------------
+
+
+def journals(**states: str) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    """Return the answer of a host whose parts' journals are in these states, looked at and settled."""
+
+    def answer(arguments: dict[str, Any]) -> dict[str, Any]:
+        state, verdict = states.get(arguments["part"], "unknown"), arguments.get("verdict")
+        if verdict == "look" or state in ("unknown", "in-progress", "done", "rolled-back"):
+            return {"changed": False, "outcome": state, "verdict": None}
+        return {"changed": True, "outcome": {"commit": "done"}.get(str(verdict), "rolled-back"), "verdict": verdict}
+
+    return answer
+
+
+def told_between(told: Told, monkeypatch: pytest.MonkeyPatch) -> tuple[dict[str, Any], list[tuple[str, str, str]]]:
+    """Run recover on a fleet with two edges; return the result, and whom it settled how."""
+    for host in (*HOSTS, *PAIR):
+        told.answers.setdefault((host, "relocation_info"), unfinished())
+        told.answers.setdefault((host, "relocation_session"), journals())
+    result = run(relocations_recover, told, monkeypatch, fleet_edges=tuple(PAIR))
+    return result, [order for order in orders(told) if order[2] != "look"]  # type: ignore[misc]
+
+
+def test_what_the_other_edge_has_decided_settles_the_one_that_comes_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its own journal says something else, and does not count."""
+    told = fleet(
+        gate_relocation_info=unfinished(("r1", "edge", "routing")),
+        gate_relocation_session=journals(edge="routing"),
+        gate2_relocation_session=journals(standby="done"),
+        host2_relocation_session=journals(destination="done"),
+    )
+    result, settled = told_between(told, monkeypatch)
+    assert settled == [("gate", "edge", "commit")] and not result["left"]
+    assert all(args.get("decided") for _, name, args in told.calls if args.get("verdict") == "commit")
+
+
+def test_with_one_edge_away_the_other_s_verdict_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The destination has not acted yet: the edge that is away has told nobody of what this one does not have."""
+    told = fleet(
+        gate_relocation_info=Unreachable("gate is unreachable"),
+        gate_relocation_session=Unreachable("gate is unreachable"),
+        gate2_relocation_info=unfinished(("r1", "standby", "routing")),
+        gate2_relocation_session=journals(standby="routing"),
+        host1_relocation_info=unfinished(("r1", "source", "voted")),
+        host1_relocation_session=journals(source="voted"),
+        host2_relocation_info=unfinished(("r1", "destination", "prepared")),
+        host2_relocation_session=journals(destination="prepared"),
+    )
+    result, settled = told_between(told, monkeypatch)
+    rolled_back = [(*who, "roll-back") for who in (("gate2", "standby"), ("host2", "destination"), ("host1", "source"))]
+    assert settled == rolled_back
+    assert len(result["left"]) == 1 and "gate is unreachable" in result["left"][0]
+
+
+def test_a_copy_that_may_be_on_a_silent_host_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may run there: the frozen source is all there is, or one too many."""
+    told = fleet(
+        gate_relocation_info=unfinished(("r1", "edge", "committed")),
+        gate_relocation_session=journals(edge="committed"),
+        host1_relocation_info=unfinished(("r1", "source", "voted")),
+        host1_relocation_session=journals(source="voted"),
+        host2_relocation_info=Unreachable("host2 is unreachable"),
+        host2_relocation_session=Unreachable("host2 is unreachable"),
+    )
+    result, settled = told_between(told, monkeypatch)
+    assert settled == [] and "may be one of those that do not answer" in result["left"][-1]
+
+
+def test_a_relocation_that_the_other_edge_is_at_is_left_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It takes over by itself."""
+    told = fleet(
+        gate_relocation_info=unfinished(("r1", "edge", "routing")),
+        gate_relocation_session=journals(edge="routing"),
+        gate2_relocation_session=journals(standby="in-progress"),
+    )
+    result, settled = told_between(told, monkeypatch)
+    assert settled == [] and result["in_progress"] == ["r1"]
 
 
 # -- recover ------------------------------------------------------------------------------------------------------------
@@ -385,6 +476,86 @@ def test_a_move(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
         (host, args["part"]) for host, name, args in told.calls if name == "relocation_session" and "part" in args
     ]
     assert started == [("host1", "source"), ("host2", "destination"), ("gate", "edge")]
+
+
+def pair(told: Told, **changes: Any) -> Told:
+    """Give a fleet two edges, of which the first has the addresses."""
+    shared: dict[str, Any] = {"table": True, "services": []}
+    told.answers["gate", "nat_service_info"] = {**shared, "addresses": ["10.77.0.10", GATEWAY]}
+    told.answers["gate2", "nat_service_info"] = {**shared, "addresses": ["10.77.0.9"], **changes}
+    told.answers["gate2", "relocation_session"] = {"port": 4001}
+    return told
+
+
+def test_a_move_between_two_edges(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
+    """The one that has the addresses decides, and the other listens before it begins."""
+    told = pair(fleet(host1_relocation_info=info(WEB)))
+    result = moving(told, monkeypatch, tmp_path, destination="host2", fleet_edges=("gate2", "gate"))
+    assert result["outcome"] == "committed", result
+    assert (result["edge"]["host"], result["standby"]["host"]) == ("gate", "gate2")
+    assert result["standby"]["gateway"] == GATEWAY
+    orders = {args["part"]: (host, args) for host, name, args in told.calls if "specification" in args}
+    assert list(orders) == ["source", "destination", "standby", "edge"] and orders["standby"][0] == "gate2"
+    specification = json.loads(orders["edge"][1]["specification"])
+    assert specification["standby"] == ["10.77.0.9", 4001]
+    assert json.loads(orders["standby"][1]["specification"])["credentials"] != specification["credentials"]
+
+
+def test_the_result_of_a_move_whose_edge_was_lost_comes_from_the_other(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Any
+) -> None:
+    """That one has brought it to its end."""
+    told = pair(fleet(host1_relocation_info=info(WEB)))
+    told.answers["gate2", "relocation_session"] = session()
+    told.answers["gate", "relocation_session"] = lambda arguments: (
+        {"port": 0} if arguments["state"] == "started" else _raise(Unreachable("gate is unreachable"))
+    )
+    result = moving(told, monkeypatch, tmp_path, destination="host2", fleet_edges=tuple(PAIR))
+    assert (result["outcome"], result["edge"]["host"]) == ("committed", "gate")
+
+
+def _raise(error: Exception) -> dict[str, Any]:
+    raise error
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"addresses": [GATEWAY]}, "gate and gate2 both have 10.77.0.8, as they do not hear each other"),
+        (
+            {"services": [{"name": "web", "protocol": "tcp", "virtual_address": "10.88.0.100", "virtual_port": 80,
+                           "host_address": "10.77.0.11", "host_port": 8080}]},
+            "gate and gate2 do not publish the same of web: run recover.yml",
+        ),
+        ({"table": False}, "the edge gate2 is not prepared: run prepare.yml"),
+    ],
+    ids=["both", "unlike", "unprepared"],
+)  # fmt: skip
+def test_a_move_that_the_other_edge_could_not_go_on_with(
+    changes: dict[str, Any], sentence: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
+) -> None:
+    """It is refused before anything is touched."""
+    told = pair(fleet(host1_relocation_info=info(WEB)), **changes)
+    result = moving(told, monkeypatch, tmp_path, destination="host2", fleet_edges=tuple(PAIR))
+    assert result["outcome"] == "refused" and sentence in result["msg"]
+    assert not [args for _, _, args in told.calls if "specification" in args]
+
+
+def test_an_edge_that_does_not_answer_is_a_reason_to_refuse(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
+    """It may live, and take over with what it knew before."""
+    told = pair(fleet(host1_relocation_info=info(WEB)))
+    told.answers["gate2", "nat_service_info"] = Unreachable("gate2 is unreachable")
+    result = moving(told, monkeypatch, tmp_path, destination="host2", fleet_edges=tuple(PAIR))
+    assert result["outcome"] == "refused"
+    assert "gate2 is unreachable, and could take over with an old list of services" in result["msg"]
+
+
+def test_neither_edge_has_the_addresses(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
+    """Nobody can say where the packets go."""
+    told = pair(fleet(host1_relocation_info=info(WEB)))
+    told.answers["gate", "nat_service_info"]["addresses"] = ["10.77.0.10"]
+    result = moving(told, monkeypatch, tmp_path, destination="host2", fleet_edges=tuple(PAIR))
+    assert result["outcome"] == "refused" and "neither of the edges gate and gate2 has 10.77.0.8" in result["msg"]
 
 
 @pytest.mark.parametrize(

@@ -65,10 +65,11 @@ class ActionModule(ActionBase):
     def _plan(self, wanted: Wanted, asking: Asking) -> dict[str, Any]:
         """Return the plan. :raises Refused: the container cannot move so."""
         deciding.check(wanted)
-        answers, edge = asking.fleet(wanted.docker_hosts), wanted.edges[0]
+        answers = asking.fleet(wanted.docker_hosts)
         moving = deciding.resident(wanted, answers)
         source, container = moving
-        services = asking.services(edge, container, answers.addresses[source])
+        edges = asking.edges(wanted.edges, container["name"])
+        services = plan.container_services(container, edges.services, answers.addresses[source])
         destination, choice = deciding.destination(
             wanted,
             moving,
@@ -80,10 +81,11 @@ class ActionModule(ActionBase):
             container,
             (source, answers.addresses[source]),
             (destination, answers.addresses[destination]),
-            (edge, asking.address(edge)),
+            (edges.active, asking.address(edges.active)),
             services,
             reason=wanted.reason,
             identifier=wanted.identifier,
             decision=deciding.mode(wanted, moving, destination, answers),
             choice=choice,
+            standby=edges.standby,
         )

@@ -9,7 +9,7 @@ from typing import Any
 
 from ansible.plugins.action import ActionBase
 from ansible_collections.relocate.mtd.plugins.module_utils._downtime import over_budget
-from ansible_collections.relocate.mtd.plugins.plugin_utils._move import deciding
+from ansible_collections.relocate.mtd.plugins.plugin_utils._move import deciding, plan
 from ansible_collections.relocate.mtd.plugins.plugin_utils._move.asking import Answers, Asking
 from ansible_collections.relocate.mtd.plugins.plugin_utils._move.deciding import Resident, Wanted
 from ansible_collections.relocate.mtd.plugins.plugin_utils._move.plan import Refused
@@ -42,7 +42,8 @@ class ActionModule(ActionBase):
         deciding.not_here_already(wanted, moving)
         refusals = deciding.stays(moving, answers)
         try:
-            asking.services(wanted.edges[0], moving.container, answers.addresses[moving.host])
+            edges = asking.edges(wanted.edges, moving.container["name"])
+            plan.container_services(moving.container, edges.services, answers.addresses[moving.host])
         except (Refused, Unreachable) as error:
             refusals.append(str(error))
         hosts = [wanted.destination] if wanted.destination else [h for h in wanted.docker_hosts if h != moving.host]

@@ -14,6 +14,24 @@ from ansible_collections.relocate.mtd.plugins.plugin_utils._trust import reports
 
 #: What a part answers that has heard the verdict, if it was commit.
 COMMITTED = (*AFTER_COMMIT, LOST)
+FINAL = ("done", "rolled-back")
+
+
+def verdict_of(edges: list[str], copy: str | None) -> str | None:
+    """Return how a relocation ends, by the journals of the edges that answer and of the destination: C(commit) or C(roll-back).
+
+    :param edges: states of edges' parts. :param copy: of the destination's part; None if no host has one.
+
+    What the destination has acted upon counts before all else, then what an edge has brought to its end. A verdict counts
+    if one edge has it: had the move been rolled back all the same, the destination would know. And no verdict is missing that
+    somebody has acted upon: the edge tells nobody before the other one has it, and the destination writes down what it hears.
+    """
+    known = [*([copy] if copy in (*COMMITTED, "rolled-back") else []), *(each for each in edges if each in FINAL)]
+    if known:
+        return "roll-back" if known[0] == "rolled-back" else "commit"
+    if any(each in COMMITTED for each in edges):
+        return "commit"
+    return "roll-back" if edges or copy else None
 
 
 class ActionModule(ActionBase):
@@ -85,6 +103,9 @@ class ActionModule(ActionBase):
 
         The source is last because on a commit its frozen copy is removed, which must not happen before the other runs.
         """
+        if len(edges) > 1 and not self._task.check_mode:
+            self._settle_between_edges(relocation, parts, edges)
+            return
         verdict = None
         for edge in [parts["edge"]["host"]] if "edge" in parts else edges:
             answer = self._tell(relocation, "edge", edge, None)
@@ -106,6 +127,11 @@ class ActionModule(ActionBase):
                     "the container runs elsewhere, then thaw or remove it by hand"
                 )
                 return
+        self._settle_hosts(relocation, parts, verdict, by_edge)
+
+    def _settle_hosts(
+        self, relocation: str, parts: dict[str, dict[str, Any]], verdict: str | None, by_edge: bool
+    ) -> None:
         gone = self._serve(relocation, parts) if verdict == "commit" else ""
         decided: dict[str, Any] = {"decided": True} if by_edge else {}
         for part in ("destination", "source"):
@@ -120,6 +146,64 @@ class ActionModule(ActionBase):
                 return
             if answer.get("changed"):
                 self._note(relocation, part, parts[part], parts[part]["host"], answer)
+
+    def _settle_between_edges(self, relocation: str, parts: dict[str, dict[str, Any]], edges: list[str]) -> None:
+        """Bring a relocation to its end for which two edges may have a verdict, or one that does not answer now.
+
+        Each edge's journal is looked at, and the destination's: see :func:`verdict_of`. An edge that is away is settled by the
+        same journals when it is back.
+        """
+        states: dict[tuple[str, str], str] = {}
+        silent = []
+        for edge in edges:
+            for part in ("edge", "standby"):
+                outcome = self._look(relocation, part, edge)
+                if outcome is None:
+                    silent.append(edge)
+                    break
+                if outcome == "in-progress":
+                    self._in_progress.append(relocation)
+                    return
+                if outcome != "unknown":
+                    states[part, edge] = outcome
+        there = [self._look(relocation, "destination", host) for host in self._docker_hosts]
+        if "in-progress" in there or "in-progress" in [self._look_at(relocation, parts, "source")]:
+            self._in_progress.append(relocation)
+            return
+        copy = next((state for state in there if state not in (None, "unknown")), None)
+        if copy is None and None in there:
+            self._left.append(
+                f"relocation {relocation}: the host that has the copy may be one of those that do not answer: bring them back "
+                "and run recover.yml again"
+            )
+            return
+        verdict = verdict_of(list(states.values()), copy)
+        if verdict is None:
+            self._left.append(
+                f"relocation {relocation}: no edge has its journal, and the source is frozen after its vote: see whether the "
+                "container runs elsewhere, then thaw or remove it by hand"
+            )
+            return
+        for (part, edge), state in states.items():
+            if state in FINAL:
+                continue
+            answer = self._tell(relocation, part, edge, verdict, decided=True)
+            if answer and answer.get("changed"):
+                self._note(relocation, part, parts.get(part, {}), edge, answer)
+        self._settle_hosts(relocation, parts, verdict, by_edge=True)
+
+    def _look_at(self, relocation: str, parts: dict[str, dict[str, Any]], part: str) -> str | None:
+        return self._look(relocation, part, parts[part]["host"]) if part in parts else None
+
+    def _look(self, relocation: str, part: str, host: str) -> str | None:
+        """Return the state of a part's journal on a host: C(unknown) if it has none, None if the host does not answer."""
+        try:
+            answer = self._remotes.of(host).module(
+                "relocate.mtd.relocation_session", state="recovered", relocation=relocation, part=part, verdict="look"
+            )
+            return None if answer.get("failed") else checked(host, reports.recovered, answer)["outcome"]
+        except Unreachable:
+            return None
 
     def _serve(self, relocation: str, parts: dict[str, dict[str, Any]]) -> str:
         """Have the source serve the memory that a copy still lacks; if it is gone, return why, else "".

@@ -13,6 +13,7 @@ author:
   - The RELOCATE authors (@relocate)
 description:
   - Reads the services from the nftables table C(ip relocate), which is what packets obey.
+  - Tells the addresses that the host has, too. Of two edges, packets go to the one that has the virtual addresses.
 options:
   name:
     description: Only the services of this owner.
@@ -62,6 +63,12 @@ services:
     host_port:
       description: The port of the host.
       type: int
+addresses:
+  description: The IPv4 addresses of the host's interfaces.
+  returned: success
+  type: list
+  elements: str
+  sample: [10.77.0.10, 10.88.0.1, 10.88.0.100]
 commands:
   description: The commands that were run.
   returned: always
@@ -81,11 +88,14 @@ def main() -> None:
     commands = Commands(module)
     document = EdgeTable(commands).document()
     services = edge_table.services(document) if document else []
+    links = commands.run_json(["ip", "-j", "-4", "address", "show"], what="reading the host's addresses")
+    addresses = [entry["local"] for link in links for entry in link.get("addr_info", []) if "local" in entry]
     owner = module.params["name"]
     module.exit_json(
         changed=False,
         table=document is not None,
         services=[service._asdict() for service in services if owner in (None, service.name)],
+        addresses=addresses,
         commands=commands.ran,
     )
 

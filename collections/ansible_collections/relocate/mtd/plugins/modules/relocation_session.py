@@ -31,9 +31,9 @@ options:
     type: str
     required: true
   part:
-    description: Which part this host has.
+    description: Which part this host has. V(standby) is the part of the edge that does not decide, where there are two.
     type: str
-    choices: [source, destination, edge]
+    choices: [source, destination, edge, standby]
   specification:
     description: What the part needs to know, as one JSON text. It holds the part's private key; it is never logged.
     type: str
@@ -43,8 +43,10 @@ options:
       - >-
         V(serve), for a source that has voted for a post-copy, is no verdict: it has the source serve the frozen memory again,
         and tells whether it can.
+      - V(look) is none either. Nothing is settled, and RV(outcome) is the state that the journal has.
+      - An edge's part takes it as well, where its own journal is not the one that counts.
     type: str
-    choices: [commit, roll-back, serve]
+    choices: [commit, roll-back, serve, look]
   gone:
     description:
       - Why the source's memory is gone, for O(state=recovered) of a destination.
@@ -179,9 +181,9 @@ def main() -> None:
         argument_spec={
             "state": {"type": "str", "choices": ["started", "finished", "recovered"], "required": True},
             "relocation": {"type": "str", "required": True},
-            "part": {"type": "str", "choices": ["source", "destination", "edge"]},
+            "part": {"type": "str", "choices": ["source", "destination", "edge", "standby"]},
             "specification": {"type": "str", "no_log": True},
-            "verdict": {"type": "str", "choices": ["commit", "roll-back", "serve"]},
+            "verdict": {"type": "str", "choices": ["commit", "roll-back", "serve", "look"]},
             "gone": {"type": "str"},
             "decided": {"type": "bool", "default": False},
             "timeout": {"type": "int", "default": 60},

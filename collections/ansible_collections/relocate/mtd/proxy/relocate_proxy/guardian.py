@@ -26,7 +26,7 @@ from .parts.recovery import InProgress, hold_part, release_part
 from .protocol import faults
 from .protocol.journal import Journal, prune, prune_results
 
-PARTS = ("source", "destination", "edge")
+PARTS = ("source", "destination", "edge", "standby")
 RESTARTS = 3
 SWITCH_SECONDS = 0.0005  # how long a thread may keep another of this process waiting: its own default is 5 ms
 NICENESS = -10  # the freeze is short, and other load must not delay it
@@ -141,6 +141,8 @@ def run_part(part: str, specification: dict, ready: int) -> int:
             faults.arm(part)
         if part == "edge":
             _run_edge(specification, journal, ready)
+        elif part == "standby":
+            _run_standby(specification, journal, ready)
         else:
             _run_listener(part, specification, journal, ready)
     except Exception as error:
@@ -167,6 +169,18 @@ def _run_edge(specification: dict, journal: Journal, ready: int) -> None:
     _write(paths.result(specification["id"]), result)
     with contextlib.suppress(FileNotFoundError):
         os.unlink(paths.progress(specification["id"]))
+
+
+def _run_standby(specification: dict, journal: Journal, ready: int) -> None:
+    from .parts.standby import Standby
+
+    if journal.finished:
+        return
+    standby = Standby(specification, journal)
+    _announce(ready, {"pid": os.getpid(), "port": standby.listener.port})
+    result = standby.follow()
+    if result is not None:
+        _write(paths.result(specification["id"]), result)
 
 
 def _run_listener(part: str, specification: dict, journal: Journal, ready: int) -> None:

@@ -35,6 +35,20 @@ class Answers:
 
 
 @dataclass(frozen=True)
+class Edges:
+    """The edges of one move.
+
+    :param active: the one that has the packets, and decides.
+    :param standby: the other one, if there is one: C(host), C(address), and C(gateway), the address that packets go to.
+    :param services: what is published of the container.
+    """
+
+    active: str
+    standby: dict[str, str] | None
+    services: list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
 class Asking:
     """Asks the hosts of one run."""
 
@@ -69,18 +83,38 @@ class Asking:
             gathered = result.get("relocation_info")
         return checked(host, reports.host_report, gathered)
 
-    def services(self, edge: str, container: dict[str, Any], host_address: str) -> list[dict[str, Any]]:
-        """Return the edge's services of a container that runs at ``host_address``.
+    def edges(self, edges: list[str], container: str) -> Edges:
+        """Return the edges of a container's move, and what they publish of it.
 
-        :raises Refused: the edge is not prepared, or its services do not fit the container.
+        :raises Refused: one is not prepared, or two cannot take over from each other.
+        :raises Unreachable: one does not answer.
         """
-        answer = self.remotes.of(edge).module("relocate.mtd.nat_service_info", name=container["name"])
+        if len(edges) == 1:
+            return Edges(edges[0], None, self._published(edges[0], container)["services"])
+        if len(edges) > 2:
+            raise Refused(f"the fleet has the edges {', '.join(edges)}, and can have two: leave two in the group edge")
+        try:
+            answers = {edge: self._published(edge, container) for edge in edges}
+        except Unreachable as error:
+            raise Refused(
+                f"{error.message}, and could take over with an old list of services: bring it back and run recover.yml, or "
+                "take it out of the group edge and run prepare.yml"
+            ) from error
+        gateway = str(self.remotes.of(edges[0]).get("relocate_edge_gateway_address") or "").partition("/")[0]
+        active = plan.active_edge(gateway, container, answers)
+        (standby,) = (edge for edge in edges if edge != active)
+        place = {"host": standby, "address": self.address(standby), "gateway": gateway}
+        return Edges(active, place, answers[active]["services"])
+
+    def _published(self, edge: str, container: str) -> dict[str, Any]:
+        """Return C(nat_service_info) of an edge for a container. :raises Refused: it is not prepared."""
+        answer = self.remotes.of(edge).module("relocate.mtd.nat_service_info", name=container)
         if answer.get("failed"):
             raise Refused(f"the edge {edge} cannot tell its services ({said(answer)}): run prepare.yml")
         result = checked(edge, reports.services, answer)
         if not result["table"]:
             raise Refused(f"the edge {edge} is not prepared: run prepare.yml")
-        return plan.container_services(container, result["services"], host_address)
+        return result
 
     def preflight(self, host: str, container: dict[str, Any], source: dict[str, Any]) -> list[str]:
         """Return why a host cannot take the container, by its own account, or because it gives none that can be used.

@@ -9,6 +9,7 @@ Nothing is written to a disk here. Whoever holds a certificate of another reloca
 from __future__ import annotations
 
 import datetime
+from collections.abc import Iterable
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -30,8 +31,8 @@ def _pem(key: ec.EllipticCurvePrivateKey) -> str:
     return key.private_bytes(encoding, form, serialization.NoEncryption()).decode()
 
 
-def make(relocation: str) -> dict[str, dict[str, str]]:
-    """Return for each part its ``authority``, ``certificate`` and ``key`` (PEM texts).
+def make(relocation: str, parts: Iterable[str] = PARTS) -> dict[str, dict[str, str]]:
+    """Return for each of the ``parts`` its ``authority``, ``certificate`` and ``key`` (PEM texts).
 
     :param relocation: the relocation's id; a part's certificate names ``PART.ID``, which is what its peers check.
     """
@@ -64,7 +65,7 @@ def make(relocation: str) -> dict[str, dict[str, str]]:
     )
     signer = x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(authority_id)
     result = {}
-    for part in PARTS:
+    for part in parts:
         key = ec.generate_private_key(ec.SECP256R1())
         signed = (
             certificate(_name(f"{part}.{relocation}"), key)

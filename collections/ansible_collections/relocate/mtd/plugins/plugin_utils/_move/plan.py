@@ -83,6 +83,36 @@ def container_services(
     return result
 
 
+def active_edge(gateway: str, container: str, answers: dict[str, dict[str, Any]]) -> str:
+    """Return which of two edges has the packets and may decide a move, while the other is ready to go on with it.
+
+    :param gateway: the address that goes from one to the other. :param answers: C(nat_service_info) of each.
+    :raises Refused: none has, both have, or they do not publish the same.
+    """
+    names = " and ".join(answers)
+    if not gateway:
+        raise Refused(
+            f"the edges {names} need an address that goes from one to the other: set relocate_edge_gateway_address"
+        )
+    having = [edge for edge, answer in answers.items() if gateway in answer["addresses"]]
+    if not having:
+        raise Refused(
+            f"neither of the edges {names} has {gateway}: see whether keepalived runs there, or run prepare.yml"
+        )
+    if len(having) > 1:
+        raise Refused(
+            f"the edges {names} both have {gateway}, as they do not hear each other: see to the network between them"
+        )
+    (first, *others) = ([{**each} for each in answer["services"]] for answer in answers.values())
+    if any(services != first for services in others):
+        raise Refused(f"the edges {names} do not publish the same of {container}: run recover.yml")
+    active = having[0]
+    away = [each["virtual_address"] for each in first if each["virtual_address"] not in answers[active]["addresses"]]
+    if away:
+        raise Refused(f"{active} has {gateway}, but not {away[0]}: run prepare.yml, so that keepalived gives it both")
+    return active
+
+
 def make(
     container: dict[str, Any],
     source: tuple[str, str],
@@ -94,6 +124,7 @@ def make(
     decision: dict[str, Any],
     choice: dict[str, Any],
     identifier: str | None = None,
+    standby: dict[str, str] | None = None,
 ) -> dict[str, Any]:
     """Return the plan.
 
@@ -101,6 +132,7 @@ def make(
     :param services: what :func:`container_services` returned.
     :param decision: the mode and its predicted downtime (:func:`prediction.decide`).
     :param choice: how the destination was chosen.
+    :param standby: the other edge, if there is one: C(host), C(address), and C(gateway), the address that packets go to.
     """
     places = {"source": source, "destination": destination, "edge": edge}
     now = datetime.datetime.now(datetime.timezone.utc)
@@ -110,6 +142,7 @@ def make(
         "container": container["name"],
         "tenant": container["labels"].get("relocate.mtd/tenant"),
         **{part: {"host": host, "address": address} for part, (host, address) in places.items()},
+        **({"standby": standby} if standby else {}),
         "reason": reason,
         **decision,
         "image": container["image"],
@@ -150,4 +183,6 @@ def steps(plan: dict[str, Any]) -> list[str]:
         lines.append(
             f"service      {place} -> {destination['address']}:{service['host_port']}, held at {plan['edge']['host']}"
         )
+    if plan.get("standby"):
+        lines.append(f"edges        {plan['edge']['host']} decides; {plan['standby']['host']} goes on if it is lost")
     return [strangers.shown(line) for line in lines]

@@ -27,7 +27,8 @@ def run_parts(remotes: Remotes, document: dict[str, Any], timeout: int) -> dict[
 
     :raises Refused: a part cannot begin; what was started before gives up by itself.
     """
-    keys = credentials.make(document["id"])
+    pair = bool(document.get("standby"))
+    keys = credentials.make(document["id"], (*credentials.PARTS, *(["standby"] if pair else [])))
     places = {}
     for part in ("source", "destination"):  # the source knows if another relocation has the container
         specification = {"listen": document[part]["address"], "container": document["container"]}
@@ -35,26 +36,44 @@ def run_parts(remotes: Remotes, document: dict[str, Any], timeout: int) -> dict[
         port = _start(remotes, document, part, {**specification, "credentials": keys[part]})
         places[part] = [document[part]["address"], port]
     edge = document["edge"]["host"]
+    if pair:
+        follows = {"listen": document["standby"]["address"], "plan": document, **places}
+        port = _start(remotes, document, "standby", {**follows, "credentials": keys["standby"]})
+        places["standby"] = [document["standby"]["address"], port]
     problem = f"the edge reported no result within {timeout} s"
     try:
         _start(remotes, document, "edge", {"plan": document, "credentials": keys["edge"], **places})
-        deadline, left = time.monotonic() + timeout, None
-        while time.monotonic() < deadline:
-            answer = remotes.of(edge).module(
-                "relocate.mtd.relocation_session", state="finished", relocation=document["id"], timeout=WAIT_SLICE
-            )
-            if answer.get("failed"):
-                break
-            if answer.get("result") is not None:
-                return checked(edge, lambda result: reports.result_of(document, result), answer["result"])
-            drain = answer.get("drain")
-            if isinstance(drain, dict):
-                Display().display(drain_words(document, drain))
-                if drain.get("left") != left:  # however large it is, as long as it comes
-                    deadline, left = time.monotonic() + timeout, drain.get("left")
-    except Unreachable as error:  # the edge may have begun, and may go on: what it does counts, whatever it told
+    except Unreachable as error:  # it may have begun, and may go on: what it does counts, whatever it told
         problem = error.message
+    for host in [edge, document["standby"]["host"]] if pair else [edge]:  # the other edge has it if it had to take over
+        try:
+            result = _await_result(remotes, document, host, timeout)
+        except Unreachable as error:
+            problem = error.message
+            continue
+        if result is not None:
+            return result
+        break
     return {**document, "outcome": "in-doubt", "rolled_back": False, "problems": [problem]}
+
+
+def _await_result(remotes: Remotes, document: dict[str, Any], edge: str, timeout: int) -> dict[str, Any] | None:
+    """Return the result that an edge has; None when it has none in time. :raises Unreachable: it does not answer."""
+    deadline, left = time.monotonic() + timeout, None
+    while time.monotonic() < deadline:
+        answer = remotes.of(edge).module(
+            "relocate.mtd.relocation_session", state="finished", relocation=document["id"], timeout=WAIT_SLICE
+        )
+        if answer.get("failed"):
+            break
+        if answer.get("result") is not None:
+            return checked(edge, lambda result: reports.result_of(document, result), answer["result"])
+        drain = answer.get("drain")
+        if isinstance(drain, dict):
+            Display().display(drain_words(document, drain))
+            if drain.get("left") != left:  # however large it is, as long as it comes
+                deadline, left = time.monotonic() + timeout, drain.get("left")
+    return None
 
 
 def drain_words(document: dict[str, Any], drain: dict[str, Any]) -> str:

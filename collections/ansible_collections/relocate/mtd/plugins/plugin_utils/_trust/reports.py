@@ -21,8 +21,10 @@ from ansible_collections.relocate.mtd.plugins.plugin_utils._trust.strangers impo
 Check = Callable[[Any], Any]
 
 PARTS = ("source", "destination", "edge")
+#: With two edges, the one that does not decide has a part of its own.
+EVERY_PART = (*PARTS, "standby")
 #: ``serve``: the source has been told to serve its memory again, for a copy that drains.
-VERDICTS = ("commit", "roll-back", "serve")
+VERDICTS = ("commit", "roll-back", "serve", "look")
 #: A state of a container or of a journal, an outcome, a mode: one word of ours or of Docker's.
 WORD = re.compile(r"[a-z][a-z-]{0,31}")
 BYTES = 1 << 60
@@ -184,7 +186,7 @@ _INFO = _record(
         "used_ports": _list(_pair),
         "unfinished": _list(
             _record(
-                {"relocation": strangers.identifier, "part": _one_of(PARTS), "state": _word},
+                {"relocation": strangers.identifier, "part": _one_of(EVERY_PART), "state": _word},
                 {"container": _maybe(strangers.container_name), "living": _flag},
             )
         ),
@@ -234,7 +236,7 @@ _RECOVERED = _record({"outcome": _word, "verdict": _maybe(_one_of(VERDICTS))}, {
 _PLACE = {"protocol": _protocol, "virtual_address": strangers.address, "virtual_port": _port}
 _SERVICES = _record(
     {"services": _list(_record({"name": _text, **_PLACE, "host_address": strangers.address, "host_port": _port}))},
-    {"table": _flag},
+    {"table": _flag, "addresses": _list(strangers.address)},
 )
 
 
@@ -255,9 +257,9 @@ def recovered(answer: Any) -> dict[str, Any]:
 
 
 def services(answer: Any) -> dict[str, Any]:
-    """Return what C(nat_service_info) answered: C(table), C(services). :raises Odd: it is no such answer."""
+    """Return what C(nat_service_info) answered: C(table), C(services), C(addresses). :raises Odd: it is no such answer."""
     checked: dict[str, Any] = _SERVICES(strangers.document(answer))
-    return {**checked, "table": checked.get("table", False)}
+    return {**checked, "table": checked.get("table", False), "addresses": checked.get("addresses", [])}
 
 
 # -- results, in flight and in the ledger -------------------------------------------------------------------------------

@@ -93,7 +93,7 @@ class PacketRules:
         self.queue.hold()
         self._add("held", [f"{key} : {self._mark}" for key in keys])
         self._held.update(keys)
-        self._copy.update(self._places(self.destination, flows))
+        self._copy.update(_places(self.services, self.destination, flows))
 
     def _add(self, name: str, elements: list[str]) -> None:
         if elements:
@@ -111,7 +111,7 @@ class PacketRules:
         answer it with a reset, and the copy's socket would die of it.
         """
         flows = list(flows)
-        old, copy = self._places(self.source, flows), self._places(self.destination, flows)
+        old, copy = _places(self.services, self.source, flows), _places(self.services, self.destination, flows)
         self._add("shut", [key for key in [*old, *copy] if key not in self._shut | self._silent])
         self._shut.update(old)
         self._silent.update(copy)
@@ -121,14 +121,6 @@ class PacketRules:
         if self._silent:
             self.nft.run("".join(f"delete element {HEAD} shut {{ {key} }}\n" for key in sorted(self._silent)))
         self._silent.clear()
-
-    def _places(self, host: str, flows: Iterable[Flow]) -> list[str]:
-        """Return where the container is seen to be on ``host``: its services, and its own connections.
-
-        At the destination these have the same ports, but for one that was taken there.
-        """
-        keys = [table.key(s["protocol"], host, s["host_port"]) for s in self.services]
-        return keys + [table.key(f.protocol, host, f.host.port) for f in flows if f.direction == EGRESS]
 
     def route(self, host: str, *, born: bool = True) -> None:
         """Point new connections to the services at ``host``.
@@ -141,16 +133,7 @@ class PacketRules:
             commands = [f"delete element {HEAD} {table.UNBORN} {{ {key} }}\n" for key in sorted(self._unborn)]
         else:
             commands = [f"add element {HEAD} {table.UNBORN} {{ {key} }}\n" for key in sorted(self._held | self._copy)]
-        for service in self.services:
-            element = table.Service(
-                self.owner,
-                service["protocol"],
-                service["virtual_address"],
-                service["virtual_port"],
-                host,
-                service["host_port"],
-            )
-            commands += [table.delete_service(element), table.add_service(element)]
+        commands += _leading(self.owner, self.services, host)
         if commands:
             self.nft.run("".join(commands))
         self._unborn = set() if born else self._held | self._copy
@@ -171,8 +154,8 @@ class PacketRules:
         self._barrier = False
         if self._left is not None:
             keys = [*self._keys(), *_virtual_keys(self._left)]
-            self._forget((table.HELD, table.BARRIER, table.UNBORN), keys)
-            self._forget((table.UNBORN, table.SHUT), self._places(self.destination, self._left))
+            self._forget((table.HELD, table.BARRIER, table.UNBORN, table.SHUT), keys)
+            self._forget((table.UNBORN, table.SHUT), _places(self.services, self.destination, self._left))
         return count
 
     def reopen(self) -> None:
@@ -181,7 +164,7 @@ class PacketRules:
             self.nft.run("".join(f"delete element {HEAD} shut {{ {key} }}\n" for key in sorted(self._shut)))
         self._shut.clear()
         if self._left is not None:
-            self._forget((table.SHUT,), self._places(self.source, self._left))
+            self._forget((table.SHUT,), _places(self.services, self.source, self._left))
 
     def _forget(self, names: Iterable[str], keys: Iterable[str]) -> None:
         """Remove elements that a dead process may have left, one by one: some may never have been there."""
@@ -195,15 +178,80 @@ class PacketRules:
 
     def persist(self) -> None:
         """Write the table where the edge's boot loader finds it, without what lives only as long as a relocation."""
-        os.makedirs(os.path.dirname(paths.EDGE_TABLE), mode=0o700, exist_ok=True)
-        text = table.boot_text(self.nft.run(f"list table {HEAD}"))
-        with tempfile.NamedTemporaryFile("w", dir=os.path.dirname(paths.EDGE_TABLE), delete=False) as file:
-            file.write(text)
-        os.rename(file.name, paths.EDGE_TABLE)
+        _persist(self.nft)
 
     def close(self) -> None:
         """Unbind the queue."""
         self.queue.close()
+
+
+class Bystander:
+    """The table of an edge that does not have the packets of a relocation, and must be ready to get them.
+
+    Should they come in the middle, they would pass to the frozen original, or to a copy that may never run: either's kernel
+    acknowledges what the other, if it is the one that runs on, never sees. So a guard drops them, and TCP sends them again. A
+    :class:`PacketRules` with the same flows as ``left`` lifts it, too.
+    """
+
+    def __init__(self, owner: str, services: list[dict], source: str, destination: str) -> None:
+        self.owner, self.services, self.source, self.destination = owner, services, source, destination
+
+    def _keys(self, flows: Iterable[Flow]) -> list[str]:
+        flows = list(flows)
+        keys = [table.key(s["protocol"], s["virtual_address"], s["virtual_port"]) for s in self.services]
+        for host in (self.source, self.destination):
+            keys += _places(self.services, host, flows)
+        return [*keys, *_virtual_keys(flows)]
+
+    def guard(self, flows: Iterable[Flow]) -> None:
+        """Drop what comes to the services and to ``flows``, and what either place says. Idempotent."""
+        elements = [f"add element {HEAD} {table.SHUT} {{ {key} }}\n" for key in self._keys(flows)]
+        if elements:
+            Nft().run("".join(elements))
+
+    def lift(self, flows: Iterable[Flow]) -> None:
+        """Let everything pass again. Idempotent."""
+        nft = Nft()
+        for key in self._keys(flows):
+            try:
+                nft.run(f"delete element {HEAD} {table.SHUT} {{ {key} }}\n")
+            except NftError:
+                pass
+
+    def route(self, host: str) -> None:
+        """Point new connections to the services at ``host``, now and at the next boot."""
+        commands = _leading(self.owner, self.services, host)
+        if commands:
+            nft = Nft()
+            nft.run("".join(commands))
+            _persist(nft)
+
+
+def _leading(owner: str, services: list[dict], host: str) -> list[str]:
+    """Return the commands that point the services at a host."""
+    commands = []
+    for service in services:
+        place = (service["protocol"], service["virtual_address"], service["virtual_port"])
+        element = table.Service(owner, *place, host, service["host_port"])
+        commands += [table.delete_service(element), table.add_service(element)]
+    return commands
+
+
+def _persist(nft: Nft) -> None:
+    os.makedirs(os.path.dirname(paths.EDGE_TABLE), mode=0o700, exist_ok=True)
+    text = table.boot_text(nft.run(f"list table {HEAD}"))
+    with tempfile.NamedTemporaryFile("w", dir=os.path.dirname(paths.EDGE_TABLE), delete=False) as file:
+        file.write(text)
+    os.rename(file.name, paths.EDGE_TABLE)
+
+
+def _places(services: list[dict], host: str, flows: Iterable[Flow]) -> list[str]:
+    """Return where the container is seen to be on ``host``: its services, and its own connections.
+
+    At the destination these have the same ports, but for one that was taken there.
+    """
+    keys = [table.key(s["protocol"], host, s["host_port"]) for s in services]
+    return keys + [table.key(f.protocol, host, f.host.port) for f in flows if f.direction == EGRESS]
 
 
 def _virtual_keys(flows: Iterable[Flow]) -> list[str]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from ..host import paths
 from ..host.secrets import wipe
-from ..protocol.channel import Channel, ChannelLost, Listener
+from ..protocol.channel import EDGES, Channel, ChannelLost, Listener
 from ..protocol.documents import Specification
 from ..protocol.journal import Journal
 from ..protocol.messages import check
@@ -20,8 +20,8 @@ from ..protocol.words import sentence
 EDGE_SECONDS = 45.0  # the edge connects, or comes back after its guardian restarted it
 
 
-class Part:
-    """A listening part of one relocation. Subclasses have one ``on_KIND`` method for each message of the edge."""
+class Listening:
+    """A part that listens, and does what the edge says. Subclasses have one ``on_KIND`` method for each of its messages."""
 
     name = ""
 
@@ -32,8 +32,35 @@ class Part:
         self.directory = paths.private_directory(paths.session(self.id))
         self.listener = Listener(self.specification.listen, self.specification.credentials, self.specification.port)
         self.edge: Channel | None = None
-        self.moments = Moments()
         self.finished = False
+
+    def _obey(self, message: dict) -> None:
+        try:
+            check("edge", self.name, message)
+            getattr(self, "on_" + message["kind"])(message)
+        except Exception as error:  # the loss of the data channel among them; if the edge is lost, saying so raises
+            self.say("failed", reason=sentence(error))
+
+    def say(self, kind: str, **fields: Any) -> None:
+        """Tell the edge. :raises ChannelLost: when it is gone."""
+        if self.edge is None:
+            raise ChannelLost("the edge has not connected yet")
+        self.edge.send(kind, **fields)
+
+    def close(self, state: State, **facts: object) -> None:
+        """Wipe the session and write the final state, once. A memory image is a secret: overwritten, then removed."""
+        wipe(self.directory)
+        if not self.journal.finished:
+            self.journal.record(state, **facts)
+        self.finished = True
+
+
+class Part(Listening):
+    """A listening part of one relocation that has the container, or gets it."""
+
+    def __init__(self, specification: dict, journal: Journal) -> None:
+        super().__init__(specification, journal)
+        self.moments = Moments()
         self.commands: list[list[str]] = []  # what ran here, for the result
 
     @property
@@ -70,26 +97,13 @@ class Part:
         """Return the edge's channel. :raises TimeoutError: when it does not come, or come back, in time."""
         while True:
             channel = self.listener.accept(EDGE_SECONDS)
-            if channel.peer == "edge":
+            if channel.peer in EDGES:
                 return channel
             self.accept_other(channel)
 
     def accept_other(self, channel: Channel) -> None:
         """Take the channel of a part that is not the edge."""
         channel.close()
-
-    def _obey(self, message: dict) -> None:
-        try:
-            check("edge", self.name, message)
-            getattr(self, "on_" + message["kind"])(message)
-        except Exception as error:  # the loss of the data channel among them; if the edge is lost, saying so raises
-            self.say("failed", reason=sentence(error))
-
-    def say(self, kind: str, **fields: Any) -> None:
-        """Tell the edge. :raises ChannelLost: when it is gone."""
-        if self.edge is None:
-            raise ChannelLost("the edge has not connected yet")
-        self.edge.send(kind, **fields)
 
     def say_if_heard(self, kind: str, **fields: Any) -> None:
         """Tell the edge, if it is there: what is told is on the disk, and a restarted edge or recovery reads it there."""
@@ -103,10 +117,3 @@ class Part:
     def roll_back(self, reason: str) -> None:
         """Undo everything this part did. Idempotent; also called without an edge."""
         raise NotImplementedError
-
-    def close(self, state: State, **facts: object) -> None:
-        """Wipe the session and write the final state, once. A memory image is a secret: overwritten, then removed."""
-        wipe(self.directory)
-        if not self.journal.finished:
-            self.journal.record(state, **facts)
-        self.finished = True

@@ -27,7 +27,7 @@ from ..network.conntrack import Conntrack
 from ..network.flows import Flow, place_on_destination
 from ..protocol.channel import Channel
 from ..protocol.journal import Journal
-from ..protocol.states import State
+from ..protocol.states import AFTER_COMMIT, State
 from ..protocol.words import sentence
 from ..restore.keeper_client import GateFailed, KeeperClient
 from . import drain, endings
@@ -343,6 +343,13 @@ class Destination(Part):
         }
         self.close(State.DONE)
         self.say("finished", timings_ns=timings, commands=self.commands)
+
+    def on_roll_back(self, message: dict) -> None:
+        """The edge's verdict. An edge that does not know it says so: what was heard first, counts."""
+        if message.get("unless_accepted") and self.journal.state in AFTER_COMMIT:
+            self.say("accepted")
+        else:
+            super().on_roll_back(message)
 
     def roll_back(self, reason: str) -> None:
         """Cancel the gated start and remove the container and every trace of it."""

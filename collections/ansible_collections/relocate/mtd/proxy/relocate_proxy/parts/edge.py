@@ -36,6 +36,15 @@ FINISH_SECONDS = 30.0
 #: While the last pages of a post-copy come, the destination says every second how it goes.
 DRAIN_SECONDS = 30.0
 ATTEMPTS = 3
+KILLED = "the edge's proxy was killed before the commit"
+
+
+#: The other edge writes a line, while clients wait.
+NOTE_SECONDS = 2.0
+
+
+class Undecided(RuntimeError):
+    """Whether the other edge has the verdict is not known: it may act on it when this one is lost."""
 
 
 class NotWritten(OSError):
@@ -73,6 +82,8 @@ class Edge:
             self.cutover()
         except NotWritten as error:
             return self._take_back(error)
+        except Undecided as error:
+            return self._ask_destination(error)
         except Exception as error:
             if self.journal.state is not State.COMMITTED:
                 return self.roll_back(error)
@@ -85,6 +96,7 @@ class Edge:
         self.journal.record(State.STAGING, plan=plan.document)
         self.gateway = PacketRules(plan.container, plan.services, plan.source, plan.destination)
         self.peers = peers = Peers(self.id, self.specification.credentials, self.specification.addresses)
+        self._follow(State.STAGING)
         peers.tell("source", "describe")
         described = peers.expect("source", "described", STAGE_SECONDS)
         peers.tell("destination", "create", document=described["document"])
@@ -108,10 +120,13 @@ class Edge:
         """From the first held packet to the commit point. Every millisecond here is a client's."""
         peers, gateway = self.peers, self.gateway
         assert peers is not None and gateway is not None
-        self.journal.record(State.HOLDING, armed=[flow.document() for flow in self.armed])
+        armed = [flow.document() for flow in self.armed]
+        self._note(State.HOLDING, armed=armed)
+        self.journal.record(State.HOLDING, armed=armed)
         gateway.raise_barrier()
         peers.tell("source", "settle")
         peers.expect("source", "settled", SETTLE_SECONDS)
+        self._noted()
         self.moments.mark("hold")
         deadline = Deadline(self.plan.downtime_limit_ms)
         gateway.hold(self.armed)
@@ -130,10 +145,13 @@ class Edge:
         datagrams = datagram_flows(self.conntrack, self.plan.source, self.plan.services, self.report["address_before"])
         flows += [flow for flow in datagrams if flow not in flows]  # a server may have connected its socket to a client
         self.flows = flows
-        self.journal.record(State.ROUTING, flows=[flow.document() for flow in flows])
-        peers.tell("destination", "place", flows=[flow.document() for flow in flows])
+        documents = [flow.document() for flow in flows]
+        self._note(State.ROUTING, flows=documents)
+        self.journal.record(State.ROUTING, flows=documents)
+        peers.tell("destination", "place", flows=documents)
         placed = deadline.expect(peers, "destination", "placed", CUTOVER_SECONDS)
         self.moved = Flow.read_all(placed["flows"])
+        self._noted()
         # Before the entries: what gets past the queue from now on must not reach the copy.
         gateway.route(self.plan.destination, born=False)
         for flow, moved in zip(flows, self.moved):
@@ -146,12 +164,77 @@ class Edge:
         self.moments.mark("routed")
         deadline.expect(peers, "destination", "prepared", CUTOVER_SECONDS + self.plan.dump_seconds)
         self.moments.mark("prepared")
+        verdict = {"moved": [flow.document() for flow in self.moved], "report": self.report}
+        self._promise(verdict)
         try:
-            self.journal.record(State.COMMITTED, moved=[flow.document() for flow in self.moved], report=self.report)
+            self.journal.record(State.COMMITTED, **verdict)
         except Exception as error:
             if self.journal.state is State.COMMITTED:
                 raise
             raise NotWritten(f"the edge could not write its verdict: {error}") from error
+
+    # -- the other edge, if there is one: it goes on from its journal should this one be lost -------------------------------
+
+    def _note(self, state: State, **facts: Any) -> None:
+        """Have the other edge write a line as well; :meth:`_noted` waits until it has."""
+        if self.specification.standby and self.peers:
+            self.peers.tell("standby", "note", state=state.value, facts=facts)
+
+    def _noted(self) -> None:
+        if self.specification.standby and self.peers:
+            self.peers.expect("standby", "noted", NOTE_SECONDS)
+
+    def _follow(self, state: State, **facts: Any) -> None:
+        """Have it write a line, and return when it has. :raises OSError, PartFailed: it has not, for all that is known."""
+        if self.specification.standby:
+            self._insist("standby", "note", "noted", seconds=NOTE_SECONDS, state=state.value, facts=facts)
+
+    def _promise(self, verdict: dict) -> None:
+        """Have the other edge write the verdict before this one does: from now on either can bring the move to that end.
+
+        Nobody is told of a commit that the other edge has not: what it has not, it can roll back when this edge is lost.
+
+        :raises Undecided: it may have it, or not.
+        """
+        try:
+            self._follow(State.COMMITTED, **verdict)
+        except Exception as error:
+            raise Undecided(f"the other edge did not confirm the verdict: {error}") from error
+
+    def _ask_destination(self, error: Exception) -> dict:
+        """The other edge may have the verdict, and act on it: what the destination hears first, counts.
+
+        So it is told to remove the copy, and the source may thaw only when it has. If it says that it has heard of a commit
+        already, that is the verdict.
+        """
+        try:
+            answer = self._insist(
+                "destination", "roll_back", "rolled_back", otherwise="accepted", reason=str(error), unless_accepted=True
+            )
+            if answer["kind"] == "accepted":
+                moved = [flow.document() for flow in self.moved]
+                self.journal.record(State.COMMITTED, moved=moved, report=self.report)
+                return self.finish()
+        except Exception as problem:
+            return self._result("in-doubt", {}, {}, [str(error), str(problem)])
+        return self.roll_back(error, discarded=answer)
+
+    def _resume_promised(self) -> dict:
+        """Go on after a kill, at a moment when the other edge may have had the verdict."""
+        gateway = self.gateway
+        assert gateway is not None
+        try:
+            told = self._insist("standby", "tell", "told", seconds=NOTE_SECONDS)
+        except Exception as error:
+            return self._ask_destination(error)
+        if State(told["state"]) not in AFTER_COMMIT:
+            endings.turn_to_source(gateway, self.conntrack, self.plan.source, self.routed)
+            return self.roll_back(RuntimeError(KILLED))
+        moved = told["facts"].get("moved", [])
+        self.moved = Flow.read_all(moved)
+        self.journal.record(State.COMMITTED, moved=moved, report=self.report)
+        endings.turn_to_destination(gateway, self.conntrack, self.plan.destination, self.moved)
+        return self.finish()
 
     def _all_held(self, flows: list[Flow]) -> None:
         """Check that every connection the container opened was held before the freeze.
@@ -189,10 +272,12 @@ class Edge:
                 return self._result("in-doubt", {}, {}, [str(error), *attempts.problems])
         # The move itself is done. Whatever fails here keeps nothing else from being done; `recover` can repeat it.
         attempts.take(lambda: self.journal.record(State.RELEASED, **lost))
+        attempts.take(lambda: self._follow(State.RELEASED, **lost))
         if attempts.take(lambda: source.update(self._insist("source", "finish", "finished"))):
             attempts.take(gateway.reopen)
         attempts.take(lambda: destination.update(self._insist("destination", "finish", "finished")))
         attempts.take(gateway.persist)
+        attempts.take(lambda: self._follow(State.DONE, everywhere=not attempts.problems))
         if not attempts.problems:
             attempts.take(lambda: self.journal.record(State.DONE, everywhere=True))
         self.moments.mark("end")
@@ -223,6 +308,7 @@ class Edge:
         :raises OSError: the destination does not tell. :raises TimeoutError: it says that nothing comes any more.
         """
         attempts.take(lambda: self.journal.record(State.DRAINING))
+        attempts.take(lambda: self._follow(State.DRAINING))
         drained = self._insist("destination", "drain", "drained", seconds=DRAIN_SECONDS)
         while "going" in drained:
             self.on_drain(drained["going"])
@@ -234,11 +320,18 @@ class Edge:
         return {"lost": sentence(drained["lost"])} if "lost" in drained else {}
 
     def _insist(
-        self, part: str, kind: str, answer: str, told: bool = False, seconds: float = FINISH_SECONDS, **fields: Any
+        self,
+        part: str,
+        kind: str,
+        answer: str,
+        told: bool = False,
+        seconds: float = FINISH_SECONDS,
+        otherwise: str | None = None,
+        **fields: Any,
     ) -> dict:
         """Have a part do what the verdict demands of it, and return its answer; a part that was killed is told again.
 
-        :param told: it has heard it already, and only its answer is missing.
+        :param told: it has heard it already, and only its answer is missing. :param otherwise: another answer that counts.
         :raises PartFailed: it says time and again that it cannot; of a commit it says so once, and means it.
         :raises OSError: it is gone, or silent.
         """
@@ -252,7 +345,7 @@ class Edge:
                 told = True
                 while True:
                     try:
-                        return peers.expect(part, answer, seconds)
+                        return peers.expect(part, answer, seconds, otherwise)
                     except PartFailed as error:
                         if error.part == part:
                             raise
@@ -274,13 +367,20 @@ class Edge:
         before the source may run: whoever reads it after a crash must not let the copy run as well.
         """
         try:
+            if isinstance(
+                error, NotWritten
+            ):  # the destination has not heard anything, and could hear it from the other edge
+                self._follow(State.ROUTING, taken_back=str(error))
             self.journal.record(State.ROUTING, taken_back=str(error))
         except Exception as problem:
             return self._result("in-doubt", {}, {}, [str(error), str(problem)])
         return self.roll_back(error)
 
-    def roll_back(self, error: Exception) -> dict:
-        """Give everything back to the source: first its packets and its life, then tidy up."""
+    def roll_back(self, error: Exception, discarded: dict | None = None) -> dict:
+        """Give everything back to the source: first its packets and its life, then tidy up.
+
+        :param discarded: what the destination said, if it has removed the copy already.
+        """
         self.moments.mark("failed")
         reason = sentence(error)
         attempts = Attempts()
@@ -298,8 +398,11 @@ class Edge:
             attempts = endings.turn_to_source(gateway, self.conntrack, host, self.routed, reopened=tell_source)
         self.moments.mark("released")
         answers: dict[str, dict] = {}
+        if discarded is not None:
+            answers["destination"] = discarded
         if peers is not None:
-            told["destination"] = Attempts().take(lambda: peers.tell("destination", "roll_back", reason=reason))
+            if discarded is None:
+                told["destination"] = Attempts().take(lambda: peers.tell("destination", "roll_back", reason=reason))
             for part, heard in told.items():
                 try:
                     answers[part] = self._insist(part, "roll_back", "rolled_back", heard, reason=reason)
@@ -310,6 +413,8 @@ class Edge:
         self.moments.mark("end")
         everywhere = {"everywhere": True} if {"source", "destination"} <= answers.keys() else {}
         attempts.take(lambda: self.journal.record(State.ROLLED_BACK, reason=reason, **everywhere))
+        if peers is not None:
+            attempts.take(lambda: self._follow(State.ROLLED_BACK, reason=reason, **everywhere))
         outcome = "refused" if isinstance(error, OverBudget) else "rolled-back"
         return self._result(
             outcome, answers.get("source", {}), answers.get("destination", {}), [reason, *attempts.problems]
@@ -343,17 +448,23 @@ def resume(specification: dict, journal: Journal) -> dict:
     left = [*edge.armed, *edge.flows]
     edge.gateway = PacketRules(plan.container, plan.services, plan.source, plan.destination, left)
     edge.moments.mark("begin")
+    seconds = CONNECT_SECONDS + plan.dump_seconds  # a source in the middle of its dump answers after it
+    if journal.state is State.ROUTING and edge.specification.standby:
+        edge.routed = list(edge.flows)
+        edge.peers = Peers(
+            edge.id, edge.specification.credentials, edge.specification.addresses, needed=False, seconds=seconds
+        )
+        return edge._resume_promised()
     if journal.state not in AFTER_COMMIT:
         # The source may have thawed by itself: its packets must flow before anybody is found.
         if journal.state is State.ROUTING:
             edge.routed = list(edge.flows)
         endings.turn_to_source(edge.gateway, edge.conntrack, plan.source, edge.routed)
     # Before the vote they have rolled back by themselves and are gone: the packets must flow again all the same.
-    seconds = CONNECT_SECONDS + plan.dump_seconds  # a source in the middle of its dump answers after it
     edge.peers = Peers(
         edge.id, edge.specification.credentials, edge.specification.addresses, needed=False, seconds=seconds
     )
     if journal.state in AFTER_COMMIT:
         endings.turn_to_destination(edge.gateway, edge.conntrack, plan.destination, edge.moved)
         return edge.finish()
-    return edge.roll_back(RuntimeError("the edge's proxy was killed before the commit"))
+    return edge.roll_back(RuntimeError(facts.took_over or KILLED))

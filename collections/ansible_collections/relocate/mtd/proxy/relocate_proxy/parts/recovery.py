@@ -20,6 +20,7 @@ from ..memory import lazy_pages
 from ..network.conntrack import Conntrack
 from ..network.flows import Flow
 from ..network.packet_rules import PacketRules
+from ..protocol.channel import EDGES
 from ..protocol.facts import DestinationFacts, EdgeFacts, SourceFacts
 from ..protocol.journal import Journal
 from ..protocol.states import AFTER_COMMIT, State
@@ -27,7 +28,7 @@ from . import drain, endings
 
 #: For how long nothing may come of a copy's memory: its source has just been told to serve it.
 STILL_SECONDS = 30.0
-COMMIT, ROLL_BACK, SERVE = "commit", "roll-back", "serve"
+COMMIT, ROLL_BACK, SERVE, LOOK = "commit", "roll-back", "serve", "look"
 
 
 class InProgress(RuntimeError):
@@ -59,7 +60,10 @@ def release_part(relocation: str, part: str, fd: int) -> None:
 
 
 def recover(order: dict) -> dict:
-    """Settle ``order["part"]`` of ``order["relocation"]``; ``order["verdict"]`` is needed unless the part is the edge's.
+    """Settle ``order["part"]`` of ``order["relocation"]``; ``order["verdict"]`` is needed unless the part is an edge's.
+
+    An edge's journal has the verdict, if no other edge has taken over from it: then the verdict has to be given, too. With the
+    verdict "look" nothing is settled: the answer is the journal's state.
 
     With the verdict "serve" a source that has voted serves its memory again to a copy that lacks some: see :func:`_serve`. With
     ``order["gone"]``, a sentence, the destination is told that it never will. ``order["decided"]`` says that an edge's journal
@@ -76,7 +80,9 @@ def recover(order: dict) -> dict:
         return {"changed": False, "outcome": "in-progress", "verdict": None}
     try:
         verdict = order.get("verdict")
-        if part == "edge":
+        if verdict == LOOK:
+            return {"changed": False, "outcome": journal.state.value if journal.state else "unknown", "verdict": None}
+        if part in EDGES and verdict is None:
             verdict = COMMIT if journal.state in AFTER_COMMIT else ROLL_BACK
         if journal.state is None:
             if part != "edge":
@@ -88,7 +94,7 @@ def recover(order: dict) -> dict:
             return {"changed": False, "outcome": _serve(journal), "verdict": None}
         if verdict not in (COMMIT, ROLL_BACK):
             raise ValueError(f"the {part} cannot decide alone: the edge's journal has the verdict")
-        if verdict == ROLL_BACK and journal.state in AFTER_COMMIT and not (part == "edge" or order.get("decided")):
+        if verdict == ROLL_BACK and journal.state in AFTER_COMMIT and not (part in EDGES or order.get("decided")):
             raise ValueError(
                 f"the {part} has heard that the relocation was committed, and no edge's journal takes that back: see where "
                 "the container runs, and remove what does not"
@@ -96,7 +102,7 @@ def recover(order: dict) -> dict:
         if part == "destination":
             _destination(journal, verdict == COMMIT, order.get("gone") or "")
         else:
-            {"edge": _edge, "source": _source}[part](journal, verdict == COMMIT)
+            (_source if part == "source" else _edge)(journal, verdict == COMMIT)
         outcome = "lost" if "lost" in journal.facts else journal.state.value
         return {"changed": True, "outcome": outcome, "verdict": verdict}
     finally:

@@ -15,7 +15,7 @@ from ..host import paths
 from ..host.secrets import wipe
 from ..protocol.facts import DestinationFacts
 from ..protocol.journal import Journal
-from ..protocol.states import State
+from ..protocol.states import AFTER_COMMIT, State
 from . import drain, endings
 from .base import Part
 
@@ -95,6 +95,13 @@ class RestartedDestination(Part):
             endings.adopt_copy(self.journal, self.docker)
         self.close(State.DONE)
         self.say("finished", timings_ns={})
+
+    def on_roll_back(self, message: dict) -> None:
+        """The edge's verdict. An edge that does not know it says so: what was heard first, counts."""
+        if message.get("unless_accepted") and self.journal.state in AFTER_COMMIT:
+            self.say("accepted")
+        else:
+            super().on_roll_back(message)
 
     def roll_back(self, reason: str) -> None:
         """The source runs on."""

@@ -40,6 +40,14 @@ KEEP_ALIVE = (
     (socket.TCP_KEEPCNT, 2),
     (socket.TCP_USER_TIMEOUT, 20_000),
 )
+WATCHFUL = (
+    (socket.TCP_KEEPIDLE, 1),
+    (socket.TCP_KEEPINTVL, 1),
+    (socket.TCP_KEEPCNT, 3),
+    (socket.TCP_USER_TIMEOUT, 4_000),
+)
+#: Whoever decides: the edge, or the other edge in its stead.
+EDGES = ("edge", "standby")
 
 
 class ChannelLost(ConnectionError):
@@ -176,6 +184,11 @@ class Channel:
             except (OSError, ValueError) as error:
                 raise ChannelLost(f"the channel to the {self.peer} was closed") from error
 
+    def watch(self) -> None:
+        """Notice within seconds that the peer's host is gone: who waits for it has a move to save."""
+        for option, value in WATCHFUL:
+            self._tls.setsockopt(socket.IPPROTO_TCP, option, value)
+
     def detach(self) -> ssl.SSLSocket:
         """Give the connection to somebody who speaks another language on it. Nothing may be waiting in it."""
         return self._tls
@@ -201,6 +214,7 @@ class Listener:
         self._context = tls_context(credentials, server=True)
         self._ready: queue.Queue[Channel | None] = queue.Queue()
         self._strangers: list[socket.socket] = []  # connections that have not shown a certificate, the oldest first
+        self._edge: Channel | None = None
         self._lock = threading.Lock()
         self._closed = False
         self.port: int = self._socket.getsockname()[1]
@@ -234,7 +248,16 @@ class Listener:
             with self._lock:
                 if plain in self._strangers:
                     self._strangers.remove(plain)
+        if channel.peer in EDGES:
+            self._succeed(channel)
         self._ready.put(channel)
+
+    def _succeed(self, channel: Channel) -> None:
+        """Let go of an edge when one comes anew: whoever still listens to a dead one would miss what the new one says."""
+        with self._lock:
+            former, self._edge = self._edge, channel
+        if former is not None:
+            former.close()
 
     def accept(self, timeout: float | None) -> Channel:
         """Return the next peer that has shown a certificate of this relocation; others are turned away.

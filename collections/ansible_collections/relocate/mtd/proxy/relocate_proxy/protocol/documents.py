@@ -36,6 +36,7 @@ class Plan:
     :ivar services: ``protocol``, ``virtual_address``, ``virtual_port``, ``host_port`` and ``container_port`` of each.
     :ivar dump_seconds: after which a dump or a restore is stuck.
     :ivar predictions: milliseconds of downtime by mode.
+    :ivar gateway: with two edges, the address that the one has which packets go to; else "".
     """
 
     document: dict
@@ -49,6 +50,7 @@ class Plan:
     downtime_limit_ms: float
     predictions: dict[str, float]
     cost: Cost
+    gateway: str = ""
 
     @classmethod
     def read(cls, document: dict) -> Plan:
@@ -62,9 +64,10 @@ class Plan:
                 source=source["address"],
                 destination=destination["address"],
                 cost=Cost(**cost),
+                gateway=str((document.get("standby") or {}).get("gateway", "")),
                 **values,
             )
-        except (TypeError, KeyError) as error:
+        except (TypeError, KeyError, AttributeError) as error:
             raise ValueError(f"the plan is none ({shown(str(error))}): {REMEDY}") from error
 
 
@@ -93,23 +96,29 @@ class Specification:
 
 @dataclass(frozen=True)
 class EdgeSpecification:
-    """What the edge is told. :ivar source, destination: where the other two listen: address and port."""
+    """What the edge is told.
+
+    :ivar source, destination: where these two listen: address and port.
+    :ivar standby: where the other edge does, if there is one.
+    """
 
     id: str
     credentials: dict
     plan: Plan
     source: tuple[str, int]
     destination: tuple[str, int]
+    standby: tuple[str, int] | None = None
 
     @classmethod
     def read(cls, document: dict) -> EdgeSpecification:
         """Return the specification in a document. :raises ValueError: it lacks something."""
         names = ("id", "credentials", "plan", "source", "destination")
         identifier, credentials, plan, source, destination = _need(document, "specification", *names)
-        places = [_place(each) for each in (source, destination)]
-        return cls(identifier, credentials, Plan.read(plan), *places)
+        standby = _place(document["standby"]) if document.get("standby") else None
+        return cls(identifier, credentials, Plan.read(plan), _place(source), _place(destination), standby)
 
     @property
     def addresses(self) -> dict[str, tuple[str, int]]:
         """Where the other parts listen."""
-        return {"source": self.source, "destination": self.destination}
+        others = {"source": self.source, "destination": self.destination}
+        return others if self.standby is None else {**others, "standby": self.standby}

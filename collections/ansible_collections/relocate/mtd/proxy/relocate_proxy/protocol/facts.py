@@ -85,6 +85,7 @@ class EdgeFacts(Facts):
     :ivar armed, flows, moved: connections before the freeze, in the image, and as they are at the destination.
     :ivar report: what the result says beside the plan. :ivar taken_back: why a commit was, when the copy died before it ran.
     :ivar lost: why the copy's last memory never came. :ivar everywhere: both other parts have said that they have ended.
+    :ivar took_over: why this edge decides, which was not to.
     """
 
     plan: dict = field(default_factory=dict)
@@ -95,6 +96,13 @@ class EdgeFacts(Facts):
     taken_back: str = ""
     lost: str = ""
     everywhere: bool = False
+    took_over: str = ""
 
 
-FACTS: dict[str, type[Facts]] = {"source": SourceFacts, "destination": DestinationFacts, "edge": EdgeFacts}
+#: The other edge of two writes down what the one that decides does.
+FACTS: dict[str, type[Facts]] = {
+    "source": SourceFacts,
+    "destination": DestinationFacts,
+    "edge": EdgeFacts,
+    "standby": EdgeFacts,
+}

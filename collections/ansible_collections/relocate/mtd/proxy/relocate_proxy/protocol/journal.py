@@ -178,7 +178,7 @@ def prune(directory: str = paths.JOURNALS, now: float | None = None) -> int:
                 if not old and relocation not in too_many:
                     continue
                 journal = Journal.at(relocation, part, directory)
-                needed = part == "edge" and not journal.facts.get("everywhere")
+                needed = part in ("edge", "standby") and not journal.facts.get("everywhere")
                 if (journal.finished and not needed) or (old and (journal.finished or journal.state is None)):
                     for file in files:
                         os.unlink(file)

@@ -1,6 +1,6 @@
 # Copyright (c) 2026 The RELOCATE authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The messages between the edge and the two other parts: who says each to whom, and what must be in it.
+"""The messages between the edge and the other parts: who says each to whom, and what must be in it.
 
 What comes over a channel is checked against this table before anybody acts on it. The cargo on the data channel between source
 and destination is described in ``files.cargo``.
@@ -68,6 +68,7 @@ TEXT = Kind("text", is_text)
 ADDRESS = Kind("address", _is_address)
 COUNT = Kind("count", is_count)
 NUMBER = Kind("number", is_number)
+FLAG = Kind("flag", lambda value: isinstance(value, bool))
 DOCUMENT = Kind("document", lambda value: isinstance(value, dict))
 #: Where somebody listens: an address and a port.
 PLACE = Kind("place", _is_place)
@@ -149,9 +150,15 @@ MESSAGES: dict[tuple[str, str], Message] = {
         ("failed", _message("source", "edge", reason=TEXT)),
         ("failed", _message("destination", "edge", reason=TEXT)),
         ("roll_back", _message("edge", "source", {"reason": TEXT})),
-        ("roll_back", _message("edge", "destination", {"reason": TEXT})),
+        ("roll_back", _message("edge", "destination", {"reason": TEXT, "unless_accepted": FLAG})),
         ("rolled_back", _message("source", "edge", {"timings_ns": TIMINGS, "commands": COMMANDS})),
         ("rolled_back", _message("destination", "edge", {"timings_ns": TIMINGS, "commands": COMMANDS})),
+        # with two edges: what the one that decides writes down, the other has before it acts on it
+        ("note", _message("edge", "standby", state=TEXT, facts=DOCUMENT)),
+        ("noted", _message("standby", "edge", state=TEXT)),
+        ("tell", _message("edge", "standby")),
+        ("told", _message("standby", "edge", state=TEXT, facts=DOCUMENT)),
+        ("failed", _message("standby", "edge", reason=TEXT)),
     )
 }
 

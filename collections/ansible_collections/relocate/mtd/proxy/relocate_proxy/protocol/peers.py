@@ -1,6 +1,6 @@
 # Copyright (c) 2026 The RELOCATE authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The edge's channels to source and destination: one mailbox, and a way back to a part that was killed and started again."""
+"""The edge's channels to the other parts: one mailbox, and a way back to a part that was killed and started again."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class PartFailed(RuntimeError):
 
 
 class Peers:
-    """The channels to source and destination, read by one thread each into one mailbox."""
+    """The channels to the other parts, read by one thread each into one mailbox."""
 
     def __init__(
         self,
@@ -93,8 +93,8 @@ class Peers:
             raise ChannelLost(f"the {part}'s proxy is gone")
         self.channels[part].send(kind, **fields)
 
-    def expect(self, part: str, kind: str, seconds: float) -> dict:
-        """Return the next message of that kind from that part.
+    def expect(self, part: str, kind: str, seconds: float, otherwise: str | None = None) -> dict:
+        """Return the next message of that kind from that part, or of the kind ``otherwise``.
 
         :raises PartFailed: when any part reports a failure; :raises ChannelLost: when this part is gone;
         :raises TimeoutError: when it stays silent.
@@ -102,7 +102,7 @@ class Peers:
         deadline = time.monotonic() + seconds
         while True:
             for position, (sender, message) in enumerate(self._kept):
-                if sender == part and message["kind"] == kind:
+                if sender == part and message["kind"] in (kind, otherwise):
                     del self._kept[position]
                     return message
             if part in self._lost:

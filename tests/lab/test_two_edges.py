@@ -1,0 +1,213 @@
+# Copyright (c) 2026 The RELOCATE authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Two edges, in a lab of their own: one is lost under load, idle and in the middle of a move."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import time
+from collections.abc import Iterator
+
+import pytest
+from direct import Direct, Heart
+from fleet import BIN, REPOSITORY, ROOT, prepared_fleet
+from pair import SIGN, Pair, called, is_pair
+
+from relocate.lab.paths import Lab
+
+pytestmark = [pytest.mark.lab, pytest.mark.needs("lxc-info", "nsenter")]
+
+NAME, PORT, CALL = "paired", 7400, 9400
+#: After three signs of life that did not come (0.3 s each) the other edge takes over; TCP waits for as long as it has waited.
+IDLE_MS = 6000.0
+#: A client's retransmissions double: what is settled after three seconds it notices after seven at the latest.
+MOVING_MS = 20000.0
+
+
+@pytest.fixture(scope="module")
+def pair() -> Iterator[Pair]:
+    """Return a prepared lab with two edges; one that is up is taken as it is, and left."""
+    if os.geteuid() != 0:
+        pytest.fail("the lab's tests need root: NOT RUN", pytrace=False)
+    before = os.environ.get("RELOCATE_LAB_NAME")
+    there = is_pair(str(Lab.from_environment().state))
+    if not there:
+        os.environ["RELOCATE_LAB_NAME"] = "-".join(filter(None, (before, "pair")))
+    try:
+        fleet = prepared_fleet(as_it_is=True) if there else prepared_fleet("--edges", "2", "--hosts", "2")
+        yield Pair(fleet)
+    finally:
+        if not there:
+            subprocess.run([BIN / "relocate", "lab", "down"], cwd=ROOT, check=True, stdin=subprocess.DEVNULL)
+            if before is None:
+                del os.environ["RELOCATE_LAB_NAME"]
+            else:
+                os.environ["RELOCATE_LAB_NAME"] = before
+
+
+@pytest.fixture(scope="module")
+def direct(pair: Pair) -> Iterator[Direct]:
+    """Return a counter on host1, published by both edges."""
+    pair.fleet.tenant(NAME, "counter", "host1", f"{PORT} 8", port=PORT)
+    assert len([pair.fleet.services(edge) for edge in pair.fleet.edges]) == 2
+    yield Direct.of(pair.fleet, NAME, "host1", "host2")
+    pair.fleet.remove_tenants()
+
+
+@pytest.fixture
+def active(pair: Pair) -> Iterator[str]:
+    """Return the edge that has the addresses, and see to it that both are there again afterwards."""
+    (edge,) = pair.having()
+    yield edge
+    for each in pair.fleet.edges:
+        pair.bring_back(each)
+
+
+@pytest.fixture
+def heart(pair: Pair, direct: Direct, active: str) -> Iterator[Heart]:
+    """Return a connection that counts."""
+    beating = Heart(pair.fleet, PORT)
+    yield beating
+    beating.end()
+
+
+def other(pair: Pair, edge: str) -> str:
+    """Return the edge that is not this one."""
+    return next(each for each in pair.fleet.edges if each != edge)
+
+
+def assert_alike(pair: Pair, host: str) -> None:
+    """Both edges lead to the host, and hold and shut nothing."""
+    for edge in pair.fleet.edges:
+        places = [each["host_address"] for each in pair.fleet.services(edge) if each["name"] == NAME]
+        assert places == [pair.fleet.variables(host)["ansible_host"]], edge
+        sets = "nft list table ip relocate | sed -nE '/ (held|barrier|shut|unborn) \\{/,/\\}/p' | grep elem; true"
+        assert not pair.fleet.on(edge, sets), edge
+
+
+def test_an_edge_is_lost_while_nothing_moves(pair: Pair, direct: Direct, active: str, heart: Heart) -> None:
+    """Connections of both directions go on, over the other edge; new ones are made there; the lost one comes back and waits."""
+    fleet, there = pair.fleet, other(pair, active)
+    fleet.on("host2", f"docker pull -q {REPOSITORY}/idle:1")
+    address = json.loads((Lab.from_environment().state / "lab.json").read_text())["client_address"].partition("/")[0]
+    server = called(fleet, address, CALL)
+    time.sleep(0.5)
+    echo = f"/bin/busybox nc {address} {CALL} -e /bin/busybox cat"
+    fleet.on("host2", f"docker run -d --name caller {REPOSITORY}/idle:1 {echo}")
+    spoken = Heart.__new__(Heart)
+    spoken._process, spoken.longest_ms = server, 0.0
+    try:
+        spoken.assert_beats()
+        heart.assert_beats()
+        heart.longest_ms = spoken.longest_ms = 0.0
+        pair.lose(active)
+        heart.assert_beats()
+        spoken.assert_beats()
+        pair.bring_back(active)
+        pair.await_only(there)
+        time.sleep(1.0)
+        assert heart.assert_beats()["last"] > 0 and spoken.assert_beats()["last"] > 0
+        print(
+            f"edge lost, idle: waited {heart.longest_ms:.0f} ms and {spoken.longest_ms:.0f} ms (the container's own call)"
+        )
+        assert heart.longest_ms < IDLE_MS and spoken.longest_ms < IDLE_MS
+        late = Heart(fleet, PORT)
+        late.end()
+    finally:
+        server.kill()
+        server.wait()
+        fleet.on("host2", "docker rm -f caller")
+    assert_alike(pair, "host1")
+
+
+CASES = [
+    pytest.param("holding", "after", "rolled-back", id="held, nothing frozen"),
+    pytest.param("routing", "after", "rolled-back", id="dumped"),
+    pytest.param("committed", "before", "committed", id="the other edge alone has the verdict"),
+    pytest.param("committed", "after", "committed", id="committed, and nobody told"),
+]
+
+
+@pytest.mark.parametrize(("state", "moment", "outcome"), CASES)
+def test_an_edge_is_lost_in_the_middle_of_a_move(
+    pair: Pair, direct: Direct, active: str, heart: Heart, state: str, moment: str, outcome: str
+) -> None:
+    """The other edge brings the move to its end; one copy runs; the lost edge, when it is back, learns how it ended."""
+    fleet, there = pair.fleet, other(pair, active)
+    (here,) = direct.running()
+    target = next(host for host in direct.hosts if host != here)
+    stays = target if outcome == "committed" else here
+    heart.assert_beats()
+    heart.longest_ms = 0.0
+    pair.order(active, part="edge", state=state, moment=moment, do="pause", seconds=60)
+    relocation = pair.start(direct.document, here, target, active)
+    fleet.on(active, f"for i in $(seq 600); do [ -e {SIGN} ] && exit; sleep 0.05; done; exit 1")
+    pair.lose(active)
+    heart.assert_beats(40)
+    result = f"/run/relocate/results/{relocation}.json"
+    fleet.on(there, f"for i in $(seq 600); do [ -e {result} ] && exit; sleep 0.05; done; exit 1")
+    ended = json.loads(fleet.on(there, f"cat {result} && rm {result}"))
+    assert ended["outcome"] == outcome, ended["problems"]
+    assert "came to the other edge" in fleet.on(there, f"cat /var/lib/relocate/journal/{relocation}.standby.jsonl")
+    assert direct.running() == [stays]
+    pair.bring_back(active)
+    pair.await_only(there)
+    verdict = "commit" if outcome == "committed" else "roll-back"
+    assert pair.settle(active, relocation, "edge", verdict) == ("done" if outcome == "committed" else "rolled-back")
+    assert_alike(pair, stays)
+    heart.assert_beats()
+    print(f"edge lost {moment} '{state}': {ended['outcome']}, the client waited {heart.longest_ms:.0f} ms")
+    assert heart.longest_ms < MOVING_MS
+    assert direct.running() == [stays] and not direct.leftovers()
+
+
+def test_an_edge_that_lives_on_cut_off_decides_nothing(pair: Pair, direct: Direct, active: str, heart: Heart) -> None:
+    """Its links are gone in the middle of a move, and it does not know. No move is taken until recovery has seen to it."""
+    fleet, there = pair.fleet, other(pair, active)
+    (here,) = direct.running()
+    target = next(host for host in direct.hosts if host != here)
+    heart.longest_ms = 0.0
+    pair.order(active, part="edge", state="committed", moment="before", do="pause", seconds=60)
+    relocation = pair.start(direct.document, here, target, active)
+    fleet.on(active, f"for i in $(seq 600); do [ -e {SIGN} ] && exit; sleep 0.05; done; exit 1")
+    pair.links(active, "down")
+    heart.assert_beats(40)
+    assert direct.running() == [target]
+    pair.inside(active, f"rm {SIGN}")  # it goes on, and commits, and reaches nobody
+    time.sleep(2.0)
+    assert pair.inside(active, "pkill -9 -f '[r]elocate_proxy edge'") == 0, "it would have tried for half a minute"
+    pair.await_only(there)
+    pair.links(active, "up")
+    assert direct.running() == [target]
+    refused = fleet.move(NAME, here, check=False)
+    assert refused["outcome"] == "refused"
+    assert f"do not publish the same of {NAME}: run recover.yml" in refused["msg"]
+    fleet.playbook("recover.yml")
+    assert direct.running() == [target]
+    fleet.on(there, f"rm /run/relocate/results/{relocation}.json")
+    journal = fleet.on(active, f"tail -n 1 /var/lib/relocate/journal/{relocation}.edge.jsonl")
+    assert json.loads(journal)["state"] == "done"
+    assert_alike(pair, target)
+    heart.assert_beats()
+
+
+def test_a_move_by_command_leaves_both_edges_alike(pair: Pair, direct: Direct, active: str, heart: Heart) -> None:
+    """As a user does it: the plan says which edge decides."""
+    (here,) = direct.running()
+    result = pair.fleet.move(NAME, next(host for host in direct.hosts if host != here))
+    assert (result["edge"]["host"], result["standby"]["host"]) == (active, other(pair, active))
+    assert direct.running() == [result["destination"]["host"]] != [here]
+    assert_alike(pair, result["destination"]["host"])
+    heart.assert_beats()
+
+
+def test_the_fleet_is_one_edge_or_two(pair: Pair) -> None:
+    """Preparing it again changes nothing."""
+    done = pair.fleet.run(
+        "ansible-playbook", "-i", "inventories/lab", "playbooks/prepare.yml", "--limit", "edge,localhost"
+    )
+    recap = [line for line in done.stdout.splitlines() if line.startswith(("host0 ", "edge2 "))]
+    assert len(recap) == 2 and all("changed=0 " in line for line in recap), recap
