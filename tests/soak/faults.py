@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from multiprocessing.queues import Queue
 
 TENANTS = {SMALL_MIB: ("walker", 7100), LARGE_MIB: ("bearer", 7101)}  # by their memory
+TABLE = "/var/lib/relocate/edge/table.nft"  # what the edge loads at boot
 BEAT_SECONDS = 0.025  # between an answer and the next question: several labs' clients share the machine's cores
 BUILD = ROOT / "build"
 ROWS, REPORT, LIST = BUILD / "faults.jsonl", BUILD / "faults.md", BUILD / "faults.csv"
@@ -84,15 +85,15 @@ class Run:
         self.fleet, self.hosts, self.commit = fleet, hosts, commit()
         self.tenants: dict[int, tuple[Direct, Heart]] = {}
 
-    def begin(self) -> None:
-        """Make the tenants, and a client of each."""
-        self.end()
-        self.fleet.on(EDGE, "rm -f /run/relocate/results/*", check=False)  # nobody waits for them
-        for mib, (name, _) in TENANTS.items():
+    def tenant(self, mib: int) -> tuple[Direct, Heart]:
+        """Return the tenant of that size and its client; they are made when they are asked for."""
+        if mib not in self.tenants:
+            name, _ = TENANTS[mib]
             heart = self._make(mib)
             direct = Direct.of(self.fleet, name, *self.hosts)
             direct.others = tuple(other for other, _ in TENANTS.values() if other != name)
             self.tenants[mib] = direct, heart
+        return self.tenants[mib]
 
     def _make(self, mib: int) -> Heart:
         name, port = TENANTS[mib]
@@ -114,31 +115,32 @@ class Run:
         self.tenants.clear()
 
     def begin_again(self) -> None:
-        """Take everything away that the last failure has left, and make the tenant anew."""
+        """Take everything away that a failure, or a run that was interrupted, has left."""
+        self.end()
         for host in (EDGE, *self.hosts):
-            self.fleet.on(host, f"rm -f /run/relocate/faults.json {SIGN}", check=False)
-        if self.tenants:
-            self.tenants[SMALL_MIB][0].wait_until_quiet()
-        self.fleet.run("relocate", "recover", check=False)
+            self.fleet.on(host, "kill -9 $(pgrep -f '[r]elocate_proxy|[c]riu ')", check=False)
+            self.fleet.on(
+                host,
+                f"cd /run/relocate && rm -rf faults.json {SIGN} sessions/* gates/* expected/* parts/* results/* {JOURNALS}/*",
+                check=False,
+            )
+        self.fleet.on(EDGE, f"nft -f {TABLE}")  # nothing is held any more
+        for host in self.hosts:
+            thaw = "for at in /sys/fs/cgroup/freezer/docker/*/; do echo THAWED >$at/freezer.state; done"
+            self.fleet.on(host, thaw, check=False)
         self.fleet.tenants[:] = [name for name, _ in TENANTS.values()]
         self.fleet.remove_tenants()
         for host in self.hosts:
             said = self.fleet.on(host, ORPHANS, check=False)
             for orphan in [line.rpartition(" ")[2] for line in said.splitlines()]:
                 self.fleet.on(host, f"kill -9 $(grep -l {orphan} /proc/[0-9]*/cgroup | cut -d/ -f3)", check=False)
-        for host in (EDGE, *self.hosts):
-            self.fleet.on(host, "kill -9 $(pgrep -f '[r]elocate_proxy|[c]riu ')", check=False)
-            self.fleet.on(
-                host, f"cd /run/relocate && rm -rf sessions/* gates/* expected/* parts/* {JOURNALS}/*", check=False
-            )
-        self.begin()
 
     def try_out(self, cell: Cell) -> Row:
         """Run one combination."""
         start, gap_ms = time.monotonic(), 0.0
         mib = cell.outside.mib if cell.outside else SMALL_MIB
         try:
-            direct, heart = self.tenants[mib]
+            direct, heart = self.tenant(mib)
             heart.assert_beats()
             outcome = rehearse(direct, heart, cell.fault, cell.outside)
             words, gap_ms = outcome.ended, outcome.gap_ms
@@ -165,7 +167,7 @@ class Run:
         self.fleet.end()
         self.fleet.run("relocate", "lab", "down")
         self.fleet = quick_fleet()
-        self.begin()
+        self.tenants.clear()
 
     def _whole(self) -> bool:
         """Say whether the tenants, their clients and the hosts are as they were, in spite of what was found."""
