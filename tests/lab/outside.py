@@ -32,6 +32,7 @@ SIGN = "/run/relocate/paused"
 JOURNALS, SESSIONS = "/var/lib/relocate/journal", "/run/relocate/sessions"
 SIDES = ("source", "destination")
 LINKS = (("source", "destination"), ("source", "edge"), ("destination", "edge"))
+ALONE = " >/dev/null 2>&1 </dev/null & exit 0"  # a command that goes on when its connection does not
 CONTROLLER = "10.77.0.1"  # where the lab's SSH comes from
 #: What spoils a link, as an nft statement.
 LOSSY = "numgen random mod 100 < 20 drop"
@@ -243,7 +244,7 @@ def cut_controller(part: str) -> Strike:
             for hook, end in (("input", "saddr"), ("output", "daddr"))
         )
         script = f"sleep 0.2; nft '{rules}'; sleep {CUT_SECONDS:g}; nft delete table inet partition"
-        scene.on(part, f'setsid sh -c "{script}" >/dev/null 2>&1 </dev/null & exit 0')
+        scene.on(part, f'setsid sh -c "{script}"{ALONE}')
         return True
 
     return strike
@@ -254,8 +255,8 @@ def hang_ssh(part: str) -> Strike:
 
     def strike(scene: Scene) -> bool:
         script = (
-            "others=$(pgrep sshd); "
-            f'setsid sh -c "kill -STOP $others; sleep {CUT_SECONDS:g}; kill -CONT $others" >/dev/null 2>&1 </dev/null & exit 0'
+            "others=$(pgrep sshd | tr '\\n' ' '); "
+            f'setsid sh -c "sleep 0.3; kill -STOP $others; sleep {CUT_SECONDS:g}; kill -CONT $others"{ALONE}'
         )
         scene.on(part, script)
         return True

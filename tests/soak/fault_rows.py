@@ -103,6 +103,31 @@ def failures(rows: Iterable[Row]) -> str:
     return "".join(f"- {row.line}, {row.kind}: {' '.join(row.outcome.split())}\n" for row in rows if row.failed)
 
 
+def by_kind(cells: list[Cell], rows: list[Row]) -> str:
+    """Return a table with one line for each kind of failure: how many combinations there are, were run, and ended how."""
+    lines = [
+        "| fails | combinations | run | committed | rolled back | of these by `recover` | tenant lost | nothing to break "
+        "| failed | longest wait, ms |",
+        "|---" * 10 + "|",
+    ]
+    for kind in dict.fromkeys(cell.kind for cell in cells):
+        seen = [row for row in rows if row.kind == kind]
+        marks = Counter(row.mark for row in seen)
+        counts = [
+            sum(cell.kind == kind for cell in cells),
+            len(seen),
+            marks["C"] + marks["c"],
+            marks["R"] + marks["r"],
+            marks["c"] + marks["r"],
+            marks["L"],
+            marks["·"],
+            marks[FAILED],
+        ]
+        wait = f"{max((row.gap_ms for row in seen), default=0):.0f}" if seen else ""
+        lines.append(f"| `{kind}` | {' | '.join(map(str, counts))} | {wait} |")
+    return "\n".join(lines) + "\n"
+
+
 def small_tables(cells: list[Cell], rows: list[Row]) -> str:
     """Return one table for each part: a kind of failure each line, a state each column, two marks for before and after."""
     return "\n".join(f"At a line of the **{part}**:\n\n{_small_table(part, cells, rows)}" for part in PARTS)

@@ -333,7 +333,8 @@ def page(cells: list[Cell], rows: list[Row]) -> str:
     not_run = "".join(f"- NOT RUN: {what}: {why}.\n" for what, why in NOT_RUN.items())
     failed = fault_rows.failures(rows)
     head = f"`make faults`, {span}, at {commits}.\n\n{fault_rows.summary(cells, rows)}\n\n"
-    return head + f"{fault_rows.small_tables(cells, rows)}\n{failed}{not_run}"
+    tables = f"{fault_rows.by_kind(cells, rows)}\n{fault_rows.small_tables(cells, rows)}"
+    return head + f"{tables}\n{failed}{not_run}"
 
 
 if __name__ == "__main__":

@@ -81,6 +81,18 @@ def test_the_small_table_has_both_moments_of_a_line_and_the_longest_wait() -> No
     assert line.startswith(f"| `{cells[first].kind}` | ! C | ? ? |") and line.endswith("| 12 |")
 
 
+def test_the_table_by_kind_counts_what_there_is_and_what_was_run() -> None:
+    """Ended by ``recover`` is also committed or rolled back."""
+    cells = every_cell()
+    kind = cells[0].kind
+    numbers = [number for number, cell in enumerate(cells) if cell.kind == kind]
+    outcomes = ("committed", "committed (by recover)", "rolled-back", "lost", NOTHING, "FAILED: x")
+    rows = [row(outcome, number, gap_ms=number) for outcome, number in zip(outcomes, numbers, strict=False)]
+    line = fault_rows.by_kind(cells, rows).splitlines()[2]
+    assert line == f"| `{kind}` | {len(numbers)} | 6 | 2 | 1 | 1 | 1 | 1 | 1 | {numbers[5]} |"
+    assert fault_rows.by_kind(cells, []).splitlines()[2].endswith("| 0 | 0 | 0 | 0 | 0 | 0 | 0 |  |")
+
+
 def test_the_whole_list_and_the_failures_name_the_reason() -> None:
     """In one line each, whatever the reason has in it."""
     bad = row("FAILED: two copies\nran, both")
