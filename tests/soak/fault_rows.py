@@ -12,6 +12,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
@@ -103,6 +104,11 @@ def failures(rows: Iterable[Row]) -> str:
     return "".join(f"- {row.line}, {row.kind}: {' '.join(row.outcome.split())}\n" for row in rows if row.failed)
 
 
+def _family(kind: str) -> str:
+    """Return a kind's name, without the number that CRIU has for it."""
+    return re.sub(r"(?<=criu-fault-)\d+", "N", kind)
+
+
 def by_kind(cells: list[Cell], rows: list[Row]) -> str:
     """Return a table with one line for each kind of failure: how many combinations there are, were run, and ended how."""
     lines = [
@@ -110,11 +116,11 @@ def by_kind(cells: list[Cell], rows: list[Row]) -> str:
         "| failed | longest wait, ms |",
         "|---" * 10 + "|",
     ]
-    for kind in dict.fromkeys(cell.kind for cell in cells):
-        seen = [row for row in rows if row.kind == kind]
+    for kind in dict.fromkeys(_family(cell.kind) for cell in cells):
+        seen = [row for row in rows if _family(row.kind) == kind]
         marks = Counter(row.mark for row in seen)
         counts = [
-            sum(cell.kind == kind for cell in cells),
+            sum(_family(cell.kind) == kind for cell in cells),
             len(seen),
             marks["C"] + marks["c"],
             marks["R"] + marks["r"],
