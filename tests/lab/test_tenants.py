@@ -148,3 +148,32 @@ def test_many_things_at_once(fleet: Fleet) -> None:
         now, lines = said(fleet, host, "many", lines + 2)
         assert {key: now[key] for key in now.keys() - changing} == {key: first[key] for key in first.keys() - changing}
         assert now["address"] == [address["IPAddress"]], "Docker's own line is renewed"
+
+
+def limits(fleet: Fleet, host: str, name: str) -> list[str]:
+    """Return the limits of a container's control groups, of version 1 or 2."""
+    files = "pids.max memory.limit_in_bytes memory.memsw.limit_in_bytes memory.max cpu.cfs_quota_us cpu.max"
+    find = f"find /sys/fs/cgroup -path \"*$(docker inspect -f '{{{{.Id}}}}' {name})*\" -name"
+    return [fleet.on(host, f"{find} {file} -exec cat {{}} +") for file in files.split()]
+
+
+def test_limits_that_leave_no_room_for_criu(fleet: Fleet) -> None:
+    """A second process, CRIU's memory, CRIU's share of a processor: lifted for the move, and set afterwards."""
+    python_image.make(fleet)
+    program = """
+import os, time
+memory = bytearray(b"x") * (6 << 20)
+while True:
+    if not os.fork():  # the second of two processes
+        os._exit(0)
+    os.wait()
+    time.sleep(0.05)
+"""
+    python_image.run(fleet, "host1", "tight", program, "--pids-limit 2 -m 16m --memory-swap 16m --cpus 0.1")
+    before = limits(fleet, "host1", "tight")
+    assert before[0] == "2"
+    for host in ("host3", "host2"):
+        fleet.move("tight", host)
+        assert limits(fleet, host, "tight") == before
+        time.sleep(1)
+        assert fleet.where("tight") == [host], "it could start its second process all the time"

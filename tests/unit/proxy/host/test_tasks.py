@@ -136,19 +136,15 @@ def test_lists_of_processors(text: str, found: set[int]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("cgroup", "file"),
-    [("0::/docker/abc", "docker/abc/cpuset.cpus.effective"), ("4:cpuset:/docker/abc", "cpuset/docker/abc/cpuset.cpus")],
+    ("version", "name"), [(2, "cpuset.cpus.effective"), (1, "cpuset.effective_cpus"), (1, "cpuset.cpus")]
 )
-def test_processors_of_a_control_group(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cgroup: str, file: str) -> None:
-    """Version 2, and version 1; all there are where the controller is not used."""
-    monkeypatch.setattr(tasks, "CGROUPS", str(tmp_path / "cgroups"))
-    monkeypatch.setattr(tasks, "PROC", str(tmp_path))
+def test_processors_of_a_control_group(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: int, name: str
+) -> None:
+    """Of either version; all there are where the controller is not used."""
+    monkeypatch.setattr(tasks, "control_directory", lambda _, __, of: str(tmp_path) if of == version else None)
     monkeypatch.setattr(tasks, "ONLINE", str(tmp_path / "online"))
-    (tmp_path / "7").mkdir()
-    (tmp_path / "7/cgroup").write_text(f"9:pids:/docker/abc\n{cgroup}\n")
     (tmp_path / "online").write_text("0-3\n")
     assert tasks.allowed_processors(7) == {0, 1, 2, 3}
-    place = tmp_path / "cgroups" / file
-    place.parent.mkdir(parents=True)
-    place.write_text("1-2\n")
+    (tmp_path / name).write_text("1-2\n")
     assert tasks.allowed_processors(7) == {1, 2}

@@ -17,7 +17,7 @@ from ansible_collections.relocate.mtd.plugins.module_utils import _freezer as fr
 from ansible_collections.relocate.mtd.plugins.module_utils._criu import Freezer
 from ansible_collections.relocate.mtd.plugins.module_utils._docker import DockerError
 from relocate_proxy import guardian
-from relocate_proxy.host import paths
+from relocate_proxy.host import limits, paths
 from relocate_proxy.host.docker import remove_container
 from relocate_proxy.memory.dump import Freeze
 from relocate_proxy.memory.rounds import PreCopy, Round
@@ -98,7 +98,7 @@ def on_source(did: list[str], policy: str = "always") -> Source:
     made._lock = source.lock(bundle())
     made.veth, made.policy, made.bytes, made.data = "veth1", {"Name": policy}, {}, None
     made.edge, made.freeze, made.pages, made.prepared = Edge(did), Freeze(), None, None
-    made.watches, made.trees = None, []
+    made.watches, made.trees, made.limits = None, [], []
     made.record(State.STAGING)
     did.clear()
     return made
@@ -134,6 +134,7 @@ def test_memory_goes_ahead_when_all_else_is_ready(did: list[str], monkeypatch: p
     monkeypatch.setattr(source, "PreCopy", Rounds)
     monkeypatch.setattr(source, "PreparedDump", lambda command, *_: did.append(f"prepare {command}"))
     monkeypatch.setattr(source, "measure_link", lambda _: 0.5)
+    monkeypatch.setattr(limits, "find", lambda *_: [])
     made.on_arm({"address": "172.20.2.2"})
     common = {"kind": "armed", "flows": [], "memory_bytes": 64 << 20, "link_ms_per_mib": 0.5}
     if mode == "pre-copy":
@@ -263,7 +264,7 @@ def on_destination(did: list[str], answer: str | Exception = "running", state: S
     def expect(event: str, _: float) -> dict:
         if isinstance(answer, Exception):
             raise answer
-        return {"event": event}
+        return {"event": event, "limits": []}
 
     made.docker, made.edge = Docker(did), Edge(did)
     made.gate = SimpleNamespace(say=lambda what, **_: did.append(f"gate {what}"), expect=expect)

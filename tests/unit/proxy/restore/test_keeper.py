@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 from relocate_proxy.host import cgroups, paths, syscalls
+from relocate_proxy.host.limits import Limit
 from relocate_proxy.restore import keeper
 from relocate_proxy.restore.keeper import Keeper, Runtime
 
@@ -179,6 +180,11 @@ class Scene:
         monkeypatch.setattr(os, "waitpid", reap)
         monkeypatch.setattr(keeper, "leave_cgroups", lambda pid: self.did.append(f"{pid} leaves the cgroups"))
         monkeypatch.setattr(keeper, "subprocess", SimpleNamespace(Popen=self.run, run=subprocess.run))
+        self.limits = [Limit("/cg/pids.max", "2", "max")]
+        set_again = [self.limits, []]  # CRIU's memory is not free at once
+        monkeypatch.setattr(keeper.limits, "find", lambda pid: self.limits if pid == os.getpid() else [])
+        monkeypatch.setattr(keeper.limits, "lift", lambda found: self.did.append(f"lift {len(found)}"))
+        monkeypatch.setattr(keeper.limits, "set_again", lambda _: self.did.append("set") or set_again.pop(0))
         monkeypatch.setattr(Keeper, "_namespace_path", lambda _: "/run/docker/netns/x")
         self.bundle = bundle
         self.keeper = Keeper(
@@ -283,6 +289,17 @@ def test_start_points_the_bundle_at_the_namespace(scene: Scene) -> None:
     assert scene.heard("starter") == [], "docker start waits"
 
 
+def test_limits_are_lifted_while_criu_works(scene: Scene) -> None:
+    """From when runc has made the control groups until CRIU has ended, which is one of the container's processes till then."""
+    scene.prepared()
+    assert scene.did.count("lift 1") == 1 and "set" not in scene.did
+    assert scene.heard("proxy")[-1]["limits"] == [["/cg/pids.max", "2", "max"]], "for whoever has to do it in our place"
+    scene.do("proxy", do="commit")
+    scene.keeper.runc_status = 0
+    scene.keeper._restored(None)
+    assert scene.did[-2:] == ["set", "set"]
+
+
 def test_who_attaches_later_hears_how_it_stands(scene: Scene) -> None:
     """A proxy that was killed comes back."""
     scene.prepared()
@@ -368,12 +385,13 @@ def test_the_restore_is_started_before_there_is_an_image(scene: Scene) -> None:
     scene.primed()
     command = scene.did[2]
     assert scene.did[1] == "4711 leaves the cgroups" and "restore --detach" in command and "--lazy-pages" in command
-    assert "--image-path /i --work-path /w" in command and command.endswith("with 4711 ") and len(scene.did) == 3
+    assert "--image-path /i --work-path /w" in command and command.endswith("with 4711 ")
+    assert scene.did[3:] == ["lift 1"]
     primed = scene.heard("proxy")[-1]
     assert (primed["event"], primed["pid"]) == ("primed", 4711)
     assert " ".join(primed["command"]) in command, "what runs here is in the result"
     scene.do("proxy", do="restore")
-    assert scene.did[3:] == [f"kill 4711 {signal.SIGKILL!s}", "reap 4711"] and scene.criu.recv(10) == b"o"
+    assert scene.did[4:] == [f"kill 4711 {signal.SIGKILL!s}", "reap 4711"] and scene.criu.recv(10) == b"o"
     assert json.loads((scene.bundle / "config.json").read_text())["annotations"] == {"org.criu.config": "/c"}
 
 

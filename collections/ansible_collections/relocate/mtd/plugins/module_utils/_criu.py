@@ -234,6 +234,35 @@ def descriptors(links: Sequence[str]) -> str:
     return json.dumps(list(links))
 
 
+def control_directory(
+    cgroup_text: str, mountinfo_text: str, controller: str, version: int, container_id: str = ""
+) -> str | None:
+    """Return the directory of a process's cgroup in the hierarchy of a controller; None if that is not mounted here.
+
+    :param controller: "" for the one hierarchy of ``version`` 2. The other parameters are those of :func:`freezer`.
+    """
+    paths = {}
+    for line in _kernel.lines(cgroup_text):
+        _number, controllers, path = line.split(":", 2)
+        above, found, rest = path.partition(container_id) if container_id else (path, "", "")
+        path = above + found + rest.partition("/")[0]  # its name may go on: docker-ID.scope
+        for each in controllers.split(","):
+            paths[each] = path
+    if controller not in paths:
+        return None
+    for mount in parse_mountinfo(mountinfo_text):
+        if mount.fstype != {1: "cgroup", 2: "cgroup2"}[version]:
+            continue
+        if version == 1 and controller not in mount.super_options:
+            continue
+        # in a system container a hierarchy may be mounted from the container's own cgroup on
+        inner = paths[controller]
+        if mount.root != "/" and (inner + "/").startswith(mount.root.rstrip("/") + "/"):
+            inner = inner[len(mount.root) :]
+        return (mount.point + inner).rstrip("/")
+    return None
+
+
 def freezer(cgroup_text: str, mountinfo_text: str, container_id: str = "") -> Freezer:
     """Return the freezer of a process.
 
@@ -242,25 +271,10 @@ def freezer(cgroup_text: str, mountinfo_text: str, container_id: str = "") -> Fr
     :param container_id: if it is in the path, the cgroup that is named so is meant, and none below it.
     :raises ValueError: the process has no freezer that is mounted here.
     """
-    paths = {}
-    for line in _kernel.lines(cgroup_text):
-        _number, controllers, path = line.split(":", 2)
-        above, found, rest = path.partition(container_id) if container_id else (path, "", "")
-        path = above + found + rest.partition("/")[0]  # its name may go on: docker-ID.scope
-        for controller in controllers.split(","):
-            paths[controller] = path
-    mounts = parse_mountinfo(mountinfo_text)
-    for name, fstype, version in (("freezer", "cgroup", 1), ("", "cgroup2", 2)):
-        if name not in paths:
-            continue
-        for mount in mounts:
-            if mount.fstype != fstype or (name and name not in mount.super_options):
-                continue
-            # in a system container a hierarchy may be mounted from the container's own cgroup on
-            inner = paths[name]
-            if mount.root != "/" and (inner + "/").startswith(mount.root.rstrip("/") + "/"):
-                inner = inner[len(mount.root) :]
-            return Freezer((mount.point + inner).rstrip("/"), version)
+    for name, version in (("freezer", 1), ("", 2)):
+        directory = control_directory(cgroup_text, mountinfo_text, name, version, container_id)
+        if directory is not None:
+            return Freezer(directory, version)
     raise ValueError("the process is in no freezer cgroup that is mounted on this host")
 
 

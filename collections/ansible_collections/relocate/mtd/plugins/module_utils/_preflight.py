@@ -56,6 +56,11 @@ def container_refusals(inspected: Dict[str, Any]) -> List[str]:
         found.append(f"the container {name} has a terminal (TTY), which cannot follow it: run it without -t")
     if host.get("Privileged"):
         found.append(f"the container {name} is privileged: it may hold parts of this host that cannot follow it")
+    if host.get("PidsLimit") == 1:
+        found.append(
+            f"the container {name} may have one process only (--pids-limit 1), and restoring it takes two: give it two "
+            f"(docker update --pids-limit 2 {name})"
+        )
     found += _namespace_refusals(name, host)
     places = sorted({mount["Destination"] for mount in inspected.get("Mounts") or []})
     if places:

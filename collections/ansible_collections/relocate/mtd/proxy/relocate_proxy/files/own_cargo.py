@@ -13,6 +13,8 @@ import contextlib
 import hashlib
 import os
 
+from ansible_collections.relocate.mtd.plugins.module_utils import _kernel
+
 from ..host.syscalls import write_all
 from ..protocol.channel import Channel
 from ..protocol.words import shown
@@ -26,9 +28,8 @@ def merged_hosts(old: str, made: str) -> str:
 
     :param old: as the container has it. :param made: as Docker has made it here. Lines are the same if their names are.
     """
-    here = {_names(line): line for line in made.splitlines() if _names(line)}
-    lines = [here.get(_names(line), line) for line in old.splitlines()]
-    return "".join(line + "\n" for line in lines)
+    here = {_names(line): line for line in _kernel.lines(made) if _names(line)}
+    return "".join(here.get(_names(line), line) + "\n" for line in _kernel.lines(old))
 
 
 def _names(line: str) -> tuple[str, ...]:

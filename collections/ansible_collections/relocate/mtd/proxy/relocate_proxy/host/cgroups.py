@@ -7,7 +7,7 @@ from __future__ import annotations
 import os
 import sys
 
-from ansible_collections.relocate.mtd.plugins.module_utils import _kernel
+from ansible_collections.relocate.mtd.plugins.module_utils import _criu, _kernel
 
 CGROUPS = "/sys/fs/cgroup"
 
@@ -32,6 +32,16 @@ def _own_cgroup(hierarchy: str) -> str:
         if set(controllers.split(",")) - {""} == wanted:
             return path
     raise LookupError(f"this process is in no cgroup of {hierarchy}")
+
+
+def control_directory(pid: int, controller: str, version: int, container_id: str = "") -> str | None:
+    """Return where a process's control group of a controller is mounted; None if it is not.
+
+    :param controller: "" for the one hierarchy of version 2.
+    :param container_id: of the container that the process is the init of: it may be in a cgroup below its container's.
+    """
+    cgroup, mountinfo = map(_kernel.read_text, (f"/proc/{pid}/cgroup", "/proc/self/mountinfo"))
+    return _criu.control_directory(cgroup, mountinfo, controller, version, container_id)
 
 
 def _enter(directory: str, pid: int) -> None:

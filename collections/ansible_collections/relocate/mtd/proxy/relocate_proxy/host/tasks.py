@@ -20,8 +20,9 @@ from typing import Any
 
 from ansible_collections.relocate.mtd.plugins.module_utils import _kernel
 
+from .cgroups import control_directory
+
 PROC = "/proc"
-CGROUPS = "/sys/fs/cgroup"
 ONLINE = "/sys/devices/system/cpu/online"
 #: Lines of /proc/PID/status that must be the same.
 COMPARED = (
@@ -86,14 +87,11 @@ def processors(text: str) -> set[int]:
 
 def allowed_processors(pid: int) -> set[int]:
     """Return the processors that a process may run on unless it has said otherwise: those of its control group."""
-    for line in _kernel.lines(_read(f"{PROC}/{pid}/cgroup")):
-        _, controllers, path = line.split(":", 2)
-        if controllers not in ("", "cpuset"):
-            continue
-        top = f"{CGROUPS}/{controllers}".rstrip("/")
-        for name in ("cpuset.cpus.effective", "cpuset.effective_cpus", "cpuset.cpus"):
+    for controller, version in (("cpuset", 1), ("", 2)):
+        directory = control_directory(pid, controller, version)
+        for name in ("cpuset.cpus.effective", "cpuset.effective_cpus", "cpuset.cpus") if directory else ():
             with contextlib.suppress(OSError):
-                found = processors(_read(f"{top}{path.rstrip('/')}/{name}"))
+                found = processors(_read(f"{directory}/{name}"))
                 if found:
                     return found
     return processors(_read(ONLINE))

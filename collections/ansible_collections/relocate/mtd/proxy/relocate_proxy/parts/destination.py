@@ -245,14 +245,14 @@ class Destination(Part):
         if self.pages:
             self.pages.begin(self.container_id, self.pid)
         self.gate.say("restore")
-        self._expect("prepared", "CRIU could not restore the container")
+        prepared = self._expect("prepared", "CRIU could not restore the container")
         self._settle_tasks()
         self.moments.mark("prepared")
         with self._deciding:
             if self._given_up:
                 raise RuntimeError("the move was called off")
             self._insist_on_start()
-            self.journal.record(State.PREPARED)
+            self.journal.record(State.PREPARED, limits=prepared["limits"])
         self.say("prepared")
 
     def _settle_tasks(self) -> None:

@@ -27,7 +27,7 @@ from collections.abc import Callable, Iterable
 from ansible_collections.relocate.mtd.plugins.module_utils import _freezer as freezer
 from ansible_collections.relocate.mtd.plugins.module_utils._docker import DockerClient, DockerError
 
-from ..host import paths
+from ..host import limits, paths
 from ..host.cgroups import tasks_of
 from ..host.docker import remove_container, restarts, set_restart_policy
 from ..memory import lazy_pages
@@ -112,6 +112,7 @@ def give_original_back(
     """
     facts = SourceFacts.of(journal)
     detach()
+    limits.set_again(limits.Limit(*each) for each in facts.limits)
     freezer.thaw(freezer.Freezer(*facts.freezer))
     thawed()
     if restarts(facts.restart_policy):
@@ -254,6 +255,7 @@ def adopt_copy(journal: Journal, docker: DockerClient) -> None:
         a second one.
     """
     facts = DestinationFacts.of(journal)
+    limits.set_again(limits.Limit(*each) for each in facts.limits)  # the keeper has, if nobody has killed it
     KeeperClient.forget(facts.container_id)
     _insist_that_docker_knows(docker, facts.container_id)
     if not restarts(facts.restart_policy):

@@ -24,7 +24,7 @@ from ..files.log_cargo import LogSender
 from ..files.own_cargo import OwnSender
 from ..files.tree_cargo import TreeSender
 from ..files.watches import Watches
-from ..host import paths, tasks
+from ..host import limits, paths, tasks
 from ..host.docker import NO_RESTART, restarts, set_restart_policy
 from ..memory import criu_image, criu_sockets, lazy_pages, link_remaps
 from ..memory.deferred import carried_bytes
@@ -87,6 +87,7 @@ class Source(Part):
         self.freeze = Freeze()
         self.prepared: PreparedDump | None = None
         self.watches: Watches | None = None
+        self.limits: list[limits.Limit] = []
         self.pages: lazy_pages.PageServer | None = None
         self.trees: list[TreeSender] = []
         self.cargo: list[Outgoing] = []  # all but the memory image, in the order in which it is sent in the freeze
@@ -179,6 +180,7 @@ class Source(Part):
             rounds.run()
             previous, ahead = rounds.last, rounds.document()
             self.bytes["memory"] = sum(each.bytes for each in rounds.rounds)
+        self.limits = limits.find(self.container.pid, self.container.id)
         self.watches = self.container.find_watches()
         scan_paths, watches = self.watches.lonely_files(), ""
         if self.watches.paths:
@@ -224,12 +226,13 @@ class Source(Part):
 
     def on_freeze(self, _: dict) -> None:
         """Freeze. What follows runs beside this loop, which must hear the edge when it calls the move off."""
-        self.record(State.FREEZING)
+        self.record(State.FREEZING, limits=self.limits)
         self.moments.mark("begin")
         deadline = time.monotonic() + UNREAD_SECONDS
         while self._unread() and time.monotonic() < deadline:
             time.sleep(0.0005)  # no datagram comes any more: the edge holds them
         freezer.freeze(self.container.freezer)
+        limits.lift(self.limits)
         if self.watches and self.watches.unread():
             raise RuntimeError(
                 "a program of the container has not read yet what has changed in the files that it watches, and would never "

@@ -48,7 +48,8 @@ class SourceFacts(Facts):
 
     :ivar freezer: the directory of the container's freezer cgroup, and the cgroup version.
     :ivar veth: the host's end of the container's link. :ivar flows: the connections that leave with it.
-    :ivar restart_policy: what the container is to have again.
+    :ivar restart_policy: what the container is to have again. :ivar limits: what may have been lifted: file, value, and what
+        lifts it, of each.
     """
 
     container: str = ""
@@ -57,6 +58,7 @@ class SourceFacts(Facts):
     veth: str | None = None
     restart_policy: dict = field(default_factory=dict)
     flows: list[dict] = field(default_factory=list)
+    limits: list[list[str]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,7 @@ class DestinationFacts(Facts):
     :ivar container_id: of the copy, once it was made; before that only its provisional name is known.
     :ivar address: of the copy. :ivar pid: of its init, on this host.
     :ivar restart_policy: what the copy is to have when it is Docker's.
-    :ivar lost: why the last of its memory never came.
+    :ivar lost: why the last of its memory never came. :ivar limits: see :class:`SourceFacts`; lifted for the restore.
     """
 
     container: str = ""
@@ -76,6 +78,7 @@ class DestinationFacts(Facts):
     pid: int = 0
     restart_policy: dict = field(default_factory=dict)
     lost: str = ""
+    limits: list[list[str]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -95,6 +98,7 @@ class EdgeFacts(Facts):
     report: dict = field(default_factory=dict)
     taken_back: str = ""
     lost: str = ""
+    limits: list[list[str]] = field(default_factory=list)
     everywhere: bool = False
     took_over: str = ""
 

@@ -29,12 +29,13 @@ import select
 import selectors
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import threading
 import time
 
-from ..host import paths, syscalls
+from ..host import limits, paths, syscalls
 from ..host.cgroups import leave_cgroups
 from .holder import start_holder
 from .runtime import Runtime
@@ -79,6 +80,7 @@ class Keeper:
         self.runc_ended, self._runc_end = os.pipe()
         self.runc_status: int | None = None
         self.command: list[str] = []  # of the restore
+        self.limits: list[limits.Limit] = []  # of the container, lifted
         self.last: dict = {}
         self._heard: dict[socket.socket, bytes] = {}
         self._unwanted = ""
@@ -251,10 +253,14 @@ class Keeper:
     def _accept_criu(self, listener: socket.socket) -> None:
         """criu waits: for the images ('i'), for the routes ('s'), or for the verdict ('p')."""
         client, _ = listener.accept()
+        peer = struct.unpack("3i", client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[0]
         waits_at = {b"i": "primed", b"s": "silent", b"p": "prepared"}.get(client.recv(1))
         if waits_at:
             self.criu = client
-            self._tell(waits_at, pid=self.holder, command=self.command)
+            if waits_at == "primed":  # runc has made the cgroups
+                self.limits = limits.find(peer)
+                limits.lift(self.limits)
+            self._tell(waits_at, pid=self.holder, command=self.command, limits=self.limits)
             if self._unwanted:
                 self._cancel(self._unwanted)
             else:
@@ -302,6 +308,7 @@ class Keeper:
         if self.runc_status == 0 and self.state == "resuming":
             self._tell("running", pid=self.holder)
             self._answer_start(0)
+            self._set_limits()
         else:
             cancelled = self.state == "cancelling"
             gone = self._end_copy()
@@ -310,6 +317,14 @@ class Keeper:
                 self._tell("cancelled" if cancelled else "failed", status=self.runc_status)
             self._answer_start(1)
         self.finished = True
+
+    def _set_limits(self) -> None:
+        """Set the limits again: CRIU has ended. Before that it is one of the container's processes, and uses its memory."""
+        deadline = time.monotonic() + END_SECONDS
+        while (left := limits.set_again(self.limits)) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        for limit in left:
+            print(f"the limit {limit.value} cannot be set in {limit.path}", file=sys.stderr, flush=True)
 
     def _end_copy(self) -> bool:
         """Kill what CRIU has restored; return whether nothing of it is left.
