@@ -429,6 +429,7 @@ def test_lines_on_the_gate(data: bytes) -> None:
 
 DESCRIPTION = {
     "name": "web", "image": "a", "image_layers": [], "restart_policy": {}, "masked": ["/proc/acpi"], "plain_cgroups": True,
+    "volumes": [{"point": "/data", "name": "data", "labels": {}}, {"point": "/scratch"}],
     "init": False, "memory": [{"point": "/dev", "source": "tmpfs", "options": "mode=755"}],
     "create": {"HostConfig": {**creation.OURS, "NetworkMode": "bridge"}},
 }  # fmt: skip

@@ -109,6 +109,7 @@ def described(**more: Any) -> dict[str, Any]:
         "masked": ["/proc/acpi", "/sys/firmware"],
         "memory": [{"point": "/dev/shm", "source": "shm", "options": "size=64m"}],
         "plain_cgroups": True,
+        "volumes": [],
         "init": False,
         **more,
     }
@@ -132,6 +133,15 @@ def test_an_honest_source_is_believed() -> None:
     [
         {"Privileged": True},
         {"Binds": ["/:/host"]},
+        {"Binds": ["data:/data:shared"]},
+        {"Binds": ["data"]},
+        {"Binds": [5]},
+        {"Binds": ["../x:/data"]},
+        {"Mounts": ["x"]},
+        {"Mounts": [{"Type": "volume", "Source": "/", "Target": "/host"}]},
+        {"Mounts": [{"Type": "volume", "Source": "a", "VolumeOptions": {"Subpath": "../.."}}]},
+        {"Mounts": [{"Type": "volume", "Source": "a", "VolumeOptions": {"DriverConfig": {"Name": "nfs"}}}]},
+        {"Mounts": [{"Type": "volume", "VolumeOptions": {"DriverConfig": {"Options": {"o": "bind", "device": "/"}}}}]},
         {"Mounts": [{"Type": "bind", "Source": "/", "Target": "/host"}]},
         {"VolumesFrom": ["other"]},
         {"PidMode": "host"},
@@ -157,12 +167,34 @@ def test_a_source_that_asks_for_the_host_gets_nothing(host: dict[str, Any]) -> N
         check(asking(**host), "web")
 
 
-def test_a_source_that_asks_for_volumes_gets_nothing() -> None:
-    """They would be made from the image's contents."""
-    document = described()
-    document["create"]["Volumes"] = {"/data": {}}
-    with pytest.raises(Untrusted, match="it asks for Volumes"):
-        check(document, "web")
+def test_a_source_may_ask_for_volumes_of_dockers_own() -> None:
+    """Made here, under their names, and empty. What lies under other names, or elsewhere, it does not get."""
+    document = asking(
+        Binds=["data:/data", "log:/log:ro,nocopy"],
+        Mounts=[{"Type": "volume", "Source": "more", "Target": "/more", "VolumeOptions": {"NoCopy": True}}],
+    )
+    document["create"]["Volumes"] = {"/scratch": {}}
+    document["volumes"] = [{"point": "/data", "name": "data", "labels": {"tier": "db"}}, {"point": "/scratch"}]
+    check(document, "web")
+
+
+@pytest.mark.parametrize(
+    "volume",
+    [
+        None,
+        {},
+        {"point": 5},
+        {"point": "/data", "name": "../../etc", "labels": {}},
+        {"point": "/data", "name": "data"},
+        {"point": "/data", "name": "data", "labels": {"a": 1}},
+        {"point": "/data\nlibdir /x"},
+    ],
+    ids=str,
+)
+def test_a_volume_that_is_none(volume: Any) -> None:
+    """Names reach Docker's API and its directories, mount points CRIU's configuration."""
+    with pytest.raises(Untrusted):
+        check(described(volumes=[volume]), "web")
 
 
 @pytest.mark.parametrize("name", PARTS)

@@ -392,7 +392,7 @@ def test_a_tree_inside_a_container_is_found_without_links(tmp_path: Path) -> Non
     """The parent of a tmpfs can be renamed by the container, and a link to the host's own directories put in its place."""
     (tmp_path / "root/run").mkdir(parents=True)
     (tmp_path / "root/run/shm").mkdir()
-    assert Tree.inside(str(tmp_path / "root"), "/run/shm").scan().stamps == {}
+    assert Tree.inside(str(tmp_path / "root"), "/run/shm").scan().stamps.keys() == {"."}
     (tmp_path / "root/run").rename(tmp_path / "root/gone")
     (tmp_path / "root/run").symlink_to("/dev")
     with pytest.raises(OSError, match="Not a directory"):

@@ -13,7 +13,7 @@ import os
 import platform
 from typing import Any, Callable, Dict, List, Optional
 
-from ansible_collections.relocate.mtd.plugins.module_utils import _paths, _preflight, _sockets, _speed
+from ansible_collections.relocate.mtd.plugins.module_utils import _paths, _preflight, _sockets, _speed, _volumes
 from ansible_collections.relocate.mtd.plugins.module_utils._criu import freezer, version_tuple
 from ansible_collections.relocate.mtd.plugins.module_utils._docker import (
     DockerClient,
@@ -81,7 +81,19 @@ def _connections(pid: int) -> int:
     return sum(fields[3:4] == [ESTABLISHED] for fields in map(str.split, tables.splitlines()))
 
 
-def _container(engine: DockerClient, short: Dict[str, Any]) -> Optional[Dict[str, Any]]:
+def _volume(inspected: Dict[str, Any], mount: Dict[str, Any]) -> Dict[str, Any]:
+    point = mount["Destination"]
+    return {
+        "name": mount.get("Name") or "",
+        "point": point,
+        "anonymous": _volumes.anonymous(inspected, point),
+        "bytes": _volumes.size(mount.get("Source") or ""),
+    }
+
+
+def _container(
+    engine: DockerClient, short: Dict[str, Any], volumes: Dict[str, Any], users: Dict[str, List[str]]
+) -> Optional[Dict[str, Any]]:
     inspected = engine.container(short["Id"])
     if inspected is None:  # gone since the listing
         return None
@@ -107,7 +119,10 @@ def _container(engine: DockerClient, short: Dict[str, Any]) -> Optional[Dict[str
         "memory_bytes": _process_memory(pid) if pid else 0,
         "connections": _connections(pid) if pid else 0,
         "layer_bytes": short.get("SizeRw") or 0,
-        "refusals": _preflight.container_refusals(inspected) + _preflight.network_refusals(inspected),
+        "volumes": [_volume(inspected, mount) for mount in _volumes.mounted(inspected)],
+        "refusals": _preflight.container_refusals(inspected)
+        + _volumes.refusals(inspected, volumes, users)
+        + _preflight.network_refusals(inspected),
     }
 
 
@@ -120,18 +135,27 @@ def _docker(engine: DockerClient, host: Dict[str, Any], starting: List[str]) -> 
         info = engine.info()
     except DockerError as error:
         host.update(
-            docker_version=None, docker_problem=str(error), runtime=False, networks=[], disk_available_bytes=None
+            docker_version=None,
+            docker_problem=str(error),
+            runtime=False,
+            networks=[],
+            disk_available_bytes=None,
+            volumes=[],
         )
         return []
     disk = os.statvfs(info["DockerRootDir"])
+    volumes = {volume["Name"]: volume for volume in engine.request("GET", "/volumes").get("Volumes") or []}
+    listed = engine.containers()
+    users = _volumes.users(listed)
     host.update(
         docker_version=info["ServerVersion"],
         docker_problem=None,
         runtime="relocate" in (info.get("Runtimes") or {}),
         networks=sorted(network["Name"] for network in engine.request("GET", "/networks")),
         disk_available_bytes=disk.f_bavail * disk.f_frsize,
+        volumes=sorted(volumes),
     )
-    found = [_container(engine, short) for short in engine.containers() if short["Id"] not in starting]
+    found = [_container(engine, short, volumes, users) for short in listed if short["Id"] not in starting]
     return sorted((each for each in found if each), key=lambda each: each["name"])
 
 

@@ -62,12 +62,15 @@ def container_refusals(inspected: Dict[str, Any]) -> List[str]:
             f"(docker update --pids-limit 2 {name})"
         )
     found += _namespace_refusals(name, host)
-    places = sorted({mount["Destination"] for mount in inspected.get("Mounts") or []})
+    mounts = inspected.get("Mounts") or []
+    places = sorted({mount["Destination"] for mount in mounts if mount.get("Type") != "volume"})
     if places:
         found.append(
-            f"the container {name} has volumes or bind mounts ({', '.join(places)}), which are not carried yet: "
-            "it stays, because nothing may be lost"
+            f"the container {name} has bind mounts ({', '.join(places)}), which are not carried yet: use a volume, or it "
+            "stays, because nothing may be lost"
         )
+    if host.get("VolumesFrom"):
+        found.append(f"the container {name} has the volumes of another (--volumes-from), which would stay behind")
     if host.get("Devices") or host.get("DeviceRequests"):
         found.append(f"the container {name} uses devices of this host, which cannot follow it")
     if host.get("Links"):
@@ -159,6 +162,12 @@ def destination_refusals(
     for port in container["ports"]:
         if (port["protocol"], port["host_port"]) in taken:
             found.append(f"port {port['host_port']}/{port['protocol']} is already taken on {name}: free it there")
+    for volume in container.get("volumes") or []:
+        if not volume["anonymous"] and volume["name"] in (host.get("volumes") or []):
+            found.append(
+                f"{name} already has a volume named {volume['name']}, whose data may be anybody's: remove it there (docker "
+                "volume rm) or give one of the two another name"
+            )
     if host.get("architecture") and host["architecture"] != source.get("architecture"):
         found.append(
             f"{name} is {host['architecture']} and the source is {source.get('architecture')}: memory cannot follow"
@@ -180,6 +189,7 @@ def _capacity_refusals(name: str, host: Dict[str, Any], container: Dict[str, Any
     if memory is not None and memory < needed:
         found.append(f"{name} has {memory >> 20} MiB of memory available and the move needs {needed >> 20} MiB")
     disk: Optional[int] = host.get("disk_available_bytes")
-    if disk is not None and disk < DISK_RESERVE + container.get("layer_bytes", 0):
+    files = container.get("layer_bytes", 0) + sum(each["bytes"] for each in container.get("volumes") or [])
+    if disk is not None and disk < DISK_RESERVE + files:
         found.append(f"{name} has {disk >> 20} MiB of disk available for Docker, which is too little")
     return found

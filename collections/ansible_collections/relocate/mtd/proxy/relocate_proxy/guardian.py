@@ -19,7 +19,9 @@ import time
 import traceback
 from collections.abc import Callable
 
-from .host import paths
+from ansible_collections.relocate.mtd.plugins.module_utils._docker import DockerClient, DockerError
+
+from .host import paths, volumes
 from .host.secrets import wipe
 from .parts import restarted
 from .parts.recovery import InProgress, hold_part, release_part
@@ -102,6 +104,8 @@ def _guard(part: str, specification: dict, ready: int) -> None:
         wipe(paths.session(relocation))
     release_part(relocation, part, lock)
     prune()
+    with contextlib.suppress(DockerError):
+        volumes.prune(volumes.aside(DockerClient()))
     prune_results(os.path.dirname(paths.result(relocation)))
     _sweep()
 

@@ -148,6 +148,7 @@ def make(
         "image": container["image"],
         "address_before": container["address"],
         "memory_bytes": container["memory_bytes"],
+        "volumes": container.get("volumes") or [],
         "services": services,
         "choice": choice,
         "dump_seconds": DUMP_SECONDS_BASE + container["memory_bytes"] // DUMP_BYTES_PER_SECOND,
@@ -172,6 +173,11 @@ def steps(plan: dict[str, Any]) -> list[str]:
         f"downtime     {_downtime(plan)}",
     ]
     lines += [f"no           {mode}: {reason}" for mode, reason in plan["modes_unavailable"].items()]
+    for volume in plan["volumes"]:
+        name = "a volume without a name" if volume["anonymous"] else volume["name"]
+        lines.append(
+            f"volume       {name} at {volume['point']} ({volume['bytes'] / 2**20:.0f} MiB), copied while it runs"
+        )
     choice = plan["choice"]
     if choice.get("why"):
         lines.append(f"why          {choice['why']}")

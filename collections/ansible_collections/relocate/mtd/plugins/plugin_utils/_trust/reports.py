@@ -153,6 +153,7 @@ _HOST = _record(
         "memory_speed": _maybe(_mapping(_maybe(_number(1e6)))),
         "cpu_flags": _maybe(_text),
         "networks": _maybe(_list(_text)),
+        "volumes": _maybe(_list(_text)),
     },
 )
 _CONTAINER = _record(
@@ -174,6 +175,7 @@ _CONTAINER = _record(
         "memory_bytes": _size,
         "connections": _size,
         "layer_bytes": _size,
+        "volumes": _list(_record({"name": _text, "point": _text, "anonymous": _flag, "bytes": _size})),
         "refusals": _sentences,
     },
 )

@@ -12,8 +12,9 @@ import socket
 import struct
 from collections.abc import Callable, Iterable
 from collections.abc import Container as Collection
+from functools import partial
 
-from ansible_collections.relocate.mtd.plugins.module_utils import _bundle, _criu, _kernel
+from ansible_collections.relocate.mtd.plugins.module_utils import _bundle, _criu, _kernel, _volumes
 from ansible_collections.relocate.mtd.plugins.module_utils._docker import DockerClient
 from ansible_collections.relocate.mtd.plugins.module_utils._freezer import freezer_of
 
@@ -252,16 +253,43 @@ class Container:
             found.append((Tree.inside(f"/proc/{self.pid}/root", mount.point), mount.point, EveryInode))
         return found
 
-    def mapped_inodes(self, layer: Tree) -> set[int]:
-        """Return the inodes of the writable layer's files that a task has mapped, shared and for writing.
+    def volume_trees(self) -> list[tuple[Tree, str, Callable[[], Collection[int]]]]:
+        """Return the trees of the container's volumes, as :meth:`trees` does: at their own places, where nothing hides them."""
+        found: list[tuple[Tree, str, Callable[[], Collection[int]]]] = []
+        for mount in self.volumes():
+            tree, point = Tree.at(mount["Source"]), mount["Destination"]
+            found.append((tree, point, partial(self.mapped_inodes, tree, point)))
+        return found
+
+    def volumes(self) -> list[dict]:
+        """Return the container's volumes as ``docker inspect`` has them among its mounts."""
+        return _volumes.mounted(self.inspect)
+
+    def volume_document(self) -> list[dict]:
+        """Return what makes the same volumes elsewhere: ``point``, and of those that somebody named ``name`` and ``labels``."""
+        described = []
+        for mount in self.volumes():
+            point = mount["Destination"]
+            volume = {"point": point}
+            if not _volumes.anonymous(self.inspect, point):
+                labels = self.docker.request("GET", f"/volumes/{mount['Name']}").get("Labels") or {}
+                volume = {"point": point, "name": mount["Name"], "labels": labels}
+            described.append(volume)
+        return described
+
+    def mapped_inodes(self, tree: Tree, point: str = "") -> set[int]:
+        """Return the inodes of a tree's files that a task has mapped, shared and for writing.
 
         The kernel marks a file's times when a page of it is first written, and not again until that page has been written back.
+
+        :param point: where the tree is mounted, if it is not the root's.
         """
-        found = set()
+        found, prefix = set(), point.strip("/") + "/" if point else ""
         for pid in self._processes():
             for path in _mapped_paths(pid):
-                with contextlib.suppress(OSError), layer.item(path) as item:
-                    found.add(item.status.st_ino)
+                if path.startswith(prefix):
+                    with contextlib.suppress(OSError), tree.item(path[len(prefix) :]) as item:
+                        found.add(item.status.st_ino)
         return found
 
     def descriptors(self) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-from ansible_collections.relocate.mtd.plugins.module_utils import _criu, _preflight
+from ansible_collections.relocate.mtd.plugins.module_utils import _criu, _preflight, _volumes
 
 from ..host import paths
 from ..protocol.messages import is_text
@@ -24,10 +24,11 @@ PARTS: dict[str, type] = {
     "masked": list,
     "memory": list,
     "plain_cgroups": bool,
+    "volumes": list,
     "init": bool,
 }
 #: Settings that put something of the host into a container: whoever asks for one does not describe what preflight has let pass.
-HOSTS_OWN = ("Binds", "Mounts", "VolumesFrom", "DeviceCgroupRules", "VolumeDriver")
+HOSTS_OWN = ("VolumesFrom", "DeviceCgroupRules", "VolumeDriver")
 #: What is ours to say until the copy is Docker's own: no policy may start it, and its start is a restore. ``--rm`` is the
 #: container's: a copy that is cancelled may remove itself.
 OURS: dict[str, Any] = {
@@ -115,7 +116,7 @@ def check(document: dict, container: str) -> None:
             f"the source's description of {container} has settings of another kind than Docker's"
         ) from error
     asked += [f"it asks for {name}" for name in HOSTS_OWN if host.get(name)]
-    asked += ["it asks for Volumes"] if body.get("Volumes") else []
+    asked += [f"it asks for {name}" for name in _volumes.foreign(body)]
     asked += [f"it sets {name}" for name, value in OURS.items() if host.get(name) != value]
     if asked:
         raise Untrusted(f"the source asks for a container that must not be made here: {sentence('; '.join(asked))}")
@@ -124,10 +125,23 @@ def check(document: dict, container: str) -> None:
         isinstance(each, dict) and all(is_text(each.get(name)) for name in names) for each in document["memory"]
     ):
         raise Untrusted(f"the source's description of {container} has a mount point without a name")
-    points = [*document["masked"], *(each["point"] for each in document["memory"])]
+    _check_volumes(document["volumes"], container)
+    points = [*document["masked"], *(each["point"] for each in [*document["memory"], *document["volumes"]])]
     if not all(map(is_text, points)) or any("\0" in each["source"] for each in document["memory"]):
         raise Untrusted(f"the source's description of {container} has a mount point without a name")
     try:
         _criu.refuse_unspeakable(points)
     except ValueError as error:
         raise Untrusted(str(error)) from error
+
+
+def _check_volumes(volumes: list, container: str) -> None:
+    """Check what the source says of a container's volumes. :raises Untrusted: no volume of Docker's own is like that."""
+    for each in volumes:
+        good = isinstance(each, dict) and isinstance(each.get("point"), str)
+        if good and "name" in each:
+            labels = each.get("labels")
+            good = bool(_volumes.NAME.fullmatch(str(each["name"]))) and isinstance(labels, dict)
+            good = good and all(isinstance(value, str) for value in labels.values())
+        if not good:
+            raise Untrusted(f"the source describes a volume of {container} that must not be made here: {shown(each)}")

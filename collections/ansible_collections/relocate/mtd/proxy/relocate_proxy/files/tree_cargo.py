@@ -1,6 +1,6 @@
 # Copyright (c) 2026 The RELOCATE authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A file tree travels: the writable layer, or a file system in memory."""
+"""A file tree travels: the writable layer, a file system in memory, or a volume."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ UNKNOWN = Stamp(0, 0, 0, 0)  # like no entry's: it is sent again, or removed
 class TreeSender:
     """The source's half.
 
-    :param name: the mount point of a file system in memory, "" for the writable layer.
+    :param name: the mount point of a file system in memory or of a volume, "" for the writable layer.
     :param mapped: returns the inodes of files that programs have mapped and may write without a change of their times.
     """
 
@@ -89,8 +89,9 @@ class _Filling:
 
     def end(self) -> None:
         os.ftruncate(self._fd, self._entry.get("size", 0))  # it may end with a hole, or be shorter than it was
-        os.close(self._fd)
         self._writer.finish(self._full, self._entry)
+        self._writer.synchronize(self._fd)
+        os.close(self._fd)
 
 
 class TreeReceiver:
@@ -102,9 +103,10 @@ class TreeReceiver:
         self._writers: dict[str, Writer] = {}
         self._filling: _Filling | None = None
 
-    def mounted(self, root: str, memory: dict[str, str] | None = None) -> None:
-        """The container's file systems are mounted, the root at ``root``: entries can be made."""
+    def mounted(self, root: str, memory: dict[str, str] | None = None, volumes: dict[str, str] | None = None) -> None:
+        """The container's file systems are mounted, the root at ``root``, the others by their points: entries can be made."""
         self._writers = {tree: Writer(path) for tree, path in {"": root, **(memory or {})}.items()}
+        self._writers.update({tree: Writer(path, durable=True) for tree, path in (volumes or {}).items()})
 
     def _writer(self, message: dict) -> Writer:
         """Return what makes a message's entry. :raises ValueError: the source sent one too early, or for another place."""

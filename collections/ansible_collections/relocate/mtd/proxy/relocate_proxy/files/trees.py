@@ -26,6 +26,7 @@ OPAQUE = "trusted.overlay.opaque"
 #: Upper layers with these cannot be read entry by entry: the data is elsewhere.
 UNREADABLE = ("trusted.overlay.redirect", "trusted.overlay.metacopy")
 CHUNK = 1 << 20
+ROOT = "."  # the path of the directory itself: its owner, mode and attributes are the container's, too
 READ_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 DEEPEST = 400  # directories inside each other: each is a descriptor while it is scanned
 #: File systems stamp change times with the tick of their clock: what changed within this time may carry an old stamp.
@@ -160,7 +161,7 @@ class Tree:
 
         What is mounted inside is an entry, and is not looked into. :raises LayerProblem: the tree is too deep.
         """
-        snapshot = Snapshot(taken_ns=time.time_ns())
+        snapshot = Snapshot({ROOT: Stamp.of(self.status())}, time.time_ns())
         self._scan(os.open(".", READ_DIRECTORY, dir_fd=self._root), "", snapshot.stamps, 0)
         return snapshot
 

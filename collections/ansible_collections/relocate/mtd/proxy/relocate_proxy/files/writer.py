@@ -4,19 +4,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import stat
 
+from ..host import syscalls
 from ..protocol.words import shown
-from .trees import LayerProblem
+from .trees import ROOT, LayerProblem
 
 
 class Writer:
-    """Makes entries in a mounted file system, the root or a tmpfs, of a container that has not run yet."""
+    """Makes entries in a mounted file system, the root, a tmpfs or a volume, of a container that has not run yet.
 
-    def __init__(self, root: str) -> None:
+    :param durable: what a phase has brought is on the disk when :meth:`settle` returns. A database has been told that it is;
+        the host that told it so may be gone before this kernel writes by itself.
+    """
+
+    def __init__(self, root: str, durable: bool = False) -> None:
         self.root = root
+        self.durable = durable
+        self._settled = False
         self.bytes = 0
         self._directory_times: dict[str, int] = {}
 
@@ -50,6 +58,10 @@ class Writer:
     def make(self, entry: dict) -> str | None:
         """Make one entry; for a regular file with contents return the path to fill (see :meth:`finish`)."""
         path = entry["path"]
+        if path == ROOT:
+            self.finish(self.root, entry)
+            self._directory_times[self.root] = entry["mtime_ns"]
+            return None
         if entry.get("whiteout"):
             self.remove(path)
             return None
@@ -85,11 +97,30 @@ class Writer:
             os.setxattr(full, name, bytes.fromhex(value), follow_symlinks=False)
         os.utime(full, ns=(entry["mtime_ns"], entry["mtime_ns"]), follow_symlinks=False)
 
+    def synchronize(self, fd: int) -> None:
+        """Have the disk take a file that is complete, if that is asked for and will not be done for all of them at once."""
+        if self.durable and self._settled:
+            os.fsync(fd)
+
     def settle(self) -> None:
         """Give directories their times back, which later entries inside them have changed."""
+        changed = list(self._directory_times)
         for full, mtime_ns in self._directory_times.items():
             try:
                 os.utime(full, ns=(mtime_ns, mtime_ns))
             except FileNotFoundError:
                 pass
         self._directory_times.clear()
+        if self.durable:
+            self._synchronize(changed if self._settled else [])
+        self._settled = True
+
+    def _synchronize(self, changed: list[str]) -> None:
+        """Have the disk take directories; without any, the whole file system: after a first copy that is faster."""
+        for directory in changed or [self.root]:
+            with contextlib.suppress(FileNotFoundError):
+                fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+                try:
+                    os.fsync(fd) if changed else syscalls.syncfs(fd)
+                finally:
+                    os.close(fd)

@@ -43,6 +43,11 @@ def write_all(fd: int, data: bytes | memoryview) -> None:
         view = view[os.write(fd, view) :]
 
 
+def syncfs(fd: int) -> None:
+    """Write everything of the file system of a descriptor to its disk. :raises OSError: the disk would not take it."""
+    _checked(_libc.syncfs(fd), "syncfs")
+
+
 def wait_for(fd: int, events: int, seconds: float) -> bool:
     """Wait until one of poll(2)'s ``events`` befalls a descriptor; return whether it has. select(2) knows none beyond 1023.
 

@@ -31,7 +31,8 @@ def predict(plan: Plan, armed: dict, connections: int) -> dict:
     """Return what the result says of the prediction, made again with what was measured since the plan.
 
     :param armed: the source's message: ``memory_bytes``, ``link_ms_per_mib`` to the destination; in pre-copy and post-copy the
-        ``left_bytes`` of memory that the freeze will carry; and the ``rounds`` of a pre-copy.
+        ``left_bytes`` of memory that the freeze will carry; and the ``rounds`` of a pre-copy;
+        ``files_ms``, which the last round of what had changed in the container's volumes took.
     """
     memory, link = armed["memory_bytes"], armed["link_ms_per_mib"]
     cost = plan.cost._replace(link_ms=link)
@@ -39,10 +40,13 @@ def predict(plan: Plan, armed: dict, connections: int) -> dict:
     if "left_bytes" in armed:
         cost = with_left(cost, memory, armed["left_bytes"], ahead="rounds" in armed)
         measured["left_bytes"] = armed["left_bytes"]
+    files_ms = armed.get("files_ms", 0.0)
+    if files_ms:
+        measured["files_ms"] = files_ms
     return {
         "cost": cost._asdict(),
         "measured": measured,
-        "predicted_downtime_ms": round(downtime_ms(cost, memory, connections), 1),
+        "predicted_downtime_ms": round(downtime_ms(cost, memory, connections) + files_ms, 1),
     }
 
 

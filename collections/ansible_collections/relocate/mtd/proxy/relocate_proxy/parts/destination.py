@@ -20,7 +20,7 @@ from ..files.cargo import Receiver
 from ..files.log_cargo import LogReceiver
 from ..files.own_cargo import INIT, OwnReceiver
 from ..files.tree_cargo import TreeReceiver
-from ..host import paths, tasks
+from ..host import paths, tasks, volumes
 from ..memory import lazy_pages
 from ..memory.image_cargo import ImageReceiver
 from ..network.conntrack import Conntrack
@@ -61,6 +61,7 @@ class Destination(Part):
         self._start_error = ""
         self.root = ""
         self.memory: dict[str, str] = {}  # file systems in memory: where they are here, by mount point
+        self.volumes: dict[str, str] = {}  # the same of its volumes
         self._log_stored, self._mounted = threading.Event(), threading.Event()
         self._given_up = False
         self._deciding = threading.Lock()  # whether to give the word, or to roll back alone
@@ -73,10 +74,17 @@ class Destination(Part):
         self.document = document = message["document"]
         creation.check(document, self.specification.container)
         self._need_image(document["image"], document["image_layers"])
+        named = [each for each in document["volumes"] if "name" in each]
+        self.journal.record(
+            State.STAGING, volumes=[each["name"] for each in named]
+        )  # made for this copy, for nobody else
+        for each in named:
+            volumes.make(self.docker, each["name"], each["labels"])
         self.container_id = self.docker.create(endings.provisional_name(document["name"], self.id), document["create"])
         facts = {"container": document["name"], "restart_policy": document["restart_policy"]}
         self.journal.record(State.STAGING, container_id=self.container_id, **facts)
         self.docker.request("POST", f"/containers/{self.container_id}/rename", {"name": document["name"]})
+        self.volumes = self._empty_volumes(document["volumes"])
         self.memory = tmpfs.mount_all(document["memory"], f"{self.directory}/memory")
         mounts = {**dict.fromkeys(document["masked"], paths.EMPTY), **self.memory}
         if document["init"]:
@@ -87,6 +95,21 @@ class Destination(Part):
             self.pages = lazy_pages.PageClient(self.directory, self.specification)
             where["pages"] = [self.specification.listen, self.pages.port]
         self.say("created", container_id=self.container_id, **where)
+
+    def _empty_volumes(self, described: list[dict]) -> dict[str, str]:
+        """Return where the copy's volumes are on this host, by mount point, with nothing in them.
+
+        :raises LookupError: Docker has made others than the source described.
+        """
+        places = volumes.places(self.docker, self.container_id)
+        if set(places) != {each["point"] for each in described}:
+            raise LookupError(
+                f"Docker has made volumes at {', '.join(sorted(places)) or 'no place'}, and the container has others: "
+                "is the image another one?"
+            )
+        for directory in places.values():
+            volumes.empty(directory)
+        return places
 
     def on_start(self, _: dict) -> None:
         """Start it, as soon as its log is here: ``docker start`` blocks at the gate."""
@@ -202,7 +225,7 @@ class Destination(Part):
             self._log_stored.set()
             if not self._mounted.wait(STAGE_SECONDS):
                 raise TimeoutError("the container's root file system was not mounted in time")
-            file_trees.mounted(self.root, self.memory)
+            file_trees.mounted(self.root, self.memory, self.volumes)
             channel.send("mounted")
             receiver.receive()
             channel.send("stored")

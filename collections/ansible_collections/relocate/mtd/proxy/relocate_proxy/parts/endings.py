@@ -27,7 +27,7 @@ from collections.abc import Callable, Iterable
 from ansible_collections.relocate.mtd.plugins.module_utils import _freezer as freezer
 from ansible_collections.relocate.mtd.plugins.module_utils._docker import DockerClient, DockerError
 
-from ..host import limits, paths
+from ..host import limits, paths, volumes
 from ..host.cgroups import tasks_of
 from ..host.docker import remove_container, restarts, set_restart_policy
 from ..memory import lazy_pages
@@ -95,7 +95,9 @@ def end_original(journal: Journal, docker: DockerClient, detach: Callable[[], No
     facts = SourceFacts.of(journal)
     detach()
     kill_frozen(freezer.Freezer(*facts.freezer), facts.veth)
+    volumes.put_aside(docker, facts.volumes, facts.container_id, journal.relocation)
     remove_container(docker, facts.container_id)
+    volumes.remove_left(docker, facts.volumes, facts.container_id)
     table = Conntrack()
     for flow in Flow.read_all(facts.flows):  # another container may get the address
         forget_on_host(table, flow)
@@ -299,6 +301,8 @@ def discard_copy(journal: Journal, docker: DockerClient, session: str, cancel: C
     container_id = facts.container_id or provisional_name(facts.container, os.path.basename(session))
     KeeperClient.forget(container_id)
     remove_container(docker, container_id)
+    for name in facts.volumes:
+        volumes.unmake(docker, name, min(journal.times.values()) / 1e9)
 
 
 def cancel_gate(container_id: str, reason: str) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
+import math
 import os
 import subprocess
 import threading
@@ -46,6 +47,8 @@ from .base import Part
 SETTLE_SECONDS = 0.5  # how long new connections may keep the container from freezing; only newer ones wait meanwhile
 UNREAD_SECONDS = 0.02  # how long datagrams that have arrived may be read; one that is not is lost, as datagrams may be
 CONNECT_SECONDS = 10.0
+MOST_ROUNDS = 5  # of what has changed in the volumes, before the freeze
+ENOUGH = 0.7  # a round that takes more than this share of the one before it has nothing to catch up with any more
 
 
 class AlreadyMoving(RuntimeError):
@@ -90,7 +93,8 @@ class Source(Part):
         self.limits: list[limits.Limit] = []
         self.pages: lazy_pages.PageServer | None = None
         self.trees: list[TreeSender] = []
-        self.cargo: list[Outgoing] = []  # all but the memory image, in the order in which it is sent in the freeze
+        self.volumes: list[TreeSender] = []
+        self.cargo: list[Outgoing] = []  # all but volumes and memory, in the order in which it is sent in the freeze
         self.veth = self.container.veth()
         self.plain_cgroups = self.container.plain_cgroups()
         self.bytes: dict[str, int] = {}
@@ -117,6 +121,7 @@ class Source(Part):
             freezer=[at.directory, at.version],
             veth=self.veth,
             restart_policy=self.policy,
+            volumes=[mount["Name"] for mount in self.container.volumes()],
             **facts,
         )
 
@@ -138,6 +143,7 @@ class Source(Part):
             "masked": self.container.masked_directories(),
             "memory": self.container.memory_file_systems(),
             "plain_cgroups": self.plain_cgroups,
+            "volumes": self.container.volume_document(),
             "init": self.container.init_program is not None,
         }
         self.say("described", document=document, address=self.address)
@@ -154,12 +160,14 @@ class Source(Part):
         self.trees = [TreeSender(self.data, *each) for each in self.container.trees()]
         directory = f"{self.docker.info()['DockerRootDir']}/containers/{self.container.id}"
         own = OwnSender(self.data, directory, self.container.hostname, self.container.init_program)
+        self.volumes = [TreeSender(self.data, *each) for each in self.container.volume_trees()]
         files: list[Outgoing] = [*self.trees, own]
         self.cargo = [*files, log]
         log.send_first()
         self.data.send("end")
         self.data.receive()
         copied = log.bytes + sum(each.send_first() for each in files)
+        self.bytes["volumes"] = sum(each.send_first() for each in self.volumes)
         self.data.send("end")
         self.data.receive()
         self.say("copied", bytes=copied)
@@ -193,9 +201,28 @@ class Source(Part):
             deferred = self.pages.deferral.path
             ahead["left_bytes"] = carried_bytes(freezer.members(self.container.freezer))
         self.prepared = PreparedDump(self.command, self.images, self.work, deferred, watches)
+        if self.volumes:
+            ahead["files_ms"] = self._catch_up()
         flows = on_source(self.container.connections(), self.conntrack, self.address)
         measured = {"memory_bytes": self.container.memory_bytes(), "link_ms_per_mib": link, **ahead}
         self.say("armed", flows=[flow.document() for flow in flows], **measured)
+
+    def _catch_up(self) -> float:
+        """Send what has changed in the volumes until that gets no faster; return the milliseconds that it took at last.
+
+        As long will the freeze take for what changes from now on.
+        """
+        assert self.data is not None
+        took = math.inf
+        for _ in range(MOST_ROUNDS):
+            begin, before = time.monotonic(), took
+            self.bytes["volumes"] += sum(each.send_changes() for each in self.volumes)
+            self.data.send("probe")  # its answer means that all of it has arrived
+            self.data.receive()
+            took = (time.monotonic() - begin) * 1e3
+            if took > ENOUGH * before:
+                break
+        return round(took, 1)
 
     def _forbid_restart(self) -> None:
         """A restart policy would start a fresh process here when the frozen one is killed."""
@@ -301,6 +328,7 @@ class Source(Part):
         try:
             with open(f"{self.images}/{paths.TASKS}", "w", encoding="utf-8") as file:
                 json.dump(tasks.describe(freezer.members(self.container.freezer)), file)
+            self.bytes["volumes"] += sum(each.send_changes() for each in self.volumes)
             for cargo in self.cargo:
                 cargo.send_changes()
             images.send_pages(dumped)

@@ -49,11 +49,12 @@ class SourceFacts(Facts):
     :ivar freezer: the directory of the container's freezer cgroup, and the cgroup version.
     :ivar veth: the host's end of the container's link. :ivar flows: the connections that leave with it.
     :ivar restart_policy: what the container is to have again. :ivar limits: what may have been lifted: file, value, and what
-        lifts it, of each.
+        lifts it, of each. :ivar volumes: the names of its volumes.
     """
 
     container: str = ""
     container_id: str = ""
+    volumes: list[str] = field(default_factory=list)
     freezer: tuple[str, int] = ("", 0)
     veth: str | None = None
     restart_policy: dict = field(default_factory=dict)
@@ -69,10 +70,12 @@ class DestinationFacts(Facts):
     :ivar address: of the copy. :ivar pid: of its init, on this host.
     :ivar restart_policy: what the copy is to have when it is Docker's.
     :ivar lost: why the last of its memory never came. :ivar limits: see :class:`SourceFacts`; lifted for the restore.
+    :ivar volumes: the names of those that are made for it.
     """
 
     container: str = ""
     container_id: str = ""
+    volumes: list[str] = field(default_factory=list)
     mode: str | None = None
     address: str = ""
     pid: int = 0

@@ -51,7 +51,7 @@ class Journal:
 
     def __init__(self, path: str) -> None:
         self.path = path
-        self.part = os.path.basename(path).removesuffix(".jsonl").rpartition(".")[2]
+        self.relocation, _, self.part = os.path.basename(path).removesuffix(".jsonl").rpartition(".")
         self.state: State | None = None
         self.facts: dict = {}
         self.times: dict[str, int] = {}

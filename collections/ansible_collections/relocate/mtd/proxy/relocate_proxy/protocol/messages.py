@@ -120,7 +120,7 @@ MESSAGES: dict[tuple[str, str], Message] = {
             _message(
                 "source",
                 "edge",
-                {"rounds": ROUNDS, "left_bytes": COUNT},
+                {"rounds": ROUNDS, "left_bytes": COUNT, "files_ms": NUMBER},
                 flows=FLOWS,
                 memory_bytes=COUNT,
                 link_ms_per_mib=NUMBER,
