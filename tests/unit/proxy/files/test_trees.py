@@ -74,6 +74,17 @@ def test_what_a_file_system_says_is_new_or_gone(upper: Path) -> None:
     assert gone == ["etc/app/conf", "etc/app"] and "var/run" in dirty
 
 
+def test_the_top_directory_has_attributes_too(upper: Path, root: Path) -> None:
+    """A database refuses a directory that others may read; a volume's top is the container's as much as what is in it."""
+    upper.chmod(0o2750)
+    os.setxattr(upper, "user.tier", b"db")
+    os.utime(upper, ns=(5, 1_234_567_890))
+    carry(upper, root, ".")
+    status = root.stat()
+    assert stat.S_IMODE(status.st_mode) == 0o2750 and status.st_mtime_ns == 1_234_567_890
+    assert os.getxattr(root, "user.tier") == b"db"
+
+
 def test_links_are_not_followed(upper: Path) -> None:
     """Neither out of the layer nor in circles."""
     (upper / "out").symlink_to("/etc")

@@ -94,7 +94,8 @@ def on_source(did: list[str], policy: str = "always") -> Source:
     made: Source = object.__new__(Source)
     base.Part.__init__(made, {"id": "r1", "listen": "", "credentials": {}}, Journal.at("r1", "source"))
     made.docker = Docker(did)
-    made.container = SimpleNamespace(id="c1", name="web", freezer=Freezer("/cg", 1))
+    made.container = SimpleNamespace(id="c1", name="web", freezer=Freezer("/cg", 1), volumes=list)
+    made.volumes = []
     made._lock = source.lock(bundle())
     made.veth, made.policy, made.bytes, made.data = "veth1", {"Name": policy}, {}, None
     made.edge, made.freeze, made.pages, made.prepared = Edge(did), Freeze(), None, None

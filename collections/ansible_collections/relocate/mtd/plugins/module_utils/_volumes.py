@@ -41,7 +41,7 @@ def refusals(
 ) -> List[str]:
     """Return why a container's volumes keep it here.
 
-    :param volumes: ``docker volume inspect`` by name. :param users: the containers of this host that have a volume, by its name.
+    :param volumes: ``docker volume inspect`` by name. :param users: the containers of this host that have a volume, by name.
     """
     container = inspected["Name"].lstrip("/")
     found = []

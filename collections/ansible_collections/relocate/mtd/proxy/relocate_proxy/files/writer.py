@@ -58,7 +58,7 @@ class Writer:
     def make(self, entry: dict) -> str | None:
         """Make one entry; for a regular file with contents return the path to fill (see :meth:`finish`)."""
         path = entry["path"]
-        if path == ROOT:
+        if path == ROOT and stat.S_ISDIR(entry["mode"]):
             self.finish(self.root, entry)
             self._directory_times[self.root] = entry["mtime_ns"]
             return None

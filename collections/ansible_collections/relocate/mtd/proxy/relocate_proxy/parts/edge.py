@@ -107,7 +107,7 @@ class Edge:
         self.report["address_before"] = described["address"]
         self.report["address_after"] = gated["address"]
         copied = peers.expect("source", "copied", STAGE_SECONDS)
-        self.report["bytes"] = {"writable_layer": copied["bytes"]}
+        self.report["bytes"] = {"writable_layer": copied["bytes"], "volumes": 0}
         peers.tell("source", "arm", address=gated["address"])
         armed = peers.expect("source", "armed", STAGE_SECONDS)
         # both refuse while all still runs

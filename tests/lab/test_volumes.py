@@ -1,0 +1,87 @@
+# Copyright (c) 2026 The RELOCATE authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Docker's own volumes go with their container: every line that a program has on the disk, on either version of Docker."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from fleet import REPOSITORY, Fleet
+
+pytestmark = pytest.mark.lab
+
+ASIDE = "/var/lib/docker/relocate/volumes"
+#: Appends a line, has it on the disk, notes that in the container's memory, and goes on; keeps a mode and an owner on the top.
+WRITER = (
+    "/bin/busybox chmod 700 /data; /bin/busybox chown 99:99 /data; i=0; "
+    "while :; do i=$((i+1)); echo $i >> /data/log; /bin/busybox fsync /data/log; echo $i > /dev/shm/acknowledged; "
+    "echo $i > /scratch/$((i%50)); /bin/busybox rm -f /data/tmp.*; echo $i > /data/tmp.$i; done"
+)
+
+
+@pytest.fixture
+def keeper(fleet: Fleet) -> Iterator[Fleet]:
+    """Return the lab with a container on host1 that has a named volume and one without a name."""
+    fleet.tenants.append("keeper")
+    run = f"docker run -d --name keeper -v ledger:/data -v /scratch {REPOSITORY}/idle:1 /bin/busybox sh -c '{WRITER}'"
+    fleet.on("host1", f"docker volume create --label tier=db ledger && {run}")
+    yield fleet
+    for host in fleet.docker_hosts:
+        fleet.on(host, f"docker rm -fv keeper user; docker volume rm ledger; rm -rf {ASIDE}", check=False)
+
+
+def inside(fleet: Fleet, host: str, command: str) -> str:
+    """Return what a command says in the container."""
+    return fleet.on(host, f"docker exec keeper /bin/busybox sh -c '{command}'")
+
+
+def volume(fleet: Fleet, host: str) -> dict[str, Any]:
+    """Return ``docker volume inspect``."""
+    found: dict[str, Any] = json.loads(fleet.on(host, "docker volume inspect ledger"))[0]
+    return found
+
+
+def test_what_is_on_a_volume_goes_with_its_container(keeper: Fleet) -> None:
+    labels = volume(keeper, "host1")["Labels"]
+    for source, host in (("host1", "host3"), ("host3", "host2"), ("host2", "host1")):
+        time.sleep(0.5)
+        result = keeper.move("keeper", host)
+        assert result["bytes"]["volumes"] > 0
+        acknowledged = int(inside(keeper, host, "cat /dev/shm/acknowledged"))
+        lines = inside(keeper, host, "cat /data/log").split()
+        assert lines == [str(number) for number in range(1, len(lines) + 1)], "no line is lost, doubled or torn"
+        assert len(lines) >= acknowledged
+        assert inside(keeper, host, "/bin/busybox stat -c %a:%u /data") == "700:99"
+        assert len(inside(keeper, host, "ls /scratch").split()) == min(50, len(lines))
+        assert len(inside(keeper, host, "ls /data").split()) <= 3, "what was removed meanwhile is not there again"
+        assert volume(keeper, host)["Labels"] == labels
+        listed = keeper.on(source, "docker volume ls -q").split()
+        assert listed == [], "nothing stays that could be taken for the current data"
+        assert "ledger@" in keeper.on(source, f"ls {ASIDE}"), "and nothing is thrown away at once"
+
+
+def test_a_move_that_is_taken_back_leaves_no_volume(keeper: Fleet) -> None:
+    order = {"part": "destination", "state": "restoring", "moment": "after", "do": "fail"}
+    keeper.on("host2", "mkdir -p /run/relocate; umask 077; cat > /run/relocate/faults.json", data=json.dumps(order))
+    result = keeper.move("keeper", "host2", check=False)
+    assert result["outcome"] == "rolled-back"
+    assert keeper.on("host2", "docker volume ls -q") == ""
+    first = len(inside(keeper, "host1", "cat /data/log").split())
+    time.sleep(0.3)
+    assert len(inside(keeper, "host1", "cat /data/log").split()) > first, "it goes on where it was"
+
+
+def test_what_cannot_go_is_refused(keeper: Fleet) -> None:
+    """Before anything is touched: a name that is taken there, a volume that another container has as well."""
+    keeper.on("host2", "docker volume create ledger")
+    refused = keeper.move("keeper", "host2", check=False)
+    assert refused["outcome"] == "refused" and "host2 already has a volume named ledger" in refused["msg"]
+    assert volume(keeper, "host2")["Name"] == "ledger"
+    keeper.on("host1", f"docker run -d --name user -v ledger:/theirs {REPOSITORY}/idle:1 /bin/busybox sleep 1000")
+    refused = keeper.move("keeper", "host3", check=False)
+    assert refused["outcome"] == "refused" and "is used by user too" in refused["msg"]
