@@ -34,7 +34,7 @@ def history(
     if container is not None:
         checked_name("--container", container)
     store = views.open_store(configured(config))
-    firings = store.history(limit=None if audit else limit, container=container)
+    firings = views.past(store, limit=None if audit else limit, container=container)
     if audit:
         found = views.audits(firings)
         if json_:

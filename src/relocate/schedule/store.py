@@ -47,8 +47,11 @@ class Store:
         try:
             parsed = make_url(url)
             if parsed.get_backend_name() == "sqlite" and parsed.database not in (None, "", ":memory:"):
-                directory = Path(str(parsed.database)).parent
-                directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+                path = Path(str(parsed.database))
+                path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                path.touch(
+                    mode=0o600
+                )  # SQLite gives its other files the mode of this one; an older store stays as it is
             engine = sa.create_engine(parsed, pool_pre_ping=True)
             if engine.dialect.name == "sqlite":
                 _prepare_sqlite(engine)

@@ -55,13 +55,12 @@ def duration(seconds: float | None) -> str:
 
 
 def status(store: Store, configuration: Configuration, now: float | None = None) -> dict[str, Any]:
-    """Return how the fleet is."""
+    """Return how the fleet is. A container whose clock has run out, and that a limit still holds back, is like any other."""
     now = time.time() if now is None else now
     holder = store.holder()
     alive = holder is not None and bool(holder[0]) and now - holder[1] < configuration.lease.ttl
     unfinished = store.unfinished()
     moving = {firing.container for firing in unfinished if firing.state == "launched"}
-    waiting = {firing.container for firing in unfinished if firing.state == "waiting"}
     pauses = store.pauses()
     totals = store.totals()
     last = {firing.container: firing for firing in store.history(limit=5000) if firing.outcome not in (None, "skipped")}
@@ -76,7 +75,7 @@ def status(store: Store, configuration: Configuration, now: float | None = None)
                 "since": iso(row["since"]),
                 "stayed_seconds": round(max(now - row["since"], 0.0), 1),
                 "clock": json.loads(row["clock"]),
-                "state": "moving" if name in moving else "waiting" if name in waiting else "staying",
+                "state": "moving" if name in moving else "staying",
                 "hops": totals.get(name, {}).get("committed", 0),
                 "failed": sum(totals.get(name, {}).get(each, 0) for each in ("rolled-back", "failed", "in-doubt")),
                 "last_outcome": end.outcome if end else None,
@@ -101,7 +100,6 @@ def status(store: Store, configuration: Configuration, now: float | None = None)
             for each in pauses
         ],
         "in_flight": len(moving),
-        "waiting": len(waiting),
         "tenants": tenants,
     }
 
@@ -152,6 +150,11 @@ def status_tables(document: dict[str, Any]) -> list[Table | str]:
         if each["problem"]
     ]
     return shown
+
+
+def past(store: Store, limit: int | None = None, container: str | None = None) -> list[Firing]:
+    """Return the latest firings whose moves have begun, or never will; oldest first. One that waits is still to come."""
+    return [each for each in store.history(limit=limit, container=container) if each.state != "waiting"]
 
 
 def history_table(firings: Iterable[Firing]) -> Table:

@@ -186,3 +186,16 @@ def test_a_store_of_another_version_is_refused(store: Store) -> None:
         connection.execute(sa.update(tables.version).values(number=99))
     with pytest.raises(Refusal, match="has version 99"):
         Store.open(str(store.engine.url), "fleet")
+
+
+def test_the_store_is_private_wherever_it_is(tmp_path: Path) -> None:
+    """A directory that others may enter keeps nothing from them."""
+    tmp_path.chmod(0o755)
+    mask = os.umask(0o022)
+    try:
+        store = Store.open(f"sqlite:///{tmp_path}/open.sqlite", "fleet")
+        assert lease(store, Watch(), "x").attempt()
+    finally:
+        os.umask(mask)
+    assert (tmp_path / "open.sqlite").exists()
+    assert not any(path.stat().st_mode & 0o077 for path in tmp_path.glob("open.sqlite*"))
