@@ -33,6 +33,19 @@ def test_sessions_of_parts_that_were_killed_before_their_first_line(host: Path) 
     assert not living.exists() and not list(Path(paths.PARTS).iterdir())
 
 
+def test_lock_files_of_parts_that_have_ended(host: Path) -> None:
+    """Their guardians were killed behind the last line. Of a part that is just beginning, or has no end, the file stays."""
+    for name, state in {"ended": State.DONE, "doubtful": State.VOTED, "ending": State.ROLLED_BACK}.items():
+        Journal.at(name, "source", f"{host}/journal").record(state)
+        (Path(paths.private_directory(paths.PARTS)) / f"{name}.source").touch()
+    lock = hold_part("ending", "source")
+    beginning = hold_part("beginning", "edge")
+    guardian._forget_locks()
+    assert {each.name for each in Path(paths.PARTS).iterdir()} == {"doubtful.source", "ending.source", "beginning.edge"}
+    release_part("ending", "source", lock)
+    release_part("beginning", "edge", beginning)
+
+
 def test_recovery_of_a_part_without_a_line(host: Path) -> None:
     """It is as if it had never been: nothing to settle, and nothing left."""
     made = session("killed")

@@ -108,6 +108,17 @@ def _guard(part: str, specification: dict, ready: int) -> None:
         volumes.prune(volumes.aside(DockerClient()))
     prune_results(os.path.dirname(paths.result(relocation)))
     _sweep()
+    _forget_locks()
+
+
+def _forget_locks() -> None:
+    """Remove the lock files of parts that had ended when their guardians were killed: `recover` has nothing to settle there."""
+    for name in os.listdir(paths.PARTS):
+        relocation, _, part = name.rpartition(".")
+        if not Journal.at(relocation, part).finished:
+            continue
+        with contextlib.suppress(InProgress):  # it is just ending
+            release_part(relocation, part, hold_part(relocation, part))
 
 
 def _sweep() -> None:
