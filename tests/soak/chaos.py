@@ -34,17 +34,24 @@ LOOK_SECONDS = 0.5
 LEFT_OUT = ("disk-full", "inodes-full", "kill-shim", "kill-pages")
 SCHEDULER_SHARE = 1 / 12  # of the failures: the scheduler is killed, with or without what it has started
 
-#: Lines ``RELOCATION PART STATE``, with "held" in front where a process lives.
-UNSETTLED = f"""
-cd {JOURNALS} 2>/dev/null || exit 0
-for file in $(find . -name '*.jsonl' -mmin -90 | cut -c3-); do
-    last=$(tail -n1 $file)
-    case "$last" in *'"state":"done"'* | *'"state":"rolled-back"'*) continue ;; esac
-    name=${{file%.jsonl}}
-    lock=/run/relocate/parts/$name
-    [ -e $lock ] && ! flock -n $lock true && printf 'held '
-    echo ${{name%.*}} ${{name##*.}} "$last" | cut -c1-120
-done
+#: What has no end on a host: lines ``RELOCATION.PART``, with "held" in front where a process lives. Ends alone are read.
+UNSETTLED = """
+import fcntl, glob, os, sys
+for path in glob.glob(sys.argv[1] + "/*.jsonl"):
+    with open(path, "rb") as file:
+        file.seek(max(0, os.path.getsize(path) - 4096))
+        last = file.read().rpartition(b'{"state":"')[2]
+    if last.startswith((b"done", b"rolled-back")):
+        continue
+    name = os.path.basename(path)[:-len(".jsonl")]
+    try:
+        with open("/run/relocate/parts/" + name) as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        name = "held " + name
+    except FileNotFoundError:
+        pass
+    print(name)
 """
 
 
@@ -96,8 +103,10 @@ class Operator:
         """Return what has no end: relocation → lines, which begin with "held" where a process lives."""
         found: dict[str, list[str]] = {}
         for host in (EDGE, *self._fleet.docker_hosts):
-            for line in self._fleet.on(host, UNSETTLED, check=False).splitlines():
-                found.setdefault(line.removeprefix("held ").split()[0], []).append(f"{line} on {host}")
+            said = self._fleet.on(host, f"python3 - {JOURNALS}", check=False, data=UNSETTLED)
+            for line in said.splitlines():
+                relocation = line.removeprefix("held ").partition(".")[0]
+                found.setdefault(relocation, []).append(f"{line} on {host}")
         return found
 
     def _run(self) -> None:

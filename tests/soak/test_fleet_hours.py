@@ -71,7 +71,7 @@ CONFIG: dict[str, Any] = {
         "breaker": {"failures": 10, "cool_down": 20, "most": 40},
     },
     "variables": {"relocate_downtime_limit_ms": float(NO_LIMIT)},
-    "discovery": {"every": 20},
+    "discovery": {"every": 60},
 }
 
 #: For each port some connections that live as long as the test, and one that is made anew all the time. A line for each answer.
