@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from direct import Direct, Heart
 from fleet import BIN, NO_LIMIT, ROOT, VIRTUAL, Fleet
 
 from relocate.demo.watching import Client
@@ -160,6 +161,38 @@ def test_a_standby_finishes_what_a_killed_scheduler_began(
     assert places == {name: fleet.where(name) for name in names}, "one copy of each, where the record says"
     shown = fleet.run("relocate", "history", "--config", str(config), "--audit", check=False)
     assert "truncated-poisson clock (rate 0.2, ceiling 12)" in shown.stdout and not shown.stderr
+
+
+def test_a_running_scheduler_settles_what_nobody_works_on(
+    fleet: Fleet, tmp_path: Path, schedulers: list[Running]
+) -> None:
+    """Frozen, with no process left; or down, because its host was started anew when its restart policy was put aside."""
+    fleet.tenant("walker", "counter", "host1", "7101 8", 7101)
+    direct, heart = Direct.of(fleet, "walker", "host1", "host2"), Heart(fleet, 7101)
+    config = configured(tmp_path, f"sqlite:///{tmp_path}/schedule.sqlite")
+    config.write_text(config.read_text().replace("truncated-poisson, rate: 0.2, ceiling: 12", "static"))
+    running = Running(config, tmp_path / "schedule.log")
+    schedulers.append(running)
+    policy = "docker inspect -f '{{.HostConfig.RestartPolicy.Name}}' walker"
+    fleet.on("host1", "docker update --restart always walker")
+    try:
+        until(lambda: running.said("have a clock"), "the clocks", running)
+        direct.order("host1", part="source", state="freezing", moment="after", do="kill-guardian")
+        direct.move("host1", "host2")
+        until(lambda: direct.running() == ["host1"], "the thaw", running)
+        heart.assert_beats()
+        until(lambda: not direct.leftovers(), "the end", running)
+    finally:
+        heart.end()
+
+    direct.order("host1", part="source", state="staged", moment="after", do="kill-guardian")
+    direct.move("host1", "host2")
+    assert fleet.on("host1", policy) == "no"
+    fleet.on("host1", "service docker restart")
+    assert direct.running() == [], "Docker has started it, or it has outlived its daemon: nothing is to be shown here"
+    until(lambda: direct.running() == ["host1"] and fleet.on("host1", policy) == "always", "its start", running)
+    until(lambda: running.log.read_text().count("recovery settled relocation") >= 2, "its report", running)
+    assert running.end() == 0
 
 
 def test_an_operator_pauses_cordons_and_moves_by_hand(fleet: Fleet, tmp_path: Path) -> None:
