@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 
 WARM_UP = 0.2  # the part of the run in which caches fill, heaps find their size, every host gets every image
-FEWEST = 6  # samples that a slope needs
+FEWEST = 15  # samples that a slope needs: with fewer, it is the chance of who is where
 CAUSES = ("containers", "proxies")  # what brings much else with it
 EVERYWHERE = "all hosts"  # where what wanders from host to host is counted
 

@@ -31,6 +31,7 @@ class Report:
     :ivar cut: connections that ended otherwise than by their client. :ivar missed: packets that the watch could not see.
     """
 
+    tenants: int = 0
     verdict: Verdict = field(default_factory=Verdict)
     moves: list[dict[str, Any]] = field(default_factory=list)
     faults: list[dict[str, Any]] = field(default_factory=list)
@@ -45,10 +46,10 @@ class Report:
         """Return it as a page."""
         committed = sum(move["committed"] for move in self.moves)
         begun, struck = Counter(each["kind"] for each in self.faults), [each for each in self.faults if each["struck"]]
-        by_tenant = Counter(move["container"] for move in self.moves)
+        moved = {move["container"] for move in self.moves}
         rows = {
             "minutes": f"{self.minutes:.0f}",
-            "tenants": f"{len(by_tenant)}",
+            "tenants": f"{self.tenants}, of which {len(moved)} were moved",
             "moves": f"{len(self.moves)}",
             "committed": f"{committed}",
             "rolled back": f"{len(self.moves) - committed}",
@@ -88,11 +89,12 @@ def read(directory: Path) -> Report:
     """Judge a history: ``setup.json``, ``calls.jsonl``, ``seen.jsonl``, ``moves.jsonl``, ``faults.jsonl``, ``samples.jsonl``.
 
     Tenants are judged one after the other: hours of all of them are not in memory at once as objects. Of a run that is still
-    under way, what came after the last look at the moves is left out.
+    under way, or was killed (there is no file ``complete``), what came after the last look at the moves is left out.
     """
     setup = json.loads((directory / "setup.json").read_text(encoding="utf-8"))
     names = {address: host for host, address in setup["addresses"].items()}
-    report = Report(moves=list(lines(directory / "moves.jsonl")), faults=list(lines(directory / "faults.jsonl")))
+    report = Report(len(setup["tenants"]), moves=list(lines(directory / "moves.jsonl")))
+    report.faults = list(lines(directory / "faults.jsonl"))
     calls: dict[int, list[tuple[str, int, float, float]]] = defaultdict(list)
     seen: dict[int, list[tuple[float, str, str, int]]] = defaultdict(list)
     for each in lines(directory / "calls.jsonl"):
@@ -107,7 +109,7 @@ def read(directory: Path) -> Report:
         elif "missed" in each:
             report.missed = each["missed"]
     until = float("inf")
-    if report.missed is None:
+    if not (directory / "complete").exists():
         newest = max((each[0] for its in seen.values() for each in its), default=0.0)
         until = min((directory / "moves.jsonl").stat().st_mtime, newest) - UNDER_WAY_SECONDS
     first, last = float("inf"), 0.0

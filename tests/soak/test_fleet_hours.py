@@ -405,6 +405,7 @@ def test_hours_of_a_fleet() -> None:
             time.sleep(5)
             operator.look(time.monotonic())
         sampler.join()
+        (DIRECTORY / "complete").touch()
         places = {name: fleet.where(name) for name in setup["tenants"]}
         everything = Direct(fleet, "|".join(setup["tenants"]), {}, (fleet.docker_hosts[0], fleet.docker_hosts[1]))
         left_over = everything.leftovers(hosts=fleet.docker_hosts)

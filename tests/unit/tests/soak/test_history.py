@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ def write(directory: Path, **files: list[dict[str, Any]]) -> None:
             calls.append({**told, "connection": "10.88.0.2:4000#1", "called": at, "returned": at + 0.02})
             seen.append({**told, "connection": "10.88.0.2:4000", "at": at + 0.01, "host": HOSTS[host]})
     whole = {"calls": calls, "seen": [{"watching": True}, *seen, {"missed": 0}], "moves": [move]}
+    (directory / "complete").touch()
     for name, entries in whole.items():
         text = "".join(json.dumps(each) + "\n" for each in [*entries, *files.get(name, [])])
         (directory / f"{name}.jsonl").write_text(text + '{"half a li')
@@ -58,6 +60,19 @@ def test_a_planted_double_is_found_in_its_tenant(tmp_path: Path) -> None:
     report = read(tmp_path)
     assert not report.verdict.well and len(report.verdict.doubles) == 1
     assert report.verdict.doubles[0].startswith("one: host2 answered 50") and "| doubles | 1 |" in report.text()
+
+
+def test_a_run_that_was_killed_is_judged_as_far_as_its_moves_are_known(tmp_path: Path) -> None:
+    """A move after the last look at them would seem to make a second owner."""
+    late = {"port": 7200, "number": 199, "connection": "10.88.0.2:4000", "at": 30.0, "host": HOSTS["host1"]}
+    write(tmp_path, seen=[late])
+    assert len(read(tmp_path).verdict.doubles) == 1
+    (tmp_path / "complete").unlink()
+    os.utime(tmp_path / "moves.jsonl", (25.0, 25.0))
+    report = read(tmp_path)
+    assert report.verdict.well and report.verdict.calls == 398
+    os.utime(tmp_path / "moves.jsonl", (15.0, 15.0))
+    assert read(tmp_path).verdict.calls == 2 * 99
 
 
 def test_an_answer_twice_and_a_cut_are_found(tmp_path: Path) -> None:
