@@ -6,6 +6,9 @@
 from __future__ import annotations
 
 import math
+import os
+from collections.abc import Collection
+from pathlib import Path
 
 from ansible_collections.relocate.mtd.plugins.module_utils._modes import ASKABLE, PREFERENCES
 from ansible_collections.relocate.mtd.plugins.plugin_utils._trust import strangers
@@ -14,6 +17,8 @@ from relocate.errors import Refusal
 from relocate.reading import shown
 
 WORDS = 200
+PICTURES = (".png", ".svg", ".pdf")
+FILE_NAME = 250  # bytes of one part of a path
 
 
 def checked_name(what: str, text: str) -> str:
@@ -34,6 +39,18 @@ def checked_words(what: str, text: str) -> str:
             f"{what} is {shown(text)}: give {WORDS} printable characters at most, and none of {{{{, {{% and {{#", 2
         )
     return text
+
+
+def checked_path(option: str, path: Path | None, suffixes: Collection[str] = ()) -> None:
+    """Check a path before anything is done with it. Raises Refusal with status 2 for one that no file can have."""
+    if path is None:
+        return
+    text = str(path)
+    odd = not text.isprintable() or strangers.TEMPLATE.search(text)
+    if odd or any(len(os.fsencode(part)) > FILE_NAME for part in path.parts):
+        raise Refusal(f"{option} is {shown(text)}: give a name of printable characters that a file can have", 2)
+    if suffixes and path.suffix.lower() not in suffixes:
+        raise Refusal(f"{option} is {shown(text)}: its name must end in one of {', '.join(sorted(suffixes))}", 2)
 
 
 def check_wishes(

@@ -8,13 +8,18 @@ from __future__ import annotations
 import importlib
 import sys
 from functools import cache
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+import typer.main
 
 from relocate import __version__
 from relocate.errors import Refusal
+from relocate.reading import one_line
 from relocate.terminal import paragraph
+
+#: Wrong usage. Typer has it from Click or, since it brings its own, from there.
+UsageError: Any = typer.BadParameter.__base__
 
 app = typer.Typer(
     name="relocate",
@@ -65,13 +70,31 @@ def build() -> typer.Typer:
     return app
 
 
+@cache
+def command() -> Any:
+    """Return what Typer makes of the application."""
+    return typer.main.get_command(build())
+
+
 def main() -> None:
     """Entry point. Exit status: 0 done, 1 refused or failed, 2 wrong usage, 130 interrupted."""
     try:
-        build()()
+        sys.exit(command()(prog_name="relocate", standalone_mode=False) or 0)
     except Refusal as refusal:
         typer.echo(f"relocate: {paragraph(refusal)}", err=True)
         sys.exit(refusal.status)
-    except KeyboardInterrupt:
+    except UsageError as error:
+        if type(error).__name__ == "NoArgsIsHelpError":  # a group without a subcommand: its help
+            error.show()
+        else:
+            typer.echo(f"relocate: {_usage(error)}", err=True)
+        sys.exit(2)
+    except (KeyboardInterrupt, typer.Abort):
         typer.echo("relocate: interrupted", err=True)
         sys.exit(130)
+
+
+def _usage(error: Any) -> str:
+    """Return what is wrong with a command line as one sentence: it may repeat a million characters of it."""
+    path = error.ctx.command_path if error.ctx else "relocate"
+    return f"{one_line(error.format_message().rstrip('.'))}: see '{path} --help'"

@@ -98,17 +98,21 @@ def read_text(path: Path, limit: int = YAML_BYTES) -> str:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        raise Refusal(f"{path}:{line}: this is no text in UTF-8: give a text file, or convert it to UTF-8.") from None
+        raise Refusal(
+            f"{file_name(path)}:{line}: this is no text in UTF-8: give a text file, or convert it to UTF-8."
+        ) from None
     if found := _CONTROL.search(text):
         line = text.count("\n", 0, found.start()) + 1
         raise Refusal(
-            f"{path}:{line}: the control character {found[0]!a} stands here, and a text file has none: remove it."
+            f"{file_name(path)}:{line}: the control character {found[0]!a} stands here, and a text file has none: remove it."
         )
     return text
 
 
-def _file(path: Path) -> str:
-    return ascii(str(path)) if _unprintable(str(path)) else str(path)
+def file_name(path: Path) -> str:
+    """Return a path for a message: as it is written, or as text in quotes where it is not printable; never much of it."""
+    text = ascii(str(path)) if _unprintable(str(path)) else str(path)
+    return text if len(text) <= 300 else f"{text[:150]}…{text[-100:]}"
 
 
 def _bytes(path: Path, limit: int) -> bytes:
@@ -116,29 +120,35 @@ def _bytes(path: Path, limit: int) -> bytes:
         # Without O_NONBLOCK, a pipe that nobody writes to would hold the command for ever.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
-        raise Refusal(f"{_file(path)} does not exist: give the path of a file.", 2) from None
+        raise Refusal(f"{file_name(path)} does not exist: give the path of a file.", 2) from None
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise Refusal(f"{_file(path)} cannot be read: {reason}: give the path of a file that can.", 2) from None
+        raise Refusal(f"{file_name(path)} cannot be read: {reason}: give the path of a file that can.", 2) from None
     try:
         kind = os.fstat(descriptor).st_mode
         if not (stat.S_ISREG(kind) or stat.S_ISFIFO(kind)):
-            raise Refusal(f"{path} is no file but a directory or device: give the path of a file.", 2)
+            raise Refusal(f"{file_name(path)} is no file but a directory or device: give the path of a file.", 2)
         parts: list[bytes] = []
         size = 0
         while size <= limit:
             if not select.select([descriptor], [], [], PIPE_SECONDS)[0]:
-                raise Refusal(f"{path} gave nothing for {PIPE_SECONDS:g} s: write to the pipe, or give a file.", 2)
+                raise Refusal(
+                    f"{file_name(path)} gave nothing for {PIPE_SECONDS:g} s: write to the pipe, or give a file.", 2
+                )
             part = os.read(descriptor, min(1 << 20, limit + 1 - size))
             if not part:
                 return b"".join(parts)
             parts.append(part)
             size += len(part)
     except OSError as error:
-        raise Refusal(f"{path} cannot be read: {error.strerror}: give the path of a file that can.", 2) from None
+        raise Refusal(
+            f"{file_name(path)} cannot be read: {error.strerror}: give the path of a file that can.", 2
+        ) from None
     finally:
         os.close(descriptor)
-    raise Refusal(f"{path}:1: the file is larger than {limit >> 10} KiB, the limit of such files: make it smaller.")
+    raise Refusal(
+        f"{file_name(path)}:1: the file is larger than {limit >> 10} KiB, the limit of such files: make it smaller."
+    )
 
 
 # ----------------------------------------------------------------------------------------------------------------- YAML
@@ -274,7 +284,9 @@ def load(path: Path, model: type[Model], *, empty: str = "", keys: str = "", **o
     ``empty`` is the remedy for a file without any key, ``keys`` says where the keys are described. The file's directory is the
     validation context's ``folder``. Raises Refusal with one line for each mistake.
     """
-    return validate(read_text(path), str(path), model, empty=empty, keys=keys, folder=path.parent, overrides=overrides)
+    return validate(
+        read_text(path), file_name(path), model, empty=empty, keys=keys, folder=path.parent, overrides=overrides
+    )
 
 
 def validate(
@@ -352,7 +364,7 @@ def _sentences(error: ValidationError, file: str, lines: dict[Place, int], keys:
         elif mistake["type"] == "extra_forbidden":
             what = f"there is no such key; remove it or mend its spelling{f' ({keys} lists the keys)' if keys else ''}."
         elif mistake["type"] in ("value_error", "assertion_error"):  # ours: already a sentence
-            place, what = _own(_line(str(mistake["ctx"]["error"])), place, lines)
+            place, what = _own(one_line(str(mistake["ctx"]["error"])), place, lines)
             key, line = _path(place), _known(place, lines)[1]
         else:
             needed = _NEEDED.get(mistake["type"], "")
@@ -369,7 +381,7 @@ def _sentences(error: ValidationError, file: str, lines: dict[Place, int], keys:
     return "\n".join(said[:MISTAKES] + ([f"{file}: and {more} mistakes more."] if more > 0 else []))
 
 
-def _line(text: str) -> str:
+def one_line(text: str) -> str:
     """Return a sentence that may repeat what somebody has written: printable, and no longer than anybody reads."""
     text = "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
     return text if len(text) <= 400 else f"{text[:220]} … {text[-160:]}"
@@ -406,4 +418,6 @@ def read_rows(path: Path) -> list[tuple[int, list[str]]]:
     try:
         return [(reader.line_num, row) for row in reader if any(row)]
     except csv.Error as error:
-        raise Refusal(f"{path}:{reader.line_num}: this is no row of CSV: {error}: mend or remove the line.") from None
+        raise Refusal(
+            f"{file_name(path)}:{reader.line_num}: this is no row of CSV: {error}: mend or remove the line."
+        ) from None

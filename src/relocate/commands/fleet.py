@@ -18,10 +18,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from relocate.arguments import checked_name
+from relocate import reading
+from relocate.arguments import PICTURES, checked_name, checked_path
 from relocate.errors import Refusal
 from relocate.fleet import inventory_policy
-from relocate.fleet.report import Question, Report, answer, place_of
+from relocate.fleet.report import Question, Report, answer, check, place_of
 from relocate.lab.paths import project_root
 from relocate.move import playbook
 from relocate.move.relocation import inventory_path
@@ -155,25 +156,29 @@ def fleet(
 ) -> None:
     """Show how different the hosts are, and how predictable the next hop is."""
     if mode is not None and mode not in MODES:
-        raise Refusal(f"--mode is {mode!r}: use one of {', '.join(MODES)}", status=2)
+        raise Refusal(f"--mode is {reading.shown(mode)}: use one of {', '.join(MODES)}", status=2)
     for option, name in (("--container", container), ("--from", source)):
         if name is not None:
             checked_name(option, name)
+    checked_path("--plot", plot, PICTURES)
+    checked_path("--html", html, (".html", ".htm"))
+    for option, path in (("--profiles", profiles), ("--vulnerabilities", vulnerabilities)):
+        checked_path(option, path)
+    policy = _policy(inventory) if inventory or not profiles else Settings()
+    question = Question(
+        profiles,
+        vulnerabilities,
+        inventory_policy.weights(policy) if weights is None else weights,
+        mode or policy.mode,
+        policy.min_entropy_bits if floor is None else floor,
+        policy.beta if beta is None and floor is None else beta,
+        _selectors(include, policy.include),
+        _selectors(exclude, policy.exclude),
+    )
+    check(question)
     if refresh:
         _profile(profiles, inventory, quiet=json_)
-    policy = _policy(inventory) if inventory or not profiles else Settings()
-    report = answer(
-        Question(
-            profiles,
-            vulnerabilities,
-            inventory_policy.weights(policy) if weights is None else weights,
-            mode or policy.mode,
-            policy.min_entropy_bits if floor is None else floor,
-            policy.beta if beta is None and floor is None else beta,
-            _selectors(include, policy.include),
-            _selectors(exclude, policy.exclude),
-        )
-    )
+    report = answer(question)
     origin = source or (place_of(container) if container else None)
     expected = report.expected(origin) if origin else []
     what = f"{container} on {origin}" if container else f"a container on {origin}"

@@ -23,6 +23,7 @@ from relocate.lab import status
 from relocate.lab.lock import exclusively
 from relocate.lab.paths import Lab, project_root
 from relocate.move import playbook
+from relocate.reading import shown
 
 HOSTS = 3  # Docker hosts of a lab that nobody has given a number
 MOST_HOSTS = 200  # what the default network has addresses for, with room above
@@ -185,7 +186,7 @@ def shell(
     else:
         addresses = {entry["name"]: entry["interfaces"][0]["address"].split("/")[0] for entry in document["hosts"]}
         if host not in addresses:
-            raise Refusal(f"the lab has no host '{host}': it has {', '.join(addresses)} and client")
+            raise Refusal(f"the lab has no host {shown(host)}: it has {', '.join(addresses)} and client")
         argv = ["ssh", "-F", "none", *ssh_options(document)]
         argv += ["-t"] if sys.stdin.isatty() else []
         argv += [f"root@{addresses[host]}", *([shlex.join(command)] if command else [])]

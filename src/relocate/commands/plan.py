@@ -10,6 +10,8 @@ from typing import Annotated
 
 import typer
 
+from relocate.arguments import checked_path
+
 HELP = """Find the cheapest clock and placement that reach a survival goal, or say what would help instead.
 
 FILE is a plan file (docs/planner.md). The answer contains the scheduler's configuration."""
@@ -32,6 +34,7 @@ def plan(
     ] = None,
 ) -> None:
     """Plan; see HELP."""
+    checked_path("--out", out)
     from relocate.commands import plan_run
 
     plan_run.run(file, ledger, out, as_json)

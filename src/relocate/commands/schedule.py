@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from relocate.errors import Refusal
+from relocate.move.relocation import checked_inventory
 from relocate.schedule import config, dryrun, logs
 from relocate.schedule.discovery import survey
 from relocate.schedule.records import Firing
@@ -41,9 +42,11 @@ def register(app: typer.Typer) -> None:
 
 
 def configured(file: Path | None, inventory: str | None = None) -> Configuration:
-    """Return the configuration that a command is to use. Raises Refusal with status 2 for a wrong one."""
+    """Return the configuration that a command is to use. Raises Refusal: 1 for what is wrong in it, 2 for no file."""
     configuration = config.load(file or config.default_file())
-    return configuration if inventory is None else configuration.model_copy(update={"inventory": inventory})
+    if inventory is None:
+        return configuration
+    return configuration.model_copy(update={"inventory": checked_inventory(inventory)})
 
 
 def schedule(
@@ -55,7 +58,9 @@ def schedule(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print what such clocks would draw, from a test seed; move nothing.")
     ] = False,
-    seed: Annotated[int | None, typer.Option("--seed", min=0, help="The test seed of --dry-run. Default: 1.")] = None,
+    seed: Annotated[
+        int | None, typer.Option("--seed", min=0, max=2**63 - 1, help="The test seed of --dry-run. Default: 1.")
+    ] = None,
     count: Annotated[int, typer.Option("--count", min=1, max=100_000, help="How many alerts --dry-run prints.")] = 20,
     check: Annotated[bool, typer.Option("--check", help="Check the configuration and exit.")] = False,
     json_: Annotated[bool, typer.Option("--json", help="With --once or --dry-run: one JSON document.")] = False,

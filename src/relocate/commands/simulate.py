@@ -10,6 +10,8 @@ from typing import Annotated
 
 import typer
 
+from relocate.arguments import PICTURES, checked_path
+from relocate.errors import Refusal
 from relocate.model.simulate.work import MOST_TRIALS
 
 HELP = """Estimate how much protection a setting gives: survival, time to compromise and cost.
@@ -45,11 +47,14 @@ def simulate(
     ] = None,
 ) -> None:
     """Run one simulation; see HELP."""
+    checked_path("--plot", plot, PICTURES)
     if target in ("fig4", "fig5"):
         from relocate.commands.simulate_figures import Options, run
 
         options = Options(trials or 1_000_000, 7 if seed is None else seed, paper, resisted, hosts, attackers)
         run(target, options, plot, live, as_json)
+    elif live is not None:
+        raise Refusal("--live is for fig4 and fig5: leave it out", 2)
     else:
         from relocate.commands import simulate_file
 

@@ -21,8 +21,10 @@ from ansible_collections.relocate.mtd.plugins.plugin_utils._move.ledger import d
 from ansible_collections.relocate.mtd.plugins.plugin_utils._placement.next_hops import NextHop, fleet_summary, next_hop
 from numpy.typing import NDArray
 
+from relocate import reading
 from relocate.errors import Refusal
 from relocate.fleet.clusters import cluster_order
+from relocate.reading import one_line
 
 #: Hosts that a heat map shows; of a larger fleet, one host of each of its largest configurations.
 SHOWN = 300
@@ -116,7 +118,9 @@ def _pairs(option: str, given: Sequence[str]) -> dict[str, str]:
     for text in given:
         term, equals, expression = text.partition("=")
         if not equals:
-            raise Refusal(f"--{option} {text!r}: write it as TERM=EXPRESSION, such as s=\"['images']\"", status=2)
+            raise Refusal(
+                f"--{option} is {reading.shown(text)}: write it as TERM=EXPRESSION, such as s=\"['images']\"", status=2
+            )
         found[term] = expression
     return found
 
@@ -126,6 +130,11 @@ def _weights(text: str, fleet: Fleet) -> Weights:
         return Weights.equal(fleet.has_flaws)
     if text == "fitted":
         return fitted_weights(fleet)
+    return Weights.given(_numbers(text))
+
+
+def _numbers(text: str) -> dict[str, Any]:
+    """Return weights that are given as numbers. :raises Refusal: they are none."""
     options: dict[str, Any] = {}
     for part in text.split(","):
         name, equals, value = part.partition("=")
@@ -134,8 +143,9 @@ def _weights(text: str, fleet: Fleet) -> Weights:
         except ValueError:
             equals = ""
         if not equals:
-            raise Refusal(f"--weights {text!r}: use equal, fitted, or numbers such as c=0.3,n=0.2,s=0.5", status=2)
-    return Weights.given(options)
+            known = "use equal, fitted, or numbers such as c=0.3,n=0.2,s=0.5"
+            raise Refusal(f"--weights is {reading.shown(text)}: {known}", status=2)
+    return options
 
 
 def _load(question: Question, selection: Selection, aside: dict[str, str]) -> Mapping[str, Mapping[str, Any]]:
@@ -148,19 +158,28 @@ def _load(question: Question, selection: Selection, aside: dict[str, str]) -> Ma
     return sources.with_vulnerabilities(found, question.vulnerabilities) if question.vulnerabilities else found
 
 
+def check(question: Question) -> Selection:
+    """Check what can be checked without the hosts; return the selection of facts. :raises Refusal: something is wrong."""
+    if not 0 < question.floor_bits < 64:
+        raise Refusal(f"--floor is {question.floor_bits:g}: it must be above 0 and below 64 bits", status=2)
+    if question.beta is not None and not (0 <= question.beta < math.inf):
+        raise Refusal(f"--beta is {question.beta:g}: it must be a number that is not negative", status=2)
+    if question.weights not in ("equal", "fitted"):
+        _numbers(question.weights)
+    try:
+        return Selection(**{word: _pairs(word, getattr(question, word)) for word in ("include", "exclude")})
+    except ValueError as error:
+        raise Refusal(one_line(str(error)), 2) from error
+
+
 def answer(question: Question) -> Report:
     """Read the profiles and compute the report.
 
     :raises Refusal: no profiles, or facts, weights or selectors that are wrong; one sentence.
     """
-    if not 0 < question.floor_bits < 64:
-        raise Refusal(f"--floor is {question.floor_bits:g}: it must be above 0 and below 64 bits", status=2)
-    if question.beta is not None and not (0 <= question.beta < math.inf):
-        raise Refusal(f"--beta is {question.beta:g}: it must be a number that is not negative", status=2)
-    selection_of = {word: _pairs(word, getattr(question, word)) for word in ("include", "exclude")}
+    selection = check(question)
     aside: dict[str, str] = {}
     try:
-        selection = Selection(**selection_of)
         fleet = Fleet(_load(question, selection, aside), selection)
         weights = _weights(question.weights, fleet)
         hops = [
@@ -171,7 +190,7 @@ def answer(question: Question) -> Report:
         places = [fleet.index(host) for host in shown]
         delta = np.stack([fleet.row(host, weights, question.mode)[places] for host in shown])
     except ValueError as error:
-        raise Refusal(str(error)) from error
+        raise Refusal(one_line(str(error))) from error
     order = cluster_order(delta)
     members: list[list[str]] = [[] for _ in fleet.counts]
     for host, number in zip(fleet.hosts, fleet.class_of.tolist(), strict=True):

@@ -14,6 +14,7 @@ from typing import Any
 from ansible_collections.relocate.mtd.plugins.plugin_utils._move.ledger import default_path
 
 from relocate.errors import Refusal
+from relocate.reading import file_name
 
 OUTCOMES = ("committed", "rolled-back", "refused", "failed")
 
@@ -45,14 +46,20 @@ def read(path: Path) -> Measured:
     measured = Measured(path)
     arrived: dict[str, float] = {}
     try:
+        if path.exists() and not path.is_file():  # a device may have no end
+            raise Refusal(f"the ledger {file_name(path)} is no file but a directory or device: give a file", 2)
         with path.open(encoding="utf-8", errors="replace") as lines:
             for line in lines:
                 if line.strip():
                     _add(measured, _parse(line), arrived)
     except OSError as error:
-        raise Refusal(f"The ledger {path} cannot be read: {error.strerror}.", 2) from None
+        raise Refusal(
+            f"the ledger {file_name(path)} cannot be read: {error.strerror}: give a file that can", 2
+        ) from None
     if measured.relocations == 0:
-        raise Refusal(f"The ledger {path} holds no relocation: give another, or leave it out and state the values.")
+        raise Refusal(
+            f"the ledger {file_name(path)} holds no relocation: give another, or leave it out and state the values."
+        )
     return measured
 
 

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,10 +15,13 @@ from typing import Any
 from relocate.errors import Refusal
 from relocate.lab.paths import project_root
 from relocate.move import playbook
+from relocate.reading import file_name
 
 RELOCATE, RECOVER = "relocate.mtd.container_relocate", "relocate.mtd.relocations_recover"
 CHECK = "relocate.mtd.relocation_check"
 DEFAULT_INVENTORY = "inventories/lab"
+#: Hosts instead of an inventory's file: names or addresses, with a comma at least.
+HOSTS = re.compile(r"[\w.:\[\]-]*(,[\w.:\[\]-]*)+", re.ASCII)
 
 
 def inventory_path(given: str | None, root: Path) -> str:
@@ -25,14 +29,22 @@ def inventory_path(given: str | None, root: Path) -> str:
 
     Raises Refusal with status 2 for one that is not there.
     """
-    chosen = given or os.environ.get("RELOCATE_INVENTORY") or str(root / DEFAULT_INVENTORY)
+    chosen = checked_inventory(given or os.environ.get("RELOCATE_INVENTORY") or str(root / DEFAULT_INVENTORY))
+    return chosen if "," in chosen else str(Path(chosen).resolve())
+
+
+def checked_inventory(chosen: str) -> str:
+    """Return an inventory that is there. Raises Refusal with status 2 for one that is not."""
     try:
-        there = "," in chosen or Path(chosen).exists()
-    except OSError:  # a name too long for any file
+        there = HOSTS.fullmatch(chosen) is not None if "," in chosen else Path(chosen).exists()
+    except (OSError, ValueError):  # a name too long for any file, or with a NUL
         there = False
     if not there:
-        raise Refusal(f"there is no inventory {chosen}: name one with --inventory or RELOCATE_INVENTORY", status=2)
-    return chosen if "," in chosen else str(Path(chosen).resolve())
+        raise Refusal(
+            f"there is no inventory {file_name(Path(chosen))}: name one with --inventory or RELOCATE_INVENTORY",
+            status=2,
+        )
+    return chosen
 
 
 @dataclass

@@ -130,7 +130,7 @@ def test_pictures_and_page(tmp_path: Path) -> None:
     assert "Next hop of &lt;script&gt;" in html
     assert '<td class="n">50.0%</td>' in html
     assert "host3 → host1: Δ 0.233 (C 0.50, N 0.00, S 0.20)" in html
-    with pytest.raises(Refusal, match="plots are written as"):
+    with pytest.raises(Refusal, match="its name must end in one of"):
         heatmap.draw(report, tmp_path / "heat.txt")
 
 
@@ -169,15 +169,15 @@ def test_the_ends_of_clusters_touch_where_they_are_nearest() -> None:
     ("arguments", "message", "status"),
     [
         (["--mode", "best"], "--mode is 'best': use one of hardened, paper", 2),
-        (["--weights", "best"], "--weights 'best': use equal, fitted, or numbers", 2),
+        (["--weights", "best"], "--weights is 'best': use equal, fitted, or numbers", 2),
         (["--weights", "c=0.5"], r"the weights sum to 0\.5", 1),
         (["--weights", "fitted"], "host1: w_v is 1 and the host has no vulnerability report", 1),
         (["--floor", "0"], "--floor is 0: it must be above 0", 2),
         (["--beta", "-1"], "--beta is -1: it must be a number that is not negative", 2),
-        (["--exclude", "images"], "--exclude 'images': write it as TERM=EXPRESSION", 2),
-        (["--exclude", "s=["], r"exclude\.s: '\[' is no JMESPath expression", 1),
+        (["--exclude", "images"], "--exclude is 'images': write it as TERM=EXPRESSION", 2),
+        (["--exclude", "s=["], r"exclude\.s: '\[' is no JMESPath expression", 2),
         (["--from", "host9"], "host9 has no profile: run 'relocate fleet --refresh', or name one of host1, host2", 1),
-        (["--plot", "heat.doc"], "plots are written as", 2),
+        (["--plot", "heat.doc"], "its name must end in one of", 2),
     ],
 )
 def test_refusals(profiles: Path, arguments: list[str], message: str, status: int) -> None:

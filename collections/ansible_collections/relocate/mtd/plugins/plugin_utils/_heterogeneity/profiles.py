@@ -96,7 +96,7 @@ def from_directory(
     :raises FactError: no such directory, or a file that is no profile. Hosts without a file are left out.
     """
     if not directory.is_dir():
-        raise FactError(f"the directory of profiles {directory} does not exist: {COLLECT}")
+        raise FactError(f"the directory of profiles {quoted(str(directory))} does not exist: {COLLECT}")
     names = sorted(path.stem for path in directory.glob("*.json")) if hosts is None else hosts
     found = {}
     known: dict[bytes, Any] = {}  # identical hosts have identical files
@@ -262,7 +262,7 @@ def with_vulnerabilities(profiles: Mapping[str, Mapping[str, Any]], directory: P
     """
     if not directory.is_dir():
         raise FactError(
-            f"the directory of vulnerability reports {directory} does not exist: create it, one report per host"
+            f"the directory of vulnerability reports {quoted(str(directory))} does not exist: create it, one report per host"
         )
     complete: dict[str, Mapping[str, Any]] = {}
     for host, profile in profiles.items():

@@ -54,7 +54,10 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 class Different(RuntimeError):
-    """The copy is not as the original was, and the message says in what."""
+    """The copy is not as the original was, and the message says in what. A process may be called anything."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__("".join(each if each.isprintable() else ascii(each)[1:-1] for each in message[:1000]))
 
 
 def _read(path: str) -> str:
