@@ -62,7 +62,11 @@ def test_what_is_on_a_volume_goes_with_its_container(keeper: Fleet) -> None:
         assert volume(keeper, host)["Labels"] == labels
         listed = keeper.on(source, "docker volume ls -q").split()
         assert listed == [], "nothing stays that could be taken for the current data"
-        assert "ledger@" in keeper.on(source, f"ls {ASIDE}"), "and nothing is thrown away at once"
+        kept = keeper.on(source, f"ls {ASIDE}").split()
+        assert [name.partition("@")[0] for name in kept] == ["keeper"], (
+            "what a host had last is not thrown away at once"
+        )
+        assert "ledger" in keeper.on(source, f"ls {ASIDE}/{kept[0]}").split()
 
 
 def test_a_move_that_is_taken_back_leaves_no_volume(keeper: Fleet) -> None:

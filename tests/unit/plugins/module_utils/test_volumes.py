@@ -47,6 +47,9 @@ def test_a_part_of_a_volume_does_not_travel() -> None:
         ({}, True),
         ({"Binds": ["data:/data:ro"]}, False),
         ({"Binds": ["other:/data/deep"]}, True),
+        ({"Binds": ["data:/data/"]}, False),
+        ({"Binds": ["data://data/."]}, False),
+        ({"Mounts": [{"Type": "volume", "Source": "data", "Target": "/x/../data"}]}, False),
         ({"Mounts": [{"Type": "volume", "Source": "data", "Target": "/data"}]}, False),
         ({"Mounts": [{"Type": "volume", "Target": "/data"}]}, True),
     ],
@@ -71,3 +74,23 @@ def test_the_size_is_what_lies_on_the_disk(tmp_path: Path) -> None:
         file.truncate(1 << 30)
     assert 8192 <= _volumes.size(str(tmp_path)) < 1 << 20
     assert _volumes.size("/nowhere") == 0
+
+
+def test_a_volume_in_two_places_would_be_copied_twice() -> None:
+    found = _volumes.refusals(
+        inspected(DATA, {**DATA, "Destination": "/more"}), {"data": LOCAL}, {"data": ["db", "db"]}
+    )
+    assert len(found) == 1 and "is mounted twice in the container db" in found[0]
+
+
+def test_what_the_host_has_mounted_inside_does_not_travel() -> None:
+    """Docker does not know of it, and the destination would show the empty directory below it."""
+
+    def mounted(*points: str) -> str:
+        return "".join(f"{number} 1 8:1 / {point} rw - ext4 /dev/sda rw\n" for number, point in enumerate(points))
+
+    database = inspected(DATA, {"Type": "tmpfs", "Destination": "/scratch"})
+    quiet = mounted("/", "/data", "/data/deep", "/data2", "/scratch/x", "/data/own")
+    assert _volumes.nested(database, quiet, ["/data/deep/", "/data/own"]) == []
+    says = _volumes.nested(database, mounted("/data", "/data/deep", "/data/a\\040b"), [])
+    assert len(says) == 2 and "inside the container db at /data/a b: unmount it" in says[0]

@@ -137,8 +137,11 @@ def test_an_honest_source_is_believed() -> None:
         {"Binds": ["data"]},
         {"Binds": [5]},
         {"Binds": ["../x:/data"]},
+        {"Binds": ["data:/data", "victim://data/"]},
         {"Mounts": ["x"]},
         {"Mounts": [{"Type": "volume", "Source": "/", "Target": "/host"}]},
+        {"Mounts": [{"Type": "volume", "Source": "data", "Target": 5}]},
+        {"Mounts": [{"Type": "volume", "Source": "data"}]},
         {"Mounts": [{"Type": "volume", "Source": "a", "VolumeOptions": {"Subpath": "../.."}}]},
         {"Mounts": [{"Type": "volume", "Source": "a", "VolumeOptions": {"DriverConfig": {"Name": "nfs"}}}]},
         {"Mounts": [{"Type": "volume", "VolumeOptions": {"DriverConfig": {"Options": {"o": "bind", "device": "/"}}}}]},
@@ -174,8 +177,31 @@ def test_a_source_may_ask_for_volumes_of_dockers_own() -> None:
         Mounts=[{"Type": "volume", "Source": "more", "Target": "/more", "VolumeOptions": {"NoCopy": True}}],
     )
     document["create"]["Volumes"] = {"/scratch": {}}
-    document["volumes"] = [{"point": "/data", "name": "data", "labels": {"tier": "db"}}, {"point": "/scratch"}]
+    document["volumes"] = [{"point": point, "name": point[1:], "labels": {}} for point in ("/more", "/data", "/log")]
+    document["volumes"][0]["labels"] = {"tier": "db"}
+    document["volumes"].append({"point": "/scratch"})
     check(document, "web")
+
+
+@pytest.mark.parametrize(
+    ("volumes", "binds"),
+    [
+        ([], ["victim:/data"]),
+        ([{"point": "/data"}], ["victim:/data"]),
+        ([{"point": "/data"}], ["victim:/data/"]),
+        ([{"point": "/data", "name": "data", "labels": {}}], ["victim:/data"]),
+        ([{"point": "/data", "name": "data", "labels": {}}], []),
+        ([{"point": "/data", "name": "data", "labels": {}}], ["data:/data", "victim:/more"]),
+        ([{"point": "/data", "name": "data", "labels": {}}, {"point": "/data"}], ["data:/data"]),
+    ],
+    ids=str,
+)
+def test_a_volume_that_is_somebody_elses(volumes: list[dict[str, Any]], binds: list[str]) -> None:
+    """What is asked for by name and not made for this copy is here already: it would be emptied, and shown to a stranger."""
+    document = asking(Binds=binds)
+    document["volumes"] = volumes
+    with pytest.raises(Untrusted, match="asks for other volumes of web than it describes"):
+        check(document, "web")
 
 
 @pytest.mark.parametrize(

@@ -310,3 +310,23 @@ def test_the_upper_directory_is_read_from_the_mount(
     else:
         with pytest.raises(LayerProblem, match=expected):
             trees.upper_directory("/run/bundle/rootfs")
+
+
+# -- on the disk --------------------------------------------------------------------------------------------------------
+
+
+def test_what_has_not_changed_costs_the_freeze_nothing(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first copy is written out as a whole; from then on only what has changed, for others write to that disk, too."""
+    done: list[str] = []
+    monkeypatch.setattr("relocate_proxy.host.syscalls.syncfs", lambda _: done.append("all"))
+    monkeypatch.setattr(os, "fsync", lambda fd: done.append(Path(f"/proc/self/fd/{fd}").readlink().name))
+    writer = Writer(str(root), durable=True)
+    writer.make({"path": "deep", "mode": stat.S_IFDIR | 0o755, "uid": 0, "gid": 0, "mtime_ns": 5, "xattrs": {}})
+    writer.settle()
+    assert done == ["all"]
+    writer.settle()
+    assert done == ["all"]
+    (root / "deep/file").touch()
+    writer.remove("deep/file")
+    writer.settle()
+    assert done == ["all", "deep"]

@@ -5,6 +5,8 @@
 from __future__ import annotations
 
 import calendar
+import errno
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -75,8 +77,8 @@ def test_what_a_container_leaves_is_put_aside_once(docker: Any) -> None:
     """And not again by whoever repeats the step: Docker's place is empty by then."""
     docker.has = [("c1", "data")]
     for _ in range(2):
-        volumes.put_aside(docker, ["data", "gone"], "c1", "20260101-000000-abcdef")
-        kept = docker.root / "relocate/volumes/data@20260101-000000-abcdef"
+        volumes.put_aside(docker, ["data", "gone"], "c1", "db", "20260101-000000-abcdef")
+        kept = docker.root / "relocate/volumes/db@20260101-000000-abcdef/data"
         assert (kept / "row").read_text() == "1"
     docker.has = []
     for _ in range(2):
@@ -87,16 +89,16 @@ def test_what_a_container_leaves_is_put_aside_once(docker: Any) -> None:
 def test_what_another_container_has_stays(docker: Any) -> None:
     """It was started while the move went on; preflight refuses a volume of two."""
     docker.has = [("c1", "data"), ("c2", "data")]
-    volumes.put_aside(docker, ["data"], "c1", "20260101-000000-abcdef")
+    volumes.put_aside(docker, ["data"], "c1", "db", "20260101-000000-abcdef")
     volumes.remove_left(docker, ["data"], "c1")
     assert (docker.root / "volumes/data/_data/row").exists()
 
 
 def test_what_was_put_aside_goes_after_a_week(docker: Any) -> None:
-    volumes.put_aside(docker, ["data"], "c1", "r")
+    volumes.put_aside(docker, ["data"], "c1", "db", "r")
     directory, now = volumes.aside(docker), time.time()
     volumes.prune(directory, now + volumes.KEPT_SECONDS - 60)
-    assert [each.name for each in Path(directory).iterdir()] == ["data@r"]
+    assert [each.name for each in Path(directory).iterdir()] == ["db@r"]
     volumes.prune(directory, now + volumes.KEPT_SECONDS + 60)
     assert list(Path(directory).iterdir()) == []
     volumes.prune("/nowhere")
@@ -108,3 +110,44 @@ def test_what_docker_puts_into_a_new_volume_goes(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to("/etc")
     volumes.empty(str(tmp_path))
     assert list(tmp_path.iterdir()) == [] and Path("/etc/passwd").exists()
+
+
+def test_a_volume_that_somebody_made_anew_is_not_what_was_left(docker: Any) -> None:
+    """Between a crash after the commit and the recovery: its data is nobody's to remove."""
+    volumes.put_aside(docker, ["data"], "c1", "db", "r")
+    (docker.root / "volumes/data/_data/new").write_text("2")
+    for _ in range(2):
+        volumes.put_aside(docker, ["data"], "c1", "db", "r")
+        volumes.remove_left(docker, ["data"], "c1")
+        assert (docker.root / "volumes/data/_data/new").read_text() == "2"
+
+
+@pytest.mark.parametrize("number", [errno.EXDEV, errno.EBUSY])
+def test_a_volume_with_a_file_system_of_its_own_stays(
+    docker: Any, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """Nothing can be moved out of it; the end of a move must not fail for that."""
+
+    def refuse(*_: object) -> None:
+        raise OSError(number, "cannot be moved")
+
+    monkeypatch.setattr(os, "rename", refuse)
+    volumes.put_aside(docker, ["data"], "c1", "db", "r")
+    volumes.remove_left(docker, ["data"], "c1")
+    assert (docker.root / "volumes/data/_data/row").exists()
+
+
+def test_only_the_last_that_a_container_has_left_is_kept(tmp_path: Path) -> None:
+    """One that moves every ten minutes would fill the disk within a week."""
+    now = time.time()
+    for age, name in enumerate(("db@r3", "db@r2", "web@r2", "db@r1")):
+        (tmp_path / name / "data").mkdir(parents=True)
+        os.utime(tmp_path / name, (now - age, now - age))
+    volumes.prune(str(tmp_path), now)
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["db@r3", "web@r2"]
+
+
+def test_none_may_be_there_before_it_is_written_down_whose_they_are(docker: Any) -> None:
+    volumes.need_none(docker, ["gone", "other"])
+    with pytest.raises(volumes.VolumeProblem, match="a volume named data is here already"):
+        volumes.need_none(docker, ["gone", "data"])

@@ -13,7 +13,14 @@ import os
 import platform
 from typing import Any, Callable, Dict, List, Optional
 
-from ansible_collections.relocate.mtd.plugins.module_utils import _paths, _preflight, _sockets, _speed, _volumes
+from ansible_collections.relocate.mtd.plugins.module_utils import (
+    _bundle,
+    _paths,
+    _preflight,
+    _sockets,
+    _speed,
+    _volumes,
+)
 from ansible_collections.relocate.mtd.plugins.module_utils._criu import freezer, version_tuple
 from ansible_collections.relocate.mtd.plugins.module_utils._docker import (
     DockerClient,
@@ -91,6 +98,14 @@ def _volume(inspected: Dict[str, Any], mount: Dict[str, Any]) -> Dict[str, Any]:
     }
 
 
+def _declared(identifier: str) -> List[str]:
+    """Return where the runtime has mounted something in a container; nothing if it has gone."""
+    try:
+        return [mount["destination"] for mount in _bundle.config_of(identifier).get("mounts") or []]
+    except (OSError, ValueError):
+        return []
+
+
 def _container(
     engine: DockerClient, short: Dict[str, Any], volumes: Dict[str, Any], users: Dict[str, List[str]]
 ) -> Optional[Dict[str, Any]]:
@@ -122,6 +137,7 @@ def _container(
         "volumes": [_volume(inspected, mount) for mount in _volumes.mounted(inspected)],
         "refusals": _preflight.container_refusals(inspected)
         + _volumes.refusals(inspected, volumes, users)
+        + (_volumes.nested(inspected, _text(f"/proc/{pid}/mountinfo"), _declared(inspected["Id"])) if pid else [])
         + _preflight.network_refusals(inspected),
     }
 

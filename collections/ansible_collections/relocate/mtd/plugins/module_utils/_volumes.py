@@ -13,12 +13,16 @@ from __future__ import annotations
 import os
 import re
 import time
-from typing import Any, Dict, List, Mapping
+from typing import Any, Dict, List, Mapping, Tuple
+
+from ansible_collections.relocate.mtd.plugins.module_utils import _criu
 
 #: What Docker takes for a volume's name; anything else in a bind is a path of the host.
 NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{1,254}")
 #: Words behind the second colon of ``-v NAME:PATH:…`` that mean the same on every host.
 BIND_WORDS = ("", "ro", "rw", "nocopy", "z", "Z")
+#: Mounts of these types show a directory of the host, and whatever is mounted in it there.
+CARRIED = ("volume", "bind")
 #: How long the size of a volume is counted; it is shown in the plan, and more of it is not worth a wait.
 COUNT_SECONDS = 0.5
 
@@ -28,12 +32,27 @@ def mounted(inspected: Mapping[str, Any]) -> List[Dict[str, Any]]:
     return [mount for mount in inspected.get("Mounts") or [] if mount.get("Type") == "volume"]
 
 
+def clean(path: str) -> str:
+    """Return a path as Docker understands it: ``/data`` for ``//data/``."""
+    return os.path.normpath("/" + path.lstrip("/"))
+
+
+def asked(host: Mapping[str, Any]) -> List[Tuple[str, str]]:
+    """Return mount point and name of every volume that a ``HostConfig`` asks for by its name."""
+    found = []
+    for bind in host.get("Binds") or []:
+        name, colon, rest = bind.partition(":")
+        if colon and not name.startswith("/"):
+            found.append((clean(rest.partition(":")[0]), name))
+    for each in host.get("Mounts") or []:
+        if each.get("Type") == "volume" and each.get("Source"):
+            found.append((clean(each["Target"]), each["Source"]))
+    return found
+
+
 def anonymous(inspected: Mapping[str, Any], point: str) -> bool:
     """Return whether Docker chose the name of the volume at ``point``: nobody asked for one there."""
-    host = inspected["HostConfig"]
-    asked = [bind.split(":")[1] for bind in host.get("Binds") or [] if ":" in bind]
-    asked += [each.get("Target") for each in host.get("Mounts") or [] if each.get("Source")]
-    return point not in asked
+    return point not in dict(asked(inspected["HostConfig"]))
 
 
 def refusals(
@@ -60,12 +79,15 @@ def refusals(
                 f"the volume {name} of the container {container} is a mount of something else ({words}): only volumes "
                 "without driver options are carried"
             )
+        if [each.get("Name") for each in mounted(inspected)].count(name) > 1:
+            found.append(f"the volume {name} is mounted twice in the container {container}: mount it once")
         others = sorted(user for user in users.get(name) or [] if user != container)
         if others:
             found.append(
                 f"the volume {name} of the container {container} is used by {', '.join(others)} too, which would stay "
                 "behind: give each its own"
             )
+    found = list(dict.fromkeys(found))
     for each in inspected["HostConfig"].get("Mounts") or []:
         if (each.get("VolumeOptions") or {}).get("Subpath"):
             found.append(
@@ -74,8 +96,23 @@ def refusals(
     return found
 
 
+def nested(inspected: Mapping[str, Any], mountinfo: str, declared: List[str]) -> List[str]:
+    """Return why what is mounted inside a container's volumes and bind mounts keeps it here: Docker knows nothing of it.
+
+    :param mountinfo: of its init. :param declared: where the runtime has mounted something.
+    """
+    container = inspected["Name"].lstrip("/")
+    tops = [clean(mount["Destination"]) for mount in inspected.get("Mounts") or [] if mount.get("Type") in CARRIED]
+    known = {*tops, *map(clean, declared)}
+    points = {mount.point for mount in _criu.parse_mountinfo(mountinfo)} - known
+    inside = sorted(point for point in points if any(point.startswith(top.rstrip("/") + "/") for top in tops))
+    return [
+        f"something is mounted on this host inside the container {container} at {point}: unmount it" for point in inside
+    ]
+
+
 def users(inspections: List[Dict[str, Any]]) -> Dict[str, List[str]]:
-    """Return the names of the containers that have a volume, by its name.
+    """Return the names of the containers that have a volume, by name.
 
     :param inspections: ``docker ps`` of all containers of a host.
     """
@@ -115,6 +152,9 @@ def foreign(body: Mapping[str, Any]) -> List[str]:
         ):
             found.append("Binds")
     found += ["Mounts" for each in host.get("Mounts") or [] if not _is_plain_volume(each)]
+    if not found:
+        points = [point for point, _ in asked(host)]
+        found += ["two volumes at one place"] if len(points) != len(set(points)) else []
     return sorted(set(found))
 
 
@@ -126,6 +166,7 @@ def _is_plain_volume(mount: Any) -> bool:
     driver = options.get("DriverConfig") or {} if isinstance(options, dict) else None
     return (
         isinstance(driver, dict)
+        and str(mount.get("Target")).startswith("/")
         and bool(NAME.fullmatch(str(mount.get("Source") or "anonymous")))
         and not options.get("Subpath")
         and driver.get("Name") in (None, "", "local")

@@ -125,7 +125,7 @@ def check(document: dict, container: str) -> None:
         isinstance(each, dict) and all(is_text(each.get(name)) for name in names) for each in document["memory"]
     ):
         raise Untrusted(f"the source's description of {container} has a mount point without a name")
-    _check_volumes(document["volumes"], container)
+    _check_volumes(document["volumes"], host, container)
     points = [*document["masked"], *(each["point"] for each in [*document["memory"], *document["volumes"]])]
     if not all(map(is_text, points)) or any("\0" in each["source"] for each in document["memory"]):
         raise Untrusted(f"the source's description of {container} has a mount point without a name")
@@ -135,8 +135,14 @@ def check(document: dict, container: str) -> None:
         raise Untrusted(str(error)) from error
 
 
-def _check_volumes(volumes: list, container: str) -> None:
-    """Check what the source says of a container's volumes. :raises Untrusted: no volume of Docker's own is like that."""
+def _check_volumes(volumes: list, host: dict, container: str) -> None:
+    """Check what the source says of a container's volumes.
+
+    Every volume that Docker is asked for by its name must be one of those that are made for this copy: any other is
+    somebody's, and would be emptied for the copy, and shown to it.
+
+    :param host: the ``HostConfig``. :raises Untrusted: a volume is none of Docker's own, or not described as it is asked for.
+    """
     for each in volumes:
         good = isinstance(each, dict) and isinstance(each.get("point"), str)
         if good and "name" in each:
@@ -145,3 +151,6 @@ def _check_volumes(volumes: list, container: str) -> None:
             good = good and all(isinstance(value, str) for value in labels.values())
         if not good:
             raise Untrusted(f"the source describes a volume of {container} that must not be made here: {shown(each)}")
+    named = sorted((each["point"], each["name"]) for each in volumes if "name" in each)
+    if named != sorted(_volumes.asked(host)) or len({each["point"] for each in volumes}) != len(volumes):
+        raise Untrusted(f"the source asks for other volumes of {container} than it describes")

@@ -112,15 +112,15 @@ class Writer:
                 pass
         self._directory_times.clear()
         if self.durable:
-            self._synchronize(changed if self._settled else [])
+            self._synchronize(changed)
         self._settled = True
 
     def _synchronize(self, changed: list[str]) -> None:
-        """Have the disk take directories; without any, the whole file system: after a first copy that is faster."""
-        for directory in changed or [self.root]:
+        """Have the disk take directories; the first time the whole file system, which is faster after a first copy."""
+        for directory in changed if self._settled else [self.root]:
             with contextlib.suppress(FileNotFoundError):
                 fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
                 try:
-                    os.fsync(fd) if changed else syscalls.syncfs(fd)
+                    os.fsync(fd) if self._settled else syscalls.syncfs(fd)
                 finally:
                     os.close(fd)

@@ -4,13 +4,15 @@
 
 Docker cannot rename a volume. One that stayed under its name would be taken for the current one, by the next ``docker run`` or
 by somebody who looks for the data. So its files are moved out of Docker's sight, within the same file system, and the volume is
-removed. They stay for :data:`KEPT_SECONDS`, for an operator who wants yesterday's data back.
+removed. They stay for :data:`KEPT_SECONDS`, for an operator who wants yesterday's data back, or until the same container leaves
+the host again: one that moves every ten minutes must not fill the disk.
 """
 
 from __future__ import annotations
 
 import calendar
 import contextlib
+import errno
 import os
 import shutil
 import time
@@ -20,6 +22,7 @@ from ansible_collections.relocate.mtd.plugins.module_utils._docker import Docker
 from . import paths
 
 KEPT_SECONDS = 7 * 86400
+OF = "@"  # between a container and the relocation by which it left
 
 
 class VolumeProblem(RuntimeError):
@@ -41,12 +44,18 @@ def aside(docker: DockerClient) -> str:
     return f"{docker.info()['DockerRootDir']}/relocate/volumes"
 
 
+def need_none(docker: DockerClient, names: list[str]) -> None:
+    """See that no volume has one of these names. :raises VolumeProblem: one has, whoever's it is."""
+    for name in names:
+        if _inspected(docker, name) is not None:
+            raise VolumeProblem(
+                f"a volume named {name} is here already: remove it (docker volume rm) or rename one of the two"
+            )
+
+
 def make(docker: DockerClient, name: str, labels: dict[str, str]) -> None:
     """Make an empty volume. :raises VolumeProblem: there is one of this name, whoever's it is."""
-    if _inspected(docker, name) is not None:
-        raise VolumeProblem(
-            f"a volume named {name} is here already: remove it (docker volume rm) or rename one of the two"
-        )
+    need_none(docker, [name])
     docker.request("POST", "/volumes/create", body={"Name": name, "Driver": "local", "Labels": labels})
 
 
@@ -95,29 +104,41 @@ def empty(directory: str) -> None:
                 os.unlink(entry.path)
 
 
-def put_aside(docker: DockerClient, names: list[str], container_id: str, relocation: str) -> None:
+def put_aside(docker: DockerClient, names: list[str], container_id: str, container: str, relocation: str) -> None:
     """Move the files of volumes out of Docker's sight. Before their container is removed: anonymous ones go with it.
 
-    A volume that another container has by now is left as it is. Idempotent.
+    A volume that another container has by now is left as it is; so is one that has a file system of its own, from which nothing
+    can be moved out: it is in the way of the container's return, and is named then. Idempotent.
+
+    :param container: the name of the container.
     """
     for name in names:
         found = _inspected(docker, name)
         if found is None or _others(docker, name, container_id):
             continue
-        kept = paths.private_directory(aside(docker))
-        target = f"{kept}/{name}@{relocation}"
+        target = f"{paths.private_directory(f'{aside(docker)}/{container}{OF}{relocation}')}/{name}"
         if not os.path.lexists(target):
-            os.rename(found["Mountpoint"], target)
-            os.utime(target)  # it is kept from now on
+            try:
+                os.rename(found["Mountpoint"], target)
+            except OSError as error:
+                if error.errno not in (errno.EXDEV, errno.EBUSY):
+                    raise
+                continue
         with contextlib.suppress(FileExistsError):
             os.mkdir(found["Mountpoint"], 0o700)  # Docker wants to see it when it removes the volume
 
 
 def remove_left(docker: DockerClient, names: list[str], container_id: str) -> None:
-    """Remove volumes whose files were put aside; those that another container has stay. Idempotent."""
+    """Remove volumes whose files were put aside. Idempotent.
+
+    What has files in it is not what was left: it could not be put aside, or somebody has made it anew since.
+    """
     for name in names:
-        if not _others(docker, name, container_id):
-            with contextlib.suppress(DockerError):
+        found = _inspected(docker, name)
+        if found is None or _others(docker, name, container_id):
+            continue
+        with contextlib.suppress(DockerError, FileNotFoundError):
+            if not os.listdir(found["Mountpoint"]):
                 docker.request("DELETE", f"/volumes/{name}")
 
 
@@ -132,10 +153,13 @@ def _others(docker: DockerClient, name: str, container_id: str) -> bool:
 
 
 def prune(directory: str, now: float | None = None) -> None:
-    """Remove files of volumes that were put aside too long ago."""
+    """Remove files of volumes that were put aside too long ago, or that are not the last that their container has left here."""
     limit = (time.time() if now is None else now) - KEPT_SECONDS
+    put = []
     for name in os.listdir(directory) if os.path.isdir(directory) else []:
-        path = os.path.join(directory, name)
         with contextlib.suppress(FileNotFoundError):
-            if os.stat(path).st_mtime < limit:
-                shutil.rmtree(path, ignore_errors=True)
+            put.append((os.stat(os.path.join(directory, name)).st_mtime, name))
+    last = {name.rpartition(OF)[0]: name for _, name in sorted(put)}
+    for when, name in put:
+        if when < limit or name not in last.values():
+            shutil.rmtree(os.path.join(directory, name), ignore_errors=True)

@@ -75,9 +75,9 @@ class Destination(Part):
         creation.check(document, self.specification.container)
         self._need_image(document["image"], document["image_layers"])
         named = [each for each in document["volumes"] if "name" in each]
-        self.journal.record(
-            State.STAGING, volumes=[each["name"] for each in named]
-        )  # made for this copy, for nobody else
+        names = [each["name"] for each in named]
+        volumes.need_none(self.docker, names)
+        self.journal.record(State.STAGING, volumes=names)  # made for this copy, for nobody else
         for each in named:
             volumes.make(self.docker, each["name"], each["labels"])
         self.container_id = self.docker.create(endings.provisional_name(document["name"], self.id), document["create"])

@@ -95,7 +95,7 @@ def end_original(journal: Journal, docker: DockerClient, detach: Callable[[], No
     facts = SourceFacts.of(journal)
     detach()
     kill_frozen(freezer.Freezer(*facts.freezer), facts.veth)
-    volumes.put_aside(docker, facts.volumes, facts.container_id, journal.relocation)
+    volumes.put_aside(docker, facts.volumes, facts.container_id, facts.container, journal.relocation)
     remove_container(docker, facts.container_id)
     volumes.remove_left(docker, facts.volumes, facts.container_id)
     table = Conntrack()

@@ -309,7 +309,7 @@ class Source(Part):
         if problems:
             raise problems[0]
         root = f"/proc/{self.container.pid}/root"
-        link_remaps.send(self.images, freezer.members(self.container.freezer), root, self.trees)
+        link_remaps.send(self.images, freezer.members(self.container.freezer), root, [*self.trees, *self.volumes])
         images.send_rest()
         self.bytes["memory"] = self.bytes.get("memory", 0) + images.bytes
         if self.pages:
