@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from relocate.arguments import checked_name
 from relocate.move import relocation
 from relocate.terminal import cell
 
@@ -36,6 +37,8 @@ def recover(
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show Ansible's own output.")] = False,
 ) -> None:
     """Finish or roll back whatever a crash left half-done; leave moves in progress alone."""
+    for host in gone or ():
+        checked_name("--gone", host)
     document = relocation.recover(
         inventory=inventory, gone=gone or (), check=check, verbose=verbose and not json_, quiet=json_
     )

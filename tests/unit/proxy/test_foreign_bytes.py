@@ -78,6 +78,7 @@ LEFT = {
     "files.container:Container.descriptors": RUNC,
     "files.container:Container.plain_cgroups": KERNEL,
     "files.trees:upper_directory": KERNEL,
+    "files.watches:Watches.unread": KERNEL,
     "files.writer:Writer.finish": "its entry has been looked at: test_foreign_messages",
     "host.cgroups:_own_cgroup": KERNEL,
     "host.cgroups:tasks_of": KERNEL,
@@ -86,6 +87,7 @@ LEFT = {
     "host.syscalls:links_down": KERNEL,
     "memory.criu_sockets:_text": "CRIU's own image, on the host where it has made it",
     "memory.criu_sockets:_words": "an address that has been looked at",
+    "memory.criu_sockets:file_names": "CRIU's own image, on the host where it has made it",
     "memory.criu_sockets:rewrite": "CRIU's own image, on the host where it has made it",
     "memory.deferred:_read": KERNEL,
     "memory.filler:Filler._hear_restore": "CRIU's own restore, over a socket in a private directory",
@@ -100,6 +102,7 @@ LEFT = {
     "memory.strays:_criu_of": KERNEL,
     "memory.userfault:Userfault.events": KERNEL,
     "restore.keeper:Keeper.__init__": RUNC,
+    "restore.keeper:Keeper._accept_criu": KERNEL,
     "restore.keeper:start": OURS,
 }
 
