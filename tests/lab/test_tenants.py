@@ -75,6 +75,9 @@ twice = {new: renamed(old, new) for old, new in (("t", "u"), ("/dev/shm/t", "/de
 libc.sem_open.restype = ctypes.c_void_p
 semaphore = ctypes.c_void_p(libc.sem_open(b"/many", os.O_CREAT, 0o600, 1))
 
+with open("/scratch/kept", "w") as file:
+    file.write("kept")
+
 def kept(name, file):
     file.write("x")
     file.flush()
@@ -101,6 +104,8 @@ while True:
                  open("/proc/self/oom_score_adj").read(), os.nice(0)],
         "seen": seen(),
         "twice": [kept(*each) for each in twice.items()],
+        "scratch": [open("/scratch/kept").read(), os.statvfs("/scratch").f_blocks * os.statvfs("/scratch").f_frsize,
+                    oct(os.stat("/scratch").st_mode)],
         "left over": [name for place in (".", "/dev/shm") for name in os.listdir(place) if "link_remap" in name],
         "semaphore": libc.sem_post(semaphore),
         "address": [line.split()[0] for line in open("/etc/hosts") if os.uname().nodename in line.split()],
@@ -109,7 +114,7 @@ while True:
 """
 OPTIONS = (
     "--user 1000:1001 --group-add 7 --init --ulimit nofile=200:300 --ulimit core=0 --add-host a.test:192.0.2.1 "
-    "--restart on-failure"
+    "--restart on-failure --mount type=tmpfs,dst=/scratch,tmpfs-size=1m,tmpfs-mode=1777"
 )
 
 
@@ -141,6 +146,7 @@ def test_many_things_at_once(fleet: Fleet) -> None:
         ["/dev/shm/watched", "x"],
     ]
     assert first["twice"] == [[True, 1]] * 2 and first["semaphore"] == 0 and not first["left over"]
+    assert first["scratch"] == ["kept", 1 << 20, "0o41777"]
     changing = {"address"}
     for host in ("host3", "host2", "host1"):
         fleet.move("many", host)

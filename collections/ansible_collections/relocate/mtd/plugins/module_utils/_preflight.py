@@ -63,7 +63,8 @@ def container_refusals(inspected: Dict[str, Any]) -> List[str]:
         )
     found += _namespace_refusals(name, host)
     mounts = inspected.get("Mounts") or []
-    places = sorted({mount["Destination"] for mount in mounts if mount.get("Type") != "volume"})
+    # a file system in memory is carried, whichever option it was made with
+    places = sorted({mount["Destination"] for mount in mounts if mount.get("Type") not in ("volume", "tmpfs")})
     if places:
         found.append(
             f"the container {name} has bind mounts ({', '.join(places)}), which are not carried yet: use a volume, or it "

@@ -151,11 +151,17 @@ def foreign(body: Mapping[str, Any]) -> List[str]:
             and set((words[2:] or [""])[0].split(",")) <= set(BIND_WORDS)
         ):
             found.append("Binds")
-    found += ["Mounts" for each in host.get("Mounts") or [] if not _is_plain_volume(each)]
+    mounts = host.get("Mounts") or []
+    found += ["Mounts" for each in mounts if not (_is_in_memory(each) or _is_plain_volume(each))]
     if not found:
         points = [point for point, _ in asked(host)]
         found += ["two volumes at one place"] if len(points) != len(set(points)) else []
     return sorted(set(found))
+
+
+def _is_in_memory(mount: Any) -> bool:
+    """Return whether an entry of ``Mounts`` asks for a file system in memory: it has nothing of a host."""
+    return isinstance(mount, dict) and mount.get("Type") == "tmpfs" and not mount.get("Source")
 
 
 def _is_plain_volume(mount: Any) -> bool:
