@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import python_image
 from fleet import Fleet
+from test_modules import module
 
 pytestmark = pytest.mark.lab
 
@@ -183,3 +184,66 @@ while True:
         assert limits(fleet, host, "tight") == before
         time.sleep(1)
         assert fleet.where("tight") == [host], "it could start its second process all the time"
+
+
+#: Programs that use what cannot be carried, and what is said of each. ``libc`` is there; afterwards they wait.
+REFUSED = {
+    "uring": ("libc.syscall(425, 4, ctypes.create_string_buffer(120))", "uses io_uring: end it"),
+    "perf": (
+        "attributes = struct.pack('IIQ', 1, 128, 0).ljust(128, b'\\0'); libc.syscall(298, attributes, 0, -1, -1, 0)",
+        "uses performance counters (perf_event_open)",
+    ),
+    "fanotify": ("libc.fanotify_init(0x200, 0)", "uses fanotify: end it"),
+    "userfault": ("libc.syscall(323, 1)", "uses userfaultfd: end it"),
+    "lease": (
+        "f = open('/tmp/l', 'w'); f.close(); f = open('/tmp/l'); fcntl.fcntl(f, 1024, 0)",
+        "holds a lease on a file",
+    ),
+    "traced": ("os.fork() or (libc.ptrace(0, 0, 0, 0), time.sleep(1e6))", "is being traced"),
+    "namespace": (
+        "os.fork() or (libc.unshare(0x4000000), time.sleep(1e6))",
+        "is in a host name namespace that was made inside the container",
+    ),
+    "ghost": (
+        "f = open('/big', 'wb'); os.unlink('/big'); f.write(b'x' * (70 << 20)); f.flush()",
+        "holds a deleted file of 70 MiB open, and 64 MiB can be carried",
+    ),
+    "mptcp": ("s = socket.socket(2, 1, 262); s.bind(('', 5000)); s.listen()", "has a socket of MPTCP"),
+    "vsock": ("s = socket.socket(40, 1)", "has a socket of the family vsock"),
+    "mqueue": ("libc.mq_open(b'/q', 0o102, 0o600, None)", "it has POSIX message queues (q)"),
+    "group": (
+        "s = socket.socket(2, 2); s.setsockopt(0, 35, socket.inet_aton('239.1.1.1') + bytes(4))",
+        "it is a member of multicast groups (239.1.1.1)",
+    ),
+    "leader": (
+        "os.fork() or (threading.Thread(target=time.sleep, args=(1e6,)).start(), libc.syscall(60, 0))",
+        "goes on in threads whose first has ended",
+    ),
+    "address": (
+        "s = socket.socket(2, 2); fcntl.ioctl(s, 0x8916, struct.pack('16sHH4s8x', b'lo:1', 2, 0, bytes([10, 9, 9, 9])))",
+        "it has a network configuration of its own (10.0.0.0, 10.9.9.9)",
+    ),
+}
+UNUSUAL = "--security-opt seccomp=unconfined --security-opt apparmor=unconfined --cap-add SYS_ADMIN --cap-add NET_ADMIN"
+
+
+def test_what_cannot_be_carried_is_refused_before_anything_is_frozen(fleet: Fleet) -> None:
+    """One container for each thing; the plan tells of it."""
+    python_image.make(fleet)
+    first = "import ctypes, fcntl, os, socket, struct, threading, time; libc = ctypes.CDLL(None, use_errno=True)"
+    for name, (program, _) in REFUSED.items():
+        python_image.run(fleet, "host1", name, f"{first}; {program}; print('ready'); time.sleep(1e6)", UNUSUAL)
+    fleet.tenants.append("fed")
+    fleet.on("host1", f"docker run -d -i --name fed {python_image.IMAGE} python3 -c 'input()'")
+    for name in REFUSED:
+        fleet.on(
+            "host1",
+            f"for i in $(seq 50); do docker logs {name} | grep -q ready && exit; sleep 0.1; done; docker logs {name}",
+        )
+    info = module(fleet, "host1", "relocation_info", register_fact=False)["relocation_info"]
+    refusals = {container["name"]: " / ".join(container["refusals"]) for container in info["containers"]}
+    missed = {name: refusals[name] for name, (_, says) in REFUSED.items() if says not in refusals[name]}
+    assert not missed, missed
+    assert "reads a standard input (docker run -i)" in refusals["fed"]
+    done = fleet.run("relocate", "move", "group", "--to", "host2", "--check", check=False)
+    assert done.returncode == 1 and REFUSED["group"][1] in done.stdout + done.stderr

@@ -15,10 +15,12 @@ from typing import Any, Callable, Dict, List, Optional
 
 from ansible_collections.relocate.mtd.plugins.module_utils import (
     _bundle,
+    _freezer,
     _paths,
     _preflight,
     _sockets,
     _speed,
+    _traits,
     _volumes,
 )
 from ansible_collections.relocate.mtd.plugins.module_utils._criu import freezer, version_tuple
@@ -82,6 +84,14 @@ def _process_memory(pid: int) -> int:
     return total
 
 
+def _members(pid: int, identifier: str) -> List[int]:
+    """Return the processes of the container whose init is ``pid``; none when it is gone."""
+    try:
+        return _freezer.members(_freezer.freezer_of(pid, identifier))
+    except (OSError, ValueError):
+        return []
+
+
 def _connections(pid: int) -> int:
     """Return how many established TCP connections the network namespace of a process has."""
     tables = "".join(_text(f"/proc/{pid}/net/{table}") for table in ("tcp", "tcp6"))
@@ -115,6 +125,7 @@ def _container(
     image = engine.image(inspected["Image"]) or {}
     network = inspected["HostConfig"].get("NetworkMode") or "default"
     pid = inspected["State"]["Pid"] if inspected["State"].get("Running") else None
+    traits = _traits.survey(_members(pid, inspected["Id"]), inspected, address(inspected)) if pid else {"refusals": []}
     return {
         "name": inspected["Name"].lstrip("/"),
         "id": inspected["Id"],
@@ -135,10 +146,14 @@ def _container(
         "connections": _connections(pid) if pid else 0,
         "layer_bytes": short.get("SizeRw") or 0,
         "volumes": [_volume(inspected, mount) for mount in _volumes.mounted(inspected)],
-        "refusals": _preflight.container_refusals(inspected)
-        + _volumes.refusals(inspected, volumes, users)
-        + (_volumes.nested(inspected, _text(f"/proc/{pid}/mountinfo"), _declared(inspected["Id"])) if pid else [])
-        + _preflight.network_refusals(inspected),
+        **traits,
+        "refusals": [
+            *_preflight.container_refusals(inspected),
+            *_volumes.refusals(inspected, volumes, users),
+            *(_volumes.nested(inspected, _text(f"/proc/{pid}/mountinfo"), _declared(inspected["Id"])) if pid else []),
+            *_preflight.network_refusals(inspected),
+            *traits["refusals"],
+        ],
     }
 
 
@@ -170,6 +185,7 @@ def _docker(engine: DockerClient, host: Dict[str, Any], starting: List[str]) -> 
         networks=sorted(network["Name"] for network in engine.request("GET", "/networks")),
         disk_available_bytes=disk.f_bavail * disk.f_frsize,
         volumes=sorted(volumes),
+        userns_remap=any("name=userns" in each for each in info.get("SecurityOptions") or []),
     )
     found = [_container(engine, short, volumes, users) for short in listed if short["Id"] not in starting]
     return sorted((each for each in found if each), key=lambda each: each["name"])
@@ -259,6 +275,8 @@ def describe(run: Callable[..., str], find: Callable[[str], Optional[str]]) -> D
         "memory_available_bytes": _memory_available(),
         "memory_speed": _memory_speed(),
         "cpu_flags": _cpu_flags(),
+        "processors": sorted(os.sched_getaffinity(0)),
+        "capabilities": _traits.capabilities(os.getpid()),
         "cordoned": os.path.exists(_paths.CORDON),
         **modes(run, criu),
     }

@@ -36,6 +36,75 @@ MEMORY_RESERVE = 128 << 20
 DISK_RESERVE = 256 << 20
 
 
+#: Capabilities of <linux/capability.h>: names by number.
+CAPABILITIES = [
+    "CHOWN",
+    "DAC_OVERRIDE",
+    "DAC_READ_SEARCH",
+    "FOWNER",
+    "FSETID",
+    "KILL",
+    "SETGID",
+    "SETUID",
+    "SETPCAP",
+    "LINUX_IMMUTABLE",
+    "NET_BIND_SERVICE",
+    "NET_BROADCAST",
+    "NET_ADMIN",
+    "NET_RAW",
+    "IPC_LOCK",
+    "IPC_OWNER",
+    "SYS_MODULE",
+    "SYS_RAWIO",
+    "SYS_CHROOT",
+    "SYS_PTRACE",
+    "SYS_PACCT",
+    "SYS_ADMIN",
+    "SYS_BOOT",
+    "SYS_NICE",
+    "SYS_RESOURCE",
+    "SYS_TIME",
+    "SYS_TTY_CONFIG",
+    "MKNOD",
+    "LEASE",
+    "AUDIT_WRITE",
+    "AUDIT_CONTROL",
+    "SETFCAP",
+    "MAC_OVERRIDE",
+    "MAC_ADMIN",
+    "SYSLOG",
+    "WAKE_ALARM",
+    "BLOCK_SUSPEND",
+    "AUDIT_READ",
+    "PERFMON",
+    "BPF",
+    "CHECKPOINT_RESTORE",
+]
+#: Those that root needs to dump and to restore. Not SYS_RESOURCE: CRIU is helped to do without.
+NEEDED = [
+    "CHOWN",
+    "DAC_OVERRIDE",
+    "DAC_READ_SEARCH",
+    "FOWNER",
+    "KILL",
+    "SETGID",
+    "SETUID",
+    "SETPCAP",
+    "NET_ADMIN",
+    "SYS_CHROOT",
+    "SYS_PTRACE",
+    "SYS_ADMIN",
+    "SYS_NICE",
+    "MKNOD",
+]
+#: Where a published port may listen on any host.
+ANYWHERE = ("", "0.0.0.0", "::", "127.0.0.1", "::1")
+
+
+def _names(bits: int) -> List[str]:
+    return [f"CAP_{name}" for number, name in enumerate(CAPABILITIES) if bits >> number & 1]
+
+
 def container_refusals(inspected: Dict[str, Any]) -> List[str]:
     """Return why this container cannot be carried to another host at all.
 
@@ -54,6 +123,16 @@ def container_refusals(inspected: Dict[str, Any]) -> List[str]:
         )
     if config.get("Tty"):
         found.append(f"the container {name} has a terminal (TTY), which cannot follow it: run it without -t")
+    if config.get("OpenStdin"):
+        found.append(
+            f"the container {name} reads a standard input (docker run -i), whose other end would stay behind: run it without -i"
+        )
+    bound = {each.get("HostIp") or "" for ports in (host.get("PortBindings") or {}).values() for each in ports or []}
+    if bound - set(ANYWHERE):
+        found.append(
+            f"the container {name} publishes a port on one address of this host ({', '.join(sorted(bound - set(ANYWHERE)))}), "
+            "which no other host has: publish it on all"
+        )
     if host.get("Privileged"):
         found.append(f"the container {name} is privileged: it may hold parts of this host that cannot follow it")
     if host.get("PidsLimit") == 1:
@@ -127,6 +206,11 @@ def host_refusals(name: str, host: Dict[str, Any]) -> List[str]:
         problem = version_problem(host["kernel"], host["criu_version"])
         if problem:
             found.append(f"{name}: {problem}")
+    lacking = [each for each in _names(~host["capabilities"]) if each[4:] in NEEDED] if host.get("capabilities") else []
+    if lacking:
+        found.append(f"root on {name} lacks {', '.join(lacking)}, without which CRIU cannot work: grant it")
+    if host.get("userns_remap"):
+        found.append(f"Docker on {name} maps users (userns-remap), and such containers are not carried yet")
     if not host.get("pycriu"):
         found.append(f"{name} has no python3-pycriu: install it together with CRIU and run prepare.yml")
     if not host.get("proxy"):
@@ -176,6 +260,15 @@ def destination_refusals(
     missing = set((source.get("cpu_flags") or "").split()) - set((host.get("cpu_flags") or "").split())
     if host.get("cpu_flags") and missing:
         found.append(f"{name}'s processor lacks {', '.join(sorted(missing)[:5])}, which the container may be using")
+    if host.get("capabilities") and container.get("capabilities", 0) & ~host["capabilities"]:
+        lacking = _names(container["capabilities"] & ~host["capabilities"])
+        found.append(
+            f"{name} cannot give the container {', '.join(lacking)}: drop that (--cap-drop), or grant it to the host"
+        )
+    bound = set(container.get("processors") or []) - set(host.get("processors") or [])
+    if host.get("processors") and bound:
+        listed = ", ".join(map(str, sorted(bound)))
+        found.append(f"{name} has no processor {listed}, to which a program of the container is bound")
     found += _capacity_refusals(name, host, container)
     network = container.get("network")
     if network and network not in (host.get("networks") or []):

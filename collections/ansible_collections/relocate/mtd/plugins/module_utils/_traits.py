@@ -1,0 +1,318 @@
+# -*- coding: utf-8 -*-
+# Copyright (c) 2026 The RELOCATE authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What only /proc tells of a container's programs: what they use that cannot be carried, and what a destination must have.
+
+Looked at before a move is begun, so that nothing is frozen for it in vain. A program may begin to use such a thing a moment
+later: then CRIU refuses, or the comparison before the commit does, and the move is rolled back. Standard library only,
+Python 3.9.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import re
+import socket
+from typing import Any, Dict, Iterable, Iterator, List, Optional, Set, Tuple
+
+from ansible_collections.relocate.mtd.plugins.module_utils import _kernel
+from ansible_collections.relocate.mtd.plugins.module_utils._criu import GHOST_LIMIT, parse_mountinfo
+
+PROC = "/proc"
+#: Nameless files that CRIU carries; every other is refused.
+CARRIED = ("eventfd", "eventpoll", "signalfd", "timerfd", "inotify", "pidfd")
+#: What the others are called by people.
+NAMES = {
+    "io_uring": "io_uring",
+    "perf_event": "performance counters (perf_event_open)",
+    "fanotify": "fanotify",
+    "userfaultfd": "userfaultfd",
+}
+NAMESPACES = {
+    "mnt": "mount",
+    "uts": "host name",
+    "ipc": "IPC",
+    "user": "user",
+    "pid": "process",
+    "cgroup": "control group",
+    "net": "network",
+    "time": "time",
+}
+PROTOCOLS = {
+    132: "SCTP",
+    262: "MPTCP (of a Go program: start it with GODEBUG=multipathtcp=0)",
+}
+FAMILIES = {38: "AF_ALG", 40: "vsock", 44: "AF_XDP", 15: "AF_KEY", 29: "CAN", 30: "TIPC", 31: "Bluetooth"}
+TABLES = (
+    "tcp",
+    "tcp6",
+    "udp",
+    "udp6",
+    "udplite",
+    "udplite6",
+    "raw",
+    "raw6",
+    "icmp",
+    "icmp6",
+    "unix",
+    "netlink",
+    "packet",
+)
+IPPROTO_CARRIED = (0, 1, 6, 17, 58, 136)
+REMOTE = re.compile(r"(fuse|nfs|cifs|smb|9p|ceph|virtiofs)")
+#: Groups that the kernel joins by itself: all hosts, all nodes, and those of the host's own addresses.
+USUAL_GROUPS = re.compile(r"(01|02|6A)0000E0|ff0[125]0{27}[12]|ff020{26}6a|ff020{19}1ff[0-9a-f]{6}")
+MODULE_LINKS = re.compile(r"(tunl|sit|gre|gretap|erspan|ip_vti|ip6_vti|ip6tnl|ip6gre)0")
+_SYS_PIDFD_GETFD = 438
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def _text(path: str) -> str:
+    try:
+        return _kernel.read_text(path)
+    except OSError:
+        return ""
+
+
+def _entries(directory: str) -> List[str]:
+    try:
+        return os.listdir(directory)
+    except OSError:
+        return []
+
+
+def _link(path: str) -> str:
+    try:
+        return os.readlink(path)
+    except OSError:
+        return ""
+
+
+def _status(pid: int) -> Dict[str, str]:
+    parts = (line.partition(":") for line in _kernel.lines(_text(f"{PROC}/{pid}/status")))
+    return {name: value.strip() for name, _colon, value in parts}
+
+
+def _called(pid: int, status: Dict[str, str]) -> str:
+    """Return what to call a process: its number inside, and its name, as far as that is plain."""
+    name = re.sub(r"[^\w.:+/-]", "?", status.get("Name", "?"), flags=re.ASCII)
+    return f"process {status.get('NSpid', str(pid)).split()[-1]} ({name})"
+
+
+def program_refusals(pids: Iterable[int], init: int) -> List[str]:
+    """Return what the programs of a container use that cannot be carried: clauses, each with who uses it and what to do.
+
+    :param pids: its processes. :param init: the one that all namespaces are compared with.
+    """
+    found: List[str] = []
+    leases = _lease_holders()
+    known: Optional[Set[str]] = None
+    for pid in pids:
+        status = _status(pid)
+        if not status:
+            continue
+        who = _called(pid, status)
+        if status.get("State", "").startswith("Z"):
+            if int(status.get("Threads", "1")) > 1:
+                found.append(
+                    f"{who} goes on in threads whose first has ended, which CRIU takes for an ended process: end it"
+                )
+            continue
+        if status.get("TracerPid", "0") != "0":
+            found.append(f"{who} is being traced (by strace, a debugger, …): end the tracer")
+        if pid in leases:
+            found.append(f"{who} holds a lease on a file (fcntl, F_SETLEASE): have it given up")
+        for name, what in NAMESPACES.items():
+            theirs = _link(f"{PROC}/{pid}/ns/{name}")
+            if theirs and theirs != _link(f"{PROC}/{init}/ns/{name}"):
+                found.append(f"{who} is in a {what} namespace that was made inside the container: end it")
+        for number, link in _descriptors(pid):
+            if link.startswith("anon_inode:"):
+                kind = link.partition(":")[2].strip("[]")
+                if kind not in CARRIED:
+                    found.append(f"{who} uses {NAMES.get(kind, kind)}: end it, or start it without")
+            elif link.endswith(" (deleted)"):
+                found += _ghost(who, pid, number)
+            elif link.startswith("socket:["):
+                known = _known_sockets(init) if known is None else known
+                if link[8:-1] not in known:
+                    found += _strange_socket(who, pid, number)
+    return list(dict.fromkeys(found))
+
+
+def _descriptors(pid: int) -> Iterator[Tuple[int, str]]:
+    for number in _entries(f"{PROC}/{pid}/fd"):
+        yield int(number), _link(f"{PROC}/{pid}/fd/{number}")
+
+
+def _lease_holders() -> Set[int]:
+    fields = (line.replace("->", "").split() for line in _kernel.lines(_text(f"{PROC}/locks")))
+    return {int(each[4]) for each in fields if len(each) > 4 and each[1] == "LEASE" and each[4].isdigit()}
+
+
+def _ghost(who: str, pid: int, number: int) -> List[str]:
+    try:
+        status = os.stat(f"{PROC}/{pid}/fd/{number}")
+    except OSError:
+        return []
+    used = status.st_blocks * 512
+    if status.st_nlink or used <= GHOST_LIMIT:
+        return []
+    return [
+        f"{who} holds a deleted file of {used >> 20} MiB open, and {GHOST_LIMIT >> 20} MiB can be carried: have it closed"
+    ]
+
+
+def _known_sockets(pid: int) -> Set[str]:
+    """Return the inodes of the sockets of a network namespace whose kind the kernel's tables tell.
+
+    Those of TCP do not where there is MPTCP: its sockets are listed among them.
+    """
+    places = {"unix": 6, "netlink": 9, "packet": 8}
+    found = set()
+    protocols = (line.split() for line in _kernel.lines(_text(f"{PROC}/{pid}/net/protocols"))[1:])
+    multipath = any(each[0].startswith("MPTCP") and each[2] != "0" for each in protocols if len(each) > 2)
+    for table in TABLES:
+        if multipath and table.startswith("tcp"):
+            continue
+        for line in _kernel.lines(_text(f"{PROC}/{pid}/net/{table}"))[1:]:
+            fields = line.split()
+            place = places.get(table, 9)
+            if len(fields) > place:
+                found.add(fields[place])
+    return found
+
+
+def _strange_socket(who: str, pid: int, number: int) -> List[str]:
+    """Say what a socket is that is in none of the kernel's tables: it is not bound yet, or of a kind that is not carried."""
+    try:
+        process = os.pidfd_open(pid)  # type: ignore[attr-defined,unused-ignore]
+    except (OSError, AttributeError):
+        return []
+    try:
+        copy = _libc.syscall(ctypes.c_long(_SYS_PIDFD_GETFD), process, number, 0)
+    finally:
+        os.close(process)
+    if copy < 0:
+        return []
+    with socket.socket(fileno=copy) as found:
+        family, protocol = int(found.family), int(found.proto)
+    if family in (socket.AF_INET, socket.AF_INET6) and protocol not in IPPROTO_CARRIED:
+        return [
+            f"{who} has a socket of {PROTOCOLS.get(protocol, f'protocol {protocol}')}, which cannot be carried: end it"
+        ]
+    if family not in (socket.AF_INET, socket.AF_INET6, socket.AF_UNIX, socket.AF_NETLINK, socket.AF_PACKET):
+        return [f"{who} has a socket of the family {FAMILIES.get(family, family)}, which cannot be carried: end it"]
+    return []
+
+
+def container_refusals(init: int, address: Optional[str], may_configure: bool) -> List[str]:
+    """Return what the container as a whole has that cannot be carried.
+
+    :param address: that Docker has given it. :param may_configure: it may configure its network (CAP_NET_ADMIN).
+    """
+    found = []
+    queues = sorted(_entries(f"{PROC}/{init}/root/dev/mqueue"))
+    if queues:
+        found.append(
+            f"it has POSIX message queues ({', '.join(map(_plain, queues[:3]))}), which CRIU does not carry: remove them"
+        )
+    try:
+        mounts = parse_mountinfo(_text(f"{PROC}/{init}/mountinfo"))
+    except ValueError:
+        mounts = []
+    for mount in mounts:
+        if REMOTE.match(mount.fstype) and mount.point != "/":
+            found.append(
+                f"a file system of the kind {mount.fstype} is mounted in it at {_plain(mount.point)}: unmount it"
+            )
+    groups = _groups(init)
+    if groups:
+        found.append(
+            f"it is a member of multicast groups ({', '.join(groups[:3])}), which would be forgotten: have it leave them"
+        )
+    if may_configure:
+        found += _own_network(init, address)
+    return found
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[^\w.:+/-]", "?", name, flags=re.ASCII)
+
+
+def _groups(pid: int) -> List[str]:
+    """Return the multicast groups that programs have joined."""
+    found = []
+    for line in _kernel.lines(_text(f"{PROC}/{pid}/net/igmp"))[1:]:
+        group = line.split()[0] if line.startswith("\t") else ""
+        if group and not USUAL_GROUPS.fullmatch(group):
+            found.append(".".join(str(int(group[i : i + 2], 16)) for i in (6, 4, 2, 0)))
+    for line in _kernel.lines(_text(f"{PROC}/{pid}/net/igmp6")):
+        fields = line.split()
+        if len(fields) > 2 and not USUAL_GROUPS.fullmatch(fields[2]):
+            found.append(socket.inet_ntop(socket.AF_INET6, bytes.fromhex(fields[2])))
+    return found
+
+
+def _own_network(init: int, address: Optional[str]) -> List[str]:
+    """Return what a container has added to the network that Docker gave it. Only one with CAP_NET_ADMIN can."""
+    links = [line.partition(":")[0].strip() for line in _kernel.lines(_text(f"{PROC}/{init}/net/dev"))[2:]]
+    own = [
+        _plain(link)
+        for link in links
+        if link != "lo" and not re.fullmatch(r"eth\d+", link) and not MODULE_LINKS.fullmatch(link)
+    ]
+    last, addresses = "", set()
+    for line in _kernel.lines(_text(f"{PROC}/{init}/net/fib_trie")):
+        if "|--" in line:
+            last = line.split()[-1]
+        elif "host LOCAL" in line:
+            addresses.add(last)
+    own += sorted(each for each in addresses if not each.startswith("127.") and each != address)
+    routes = (line.split() for line in _kernel.lines(_text(f"{PROC}/{init}/net/route"))[1:])
+    own += [
+        f"a route by {each[0]}" for each in routes if len(each) > 2 and each[1] != "00000000" and each[2] != "00000000"
+    ]
+    if not own:
+        return []
+    listed = ", ".join(own[:3])
+    return [f"it has a network configuration of its own ({listed}), which would be lost: remove that"]
+
+
+def capabilities(pid: int) -> int:
+    """Return the capabilities that a process can have at most, as bits; 0 when it is gone."""
+    return int(_status(pid).get("CapBnd", "0") or "0", 16)
+
+
+def bound_processors(pids: Iterable[int]) -> List[int]:
+    """Return the processors of threads that may not run on all of this host's; a cpuset of the container counts, too."""
+    narrow: Set[int] = set()
+    online = os.sched_getaffinity(0)
+    for pid in pids:
+        for tid in _entries(f"{PROC}/{pid}/task"):
+            try:
+                affinity = os.sched_getaffinity(int(tid))
+            except OSError:
+                continue
+            if affinity < online:
+                narrow |= affinity
+    return sorted(narrow)
+
+
+def survey(pids: Iterable[int], inspected: Dict[str, Any], address: Optional[str]) -> Dict[str, Any]:
+    """Return what a running container needs (``capabilities``, ``processors``) and its ``refusals``: whole sentences.
+
+    :param pids: its processes. :param inspected: ``docker inspect``.
+    """
+    tasks, init = list(pids), int(inspected["State"]["Pid"])
+    name = inspected["Name"].lstrip("/")
+    added = {str(each).upper() for each in inspected["HostConfig"].get("CapAdd") or []}
+    may_configure = bool(added & {"NET_ADMIN", "CAP_NET_ADMIN", "ALL"})
+    clauses = program_refusals(tasks, init) + container_refusals(init, address, may_configure)
+    return {
+        "capabilities": capabilities(init),
+        "processors": bound_processors(tasks),
+        "refusals": [f"the container {name} cannot be moved as it is: {clause}" for clause in clauses],
+    }
