@@ -75,7 +75,7 @@ def options(words: list[str] | None = None) -> argparse.Namespace:
 
 def quick_fleet(as_it_is: bool = False) -> QuickFleet:
     """Return the lab that the environment means: see ``prepared_fleet``."""
-    return QuickFleet(prepared_fleet(as_it_is).inventory)
+    return QuickFleet(prepared_fleet(as_it_is=as_it_is).inventory)
 
 
 class Run:
