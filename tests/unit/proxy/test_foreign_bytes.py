@@ -434,7 +434,7 @@ DESCRIPTION = {
     "name": "web", "image": "a", "image_layers": [], "restart_policy": {}, "masked": ["/proc/acpi"], "plain_cgroups": True,
     "volumes": [{"point": "/data", "name": "data", "labels": {}}, {"point": "/scratch"}],
     "init": False, "memory": [{"point": "/dev", "source": "tmpfs", "options": "mode=755"}],
-    "create": {"HostConfig": {**creation.OURS, "NetworkMode": "bridge"}},
+    "create": {"HostConfig": {**creation.OURS, "NetworkMode": "bridge", "Binds": ["data:/data"]}},
 }  # fmt: skip
 PARTS_OF_A_MOUNT = ["point", "source", "options"]
 SETTINGS = [
@@ -472,6 +472,8 @@ def test_a_container_that_another_host_describes(value: Any, other: Any, key: st
         {"create": {**DESCRIPTION["create"], "Tty": value, "Volumes": other}},  # type: ignore[dict-item]
         {"memory": [{**DESCRIPTION["memory"][0], part: value}]},  # type: ignore[index]
         {"masked": [value, other]},
+        {"volumes": [value, {"point": "/data", "name": other, "labels": {}}]},
+        {"volumes": [{"point": value, "name": "data", "labels": other}, {"point": "/a", "name": value, "labels": {}}]},
     ):
         outcome(lambda document: creation.check(document, "web"), {**DESCRIPTION, **changed}, creation.Untrusted)
 

@@ -147,7 +147,11 @@ def _check_volumes(volumes: list, host: dict, container: str) -> None:
         good = isinstance(each, dict) and isinstance(each.get("point"), str)
         if good and "name" in each:
             labels = each.get("labels")
-            good = bool(_volumes.NAME.fullmatch(str(each["name"]))) and isinstance(labels, dict)
+            good = (
+                isinstance(each["name"], str)
+                and bool(_volumes.NAME.fullmatch(each["name"]))
+                and isinstance(labels, dict)
+            )
             good = good and all(isinstance(value, str) for value in labels.values())
         if not good:
             raise Untrusted(f"the source describes a volume of {container} that must not be made here: {shown(each)}")
