@@ -262,7 +262,12 @@ def test_the_edge_is_lost_at_every_step(scene: Callable[..., Scene], at: int, wh
     """The other one brings the move to an end alone; when the first is back, it learns of that."""
     it = scene(at=at, when=when, error=Killed())
     assert it.run() is None
-    began, promised = it.journal().state, it.journal("standby").state in AFTER_COMMIT
+    state = it.journal("standby").state
+    began, promised = it.journal().state, state in AFTER_COMMIT
+    if state in (State.HOLDING, State.ROUTING, State.COMMITTED):
+        assert it.world.other.guarded, "packets come here before it has taken over"
+    elif state is State.RELEASED:
+        assert (it.world.other.host, it.world.other.guarded) == (NEW, False), "the copy runs, and nobody reaches it"
     over = it.take_over()
     ended = it.journal("standby").state
     if it.world.states["source"] is State.DONE:  # which has ended, and cannot say so twice: recovery closes the journal

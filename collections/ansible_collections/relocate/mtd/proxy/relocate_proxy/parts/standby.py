@@ -121,11 +121,9 @@ class Standby(Listening):
             self.close(State.ROLLED_BACK, **facts)
         elif self.journal.state is not state or facts:
             self.journal.record(state, **facts)
+            if state in (State.DRAINING, State.RELEASED):  # the copy runs: what comes here may reach it
+                self._lead(self.plan.destination, flows)
         self.say("noted", state=state.value)
-        if state is State.COMMITTED:
-            self.table.route(self.plan.destination)
-        elif state in (State.DRAINING, State.RELEASED):
-            self.table.lift(flows)
 
     def on_tell(self, _: dict) -> None:
         """Say what is written here: the edge was killed in a moment when it cannot know."""
