@@ -480,7 +480,7 @@ def test_a_move(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
 
 def pair(told: Told, **changes: Any) -> Told:
     """Give a fleet two edges, of which the first has the addresses."""
-    shared: dict[str, Any] = {"table": True, "services": []}
+    shared: dict[str, Any] = {"table": True, "services": [], "synchronised": True}
     told.answers["gate", "nat_service_info"] = {**shared, "addresses": ["10.77.0.10", GATEWAY]}
     told.answers["gate2", "nat_service_info"] = {**shared, "addresses": ["10.77.0.9"], **changes}
     told.answers["gate2", "relocation_session"] = {"port": 4001}
@@ -527,9 +527,10 @@ def _raise(error: Exception) -> dict[str, Any]:
                            "host_address": "10.77.0.11", "host_port": 8080}]},
             "gate and gate2 do not publish the same of web: run recover.yml",
         ),
+        ({"synchronised": False}, "conntrackd does not run on gate2"),
         ({"table": False}, "the edge gate2 is not prepared: run prepare.yml"),
     ],
-    ids=["both", "unlike", "unprepared"],
+    ids=["both", "unlike", "unsynchronised", "unprepared"],
 )  # fmt: skip
 def test_a_move_that_the_other_edge_could_not_go_on_with(
     changes: dict[str, Any], sentence: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Any

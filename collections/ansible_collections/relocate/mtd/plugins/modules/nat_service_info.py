@@ -69,6 +69,10 @@ addresses:
   type: list
   elements: str
   sample: [10.77.0.10, 10.88.0.1, 10.88.0.100]
+synchronised:
+  description: Whether conntrackd answers here, which keeps the connection tables of two edges alike.
+  returned: success
+  type: bool
 commands:
   description: The commands that were run.
   returned: always
@@ -76,10 +80,25 @@ commands:
   elements: str
 """
 
+import socket
+
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.relocate.mtd.plugins.module_utils import _edge_table as edge_table
 from ansible_collections.relocate.mtd.plugins.module_utils._commands import Commands
 from ansible_collections.relocate.mtd.plugins.module_utils._nft import EdgeTable
+
+#: conntrackd's, by its configuration.
+CONTROL = "/run/conntrackd.ctl"
+
+
+def answers(path: str) -> bool:
+    """Return whether somebody listens on a socket."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as control:
+        try:
+            control.connect(path)
+        except OSError:
+            return False
+    return True
 
 
 def main() -> None:
@@ -96,6 +115,7 @@ def main() -> None:
         table=document is not None,
         services=[service._asdict() for service in services if owner in (None, service.name)],
         addresses=addresses,
+        synchronised=answers(CONTROL),
         commands=commands.ran,
     )
 

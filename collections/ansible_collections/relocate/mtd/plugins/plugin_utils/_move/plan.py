@@ -103,6 +103,11 @@ def active_edge(gateway: str, container: str, answers: dict[str, dict[str, Any]]
         raise Refused(
             f"the edges {names} both have {gateway}, as they do not hear each other: see to the network between them"
         )
+    for edge, answer in answers.items():
+        if not answer["synchronised"]:
+            raise Refused(
+                f"conntrackd does not run on {edge}: connections would break if an edge is lost; start it, or run prepare.yml"
+            )
     (first, *others) = ([{**each} for each in answer["services"]] for answer in answers.values())
     if any(services != first for services in others):
         raise Refused(f"the edges {names} do not publish the same of {container}: run recover.yml")

@@ -238,7 +238,7 @@ _RECOVERED = _record({"outcome": _word, "verdict": _maybe(_one_of(VERDICTS))}, {
 _PLACE = {"protocol": _protocol, "virtual_address": strangers.address, "virtual_port": _port}
 _SERVICES = _record(
     {"services": _list(_record({"name": _text, **_PLACE, "host_address": strangers.address, "host_port": _port}))},
-    {"table": _flag, "addresses": _list(strangers.address)},
+    {"table": _flag, "addresses": _list(strangers.address), "synchronised": _flag},
 )
 
 
@@ -259,9 +259,9 @@ def recovered(answer: Any) -> dict[str, Any]:
 
 
 def services(answer: Any) -> dict[str, Any]:
-    """Return what C(nat_service_info) answered: C(table), C(services), C(addresses). :raises Odd: it is no such answer."""
+    """Return what C(nat_service_info) answered: C(table), C(services) and more. :raises Odd: it is no such answer."""
     checked: dict[str, Any] = _SERVICES(strangers.document(answer))
-    return {**checked, "table": checked.get("table", False), "addresses": checked.get("addresses", [])}
+    return {"table": False, "addresses": [], "synchronised": False, **checked}
 
 
 # -- results, in flight and in the ledger -------------------------------------------------------------------------------
