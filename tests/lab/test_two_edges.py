@@ -184,7 +184,7 @@ def test_an_edge_that_lives_on_cut_off_decides_nothing(pair: Pair, direct: Direc
     assert direct.running() == [target]
     refused = fleet.move(NAME, here, check=False)
     assert refused["outcome"] == "refused"
-    assert f"do not publish the same of {NAME}: run recover.yml" in refused["msg"]
+    assert f"{active} has a move of {NAME} without an end ({relocation}, committed)" in refused["msg"]
     fleet.playbook("recover.yml")
     assert direct.running() == [target]
     fleet.on(there, f"rm /run/relocate/results/{relocation}.json")

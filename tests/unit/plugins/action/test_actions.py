@@ -528,9 +528,13 @@ def _raise(error: Exception) -> dict[str, Any]:
             "gate and gate2 do not publish the same of web: run recover.yml",
         ),
         ({"synchronised": False}, "conntrackd does not run on gate2"),
+        (
+            {"unfinished": [{"relocation": "r0", "part": "edge", "state": "committed", "container": "web"}]},
+            "gate2 has a move of web without an end (r0, committed): wait for that move, or run recover.yml",
+        ),
         ({"table": False}, "the edge gate2 is not prepared: run prepare.yml"),
     ],
-    ids=["both", "unlike", "unsynchronised", "unprepared"],
+    ids=["both", "unlike", "unsynchronised", "unfinished", "unprepared"],
 )  # fmt: skip
 def test_a_move_that_the_other_edge_could_not_go_on_with(
     changes: dict[str, Any], sentence: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Any

@@ -69,6 +69,11 @@ addresses:
   type: list
   elements: str
   sample: [10.77.0.10, 10.88.0.1, 10.88.0.100]
+unfinished:
+  description: Relocations whose journal on this host has no end, with C(relocation), C(part), C(state) and C(container).
+  returned: success
+  type: list
+  elements: dict
 synchronised:
   description: Whether conntrackd answers here, which keeps the connection tables of two edges alike.
   returned: success
@@ -84,6 +89,7 @@ import socket
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.relocate.mtd.plugins.module_utils import _edge_table as edge_table
+from ansible_collections.relocate.mtd.plugins.module_utils import _host
 from ansible_collections.relocate.mtd.plugins.module_utils._commands import Commands
 from ansible_collections.relocate.mtd.plugins.module_utils._nft import EdgeTable
 
@@ -116,6 +122,7 @@ def main() -> None:
         services=[service._asdict() for service in services if owner in (None, service.name)],
         addresses=addresses,
         synchronised=answers(CONTROL),
+        unfinished=_host.unfinished(),
         commands=commands.ran,
     )
 

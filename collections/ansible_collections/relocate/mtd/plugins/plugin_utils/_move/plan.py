@@ -108,6 +108,12 @@ def active_edge(gateway: str, container: str, answers: dict[str, dict[str, Any]]
             raise Refused(
                 f"conntrackd does not run on {edge}: connections would break if an edge is lost; start it, or run prepare.yml"
             )
+        for each in answer["unfinished"]:
+            if each.get("container") == container:
+                raise Refused(
+                    f"{edge} has a move of {container} without an end ({each['relocation']}, {each['state']}): wait for "
+                    "that move, or run recover.yml if nothing is going on"
+                )
     (first, *others) = ([{**each} for each in answer["services"]] for answer in answers.values())
     if any(services != first for services in others):
         raise Refused(f"the edges {names} do not publish the same of {container}: run recover.yml")

@@ -181,17 +181,18 @@ _CONTAINER = _record(
 )
 #: What a move needs of a container, beyond what a clock needs.
 MOVABLE = ("id", "image", "image_layers", "image_digests", "address", "ports", "memory_bytes", "refusals")
+_UNFINISHED = _list(
+    _record(
+        {"relocation": strangers.identifier, "part": _one_of(EVERY_PART), "state": _word},
+        {"container": _maybe(strangers.container_name), "living": _flag},
+    )
+)
 _INFO = _record(
     {"host": _HOST},
     {
         "containers": _list(_CONTAINER),
         "used_ports": _list(_pair),
-        "unfinished": _list(
-            _record(
-                {"relocation": strangers.identifier, "part": _one_of(EVERY_PART), "state": _word},
-                {"container": _maybe(strangers.container_name), "living": _flag},
-            )
-        ),
+        "unfinished": _UNFINISHED,
     },
 )
 
@@ -238,7 +239,7 @@ _RECOVERED = _record({"outcome": _word, "verdict": _maybe(_one_of(VERDICTS))}, {
 _PLACE = {"protocol": _protocol, "virtual_address": strangers.address, "virtual_port": _port}
 _SERVICES = _record(
     {"services": _list(_record({"name": _text, **_PLACE, "host_address": strangers.address, "host_port": _port}))},
-    {"table": _flag, "addresses": _list(strangers.address), "synchronised": _flag},
+    {"table": _flag, "addresses": _list(strangers.address), "synchronised": _flag, "unfinished": _UNFINISHED},
 )
 
 
@@ -261,7 +262,7 @@ def recovered(answer: Any) -> dict[str, Any]:
 def services(answer: Any) -> dict[str, Any]:
     """Return what C(nat_service_info) answered: C(table), C(services) and more. :raises Odd: it is no such answer."""
     checked: dict[str, Any] = _SERVICES(strangers.document(answer))
-    return {"table": False, "addresses": [], "synchronised": False, **checked}
+    return {"table": False, "addresses": [], "synchronised": False, "unfinished": [], **checked}
 
 
 # -- results, in flight and in the ledger -------------------------------------------------------------------------------
