@@ -37,6 +37,7 @@ def inventory(document: dict[str, Any]) -> dict[str, Any]:
         "ansible_control_path_dir": str(Path(document["key"]).with_name("cp")),
         "ansible_ssh_private_key_file": document["key"],
         "ansible_user": "root",
+        **restricted(f"{document['key']}_moves"),
         "relocate_lab_namespace": document["namespace"],
         "relocate_lab_client_namespace": document["client_namespace"],
         "relocate_lab_state": document["state"],
@@ -60,6 +61,19 @@ def inventory(document: dict[str, Any]) -> dict[str, Any]:
         "edge": {"hosts": edge},
         "image_repository": {"hosts": edge[:1]},
     }
+
+
+def restricted(key: str) -> dict[str, Any]:
+    """Return the variables of the login that moves containers, with its own key; root's key is for prepare.yml.
+
+    None if there is no such key: the lab is an older one.
+    """
+    try:
+        public = Path(f"{key}.pub").read_text().strip()
+    except OSError:
+        return {}
+    login = {"relocate_user": "relocate", "relocate_user_key_file": key, "relocate_user_keys": [public]}
+    return {**login, "relocate_user_instantiates": True}
 
 
 def read() -> dict[str, Any]:

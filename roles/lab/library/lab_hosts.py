@@ -169,7 +169,7 @@ class Hosts:
 
     @property
     def login_key(self) -> str:
-        """Return the path of the key that may log in."""
+        """Return the path of the key that may log in as root."""
         return os.path.join(self.module.params["ssh"], "id_ed25519")
 
     def ensure_key(self, path: str, comment: str) -> None:
@@ -278,6 +278,7 @@ class Hosts:
             self.started = [host["name"] for host in ill]
             return
         self.ensure_key(self.login_key, self.namespace)
+        self.ensure_key(self.login_key + "_moves", f"{self.namespace} moves")  # the role restricted_login lets it in
         for host in ill:
             self.end(host["name"])
             if not self.as_wanted(host):

@@ -9,6 +9,9 @@ their own names (``ansible_collections.relocate…``); the imports themselves sa
 both know (CRIU's arguments, the edge's table, Docker's API) is written down once. One archive is one task and one
 transfer a host; file by file it would be one a file.
 
+Modules that a login without root may ask for (relocate_proxy/request.py) come along with what they import of Ansible: they are
+what Ansible would send at each call, but root's own there, so that nobody can send others.
+
 The archive is written only if it would differ; prints ``changed`` then, and nothing otherwise.
 """
 
@@ -23,17 +26,36 @@ import tarfile
 from collections.abc import Iterable
 from pathlib import Path
 
-SHARED_HOME = "ansible_collections.relocate.mtd.plugins.module_utils"
+COLLECTION = "ansible_collections.relocate.mtd.plugins"
+SHARED_HOME = f"{COLLECTION}.module_utils"
+#: What relocate_proxy/request.py can run.
+MODULES = (
+    "nat_service",
+    "nat_service_info",
+    "relocation_info",
+    "relocation_preflight",
+    "relocation_session",
+    "tenant_container",
+    "tenant_container_info",
+)
+#: Ansible loads these by a name that it puts together.
+BY_NAME = tuple(f"ansible.module_utils._internal._json._profiles._module_legacy_{way}" for way in ("c2m", "m2c"))
 
 
-def imports(path: Path) -> set[str]:
-    """Return the dotted names that a file imports, wherever in it; C(from a import b) is both a and a.b."""
+def imports(path: Path, package: str = "") -> set[str]:
+    """Return the dotted names that a file imports, wherever in it; C(from a import b) is both a and a.b.
+
+    :param package: the one that the file is in, for imports relative to it; without it they are left out.
+    """
     names: set[str] = set()
     for node in ast.walk(ast.parse(path.read_bytes())):
         if isinstance(node, ast.Import):
             names.update(alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            names.update((node.module, *(f"{node.module}.{alias.name}" for alias in node.names)))
+        elif isinstance(node, ast.ImportFrom):
+            home = package.rsplit(".", node.level - 1)[0] if node.level and package else ""
+            base = ".".join(filter(None, (home, node.module)))
+            if base and (home or not node.level or node.module):
+                names.update((base, *(f"{base}.{alias.name}" for alias in node.names)))
     return names
 
 
@@ -60,13 +82,41 @@ def shared(program: Iterable[Path], utilities: Path) -> dict[str, Path]:
     return found
 
 
+def of_ansible(users: Iterable[Path]) -> dict[str, Path]:
+    """Return the files of C(ansible.module_utils) that some modules need, by their place in the archive."""
+    import ansible  # the controller's: what it would send
+
+    home = Path(ansible.__file__).parent.parent
+    found = {
+        "ansible/__init__.py": home / "ansible/module_utils/__init__.py"
+    }  # an empty one: the real one is the controller's
+    names = set(BY_NAME).union(*(imports(user) for user in users))
+    while names:
+        parts = names.pop().split(".")
+        if parts[:2] != ["ansible", "module_utils"]:
+            continue
+        for count in range(2, len(parts) + 1):
+            path = "/".join(parts[:count])
+            for place in (f"{path}.py", f"{path}/__init__.py"):
+                if place in found or not (home / place).is_file():
+                    continue
+                found[place] = home / place
+                package = parts[:count] if place.endswith("__init__.py") else parts[: count - 1]
+                names |= imports(home / place, ".".join(package))
+    return found
+
+
 def members(collection: Path) -> dict[str, Path]:
     """Return the file behind every name in the archive."""
     program = collection / "proxy" / "relocate_proxy"
     found = {f"relocate_proxy/{path.relative_to(program)}": path for path in program.rglob("*.py")}
+    for name in MODULES:
+        path = collection / "plugins" / "modules" / f"{name}.py"
+        found[f"{COLLECTION.replace('.', '/')}/modules/{name}.py"] = path
+    utilities = shared(found.values(), collection / "plugins" / "module_utils")
+    found |= of_ansible([*found.values(), *utilities.values()])
     home = SHARED_HOME.replace(".", "/")
-    for place, path in shared(found.values(), collection / "plugins" / "module_utils").items():
-        found[f"{home}/{place}"] = path
+    found.update((f"{home}/{place}", path) for place, path in utilities.items())
     return found
 
 

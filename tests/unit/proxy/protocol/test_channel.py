@@ -242,3 +242,21 @@ def test_a_length_nobody_means_is_refused(listener: Listener) -> None:
         source._send_all(HEADER.pack(2, MAX_RAW + 1) + b"{}")
         with pytest.raises(ChannelLost, match="sent a message of 2 and 16777217 bytes, and the most is"):
             destination.receive()
+
+
+def test_a_part_that_was_told_its_peers_hears_nobody_else(host: Path) -> None:
+    """Not even one with the right certificate: whoever gave the order may have made it for a machine of its own."""
+    made = Listener("127.0.0.1", KEYS["destination"], peers=["127.0.0.2"])
+    try:
+        with pytest.raises((ssl.SSLError, OSError)):
+            call(made, "source").receive()
+        with pytest.raises(TimeoutError):
+            made.accept(0.2)
+        plain = socket.create_connection(("127.0.0.1", made.port), 5, source_address=("127.0.0.2", 0))
+        with ThreadPoolExecutor(1) as pool:
+            accepted = pool.submit(made.accept, 5)
+            peer = tls_context(KEYS["source"], server=False).wrap_socket(plain, server_hostname="destination.r1")
+            assert accepted.result(5).peer == "source"
+        peer.close()
+    finally:
+        made.close()

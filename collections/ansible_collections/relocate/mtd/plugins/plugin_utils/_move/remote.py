@@ -17,6 +17,7 @@ from ansible.errors import AnsibleConnectionFailure, AnsibleError
 from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
 from ansible.plugins.loader import become_loader
+from ansible_collections.relocate.mtd.plugins.plugin_utils._move import requests
 from ansible_collections.relocate.mtd.plugins.plugin_utils._trust.strangers import Odd, shown
 
 T = TypeVar("T")
@@ -60,6 +61,10 @@ class Remote:
         self.variables["hostvars"] = hostvars
         self._action = action
         self._module_action: ActionBase | None = None
+        #: The restricted login that modules are asked of here; empty: they run as the inventory's user, by become.
+        self.user = str(self.get("relocate_user") or "")
+        if self.user:
+            requests.login(self.variables, self.user, self.get("relocate_user_key_file"))
 
     def get(self, name: str, default: Any = None) -> Any:
         """Return one of the host's variables, templated."""
@@ -115,7 +120,7 @@ class Remote:
 
     def _become(self, connection: Any, task: Any, keys: dict[str, Any]) -> None:
         wanted = self.get("ansible_become")
-        if not (task.become if wanted is None else boolean(wanted)):
+        if self.user or not (task.become if wanted is None else boolean(wanted)):
             return
         method = self.get("ansible_become_method") or task.become_method or "sudo"
         plugin = become_loader.get(method)
@@ -129,7 +134,12 @@ class Remote:
         """
         action = self._connect()  # what goes wrong here is the inventory's fault
         try:
-            result = action._execute_module(module_name=module_name, module_args=arguments, task_vars=self.variables)
+            if self.user:
+                result = self.request(module_name, arguments)
+            else:
+                result = action._execute_module(
+                    module_name=module_name, module_args=arguments, task_vars=self.variables
+                )
         except AnsibleConnectionFailure as error:
             raise Unreachable(f"{self.host} is unreachable: {shown(_first_line(error))}") from error
         except (
@@ -142,6 +152,13 @@ class Remote:
         if result.get("unreachable"):
             raise Unreachable(f"{self.host} is unreachable: {said(result)}")
         return result
+
+    def request(self, module_name: str, arguments: dict[str, Any]) -> dict[str, Any]:
+        """Have the host's restricted login run a module, and return its result, failed or not.
+
+        :raises AnsibleConnectionFailure: the host does not answer.
+        """
+        return requests.ask(self._connect(), self.host, module_name, arguments)
 
     def close(self) -> None:
         """Let the connection go."""

@@ -152,6 +152,7 @@ class PageClient:
     def __init__(self, session: str, specification: Specification) -> None:
         """Listen; ``port`` is where. :raises PagesLost: it cannot."""
         order = {"id": specification.id, "credentials": specification.credentials, "listen": specification.listen}
+        order["peers"] = list(specification.peers)
         self._helper = Helper("fetch", session, order)
         self.port: int = self._helper.hear(START_SECONDS)["port"]
 

@@ -259,7 +259,8 @@ class Fetcher:
         self.session, self._specification = session, specification
         self.outcome = os.open(lazy_pages.outcome_path(session), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
         fcntl.flock(self.outcome, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        self._listener = Listener(specification["listen"], specification["credentials"])
+        peers = specification.get("peers", ())
+        self._listener = Listener(specification["listen"], specification["credentials"], peers=peers)
         say(port=self._listener.port)
         self._sources: queue.Queue[ssl.SSLSocket] = queue.Queue()
         self._accept(STAGE_SECONDS)
@@ -281,7 +282,7 @@ class Fetcher:
         fetcher.outcome = numbered.pop(LOCK)
         with open(f"{session}/{lazy_pages.FETCH_ORDER}", encoding="utf-8") as file:
             order = json.load(file)
-        fetcher._listener = Listener(order["listen"], order["credentials"], order["port"])
+        fetcher._listener = Listener(order["listen"], order["credentials"], order["port"], order.get("peers", ()))
         fetcher._sources = queue.Queue()
         fetcher._keeping = Keeping(session, keeper)
         for number, fd in {**numbered, LOCK: fetcher.outcome}.items():

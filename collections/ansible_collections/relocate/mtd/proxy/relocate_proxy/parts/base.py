@@ -30,7 +30,8 @@ class Listening:
         self.id = self.specification.id
         self.journal = journal
         self.directory = paths.private_directory(paths.session(self.id))
-        self.listener = Listener(self.specification.listen, self.specification.credentials, self.specification.port)
+        told = self.specification
+        self.listener = Listener(told.listen, told.credentials, told.port, told.peers)
         self.edge: Channel | None = None
         self.finished = False
 

@@ -148,13 +148,20 @@ class Source(Part):
         }
         self.say("described", document=document, address=self.address)
 
+    def _known(self, place: list) -> tuple[str, int]:
+        """Return address and port of a peer. :raises ValueError: this part was told of its peers, and that is none."""
+        host, port = place
+        if self.specification.peers and host not in self.specification.peers:
+            raise ValueError(f"the container does not go to {host}, which is no host of the fleet")
+        return host, port
+
     def on_copy(self, message: dict) -> None:
         """First copy of the log, and of the writable layer once it is mounted there; the container runs meanwhile."""
-        host, port = message["destination"]
+        host, port = self._known(message["destination"])
         credentials = self.specification.credentials
         self.data = Channel.connect((host, port), "destination", self.id, credentials, CONNECT_SECONDS)
         if message.get("pages"):  # where the destination's page process listens: post-copy
-            host, port = message["pages"]
+            host, port = self._known(message["pages"])
             self.pages = lazy_pages.PageServer(self.directory, self.specification, (host, port))
         log = LogSender(self.data, self.container.log_path)
         self.trees = [TreeSender(self.data, *each) for each in self.container.trees()]

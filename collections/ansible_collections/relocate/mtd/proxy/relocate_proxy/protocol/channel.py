@@ -19,7 +19,7 @@ import struct
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
@@ -207,11 +207,14 @@ class Listener:
 
     Whoever reaches the port may open connections and say nothing. So each handshake has a thread of its own and little time,
     and when too many are going on the oldest ones are broken off: a peer's takes some milliseconds.
+
+    :param peers: the only addresses from which anything is heard; empty: from all.
     """
 
-    def __init__(self, address: str, credentials: dict, port: int = 0) -> None:
+    def __init__(self, address: str, credentials: dict, port: int = 0, peers: Iterable[str] = ()) -> None:
         self._socket = socket.create_server((address, port))
         self._context = tls_context(credentials, server=True)
+        self._peers = frozenset(peers)
         self._ready: queue.Queue[Channel | None] = queue.Queue()
         self._strangers: list[socket.socket] = []  # connections that have not shown a certificate, the oldest first
         self._edge: Channel | None = None
@@ -223,11 +226,14 @@ class Listener:
     def _listen(self) -> None:
         while True:
             try:
-                plain, _ = self._socket.accept()
+                plain, (sender, *_) = self._socket.accept()
             except OSError:
                 if self._closed:
                     return
                 time.sleep(0.01)  # no descriptors: some strangers end soon
+                continue
+            if self._peers and sender not in self._peers:
+                plain.close()
                 continue
             plain.settimeout(HANDSHAKE_SECONDS)
             with self._lock:

@@ -77,6 +77,7 @@ class Specification:
 
     :ivar credentials: ``authority``, ``certificate`` and ``key``, PEM. :ivar listen: the address of this host.
     :ivar port: where it listened before it was started again; 0 at first.
+    :ivar peers: the only addresses that it hears; empty: whoever shows a certificate.
     """
 
     id: str
@@ -85,13 +86,15 @@ class Specification:
     container: str = ""
     mode: str = ""
     port: int = 0
+    peers: tuple[str, ...] = ()
 
     @classmethod
     def read(cls, document: dict) -> Specification:
         """Return the specification in a document. :raises ValueError: it lacks something."""
         identifier, credentials, listen = _need(document, "specification", "id", "credentials", "listen")
         container, mode = document.get("container", ""), document.get("mode", "")
-        return cls(identifier, credentials, listen, container, mode, document.get("port", 0))
+        port, peers = document.get("port", 0), tuple(document.get("peers", ()))
+        return cls(identifier, credentials, listen, container, mode, port, peers)
 
 
 @dataclass(frozen=True)
