@@ -21,8 +21,9 @@ from collections.abc import Callable
 
 from ansible_collections.relocate.mtd.plugins.module_utils._docker import DockerClient, DockerError
 
-from .host import paths, volumes
+from .host import mounts, paths, volumes
 from .host.secrets import wipe
+from .host.syscalls import stay_in_memory
 from .parts import restarted
 from .parts.recovery import InProgress, hold_part, release_part
 from .protocol import faults
@@ -86,7 +87,10 @@ def _guard(part: str, specification: dict, ready: int) -> None:
     relocation = specification["id"]
     lock = hold_part(relocation, part)  # its child has it too: `recover` leaves a living part alone
 
+    stay_in_memory()  # it has the part's key as long as it lives
+
     def child(announce: int) -> int:
+        stay_in_memory()
         _hurry()
         return run_part(part, specification, announce)
 
@@ -200,6 +204,7 @@ def _run_standby(specification: dict, journal: Journal, ready: int) -> None:
 
 def _run_listener(part: str, specification: dict, journal: Journal, ready: int) -> None:
     if journal.state is None:
+        mounts.keep_in_memory(paths.private_directory(paths.SESSIONS))
         module = importlib.import_module(f".parts.{part}", __package__)
         listening = getattr(module, part.capitalize())(specification, journal)
         _announce(ready, {"pid": os.getpid(), "port": listening.listener.port})

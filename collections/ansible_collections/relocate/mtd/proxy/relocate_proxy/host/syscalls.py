@@ -21,6 +21,8 @@ CLONE_PARENT = 0x8000
 SYS_CLONE3 = 435
 SYS_PIDFD_GETFD = 438
 PR_SET_PDEATHSIG = 1
+CAP_IPC_LOCK = 14
+MCL_CURRENT, MCL_FUTURE, MCL_ONFAULT = 1, 2, 4
 SIOCGIFFLAGS, SIOCSIFFLAGS, IFF_UP = 0x8913, 0x8914, 0x1
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -59,6 +61,16 @@ def wait_for(fd: int, events: int, seconds: float) -> bool:
     if found and found[0][1] & select.POLLNVAL:
         raise ValueError("the descriptor is closed")
     return bool(found)
+
+
+def stay_in_memory() -> bool:
+    """Have nothing of this process swapped out, now or later; return whether that is so. A child has to ask for itself.
+
+    Without the capability nothing is asked for: under a limit (RLIMIT_MEMLOCK) the process would get no more memory later.
+    """
+    with open("/proc/self/status", encoding="utf-8") as file:
+        may = next(int(line.split()[1], 16) for line in file if line.startswith("CapEff:"))
+    return bool(may >> CAP_IPC_LOCK & 1) and _libc.mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT) == 0
 
 
 def unshare_network() -> None:

@@ -46,7 +46,7 @@ from collections.abc import Callable
 
 from ansible_collections.relocate.mtd.plugins.module_utils._kernel import read_text
 
-from ..host.syscalls import wait_for
+from ..host.syscalls import stay_in_memory, wait_for
 from ..protocol.channel import Channel, Listener
 from . import lazy_pages, page_server
 from .filler import Filler
@@ -393,6 +393,7 @@ def _runs(pid: int) -> bool:
 def main() -> None:
     """Entry point."""
     role, session = sys.argv[1:]
+    stay_in_memory()  # pages of the container pass through it
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
     try:
         if role == "keep":
