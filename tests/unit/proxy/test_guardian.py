@@ -1,12 +1,15 @@
 # Copyright (c) 2026 The RELOCATE authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a guardian takes away on its host that no relocation will ask for."""
+"""What a guardian takes away on its host that no relocation will ask for, and what it does not begin a second time."""
 
 from __future__ import annotations
 
+import json
+import os
 from pathlib import Path
 
+import pytest
 from relocate_proxy import guardian
 from relocate_proxy.host import paths
 from relocate_proxy.parts.recovery import hold_part, recover, release_part
@@ -53,3 +56,20 @@ def test_recovery_of_a_part_without_a_line(host: Path) -> None:
         "changed": False, "outcome": "unknown", "verdict": "roll-back",
     }  # fmt: skip
     assert not made.exists()
+
+
+@pytest.mark.parametrize("part", guardian.PARTS)
+@pytest.mark.parametrize("state", [State.STAGING, State.VOTED, State.COMMITTED, State.DONE, State.ROLLED_BACK])
+def test_an_order_that_is_replayed_begins_nothing(
+    part: str, state: State, host: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With keys of his own, whoever sends it again would be the peer of a part that waits for the verdict."""
+    monkeypatch.setattr(guardian, "run_part", lambda *_: pytest.fail("the part was started"))
+    Journal.at("r1", part).record(state)
+    before = Journal.at("r1", part).state
+    read, write = os.pipe()
+    guardian._guard(part, {"id": "r1", "credentials": {}, "listen": "127.0.0.1"}, write)
+    with os.fdopen(read) as announced:
+        assert json.loads(announced.readline())["error"].startswith("relocation r1 was begun on this host before")
+    assert Journal.at("r1", part).state is before
+    assert not list(Path(paths.RUN).glob(f"parts/r1.{part}")), "the part can be recovered"

@@ -87,6 +87,12 @@ def _guard(part: str, specification: dict, ready: int) -> None:
     relocation = specification["id"]
     lock = hold_part(relocation, part)  # its child has it too: `recover` leaves a living part alone
 
+    if Journal.at(relocation, part).state is not None:  # an order that is sent again, by whomever, with whatever keys
+        _announce(
+            ready, {"error": f"relocation {relocation} was begun on this host before: relocate recover settles it"}
+        )
+        release_part(relocation, part, lock)
+        return
     stay_in_memory()  # it has the part's key as long as it lives
 
     def child(announce: int) -> int:
