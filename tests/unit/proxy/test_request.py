@@ -95,6 +95,27 @@ def test_an_edge_may_do_what_the_plan_says(border: Border) -> None:
     assert json.loads(border.arguments("relocation_session", started("edge", EDGE))["specification"]) == EDGE
 
 
+def test_two_edges_are_bound_alike(border: Border) -> None:
+    """The one that follows listens, on its own address; the one that goes ahead connects to it."""
+    other = {"host": "f", "address": "10.0.0.11", "gateway": "10.0.0.1"}
+    ahead = {**changed(EDGE, "plan.standby", other), "standby": ["10.0.0.11", 40002]}
+    assert json.loads(border.arguments("relocation_session", started("edge", ahead))["specification"]) == ahead
+    follows = {**EDGE, "listen": "10.0.0.11"}
+    told = json.loads(border.arguments("relocation_session", started("standby", follows))["specification"])
+    assert told == {**follows, "peers": ["10.0.0.10", "10.0.0.11", "10.0.0.12"]}
+    for part, wrong in (
+        ("edge", {**ahead, "standby": ["10.0.0.12", 40002]}),
+        ("edge", changed(ahead, "plan.standby.address", "192.0.2.1")),
+        ("edge", changed(ahead, "plan.standby.gateway", "x }")),
+        ("edge", {**EDGE, "standby": ["10.0.0.11", 40002]}),
+        ("standby", EDGE),
+        ("standby", {**EDGE, "listen": "10.0.0.12"}),
+        ("standby", changed(follows, "plan.services.0.host_port", 22)),
+    ):
+        with pytest.raises(Forbidden):
+            border.arguments("relocation_session", started(part, wrong))
+
+
 @pytest.mark.parametrize(
     ("module", "arguments"),
     [

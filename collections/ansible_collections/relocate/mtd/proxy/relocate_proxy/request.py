@@ -122,7 +122,7 @@ def _maybe(check: Check) -> Check:
 
 _text, _flag, _any = _kind(str), _kind(bool), lambda value: value
 _image, _container, _relocation = _form(IMAGE), _form(CONTAINER), _form(RELOCATION)
-_part, _protocol = _one_of("source", "destination", "edge"), _one_of("tcp", "udp")
+_part, _protocol = _one_of("source", "destination", "edge", "standby"), _one_of("tcp", "udp")
 _credentials = _record(dict.fromkeys(("authority", "certificate", "key"), _text))
 
 
@@ -176,7 +176,7 @@ class Border:
         known: dict[str, Check] = {
             "part": _part,
             "specification": _text,
-            "verdict": _one_of("commit", "roll-back", "serve"),
+            "verdict": _one_of("commit", "roll-back", "serve", "look"),
             "gone": _text,
             "decided": _flag,
             "timeout": _between(*SECONDS),
@@ -188,7 +188,7 @@ class Border:
                 specification = json.loads(checked["specification"])
             except (ValueError, RecursionError):
                 raise Forbidden("the specification is no JSON") from None
-            of_part = self._edge if checked.get("part") == "edge" else self._listening
+            of_part = {"edge": self._edge, "standby": self._standby}.get(str(checked.get("part")), self._listening)
             specification = of_part(specification)
             if specification["id"] != checked["relocation"]:
                 raise Forbidden("the specification is another relocation's")
@@ -204,16 +204,26 @@ class Border:
             "memory_bytes": _between(*BYTES),
         }
         checked: dict = _record(needed, known)(specification)
+        return self._bound(checked)
+
+    def _bound(self, checked: dict) -> dict:
         if checked["listen"] != self.own:
             raise Forbidden(f"{checked['listen']} is not the address of this host, {self.own}")
         return {**checked, "peers": sorted(self.addresses)}
 
+    def _standby(self, specification: Any) -> dict:
+        """Return what the other edge is told: the same as the edge, and it listens for that one."""
+        listen = _kind(dict)(specification).get("listen")
+        rest = {name: value for name, value in specification.items() if name != "listen"}
+        return self._bound({**self._edge(rest), "listen": self._fleet(listen)})
+
     def _edge(self, specification: Any) -> dict:
         """Return what the edge is told: it connects to the fleet, and moves what it publishes of this container."""
         needed: dict[str, Check] = {"id": _relocation, "credentials": _credentials, "plan": self._plan}
-        checked: dict = _record({**needed, "source": self._place, "destination": self._place})(specification)
-        for part in ("source", "destination"):
-            if checked[part][0] != checked["plan"][part]["address"]:
+        needed |= {"source": self._place, "destination": self._place}
+        checked: dict = _record(needed, {"standby": self._place})(specification)
+        for part in ("source", "destination", *(["standby"] if "standby" in checked else [])):
+            if checked[part][0] != checked["plan"].get(part, {}).get("address"):
                 raise Forbidden(f"the {part} is not where the plan has it")
         return checked
 
@@ -241,7 +251,8 @@ class Border:
             "predictions": _mapping(_between(*MILLISECONDS)),
             "cost": _mapping(lambda value: value if isinstance(value, bool) else _between(*MILLISECONDS)(value)),
         }
-        checked: dict = _record(needed, dict.fromkeys(set(plan) - set(needed), _any))(plan)
+        other = _record({"host": _text, "address": self._fleet, "gateway": _address})
+        checked: dict = _record(needed, {**dict.fromkeys(set(plan) - set(needed), _any), "standby": other})(plan)
         published = {
             (each.protocol, each.virtual_address, each.virtual_port, each.host_port)
             for each in (self._services() if checked["services"] else ())
