@@ -177,6 +177,31 @@ def test_with_one_edge_away_the_other_s_verdict_counts(monkeypatch: pytest.Monke
     assert len(result["left"]) == 1 and "gate is unreachable" in result["left"][0]
 
 
+@pytest.mark.parametrize("lie", ["done", "in-progress"])
+def test_between_two_edges_a_liar_is_not_asked(lie: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the edges' plan host2 is the destination: host3 cannot have its source removed, nor hold anybody up."""
+    honest = journals(edge="routing")
+    plan = {"places": {"source": "host1", "destination": "host2"}}
+    told = fleet(
+        gate_relocation_info=unfinished(("r1", "edge", "routing")),
+        gate_relocation_session=lambda arguments: {
+            **honest(arguments),
+            **(plan if arguments["part"] == "edge" else {}),
+        },
+        host1_relocation_info=unfinished(("r1", "source", "voted")),
+        host1_relocation_session=journals(source="voted"),
+        host2_relocation_info=unfinished(("r1", "destination", "prepared")),
+        host2_relocation_session=journals(destination="prepared"),
+        host3_relocation_info=unfinished(("r1", "destination", "draining"), ("r1", "source", "voted")),
+        host3_relocation_session=journals(destination=lie, source="in-progress"),
+    )
+    result, settled = told_between(told, monkeypatch)
+    wanted = (("gate", "edge"), ("host2", "destination"), ("host1", "source"))
+    assert settled == [(*who, "roll-back") for who in wanted]
+    assert len(result["left"]) == 2
+    assert all("host3 claims to be its" in sentence for sentence in result["left"])
+
+
 def test_a_copy_that_may_be_on_a_silent_host_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     """It may run there: the frozen source is all there is, or one too many."""
     told = fleet(
@@ -364,8 +389,67 @@ def test_two_hosts_that_claim_one_part_are_both_named(monkeypatch: pytest.Monkey
         gate_relocation_session=settling(edge="rolled-back"),
     )
     result = recovered(told, monkeypatch)
-    assert {each["relocation"] for each in result["settled"]} == {"r2"}
+    settled = {(each["relocation"], each["part"]) for each in result["settled"]}
+    assert settled == {("r1", "edge"), ("r2", "edge"), ("r2", "source")}
     assert "host1 and host3 both claim to be its source" in result["left"][0]
+
+
+def test_a_host_that_knows_an_id_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It claims to be the source, the destination, even the edge; the edge's plan says who is."""
+    plan = {"places": {"source": "host1", "destination": "host2"}}
+    told = fleet(
+        gate_relocation_session=lambda arguments: {**settling(edge="rolled-back")(arguments), **plan},
+        host1_relocation_info=unfinished(("r1", "source", "voted")),
+        host1_relocation_session=settling(source="rolled-back"),
+        host2_relocation_info=unfinished(("r1", "destination", "prepared")),
+        host2_relocation_session=settling(destination="rolled-back"),
+        host3_relocation_info=unfinished(*(("r1", part, "done") for part in ("source", "destination", "edge"))),
+        host3_relocation_session=settling(source="in-progress", destination="in-progress", edge="done"),
+    )
+    result = recovered(told, monkeypatch)
+    settled = {(each["part"], each["host"], each["verdict"]) for each in result["settled"]}
+    assert settled == {
+        ("edge", "gate", "roll-back"),
+        ("destination", "host2", "roll-back"),
+        ("source", "host1", "roll-back"),
+    }
+    assert len(result["left"]) == 3
+    assert all("host3 claims to be its" in sentence and "check that host" in sentence for sentence in result["left"])
+    assert not [call for call in told.calls if call[:2] == ("host3", "relocation_session")]
+
+
+@pytest.mark.parametrize("says", ["in-progress", "unreachable"])
+def test_a_destination_does_not_keep_a_source_frozen_that_runs_on(says: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The edge has rolled back: nothing that the destination says can let its copy run."""
+    lies: Any = settling(destination="in-progress") if says == "in-progress" else Unreachable("host2 is unreachable")
+    told = fleet(
+        gate_relocation_info=unfinished(("r1", "edge", "holding")),
+        gate_relocation_session=settling(edge="rolled-back"),
+        host1_relocation_info=unfinished(("r1", "source", "voted")),
+        host1_relocation_session=settling(source="rolled-back"),
+        host2_relocation_info=unfinished(("r1", "destination", "prepared")),
+        host2_relocation_session=lies,
+    )
+    result = recovered(told, monkeypatch)
+    assert [each["part"] for each in result["settled"]] == ["edge", "source"]
+    assert result["in_progress"] == (["r1"] if says == "in-progress" else [])
+
+
+@pytest.mark.parametrize("says", ["in-progress", "unreachable"])
+def test_a_source_is_not_removed_before_its_destination_says_that_it_runs(
+    says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A commit is another matter."""
+    lies: Any = settling(destination="in-progress") if says == "in-progress" else Unreachable("host2 is unreachable")
+    told = fleet(
+        gate_relocation_info=unfinished(("r1", "edge", "committed")),
+        gate_relocation_session=settling(edge="done"),
+        host1_relocation_info=unfinished(("r1", "source", "voted")),
+        host1_relocation_session=settling(source="done"),
+        host2_relocation_info=unfinished(("r1", "destination", "prepared")),
+        host2_relocation_session=lies,
+    )
+    assert [each["part"] for each in recovered(told, monkeypatch)["settled"]] == ["edge"]
 
 
 @settings(

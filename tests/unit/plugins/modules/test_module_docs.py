@@ -34,14 +34,15 @@ def test_the_proxy_is_packed_with_the_modules_it_imports(tmp_path: Path) -> None
         assert (done.returncode, done.stdout) == (0, said), done.stderr
     listed = subprocess.run(["tar", "-tf", str(archive)], capture_output=True, text=True, check=True).stdout.split()
     utilities = COLLECTION / "plugins" / "module_utils"
-    packed = {Path(name).name for name in listed if "/module_utils/" in name}
+    packed = {Path(name).name for name in listed if "/plugins/module_utils/" in name}
     sources = [*(COLLECTION / "proxy").rglob("*.py"), *(utilities / name for name in packed)]
+    sources += [COLLECTION / "plugins/modules" / Path(name).name for name in listed if "/plugins/modules/" in name]
     wanted = set()
     for source in sources:
         text = source.read_text(encoding="utf-8")
         wanted |= set(re.findall(r"module_utils\.(_\w+)", text))
         for names in re.findall(r"module_utils import (.+)", text):
-            wanted |= set(re.findall(r"_\w+", names))
+            wanted |= set(re.findall(r"\b_\w+", names))
     assert wanted and {f"{name}.py" for name in wanted} == packed
     assert "relocate/relocate_proxy/__main__.py" in listed
 
@@ -52,7 +53,7 @@ def test_the_archive_does_not_depend_on_the_clone(tmp_path: Path) -> None:
     archives = []
     for number, when in enumerate((1_000_000_000, 1_500_000_000)):
         clone = tmp_path / f"clone{number}"
-        for part in ("proxy", "plugins/module_utils"):
+        for part in ("proxy", "plugins/module_utils", "plugins/modules"):
             shutil.copytree(COLLECTION / part, clone / part)
         for path in clone.rglob("*.py"):
             os.utime(path, (when, when))
@@ -63,7 +64,7 @@ def test_the_archive_does_not_depend_on_the_clone(tmp_path: Path) -> None:
 
 def test_a_new_import_of_the_proxy_is_packed_without_being_listed(tmp_path: Path) -> None:
     """Also one inside a function, one of a package, and what that imports in turn."""
-    for part in ("proxy", "plugins/module_utils"):
+    for part in ("proxy", "plugins/module_utils", "plugins/modules"):
         shutil.copytree(COLLECTION / part, tmp_path / part)
     home = "ansible_collections.relocate.mtd.plugins.module_utils"
     utilities, room = tmp_path / "plugins" / "module_utils", tmp_path / "plugins" / "module_utils" / "_room"

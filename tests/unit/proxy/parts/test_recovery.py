@@ -25,6 +25,7 @@ from ..tables import FakeTable
 from ..world import NEW, OLD, PLAN
 
 AT = ["/sys/fs/cgroup/freezer/docker/c1", 1]
+PLACES = {"source": "host1", "destination": "host2"}  # by that plan
 FACTS = {
     "container_id": "c1",
     "container": "counter",
@@ -102,6 +103,7 @@ def test_the_edges_journal_is_the_verdict(did: list[str], state: State) -> None:
         "changed": True,
         "verdict": COMMIT if committed else ROLL_BACK,
         "outcome": "done" if committed else "rolled-back",
+        "places": PLACES,
     }
     turned = [f"route to {NEW}", "release", "reopen"] if committed else ["reopen", f"route to {OLD}", "release"]
     assert did == [*turned, "persist", "unbind"]
@@ -116,7 +118,8 @@ def test_an_edge_with_nothing_to_do_still_tells_the_verdict(did: list[str], stat
     if state:
         begun("edge", state, plan=PLAN)
     answer = settle("edge")
-    assert answer == {"changed": False, "verdict": verdict, "outcome": state.value if state else "unknown"}
+    places = {"places": PLACES} if state else {}
+    assert answer == {"changed": False, "verdict": verdict, "outcome": state.value if state else "unknown", **places}
     assert did == []
 
 

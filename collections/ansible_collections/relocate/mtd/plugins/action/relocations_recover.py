@@ -48,16 +48,16 @@ class ActionModule(ActionBase):
         hosts = {"type": "list", "elements": "str"}
         _, arguments = self.validate_argument_spec(argument_spec={"docker_hosts": hosts, "edges": hosts, "gone": hosts})
         docker_hosts = arguments["docker_hosts"] or list(groups.get("docker_hosts", []))
-        self._docker_hosts = docker_hosts
         edges = arguments["edges"] or list(groups.get("edge", []))
+        self._docker_hosts, self._edges = docker_hosts, edges
         self._gone: list[str] = arguments["gone"] or []
         self._silent: set[str] = set()
         self._settled: list[dict[str, Any]] = []
         self._left: list[str] = []
         self._in_progress: list[str] = []
         with Remotes(self, task_vars or {}) as self._remotes:
-            for relocation, parts in sorted(self._unfinished([*edges, *docker_hosts]).items()):
-                self._settle(relocation, parts, edges)
+            for relocation, claims in sorted(self._unfinished([*edges, *docker_hosts]).items()):
+                self._settle(relocation, claims, edges)
         changed = bool(self._settled)
         result: dict[str, Any] = {"changed": changed, "settled": self._settled, "left": self._left}
         result["in_progress"] = self._in_progress
@@ -65,10 +65,12 @@ class ActionModule(ActionBase):
             result.update(failed=True, msg="; ".join(self._left))
         return result
 
-    def _unfinished(self, hosts: list[str]) -> dict[str, dict[str, dict[str, Any]]]:
-        """Return by relocation and part what has no end: its ``host``, ``state`` and ``container``."""
-        found: dict[str, dict[str, dict[str, Any]]] = {}
-        rivals: dict[str, list[str]] = {}
+    def _unfinished(self, hosts: list[str]) -> dict[str, dict[str, list[dict[str, Any]]]]:
+        """Return by relocation and part what hosts say has no end: each claim's ``host``, ``state`` and ``container``.
+
+        No host but an edge can have an edge's journal, which decides about the others.
+        """
+        found: dict[str, dict[str, list[dict[str, Any]]]] = {}
         for host in dict.fromkeys(hosts):
             try:
                 result = self._remotes.of(host).module("relocate.mtd.relocation_info", register_fact=False)
@@ -85,39 +87,68 @@ class ActionModule(ActionBase):
                     self._left.append(f"{error.message}; what it has is left as it is")
                 continue
             for each in info["unfinished"]:
-                parts = found.setdefault(each["relocation"], {})
-                if each["part"] in parts:  # only one host can be it, and which one a host's word cannot tell
-                    rivals.setdefault(each["relocation"], []).append(
-                        f"{parts[each['part']]['host']} and {host} both claim to be its {each['part']}"
+                if each["part"] in ("edge", "standby") and host not in self._edges:
+                    self._left.append(
+                        f"relocation {each['relocation']}: {host} claims to be its edge, and is none: check that host"
                     )
-                parts[each["part"]] = {**each, "host": host}
-        for relocation, claims in rivals.items():
-            del found[relocation]
-            self._left.append(
-                f"relocation {relocation}: {'; '.join(claims)}: see which is right, and settle it by hand"
-            )
+                    continue
+                claims = found.setdefault(each["relocation"], {}).setdefault(each["part"], [])
+                claims.append({**each, "host": host})
         return found
 
-    def _settle(self, relocation: str, parts: dict[str, dict[str, Any]], edges: list[str]) -> None:
+    def _believed(
+        self, relocation: str, claims: dict[str, list[dict[str, Any]]], places: dict[str, str]
+    ) -> dict[str, dict[str, Any]] | None:
+        """Return by part the one claim that counts: that of the host which the edge's plan names; None if nobody can tell.
+
+        Any host may say that it has a part of any relocation whose id it has heard of.
+
+        :param places: the plan's hosts by part, if an edge has its journal.
+        """
+        parts: dict[str, dict[str, Any]] = {}
+        for part, entries in claims.items():
+            right = [each for each in entries if each["host"] == places.get(part, each["host"])]
+            if len(right) > 1:
+                names = " and ".join(each["host"] for each in right)
+                self._left.append(
+                    f"relocation {relocation}: {names} both claim to be its {part}: see which is right, and settle it by hand"
+                )
+                return None
+            self._left += [
+                f"relocation {relocation}: {each['host']} claims to be its {part}, which by the edge's plan is "
+                f"{places[part]}: check that host"
+                for each in entries
+                if each not in right
+            ]
+            parts.update((part, each) for each in right)
+        return parts
+
+    def _settle(self, relocation: str, claims: dict[str, list[dict[str, Any]]], edges: list[str]) -> None:
         """Bring one relocation to its end: verdict from the edge, then the destination, and only then the source.
 
         The source is last because on a commit its frozen copy is removed, which must not happen before the other runs.
         """
         if len(edges) > 1 and not self._task.check_mode:
-            self._settle_between_edges(relocation, parts, edges)
+            self._settle_between_edges(relocation, claims, edges)
             return
         verdict = None
-        for edge in [parts["edge"]["host"]] if "edge" in parts else edges:
+        places: dict[str, str] = {}
+        own = (claims.get("edge") or [{}])[0]
+        for edge in [own["host"]] if own else edges:
             answer = self._tell(relocation, "edge", edge, None)
             if answer is None:
                 return
+            places.update(answer.get("places") or {})
             if answer["outcome"] == "in-progress":
                 self._in_progress.append(relocation)
                 return
             if answer["outcome"] != "unknown":
                 verdict = answer["verdict"]
             if answer.get("changed"):
-                self._note(relocation, "edge", parts.get("edge", {}), edge, answer)
+                self._note(relocation, "edge", own, edge, answer)
+        parts = self._believed(relocation, claims, places)
+        if parts is None:
+            return
         by_edge = verdict is not None
         if verdict is None and not self._task.check_mode:
             verdict = self._without_edge(relocation, parts)
@@ -127,11 +158,21 @@ class ActionModule(ActionBase):
                     "the container runs elsewhere, then thaw or remove it by hand"
                 )
                 return
-        self._settle_hosts(relocation, parts, verdict, by_edge)
+        self._settle_hosts(relocation, parts, verdict, by_edge, apart=by_edge and verdict == "roll-back")
 
     def _settle_hosts(
-        self, relocation: str, parts: dict[str, dict[str, Any]], verdict: str | None, by_edge: bool
+        self,
+        relocation: str,
+        parts: dict[str, dict[str, Any]],
+        verdict: str | None,
+        by_edge: bool,
+        apart: bool = False,
     ) -> None:
+        """Tell the verdict to destination and source.
+
+        :param apart: the only edge has rolled back: no copy may run any more, and the source need not wait for what the
+            destination says.
+        """
         gone = self._serve(relocation, parts) if verdict == "commit" else ""
         decided: dict[str, Any] = {"decided": True} if by_edge else {}
         for part in ("destination", "source"):
@@ -139,25 +180,26 @@ class ActionModule(ActionBase):
                 continue
             told = {**decided, **({"gone": gone} if gone and part == "destination" else {})}
             answer = self._tell(relocation, part, parts[part]["host"], verdict, **told)
-            if answer is None:
-                return
-            if answer["outcome"] == "in-progress":
+            if answer is not None and answer["outcome"] == "in-progress":
                 self._in_progress.append(relocation)
+                answer = None
+            if answer is None and not apart:
                 return
-            if answer.get("changed"):
+            if answer is not None and answer.get("changed"):
                 self._note(relocation, part, parts[part], parts[part]["host"], answer)
 
-    def _settle_between_edges(self, relocation: str, parts: dict[str, dict[str, Any]], edges: list[str]) -> None:
+    def _settle_between_edges(self, relocation: str, claims: dict[str, list[dict[str, Any]]], edges: list[str]) -> None:
         """Bring a relocation to its end for which two edges may have a verdict, or one that does not answer now.
 
         Each edge's journal is looked at, and the destination's: see :func:`verdict_of`. An edge that is away is settled by the
         same journals when it is back.
         """
         states: dict[tuple[str, str], str] = {}
+        places: dict[str, str] = {}
         silent = []
         for edge in edges:
             for part in ("edge", "standby"):
-                outcome = self._look(relocation, part, edge)
+                outcome = self._look(relocation, part, edge, places)
                 if outcome is None:
                     silent.append(edge)
                     break
@@ -166,7 +208,14 @@ class ActionModule(ActionBase):
                     return
                 if outcome != "unknown":
                     states[part, edge] = outcome
-        there = [self._look(relocation, "destination", host) for host in self._docker_hosts]
+        by_plan: dict[str, str] = {part: places[part] for part in ("source", "destination") if part in places}
+        parts = self._believed(relocation, {part: claims[part] for part in by_plan if part in claims}, by_plan)
+        others = self._believed(relocation, {part: claims[part] for part in set(claims) - set(by_plan)}, {})
+        if parts is None or others is None:
+            return
+        parts.update(others)
+        asked = [by_plan["destination"]] if "destination" in by_plan else self._docker_hosts
+        there = [self._look(relocation, "destination", host) for host in asked]
         if "in-progress" in there or "in-progress" in [self._look_at(relocation, parts, "source")]:
             self._in_progress.append(relocation)
             return
@@ -195,13 +244,21 @@ class ActionModule(ActionBase):
     def _look_at(self, relocation: str, parts: dict[str, dict[str, Any]], part: str) -> str | None:
         return self._look(relocation, part, parts[part]["host"]) if part in parts else None
 
-    def _look(self, relocation: str, part: str, host: str) -> str | None:
-        """Return the state of a part's journal on a host: C(unknown) if it has none, None if the host does not answer."""
+    def _look(self, relocation: str, part: str, host: str, places: dict[str, str] | None = None) -> str | None:
+        """Return the state of a part's journal on a host: C(unknown) if it has none, None if the host does not answer.
+
+        :param places: takes in the hosts of the plan that an edge's journal has.
+        """
         try:
             answer = self._remotes.of(host).module(
                 "relocate.mtd.relocation_session", state="recovered", relocation=relocation, part=part, verdict="look"
             )
-            return None if answer.get("failed") else checked(host, reports.recovered, answer)["outcome"]
+            if answer.get("failed"):
+                return None
+            seen = checked(host, reports.recovered, answer)
+            if places is not None:
+                places.update(seen.get("places") or {})
+            return str(seen["outcome"])
         except Unreachable:
             return None
 

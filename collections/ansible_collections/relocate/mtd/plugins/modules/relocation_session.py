@@ -113,6 +113,10 @@ verdict:
   description: What the journals say, V(commit) or V(roll-back); null while the relocation is in progress.
   returned: with O(state=recovered)
   type: str
+places:
+  description: The hosts of source and destination by the edge's plan; null where there is no journal of an edge.
+  returned: with O(state=recovered)
+  type: dict
 """
 
 import json
@@ -206,7 +210,8 @@ def main() -> None:
     order = {"relocation": relocation, "part": module.params["part"], "verdict": module.params["verdict"]}
     order.update(gone=module.params["gone"], decided=module.params["decided"])
     document = proxy(module, ["recover"], json.dumps(order))
-    module.exit_json(changed=document["changed"], outcome=document["outcome"], verdict=document["verdict"])
+    known = {name: document.get(name) for name in ("outcome", "verdict", "places")}
+    module.exit_json(changed=document["changed"], **known)
 
 
 if __name__ == "__main__":

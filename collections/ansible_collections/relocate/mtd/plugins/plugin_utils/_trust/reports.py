@@ -235,7 +235,10 @@ def movable(container: Mapping[str, Any]) -> None:
 
 _PREFLIGHT = _record({"refusals": _sentences})
 _STARTED = _record({"port": _whole(0, 65535)})
-_RECOVERED = _record({"outcome": _word, "verdict": _maybe(_one_of(VERDICTS))}, {"changed": _flag})
+_RECOVERED = _record(
+    {"outcome": _word, "verdict": _maybe(_one_of(VERDICTS))},
+    {"changed": _flag, "places": _maybe(_mapping(strangers.host_name))},
+)
 _PLACE = {"protocol": _protocol, "virtual_address": strangers.address, "virtual_port": _port}
 _SERVICES = _record(
     {"services": _list(_record({"name": _text, **_PLACE, "host_address": strangers.address, "host_port": _port}))},

@@ -70,7 +70,7 @@ def recover(order: dict) -> dict:
     has the verdict: only then is a commit taken back.
 
     Return ``changed``, ``outcome`` (the journal's last state, "unknown", "in-progress", or "lost": the copy was committed and
-    died before the last of its memory came from the source) and ``verdict``.
+    died before the last of its memory came from the source), ``verdict``, and for an edge ``places``, the hosts of its plan.
     """
     relocation, part = order["relocation"], order["part"]
     journal = Journal.at(relocation, part)
@@ -79,34 +79,47 @@ def recover(order: dict) -> dict:
     except InProgress:
         return {"changed": False, "outcome": "in-progress", "verdict": None}
     try:
-        verdict = order.get("verdict")
-        if verdict == LOOK:
-            return {"changed": False, "outcome": journal.state.value if journal.state else "unknown", "verdict": None}
-        if part in EDGES and verdict is None:
-            verdict = COMMIT if journal.state in AFTER_COMMIT else ROLL_BACK
-        if journal.state is None:
-            if part != "edge":
-                wipe(paths.session(relocation))  # killed, guardian and all, before it had written a line
-            return {"changed": False, "outcome": "unknown", "verdict": verdict}
-        if journal.finished:
-            return {"changed": False, "outcome": journal.state.value, "verdict": verdict}
-        if verdict == SERVE:
-            return {"changed": False, "outcome": _serve(journal), "verdict": None}
-        if verdict not in (COMMIT, ROLL_BACK):
-            raise ValueError(f"the {part} cannot decide alone: the edge's journal has the verdict")
-        if verdict == ROLL_BACK and journal.state in AFTER_COMMIT and not (part in EDGES or order.get("decided")):
-            raise ValueError(
-                f"the {part} has heard that the relocation was committed, and no edge's journal takes that back: see where "
-                "the container runs, and remove what does not"
-            )
-        if part == "destination":
-            _destination(journal, verdict == COMMIT, order.get("gone") or "")
-        else:
-            (_source if part == "source" else _edge)(journal, verdict == COMMIT)
-        outcome = "lost" if "lost" in journal.facts else journal.state.value
-        return {"changed": True, "outcome": outcome, "verdict": verdict}
+        return {**_settled(journal, order), **(_places(journal) if part in EDGES else {})}
     finally:
         release_part(relocation, part, lock)
+
+
+def _settled(journal: Journal, order: dict) -> dict:
+    """Return what :func:`recover` does, for a part that has no process."""
+    part = order["part"]
+    verdict = order.get("verdict")
+    if verdict == LOOK:
+        return {"changed": False, "outcome": journal.state.value if journal.state else "unknown", "verdict": None}
+    if part in EDGES and verdict is None:
+        verdict = COMMIT if journal.state in AFTER_COMMIT else ROLL_BACK
+    if journal.state is None:
+        if part != "edge":
+            wipe(paths.session(order["relocation"]))  # killed, guardian and all, before it had written a line
+        return {"changed": False, "outcome": "unknown", "verdict": verdict}
+    if journal.finished:
+        return {"changed": False, "outcome": journal.state.value, "verdict": verdict}
+    if verdict == SERVE:
+        return {"changed": False, "outcome": _serve(journal), "verdict": None}
+    if verdict not in (COMMIT, ROLL_BACK):
+        raise ValueError(f"the {part} cannot decide alone: the edge's journal has the verdict")
+    if verdict == ROLL_BACK and journal.state in AFTER_COMMIT and not (part in EDGES or order.get("decided")):
+        raise ValueError(
+            f"the {part} has heard that the relocation was committed, and no edge's journal takes that back: see where "
+            "the container runs, and remove what does not"
+        )
+    if part == "destination":
+        _destination(journal, verdict == COMMIT, order.get("gone") or "")
+    else:
+        (_source if part == "source" else _edge)(journal, verdict == COMMIT)
+    outcome = "lost" if "lost" in journal.facts else journal.state.value
+    return {"changed": True, "outcome": outcome, "verdict": verdict}
+
+
+def _places(journal: Journal) -> dict:
+    """Return as ``places`` which hosts are source and destination by the plan in an edge's journal, if there is one."""
+    plan = EdgeFacts.of(journal).plan if journal.state is not None else {}
+    hosts = {part: plan[part]["host"] for part in ("source", "destination") if "host" in plan.get(part, {})}
+    return {"places": hosts} if hosts else {}
 
 
 def _edge(journal: Journal, commit: bool) -> None:
