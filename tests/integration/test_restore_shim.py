@@ -414,3 +414,38 @@ def test_a_copy_whose_criu_is_killed_while_it_holds_it(
         assert copy.wait(0.5) == -9 and dies
     except subprocess.TimeoutExpired:
         assert not dies
+
+
+#: Interrupts a process in sleep(3), and one in nanosleep(2) that does not ask for the rest; prints what each call returns.
+SLEEPS = """
+import ctypes, os, signal, struct, time
+libc = ctypes.CDLL(None, use_errno=True)
+libc.ptrace.argtypes = [ctypes.c_long] * 2 + [ctypes.c_void_p] * 2
+for sleep in (lambda: libc.sleep(100), lambda: libc.nanosleep(struct.pack("qq", 100, 0), None)):
+    child = os.fork()
+    if not child:
+        sleep()
+    while open(f"/proc/{child}/syscall").read().split()[0] not in ("35", "230"):
+        time.sleep(0.01)
+    assert libc.ptrace(0x4206, child, None, None) == 0 and libc.ptrace(0x4207, child, None, None) == 0
+    os.waitpid(child, 0)
+    room = ctypes.create_string_buffer(27 * 8)
+    where = ctypes.create_string_buffer(struct.pack("QQ", ctypes.addressof(room), len(room)))
+    assert libc.ptrace(0x4204, child, 1, ctypes.addressof(where)) == 0
+    print(struct.unpack_from("27q", room)[10])
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+"""
+
+
+@pytest.mark.skipif(os.uname().machine != "x86_64", reason="CRIU is told so on x86_64 only")
+def test_a_sleep_goes_on(shim: Path) -> None:
+    """One that has noted what is left is made again; one that has not returns early, as CRIU has it."""
+    command = [sys.executable, "-c", SLEEPS]
+    told = [
+        subprocess.run(
+            command, env={**os.environ, **with_it}, capture_output=True, text=True, check=True
+        ).stdout.split()
+        for with_it in ({"LD_PRELOAD": str(shim)}, {})
+    ]
+    assert told == [["-513", "-516"], ["-516", "-516"]]

@@ -89,6 +89,16 @@ def bound():
     time.sleep(1e6)
 
 threading.Thread(target=bound, daemon=True).start()
+early = []
+
+def sleeps():
+    # sleep(3) returns what is left when it is interrupted
+    while True:
+        begin = time.time()
+        if libc.sleep(2) or time.time() - begin < 1.9:
+            early.append(time.time() - begin)
+
+threading.Thread(target=sleeps, daemon=True).start()
 
 while True:
     hosts.seek(0)
@@ -104,6 +114,7 @@ while True:
         "task": [libc.syscall(IOPRIO_GET, 1, 0), libc.prctl(30), open("/proc/self/coredump_filter").read(),
                  open("/proc/self/oom_score_adj").read(), os.nice(0)],
         "seen": seen(),
+        "early": early,
         "twice": [kept(*each) for each in twice.items()],
         "scratch": [open("/scratch/kept").read(), os.statvfs("/scratch").f_blocks * os.statvfs("/scratch").f_frsize,
                     oct(os.stat("/scratch").st_mode)],
@@ -140,7 +151,7 @@ def test_many_things_at_once(fleet: Fleet) -> None:
     assert first["user"][:2] == [1000, 1001] and 7 in first["user"][2]
     assert first["files"] == [200, 300] and first["init"] == "docker-init"
     assert first["locks"] == [True, True, True, True, False, False] and first["hosts"] == [True, True]
-    assert first["affinity"] == [[0], [1]] and first["task"] == [(2 << 13) | 6, 70000, "00000023\n", "0\n", 0]
+    assert first["affinity"] == [[0], [1], [1]] and first["task"] == [(2 << 13) | 6, 70000, "00000023\n", "0\n", 0]
     assert [each for each in first["seen"] if each[0] != "watched"] == [
         ["watched/file", ""],
         ["watched/below", "a b"],

@@ -1,7 +1,7 @@
 /* LD_PRELOAD object for the criu processes of a relocation: the one that restores under a plain `docker start`, and the dump.
  * Copyright (c) 2026 The RELOCATE authors. SPDX-License-Identifier: GPL-3.0-or-later
  *
- * It changes nine things and nothing else; 1 to 4 and 9 only where RELOCATE_PID and RELOCATE_VERDICT are set, at the restore:
+ * It changes ten things and nothing else; 1 to 4 and 9 only where RELOCATE_PID and RELOCATE_VERDICT are set, at the restore:
  *
  * 1. The host pid of the restored init. The containerd shim records one pid when the container is created and never looks
  *    again, so the restored init must get exactly that pid (RELOCATE_PID). CRIU creates the first task of a new pid namespace
@@ -42,6 +42,11 @@
  *
  * 9. The end of a CRIU that is killed while it holds the restored tasks. The kernel would let them go, and the copy would run
  *    before the verdict. With PTRACE_O_EXITKILL it kills them. Those that CRIU has let go itself, at the commit, run on.
+ *
+ * 10. Sleeps, on x86_64. The kernel remembers until when an interrupted nanosleep(2) is to last, and CRIU, which cannot carry that,
+ *    has it return early with EINTR, which sleep(3) does not expect: a container of one `sleep 1000` would end. But where the
+ *    call may write the time that is left over the time that it was given, as sleep(3) lets it, it has done so, and need only
+ *    be made again: CRIU is told that it is to be.
  *
  * Freestanding on purpose (no libc header is linked, symbols resolve at load time): one object serves every glibc.
  * Build: cc -shared -fPIC -Os -nostdlib -o restore_shim.so restore_shim.c
@@ -657,7 +662,24 @@ ssize pread64(int fd, void *buf, usize len, long offset)
 	return as_libc(problem ? problem : got);
 }
 
-enum { PEEK_TEXT = 1, PEEK_USER = 3, SET_OPTIONS = 0x4200, SEIZE = 0x4206, EXIT_KILL = 1 << 20 };
+#define ERESTARTNOINTR 513
+#define ERESTART_RESTARTBLOCK 516
+
+#if defined(__x86_64__)
+/* struct user_regs_struct of <sys/user.h>, native */
+struct registers { u64 r15, r14, r13, r12, rbp, rbx, r11, r10, r9, r8, rax, rcx, rdx, rsi, rdi, orig_rax, rip, cs, eflags, rsp, ss, fs_base, gs_base, ds, es, fs, gs; };
+enum { NR_NANOSLEEP = 35, NR_CLOCK_NANOSLEEP = 230, CODE_64 = 0x33 };
+
+static void sleep_again(struct registers *of)
+{
+	int overwrites = of->orig_rax == NR_NANOSLEEP ? of->rdi == of->rsi : of->orig_rax == NR_CLOCK_NANOSLEEP && of->rdx == of->r10;
+
+	if ((long)of->rax == -ERESTART_RESTARTBLOCK && of->cs == CODE_64 && overwrites)
+		of->rax = (u64)-ERESTARTNOINTR;
+}
+#endif
+
+enum { GET_REGISTERS = 0x4204, NT_PRSTATUS = 1, PEEK_TEXT = 1, PEEK_USER = 3, SET_OPTIONS = 0x4200, SEIZE = 0x4206, EXIT_KILL = 1 << 20 };
 
 /* As glibc has it: what is peeked at is returned. */
 long ptrace(int request, ...)
@@ -675,6 +697,10 @@ long ptrace(int request, ...)
 	if (request >= PEEK_TEXT && request <= PEEK_USER)
 		data = (long)&word;
 	r = as_libc(raw(NR_PTRACE, request, pid, address, data, 0, 0));
+#if defined(__x86_64__)
+	if (request == GET_REGISTERS && address == NT_PRSTATUS && !r && ((struct iovec *)data)->length >= sizeof(struct registers))
+		sleep_again(((struct iovec *)data)->base);
+#endif
 	if (r < 0 || request < PEEK_TEXT || request > PEEK_USER)
 		return r;
 	*__errno_location() = 0;
