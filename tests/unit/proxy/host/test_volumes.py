@@ -1,4 +1,5 @@
 # Copyright (c) 2026 The RELOCATE authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Volumes on a host: never made over another, taken away only if they were made by the move, and put aside once."""
 
