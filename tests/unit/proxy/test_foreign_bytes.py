@@ -82,7 +82,7 @@ LEFT = {
     "files.writer:Writer.finish": "its entry has been looked at: test_foreign_messages",
     "host.cgroups:_own_cgroup": KERNEL,
     "host.cgroups:tasks_of": KERNEL,
-    "host.mounts:unmount_below": KERNEL,
+    "host.mounts:_mounts": KERNEL,
     "host.tasks:_read": KERNEL,
     "host.syscalls:links_down": KERNEL,
     "memory.criu_sockets:_text": "CRIU's own image, on the host where it has made it",
@@ -103,6 +103,8 @@ LEFT = {
     "memory.userfault:Userfault.events": KERNEL,
     "restore.keeper:Keeper.__init__": RUNC,
     "restore.keeper:Keeper._accept_criu": KERNEL,
+    "request:Border._session": "what a login may ask: test_request",
+    "request:main": "what a login may ask: test_request",
     "restore.keeper:start": OURS,
 }
 

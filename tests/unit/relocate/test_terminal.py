@@ -111,7 +111,7 @@ def test_a_refusal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixtur
     """What a task of Ansible's said is one line."""
     event = {"event_data": {"task": EVIL, "host": EVIL, "res": {"msg": EVIL, "stderr": f"1\n{EVIL}"}}}
     said = playbook.failure(event)
-    monkeypatch.setattr(cli, "build", lambda: lambda: (_ for _ in ()).throw(Refusal(said)))
+    monkeypatch.setattr(cli, "command", lambda: lambda **_: (_ for _ in ()).throw(Refusal(said)))
     with pytest.raises(SystemExit):
         cli.main()
     clean(capsys.readouterr().err)

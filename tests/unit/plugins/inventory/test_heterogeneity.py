@@ -252,7 +252,7 @@ REFUSALS: list[tuple[dict[str, Any], str]] = [
         {"group": "web"},
         "the group web has no hosts: name the fleet's group with the option group (there are: docker_hosts)",
     ),
-    ({"directory": "nowhere"}, "nowhere does not exist: run playbooks/profile.yml"),
+    ({"directory": "nowhere"}, "nowhere' does not exist: run playbooks/profile.yml"),
     ({"vulnerabilities_dir": "nowhere"}, "the directory of vulnerability reports"),
     ({"include": {"c": "{kernel"}}, "include.c: '{kernel' is no JMESPath expression"),
     ({"strict": True, "compose": {"x": "nothing + 1"}}, "Could not set x for host host1"),

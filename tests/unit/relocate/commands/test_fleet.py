@@ -130,7 +130,7 @@ def test_pictures_and_page(tmp_path: Path) -> None:
     assert "Next hop of &lt;script&gt;" in html
     assert '<td class="n">50.0%</td>' in html
     assert "host3 → host1: Δ 0.233 (C 0.50, N 0.00, S 0.20)" in html
-    with pytest.raises(Refusal, match="its name must end in one of"):
+    with pytest.raises(Refusal, match="choose one of these endings"):
         heatmap.draw(report, tmp_path / "heat.txt")
 
 

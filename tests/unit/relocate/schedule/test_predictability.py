@@ -22,7 +22,7 @@ import sqlalchemy as sa
 from prometheus_client import generate_latest
 from rich.console import Console
 
-from relocate.schedule import tables, views
+from relocate.schedule import logs, tables, views
 from relocate.schedule.engine import Engine
 from relocate.schedule.firings import Phase
 from relocate.schedule.records import iso
@@ -74,10 +74,11 @@ def another_future(engine: Engine) -> None:
 
 @pytest.mark.parametrize("text", [FAST, TIGHT])
 def test_another_future_changes_nothing_that_can_be_read(
-    text: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    text: str, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """All of it is a function of the past."""
     caplog.set_level(logging.DEBUG)
+    monkeypatch.setattr(logging.getLogger(logs.LOGGER), "propagate", True)  # a test that set the log up has cut it off
     world = World(tmp_path, text)
     world.begin()
     world.run(60)

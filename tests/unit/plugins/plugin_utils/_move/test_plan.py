@@ -159,6 +159,7 @@ def test_the_document() -> None:
         "image": "r:5000/web:1",
         "address_before": "172.20.1.2",
         "memory_bytes": 100 << 20,
+        "volumes": [],
         "services": plan.container_services(container(), [service()], "10.77.0.11"),
         "choice": {"policy": "given", "candidates": 1},
         "dump_seconds": 12,

@@ -184,7 +184,7 @@ def steps(plan: dict[str, Any]) -> list[str]:
         f"downtime     {_downtime(plan)}",
     ]
     lines += [f"no           {mode}: {reason}" for mode, reason in plan["modes_unavailable"].items()]
-    for volume in plan["volumes"]:
+    for volume in plan.get("volumes") or []:
         name = "a volume without a name" if volume["anonymous"] else volume["name"]
         lines.append(
             f"volume       {name} at {volume['point']} ({volume['bytes'] / 2**20:.0f} MiB), copied while it runs"

@@ -111,12 +111,12 @@ def check(document: dict, container: str) -> None:
     inspected = {"Name": container, "State": {"Running": True}, "Config": body, "HostConfig": host}
     try:
         asked = [*_preflight.container_refusals(inspected)]
+        asked += [f"it asks for {name}" for name in _volumes.foreign(body)]
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise Untrusted(
             f"the source's description of {container} has settings of another kind than Docker's"
         ) from error
     asked += [f"it asks for {name}" for name in HOSTS_OWN if host.get(name)]
-    asked += [f"it asks for {name}" for name in _volumes.foreign(body)]
     asked += [f"it sets {name}" for name, value in OURS.items() if host.get(name) != value]
     if asked:
         raise Untrusted(f"the source asks for a container that must not be made here: {sentence('; '.join(asked))}")
