@@ -132,9 +132,8 @@ def test_images_lie_where_nothing_is_swapped_out_and_are_gone_afterwards(fleet: 
     for host in ("host1", "host2"):
         mount = fleet.on(host, "grep ' /run/relocate/sessions ' /proc/self/mountinfo | tail -1")
         assert "noswap" in mount or " - ramfs " in mount, mount
-        assert (
-            fleet.on(host, "stat -c %a:%U /run/relocate/sessions /run/relocate/sessions/*").split() == ["700:root"] * 2
-        )
+        modes = fleet.on(host, "stat -c %a:%U /run/relocate/sessions /run/relocate/sessions/*").split()
+        assert len(modes) >= 2 and set(modes) == {"700:root"}  # another move's may be about to go
         locked = fleet.on(
             host, "grep -h VmLck $(pgrep -f '[r]elocate_proxy (source|destination)' | sed 's,.*,/proc/&/status,')"
         )
