@@ -9,11 +9,11 @@ import json
 from typing import Annotated, Any
 
 import typer
-from ansible_collections.relocate.mtd.plugins.module_utils._modes import ASKABLE, PREFERENCES
 from rich.console import Console
 from rich.table import Table
 
 from relocate.arguments import check_wishes
+from relocate.commands import options
 from relocate.move import relocation
 from relocate.terminal import cell
 
@@ -51,37 +51,18 @@ def show(console: Console, result: dict[str, Any]) -> None:
 
 
 def check(
-    container: Annotated[str, typer.Argument(help="Name of the container.")],
+    container: options.ContainerName,
     to: Annotated[
         str | None,
         typer.Option("--to", "-t", metavar="HOST", help="Look at this host only. Default: all but the source."),
     ] = None,
-    source: Annotated[
-        str | None,
-        typer.Option("--from", metavar="HOST", help="Where it runs; decides only if several hosts claim to run it."),
-    ] = None,
-    mode: Annotated[
-        str,
-        typer.Option(metavar="|".join(ASKABLE), help="How the memory would be carried; auto chooses by --prefer."),
-    ] = "auto",
-    prefer: Annotated[
-        str | None,
-        typer.Option(
-            metavar="|".join(PREFERENCES),
-            help="For auto: the safest mode within the limit, or the shortest pause. Default: the inventory's, else safety.",
-        ),
-    ] = None,
-    downtime_limit: Annotated[
-        float | None,
-        typer.Option(
-            "--downtime-limit", metavar="MS", help="A longer pause is a no. Default: the inventory's, else 300."
-        ),
-    ] = None,
-    inventory: Annotated[
-        str | None, typer.Option("--inventory", "-i", help="Inventory. Default: RELOCATE_INVENTORY, else the lab's.")
-    ] = None,
-    json_: Annotated[bool, typer.Option("--json", help="Print the verdicts as one document and nothing else.")] = False,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show Ansible's own output.")] = False,
+    source: options.Source = None,
+    mode: options.Mode = "auto",
+    prefer: options.Prefer = None,
+    downtime_limit: options.DowntimeLimit = None,
+    inventory: options.Inventory = None,
+    json_: options.Json = False,
+    verbose: options.Verbose = False,
 ) -> None:
     """Tell whether a container can be moved, and to which hosts; change nothing.
 

@@ -20,6 +20,7 @@ from rich.text import Text
 
 from relocate import reading
 from relocate.arguments import PICTURES, checked_name, checked_path
+from relocate.commands import options
 from relocate.errors import Refusal
 from relocate.fleet import inventory_policy
 from relocate.fleet.report import Question, Report, answer, check, place_of
@@ -152,7 +153,7 @@ def fleet(
             "--inventory", "-i", help="Inventory with the policy. Default: RELOCATE_INVENTORY, else the lab's."
         ),
     ] = None,
-    json_: Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")] = False,
+    json_: options.Json = False,
 ) -> None:
     """Show how different the hosts are, and how predictable the next hop is."""
     if mode is not None and mode not in MODES:

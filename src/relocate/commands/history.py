@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from relocate.arguments import checked_name
+from relocate.commands import options
 from relocate.commands.schedule import ConfigOption, configured
 from relocate.errors import Refusal
 from relocate.schedule import views
@@ -28,7 +29,7 @@ def history(
     audit: Annotated[
         bool, typer.Option("--audit", help="Test the stays against the configured law: is the clock honest?")
     ] = False,
-    json_: Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")] = False,
+    json_: options.Json = False,
 ) -> None:
     """Show past alerts with their stays, exposure latencies and downtimes."""
     if container is not None:

@@ -9,12 +9,12 @@ import json
 from typing import Annotated, Any
 
 import typer
-from ansible_collections.relocate.mtd.plugins.module_utils._modes import ASKABLE, PREFERENCES
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from relocate.arguments import check_wishes, checked_words
+from relocate.commands import options
 from relocate.errors import Refusal
 from relocate.move.relocation import relocate
 from relocate.terminal import cell, paragraph
@@ -91,39 +91,20 @@ def show_plan(console: Console, result: dict[str, Any]) -> None:
 
 
 def move(
-    container: Annotated[str, typer.Argument(help="Name of the container.")],
+    container: options.ContainerName,
     to: Annotated[
         str | None,
         typer.Option("--to", "-t", metavar="HOST", help="Destination. Without it, one of the eligible hosts is drawn."),
     ] = None,
-    source: Annotated[
-        str | None,
-        typer.Option("--from", metavar="HOST", help="Where it runs; decides only if several hosts claim to run it."),
-    ] = None,
-    mode: Annotated[
-        str,
-        typer.Option(metavar="|".join(ASKABLE), help="How the memory is carried; auto chooses by --prefer."),
-    ] = "auto",
-    prefer: Annotated[
-        str | None,
-        typer.Option(
-            metavar="|".join(PREFERENCES),
-            help="For auto: the safest mode within the limit, or the shortest pause. Default: the inventory's, else safety.",
-        ),
-    ] = None,
-    downtime_limit: Annotated[
-        float | None,
-        typer.Option(
-            "--downtime-limit", metavar="MS", help="Refuse a longer pause. Default: the inventory's, else 300."
-        ),
-    ] = None,
+    source: options.Source = None,
+    mode: options.Mode = "auto",
+    prefer: options.Prefer = None,
+    downtime_limit: options.DowntimeLimit = None,
     reason: Annotated[str, typer.Option(help="The reason, for the ledger.")] = "manual",
-    inventory: Annotated[
-        str | None, typer.Option("--inventory", "-i", help="Inventory. Default: RELOCATE_INVENTORY, else the lab's.")
-    ] = None,
+    inventory: options.Inventory = None,
     check: Annotated[bool, typer.Option("--check", help="Print the plan and change nothing.")] = False,
-    json_: Annotated[bool, typer.Option("--json", help="Print the result document and nothing else.")] = False,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show Ansible's own output.")] = False,
+    json_: options.Json = False,
+    verbose: options.Verbose = False,
 ) -> None:
     """Move a container to another host, live."""
     check_wishes(container, to=to, source=source, mode=mode, prefer=prefer, downtime_limit=downtime_limit)

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from relocate.arguments import checked_name
+from relocate.commands import options
 from relocate.move import relocation
 from relocate.terminal import cell
 
@@ -23,9 +24,7 @@ def register(app: typer.Typer) -> None:
 
 
 def recover(
-    inventory: Annotated[
-        str | None, typer.Option("--inventory", "-i", help="Inventory. Default: RELOCATE_INVENTORY, else the lab's.")
-    ] = None,
+    inventory: options.Inventory = None,
     gone: Annotated[
         list[str] | None,
         typer.Option(
@@ -33,8 +32,8 @@ def recover(
         ),
     ] = None,
     check: Annotated[bool, typer.Option("--check", help="List what is unfinished and settle nothing.")] = False,
-    json_: Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")] = False,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show Ansible's own output.")] = False,
+    json_: options.Json = False,
+    verbose: options.Verbose = False,
 ) -> None:
     """Finish or roll back whatever a crash left half-done; leave moves in progress alone."""
     for host in gone or ():

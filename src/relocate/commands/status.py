@@ -6,10 +6,10 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated
 
 import typer
 
+from relocate.commands import options
 from relocate.commands.schedule import ConfigOption, configured
 from relocate.schedule import views
 
@@ -21,7 +21,7 @@ def register(app: typer.Typer) -> None:
 
 def status(
     config: ConfigOption = None,
-    json_: Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")] = False,
+    json_: options.Json = False,
 ) -> None:
     """Show the tenants, where they are and since when; what is paused; whether the scheduler runs."""
     configuration = configured(config)

@@ -419,37 +419,28 @@ def test_a_host_that_knows_an_id_holds_nobody_up(monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.parametrize("says", ["in-progress", "unreachable"])
-def test_a_destination_does_not_keep_a_source_frozen_that_runs_on(says: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The edge has rolled back: nothing that the destination says can let its copy run."""
+@pytest.mark.parametrize(
+    ("state", "ended", "settled"),
+    [("holding", "rolled-back", ["edge", "source"]), ("committed", "done", ["edge"])],
+    ids=["rolled back", "committed"],
+)
+def test_a_lying_destination_neither_keeps_the_source_frozen_nor_has_it_removed(
+    state: str, ended: str, settled: list[str], says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rolled back, its copy cannot run and the source goes on; committed, the source waits until it says that it runs."""
     lies: Any = settling(destination="in-progress") if says == "in-progress" else Unreachable("host2 is unreachable")
     told = fleet(
-        gate_relocation_info=unfinished(("r1", "edge", "holding")),
-        gate_relocation_session=settling(edge="rolled-back"),
+        gate_relocation_info=unfinished(("r1", "edge", state)),
+        gate_relocation_session=settling(edge=ended),
         host1_relocation_info=unfinished(("r1", "source", "voted")),
-        host1_relocation_session=settling(source="rolled-back"),
+        host1_relocation_session=settling(source=ended),
         host2_relocation_info=unfinished(("r1", "destination", "prepared")),
         host2_relocation_session=lies,
     )
     result = recovered(told, monkeypatch)
-    assert [each["part"] for each in result["settled"]] == ["edge", "source"]
-    assert result["in_progress"] == (["r1"] if says == "in-progress" else [])
-
-
-@pytest.mark.parametrize("says", ["in-progress", "unreachable"])
-def test_a_source_is_not_removed_before_its_destination_says_that_it_runs(
-    says: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A commit is another matter."""
-    lies: Any = settling(destination="in-progress") if says == "in-progress" else Unreachable("host2 is unreachable")
-    told = fleet(
-        gate_relocation_info=unfinished(("r1", "edge", "committed")),
-        gate_relocation_session=settling(edge="done"),
-        host1_relocation_info=unfinished(("r1", "source", "voted")),
-        host1_relocation_session=settling(source="done"),
-        host2_relocation_info=unfinished(("r1", "destination", "prepared")),
-        host2_relocation_session=lies,
-    )
-    assert [each["part"] for each in recovered(told, monkeypatch)["settled"]] == ["edge"]
+    assert [each["part"] for each in result["settled"]] == settled
+    if state == "holding":
+        assert result["in_progress"] == (["r1"] if says == "in-progress" else [])
 
 
 @settings(

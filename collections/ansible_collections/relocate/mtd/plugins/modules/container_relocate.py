@@ -19,10 +19,6 @@ description:
     place. A move that fails before the commit is rolled back by them, and the container runs on at its source.
   - The task runs on the controller (C(hosts=localhost)) and reaches the three hosts through the inventory.
 options:
-  container:
-    description: The name of the container.
-    type: str
-    required: true
   destination:
     description: The host that it goes to. Without one, it is drawn from those that can take it, by O(policy).
     type: str
@@ -33,43 +29,6 @@ options:
       - Needs the profiles that C(playbooks/profile.yml) collects. Without one of the source the draw is uniform.
     type: dict
     default: {}
-  source:
-    description:
-      - The host on which the container is known to run. It decides only if several hosts claim to run a container of this name;
-        one of them may be in strange hands.
-    type: str
-  docker_hosts:
-    description: The hosts to look at, instead of the group C(docker_hosts).
-    type: list
-    elements: str
-  edge:
-    description: The host that the services are published on, instead of the first of the group C(edge).
-    type: str
-  mode:
-    description:
-      - V(stop-and-copy) freezes the container, carries all of its memory and resumes it.
-      - V(post-copy) resumes it as soon as what it needs to run is there, and carries the rest of its memory while it runs. The
-        pause hardly grows with the memory, but until the last page has arrived it depends on both hosts - if the source
-        is lost in that time, so is the container. A container with the label C(relocate.mtd/post-copy=never) is refused.
-      - V(pre-copy) carries memory in rounds before the pause, each of what was written since the one before. In the pause it
-        carries what was written last, and restores all. It fails as safely as V(stop-and-copy). It needs a source whose kernel
-        tracks written memory (C(criu check --feature mem_dirty_track)), and four times the container's memory at the
-        destination.
-      - V(auto) chooses among those that the hosts, CRIU and the container's labels allow, as O(prefer) says.
-    type: str
-    choices: [auto, stop-and-copy, post-copy, pre-copy]
-    default: auto
-  prefer:
-    description:
-      - What O(mode=auto) looks at first.
-      - V(safety) takes the safest mode whose predicted pause keeps O(downtime_limit_ms) - stop-and-copy, else pre-copy, else
-        post-copy.
-      - >-
-        V(pause) takes the shortest predicted pause. It stays with stop-and-copy unless another mode is shorter by more than
-        15 ms.
-    type: str
-    choices: [safety, pause]
-    default: safety
   downtime_limit_ms:
     description:
       - For how many milliseconds the container may be away, from the first held packet to the release.
@@ -79,11 +38,6 @@ options:
       - A cutover that has lasted for twice as long without being ready to commit is rolled back.
     type: float
     default: 300
-  ledger:
-    description:
-      - The ledger whose earlier moves between these hosts teach the prediction.
-      - E(RELOCATE_LEDGER) without it, else C($XDG_STATE_HOME/relocate/ledger.jsonl). It need not exist.
-    type: path
   reason:
     description: Why it is moved, for the ledger.
     type: str
@@ -122,6 +76,7 @@ seealso:
   - module: relocate.mtd.nat_service
 extends_documentation_fragment:
   - relocate.mtd.attributes
+  - relocate.mtd.move
 attributes:
   check_mode:
     support: full

@@ -17,47 +17,19 @@ description:
   - Nothing is changed. A verdict holds for the moment; a move asks again.
   - The task runs on the controller (C(hosts=localhost)) and reaches the hosts through the inventory.
 options:
-  container:
-    description: The name of the container.
-    type: str
-    required: true
   destination:
     description: The only host to look at. Without one, all but the source.
     type: str
-  source:
-    description: The host on which the container is known to run. It decides only if several hosts claim to run it.
-    type: str
-  docker_hosts:
-    description: The hosts to look at, instead of the group C(docker_hosts).
-    type: list
-    elements: str
-  edge:
-    description: The host that the services are published on, instead of the first of the group C(edge).
-    type: str
-  mode:
-    description: How the memory would be carried, as for M(relocate.mtd.container_relocate).
-    type: str
-    choices: [auto, stop-and-copy, post-copy, pre-copy]
-    default: auto
-  prefer:
-    description: What O(mode=auto) looks at first, as for M(relocate.mtd.container_relocate).
-    type: str
-    choices: [safety, pause]
-    default: safety
   downtime_limit_ms:
     description: A longer predicted pause is a refusal.
     type: float
     default: 300
-  ledger:
-    description:
-      - The ledger whose earlier moves teach the prediction.
-      - E(RELOCATE_LEDGER) without it, else C($XDG_STATE_HOME/relocate/ledger.jsonl). It need not exist.
-    type: path
 seealso:
   - module: relocate.mtd.container_relocate
   - module: relocate.mtd.relocation_preflight
 extends_documentation_fragment:
   - relocate.mtd.attributes.info
+  - relocate.mtd.move
 """
 
 EXAMPLES = r"""
