@@ -435,8 +435,9 @@ def test_lines_on_the_gate(data: bytes) -> None:
 DESCRIPTION = {
     "name": "web", "image": "a", "image_layers": [], "restart_policy": {}, "masked": ["/proc/acpi"], "plain_cgroups": True,
     "volumes": [{"point": "/data", "name": "data", "labels": {}}, {"point": "/scratch"}],
+    "binds": [{"source": "/srv", "point": "/srv", "rule": "shared", "inode": 2, "probe": "p", "secret": "s" * 32}],
     "init": False, "memory": [{"point": "/dev", "source": "tmpfs", "options": "mode=755"}],
-    "create": {"HostConfig": {**creation.OURS, "NetworkMode": "bridge", "Binds": ["data:/data"]}},
+    "create": {"HostConfig": {**creation.OURS, "NetworkMode": "bridge", "Binds": ["data:/data", "/srv:/srv"]}},
 }  # fmt: skip
 PARTS_OF_A_MOUNT = ["point", "source", "options"]
 SETTINGS = [
@@ -474,6 +475,8 @@ def test_a_container_that_another_host_describes(value: Any, other: Any, key: st
         {"create": {**DESCRIPTION["create"], "Tty": value, "Volumes": other}},  # type: ignore[dict-item]
         {"memory": [{**DESCRIPTION["memory"][0], part: value}]},  # type: ignore[index]
         {"masked": [value, other]},
+        {"binds": [{**DESCRIPTION["binds"][0], part: value}, {"rule": "same", "probe": value}]},  # type: ignore[index]
+        {"binds": [{**DESCRIPTION["binds"][0], "rule": "same", "digest": "d", "probe": value, part: other}]},  # type: ignore[index]
         {"volumes": [value, {"point": "/data", "name": other, "labels": {}}]},
         {"volumes": [{"point": value, "name": "data", "labels": other}, {"point": "/a", "name": value, "labels": {}}]},
     ):

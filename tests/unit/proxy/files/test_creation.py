@@ -110,6 +110,7 @@ def described(**more: Any) -> dict[str, Any]:
         "memory": [{"point": "/dev/shm", "source": "shm", "options": "size=64m"}],
         "plain_cgroups": True,
         "volumes": [],
+        "binds": [],
         "init": False,
         **more,
     }
@@ -132,7 +133,6 @@ def test_an_honest_source_is_believed() -> None:
     "host",
     [
         {"Privileged": True},
-        {"Binds": ["/:/host"]},
         {"Binds": ["data:/data:shared"]},
         {"Binds": ["data"]},
         {"Binds": [5]},
@@ -145,7 +145,6 @@ def test_an_honest_source_is_believed() -> None:
         {"Mounts": [{"Type": "volume", "Source": "a", "VolumeOptions": {"Subpath": "../.."}}]},
         {"Mounts": [{"Type": "volume", "Source": "a", "VolumeOptions": {"DriverConfig": {"Name": "nfs"}}}]},
         {"Mounts": [{"Type": "volume", "VolumeOptions": {"DriverConfig": {"Options": {"o": "bind", "device": "/"}}}}]},
-        {"Mounts": [{"Type": "bind", "Source": "/", "Target": "/host"}]},
         {"VolumesFrom": ["other"]},
         {"PidMode": "host"},
         {"IpcMode": "container:other"},
@@ -221,6 +220,55 @@ def test_a_volume_that_is_none(volume: Any) -> None:
     """Names reach Docker's API and its directories, mount points CRIU's configuration."""
     with pytest.raises(Untrusted):
         check(described(volumes=[volume]), "web")
+
+
+ZONE = {"source": "/etc/localtime", "point": "/etc/localtime", "rule": "same", "digest": "d"}
+SHARE = {"source": "/srv", "point": "/srv", "rule": "shared", "inode": 2, "probe": ".relocate-r-0", "secret": "s" * 32}
+
+
+def test_a_source_may_ask_for_bind_mounts_with_evidence() -> None:
+    """Whether this host shows what they name is another question: its policy's."""
+    document = asking(
+        Binds=["/etc/localtime:/etc/localtime:ro"], Mounts=[{"Type": "bind", "Source": "/srv", "Target": "/srv/"}]
+    )
+    document["binds"] = [SHARE, ZONE]
+    check(document, "web")
+
+
+@pytest.mark.parametrize(
+    ("binds", "asked"),
+    [
+        ([], ["/:/host"]),
+        ([ZONE], ["/etc/shadow:/etc/localtime:ro"]),
+        ([ZONE], ["/etc/localtime:/etc/localtime:ro", "/:/host"]),
+        ([ZONE], ["/etc/localtime:/etc/localtime"]),
+        ([ZONE], []),
+        ([ZONE, ZONE], ["/etc/localtime:/etc/localtime:ro"]),
+        ([SHARE], ["/srv:/srv:rshared"]),
+        ([SHARE], ["/srv"]),
+        ([{**SHARE, "rule": "any"}], ["/srv:/srv"]),
+        ([{**SHARE, "rule": ["shared"]}], ["/srv:/srv"]),
+        ([{**SHARE, "rule": "same"}], ["/srv:/srv:ro"]),
+        ([{**SHARE, "probe": "../../etc/machine-id"}], ["/srv:/srv"]),
+        ([{**SHARE, "probe": None}], ["/srv:/srv"]),
+        ([{**SHARE, "secret": ""}], ["/srv:/srv"]),
+        ([{**SHARE, "inode": "2"}], ["/srv:/srv"]),
+        ([{**SHARE, "point": "/srv\nlibdir /x", "source": "/srv"}], ["/srv:/srv\nlibdir /x"]),
+        ([None], []),
+    ],
+    ids=str,
+)
+def test_a_bind_mount_without_evidence(binds: list[Any], asked: list[str]) -> None:
+    """What is shown to the container is what was described, with what it takes to see that it is the same."""
+    document = asking(Binds=asked)
+    document["binds"] = binds
+    with pytest.raises(Untrusted):
+        check(document, "web")
+
+
+def test_a_bind_mount_of_the_long_form_is_described_as_well() -> None:
+    with pytest.raises(Untrusted, match="asks for other bind mounts"):
+        check(asking(Mounts=[{"Type": "bind", "Source": "/", "Target": "/host"}]), "web")
 
 
 @pytest.mark.parametrize("name", PARTS)

@@ -95,7 +95,7 @@ def on_source(did: list[str], policy: str = "always") -> Source:
     base.Part.__init__(made, {"id": "r1", "listen": "", "credentials": {}}, Journal.at("r1", "source"))
     made.docker = Docker(did)
     made.container = SimpleNamespace(id="c1", name="web", freezer=Freezer("/cg", 1), volumes=list)
-    made.volumes = []
+    made.volumes, made.outside, made.binds = [], [], None
     made._lock = source.lock(bundle())
     made.veth, made.policy, made.bytes, made.data = "veth1", {"Name": policy}, {}, None
     made.edge, made.freeze, made.pages, made.prepared = Edge(did), Freeze(), None, None
@@ -272,7 +272,7 @@ def on_destination(did: list[str], answer: str | Exception = "running", state: S
     made.container_id, made.address, made.placed, made._start, made.pages = "c2", "172.20.2.2", [], None, None
     made.work, made.document = str(made.directory), {"restart_policy": {"Name": "always"}}
     vars(made)["_settle_tasks"] = lambda: None  # there are none
-    made._given_up, made._deciding = False, threading.Lock()
+    made.shown, made.pid, made._given_up, made._deciding = {}, 7, False, threading.Lock()
     return made
 
 

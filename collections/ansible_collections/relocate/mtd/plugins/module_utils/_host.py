@@ -14,6 +14,7 @@ import platform
 from typing import Any, Callable, Dict, List, Optional
 
 from ansible_collections.relocate.mtd.plugins.module_utils import (
+    _binds,
     _bundle,
     _freezer,
     _paths,
@@ -126,6 +127,7 @@ def _container(
     network = inspected["HostConfig"].get("NetworkMode") or "default"
     pid = inspected["State"]["Pid"] if inspected["State"].get("Running") else None
     traits = _traits.survey(_members(pid, inspected["Id"]), inspected, address(inspected)) if pid else {"refusals": []}
+    binds, about_binds = _binds.describe(inspected, _binds.policy())
     return {
         "name": inspected["Name"].lstrip("/"),
         "id": inspected["Id"],
@@ -145,11 +147,13 @@ def _container(
         "memory_bytes": _process_memory(pid) if pid else 0,
         "connections": _connections(pid) if pid else 0,
         "layer_bytes": short.get("SizeRw") or 0,
+        "binds": binds,
         "volumes": [_volume(inspected, mount) for mount in _volumes.mounted(inspected)],
         **traits,
         "refusals": [
             *_preflight.container_refusals(inspected),
             *_volumes.refusals(inspected, volumes, users),
+            *about_binds,
             *(_volumes.nested(inspected, _text(f"/proc/{pid}/mountinfo"), _declared(inspected["Id"])) if pid else []),
             *_preflight.network_refusals(inspected),
             *traits["refusals"],

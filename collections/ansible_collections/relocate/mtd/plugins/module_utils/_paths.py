@@ -20,6 +20,8 @@ JOURNALS = KEPT + "/journal"
 #: A host with this file takes no new containers: drained by hand or by the scheduler.
 CORDON = KEPT + "/cordoned"
 EDGE = KEPT + "/edge"
+#: Which paths of the host containers from elsewhere may be shown (see ``_binds``).
+BINDS = KEPT + "/binds.json"
 INSTALLED = "/usr/local/lib/relocate"
 PROXY = INSTALLED + "/relocate_proxy/__main__.py"
 RESTORE_SHIM = INSTALLED + "/restore_shim.so"

@@ -143,10 +143,10 @@ def container_refusals(inspected: Dict[str, Any]) -> List[str]:
     found += _namespace_refusals(name, host)
     mounts = inspected.get("Mounts") or []
     # a file system in memory is carried, whichever option it was made with
-    places = sorted({mount["Destination"] for mount in mounts if mount.get("Type") not in ("volume", "tmpfs")})
+    places = sorted({each["Destination"] for each in mounts if each.get("Type") not in ("volume", "bind", "tmpfs")})
     if places:
         found.append(
-            f"the container {name} has bind mounts ({', '.join(places)}), which are not carried yet: use a volume, or it "
+            f"the container {name} has mounts of a kind that is not carried ({', '.join(places)}): use a volume, or it "
             "stays, because nothing may be lost"
         )
     if host.get("VolumesFrom"):

@@ -112,7 +112,7 @@ def nested(inspected: Mapping[str, Any], mountinfo: str, declared: List[str]) ->
 
 
 def users(inspections: List[Dict[str, Any]]) -> Dict[str, List[str]]:
-    """Return the names of the containers that have a volume, by name.
+    """Return the names of the containers that have a volume, by its name.
 
     :param inspections: ``docker ps`` of all containers of a host.
     """
@@ -139,11 +139,13 @@ def size(directory: str) -> int:
 
 
 def foreign(body: Mapping[str, Any]) -> List[str]:
-    """Return what the body of a ``create`` asks for that is not a volume of Docker's own: for a source that is not believed."""
+    """Return what a ``create`` of another host asks for that is no volume of Docker's own and no bind mount."""
     host = body.get("HostConfig") or {}
     found = []
     for bind in host.get("Binds") or []:
         words = bind.split(":") if isinstance(bind, str) else []
+        if words and words[0].startswith("/"):  # no volume: see _binds
+            continue
         if not (
             len(words) in (2, 3)
             and NAME.fullmatch(words[0])
@@ -151,8 +153,10 @@ def foreign(body: Mapping[str, Any]) -> List[str]:
             and set((words[2:] or [""])[0].split(",")) <= set(BIND_WORDS)
         ):
             found.append("Binds")
-    mounts = host.get("Mounts") or []
-    found += ["Mounts" for each in mounts if not (_is_in_memory(each) or _is_plain_volume(each))]
+    for each in host.get("Mounts") or []:
+        is_bind = isinstance(each, dict) and each.get("Type") == "bind"  # see _binds
+        if not (is_bind or _is_in_memory(each) or _is_plain_volume(each)):
+            found.append("Mounts")
     if not found:
         points = [point for point, _ in asked(host)]
         found += ["two volumes at one place"] if len(points) != len(set(points)) else []

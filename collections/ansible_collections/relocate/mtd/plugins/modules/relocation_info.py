@@ -48,7 +48,8 @@ relocation_info:
     containers:
       description: >-
         Every container with C(name), C(id), C(state), C(started_at) (here), C(image), C(image_id), C(labels), C(address),
-        C(ports), C(network), C(memory_bytes), C(connections) and C(refusals), the sentences that keep it here.
+        C(ports), C(network), C(memory_bytes), C(connections), C(volumes), C(binds) (its bind mounts, and by what another host
+        sees that it has the same) and C(refusals), the sentences that keep it here.
       type: list
       elements: dict
     used_ports:

@@ -59,7 +59,7 @@ image_present:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.relocate.mtd.plugins.module_utils import _host, _preflight
+from ansible_collections.relocate.mtd.plugins.module_utils import _binds, _host, _preflight
 from ansible_collections.relocate.mtd.plugins.module_utils._commands import asking
 from ansible_collections.relocate.mtd.plugins.module_utils._docker import DockerClient, DockerError
 
@@ -105,6 +105,7 @@ def main() -> None:
     refusals = _preflight.destination_refusals(
         name, here["host"], here["containers"], here["used_ports"], container, module.params["source"]
     )
+    refusals += _binds.refusals(name, container.get("binds") or [], _binds.policy())
     present = False
     if here["host"]["docker_version"]:
         present, about_image = image_refusals(DockerClient(), name, container)

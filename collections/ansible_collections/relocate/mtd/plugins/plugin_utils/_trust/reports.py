@@ -14,6 +14,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from ansible_collections.relocate.mtd.plugins.module_utils._binds import SAME, SHARED
 from ansible_collections.relocate.mtd.plugins.module_utils._criu import version_problem
 from ansible_collections.relocate.mtd.plugins.plugin_utils._trust import strangers
 from ansible_collections.relocate.mtd.plugins.plugin_utils._trust.strangers import Odd, quoted
@@ -175,6 +176,11 @@ _CONTAINER = _record(
         "memory_bytes": _size,
         "connections": _size,
         "layer_bytes": _size,
+        "binds": _list(
+            _record(
+                {"source": _text, "point": _text, "rule": _one_of((SAME, SHARED))}, {"digest": _text, "inode": _size}
+            )
+        ),
         "volumes": _list(_record({"name": _text, "point": _text, "anonymous": _flag, "bytes": _size})),
         "refusals": _sentences,
     },

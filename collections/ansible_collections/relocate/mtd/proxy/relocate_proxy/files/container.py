@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 from collections.abc import Container as Collection
 from functools import partial
 
-from ansible_collections.relocate.mtd.plugins.module_utils import _bundle, _criu, _kernel, _volumes
+from ansible_collections.relocate.mtd.plugins.module_utils import _binds, _bundle, _criu, _kernel, _volumes
 from ansible_collections.relocate.mtd.plugins.module_utils._docker import DockerClient
 from ansible_collections.relocate.mtd.plugins.module_utils._freezer import freezer_of
 
@@ -264,6 +264,10 @@ class Container:
     def volumes(self) -> list[dict]:
         """Return the container's volumes as ``docker inspect`` has them among its mounts."""
         return _volumes.mounted(self.inspect)
+
+    def binds(self) -> list[_binds.Bind]:
+        """Return the container's bind mounts."""
+        return _binds.asked(self.inspect["HostConfig"])
 
     def volume_document(self) -> list[dict]:
         """Return what makes the same volumes elsewhere: ``point``, and of those that somebody named ``name`` and ``labels``."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-from ansible_collections.relocate.mtd.plugins.module_utils import _criu, _preflight, _volumes
+from ansible_collections.relocate.mtd.plugins.module_utils import _binds, _criu, _preflight, _volumes
 
 from ..host import paths
 from ..protocol.messages import is_text
@@ -25,6 +25,7 @@ PARTS: dict[str, type] = {
     "memory": list,
     "plain_cgroups": bool,
     "volumes": list,
+    "binds": list,
     "init": bool,
 }
 #: Settings that put something of the host into a container: whoever asks for one does not describe what preflight has let pass.
@@ -126,13 +127,49 @@ def check(document: dict, container: str) -> None:
     ):
         raise Untrusted(f"the source's description of {container} has a mount point without a name")
     _check_volumes(document["volumes"], host, container)
-    points = [*document["masked"], *(each["point"] for each in [*document["memory"], *document["volumes"]])]
+    _check_binds(document["binds"], host, container)
+    points = [
+        *document["masked"],
+        *(each["point"] for each in [*document["memory"], *document["volumes"], *document["binds"]]),
+    ]
     if not all(map(is_text, points)) or any("\0" in each["source"] for each in document["memory"]):
         raise Untrusted(f"the source's description of {container} has a mount point without a name")
     try:
         _criu.refuse_unspeakable(points)
     except ValueError as error:
         raise Untrusted(str(error)) from error
+
+
+#: What the source must say of a bind mount, by its rule.
+EVIDENCE: dict[str, dict[str, type]] = {
+    _binds.SAME: {"source": str, "point": str, "digest": str},
+    _binds.SHARED: {"source": str, "point": str, "inode": int, "probe": str, "secret": str},
+}
+SECRET_LENGTH = 32
+
+
+def _check_binds(binds: list, host: dict, container: str) -> None:
+    """Check what the source says of a container's bind mounts; whether this host shows them, :mod:`.binds` finds out.
+
+    :raises Untrusted: it does not say it of those that it asks for, or they have options that this host does not take.
+    """
+    try:
+        asked = {(bind.source, bind.point): bind for bind in _binds.asked(host)}
+    except ValueError as error:
+        raise Untrusted(f"the source's description of {container} has no proper '{error}'") from error
+    for each in binds:
+        evidence = EVIDENCE.get(str(each.get("rule"))) if isinstance(each, dict) else None
+        if evidence is None or not all(
+            isinstance(each.get(name), kind) and (kind is int or is_text(each[name])) for name, kind in evidence.items()
+        ):
+            raise Untrusted(f"the source describes a bind mount of {container} by no rule that this host has")
+        if "probe" in evidence and ("/" in each["probe"] or len(each["secret"]) < SECRET_LENGTH):
+            raise Untrusted(f"the source describes a shared directory of {container} that cannot be seen to be one")
+        bind = asked.pop((each["source"], each["point"]), None)
+        if bind is None or bind.odd or (each["rule"] == _binds.SAME and not bind.read_only):
+            raise Untrusted(f"the source asks for other bind mounts of {container} than it describes")
+    if asked:
+        raise Untrusted(f"the source asks for other bind mounts of {container} than it describes")
 
 
 def _check_volumes(volumes: list, host: dict, container: str) -> None:

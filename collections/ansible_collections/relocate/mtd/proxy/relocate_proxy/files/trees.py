@@ -135,6 +135,10 @@ class Tree:
         """Return the status of the directory itself."""
         return os.fstat(self._root)
 
+    def fileno(self) -> int:
+        """Return the directory's descriptor, which is closed with the tree."""
+        return self._root
+
     def close(self) -> None:
         """Close it."""
         self._leave_parent()

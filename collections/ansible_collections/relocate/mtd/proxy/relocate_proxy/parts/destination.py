@@ -15,7 +15,7 @@ from ansible_collections.relocate.mtd.plugins.module_utils import _freezer as fr
 from ansible_collections.relocate.mtd.plugins.module_utils._docker import DockerClient, DockerError
 from ansible_collections.relocate.mtd.plugins.module_utils._modes import POST_COPY
 
-from ..files import creation, tmpfs
+from ..files import binds, creation, tmpfs
 from ..files.cargo import Receiver
 from ..files.log_cargo import LogReceiver
 from ..files.own_cargo import INIT, OwnReceiver
@@ -62,6 +62,7 @@ class Destination(Part):
         self.root = ""
         self.memory: dict[str, str] = {}  # file systems in memory: where they are here, by mount point
         self.volumes: dict[str, str] = {}  # the same of its volumes
+        self.shown: dict[str, binds.Identity] = {}  # what its bind mounts are to show, by mount point
         self._log_stored, self._mounted = threading.Event(), threading.Event()
         self._given_up = False
         self._deciding = threading.Lock()  # whether to give the word, or to roll back alone
@@ -74,6 +75,7 @@ class Destination(Part):
         self.document = document = message["document"]
         creation.check(document, self.specification.container)
         self._need_image(document["image"], document["image_layers"])
+        self.shown = binds.find(document["binds"], "the destination")
         named = [each for each in document["volumes"] if "name" in each]
         names = [each["name"] for each in named]
         volumes.need_none(self.docker, names)
@@ -270,6 +272,7 @@ class Destination(Part):
         self.gate.say("restore")
         prepared = self._expect("prepared", "CRIU could not restore the container")
         self._settle_tasks()
+        binds.insist(self.shown, f"/proc/{self.pid}/root")
         self.moments.mark("prepared")
         with self._deciding:
             if self._given_up:

@@ -27,6 +27,7 @@ from collections.abc import Callable, Iterable
 from ansible_collections.relocate.mtd.plugins.module_utils import _freezer as freezer
 from ansible_collections.relocate.mtd.plugins.module_utils._docker import DockerClient, DockerError
 
+from ..files.binds import remove_probes
 from ..host import limits, paths, volumes
 from ..host.cgroups import tasks_of
 from ..host.docker import remove_container, restarts, set_restart_policy
@@ -94,6 +95,7 @@ def end_original(journal: Journal, docker: DockerClient, detach: Callable[[], No
         journal.record(State.COMMITTED)
     facts = SourceFacts.of(journal)
     detach()
+    remove_probes(facts.probes)
     kill_frozen(freezer.Freezer(*facts.freezer), facts.veth)
     volumes.put_aside(docker, facts.volumes, facts.container_id, facts.container, journal.relocation)
     remove_container(docker, facts.container_id)
@@ -117,6 +119,7 @@ def give_original_back(
     limits.set_again(limits.Limit(*each) for each in facts.limits)
     freezer.thaw(freezer.Freezer(*facts.freezer))
     thawed()
+    remove_probes(facts.probes)
     if restarts(facts.restart_policy):
         set_restart_policy(docker, facts.container_id, facts.restart_policy)
         _start_if_ended(docker, journal)

@@ -18,6 +18,7 @@ from ansible_collections.relocate.mtd.plugins.module_utils._bundle import direct
 from ansible_collections.relocate.mtd.plugins.module_utils._docker import DockerClient
 from ansible_collections.relocate.mtd.plugins.module_utils._modes import PRE_COPY
 
+from ..files import binds
 from ..files.cargo import Outgoing, measure_link
 from ..files.container import Container
 from ..files.creation import creation_document
@@ -94,6 +95,8 @@ class Source(Part):
         self.pages: lazy_pages.PageServer | None = None
         self.trees: list[TreeSender] = []
         self.volumes: list[TreeSender] = []
+        self.outside: list[Outgoing] = []  # the volumes, and what the container writes to shared directories
+        self.binds: binds.Offered | None = None
         self.cargo: list[Outgoing] = []  # all but volumes and memory, in the order in which it is sent in the freeze
         self.veth = self.container.veth()
         self.plain_cgroups = self.container.plain_cgroups()
@@ -108,6 +111,8 @@ class Source(Part):
             self.prepared.close()
         if self.watches is not None:
             self.watches.close()
+        if self.binds is not None:
+            self.binds.close()
         super().close(state, **facts)
         os.close(self._lock)
 
@@ -134,6 +139,9 @@ class Source(Part):
     def on_describe(self, _: dict) -> None:
         """Say what the destination needs to make the same container."""
         inspect = self.container.inspect
+        self.binds = binds.Offered(self.container.binds(), f"/proc/{self.container.pid}/root", self.id)
+        self.record(State.STAGING, probes=self.binds.probes)
+        self.binds.place_probes()
         document = {
             "name": self.container.name,
             "create": creation_document(inspect),
@@ -144,6 +152,7 @@ class Source(Part):
             "memory": self.container.memory_file_systems(),
             "plain_cgroups": self.plain_cgroups,
             "volumes": self.container.volume_document(),
+            "binds": self.binds.document,
             "init": self.container.init_program is not None,
         }
         self.say("described", document=document, address=self.address)
@@ -168,13 +177,17 @@ class Source(Part):
         directory = f"{self.docker.info()['DockerRootDir']}/containers/{self.container.id}"
         own = OwnSender(self.data, directory, self.container.hostname, self.container.init_program)
         self.volumes = [TreeSender(self.data, *each) for each in self.container.volume_trees()]
+        self.outside = [*self.volumes]
+        if self.binds:
+            binds.remove_probes(self.binds.probes)  # the destination has seen them
+            self.outside += [self.binds] if self.binds.written else []
         files: list[Outgoing] = [*self.trees, own]
         self.cargo = [*files, log]
         log.send_first()
         self.data.send("end")
         self.data.receive()
         copied = log.bytes + sum(each.send_first() for each in files)
-        self.bytes["volumes"] = sum(each.send_first() for each in self.volumes)
+        self.bytes["volumes"] = sum(each.send_first() for each in self.outside)
         self.data.send("end")
         self.data.receive()
         self.say("copied", bytes=copied)
@@ -208,7 +221,7 @@ class Source(Part):
             deferred = self.pages.deferral.path
             ahead["left_bytes"] = carried_bytes(freezer.members(self.container.freezer))
         self.prepared = PreparedDump(self.command, self.images, self.work, deferred, watches)
-        if self.volumes:
+        if self.outside:
             ahead["files_ms"] = self._catch_up()
         flows = on_source(self.container.connections(), self.conntrack, self.address)
         measured = {"memory_bytes": self.container.memory_bytes(), "link_ms_per_mib": link, **ahead}
@@ -223,7 +236,7 @@ class Source(Part):
         took = math.inf
         for _ in range(MOST_ROUNDS):
             begin, before = time.monotonic(), took
-            self.bytes["volumes"] += sum(each.send_changes() for each in self.volumes)
+            self.bytes["volumes"] += sum(each.send_changes() for each in self.outside)
             self.data.send("probe")  # its answer means that all of it has arrived
             self.data.receive()
             took = (time.monotonic() - begin) * 1e3
@@ -335,7 +348,7 @@ class Source(Part):
         try:
             with open(f"{self.images}/{paths.TASKS}", "w", encoding="utf-8") as file:
                 json.dump(tasks.describe(freezer.members(self.container.freezer)), file)
-            self.bytes["volumes"] += sum(each.send_changes() for each in self.volumes)
+            self.bytes["volumes"] += sum(each.send_changes() for each in self.outside)
             for cargo in self.cargo:
                 cargo.send_changes()
             images.send_pages(dumped)

@@ -50,11 +50,13 @@ class SourceFacts(Facts):
     :ivar veth: the host's end of the container's link. :ivar flows: the connections that leave with it.
     :ivar restart_policy: what the container is to have again. :ivar limits: what may have been lifted: file, value, and what
         lifts it, of each. :ivar volumes: the names of its volumes.
+    :ivar probes: the files in shared directories by which the destination sees that they are shared.
     """
 
     container: str = ""
     container_id: str = ""
     volumes: list[str] = field(default_factory=list)
+    probes: list[str] = field(default_factory=list)
     freezer: tuple[str, int] = ("", 0)
     veth: str | None = None
     restart_policy: dict = field(default_factory=dict)
