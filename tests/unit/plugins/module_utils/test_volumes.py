@@ -91,6 +91,17 @@ def test_what_the_host_has_mounted_inside_does_not_travel() -> None:
 
     database = inspected(DATA, {"Type": "tmpfs", "Destination": "/scratch"})
     quiet = mounted("/", "/data", "/data/deep", "/data2", "/scratch/x", "/data/own")
-    assert _volumes.nested(database, quiet, ["/data/deep/", "/data/own"]) == []
-    says = _volumes.nested(database, mounted("/data", "/data/deep", "/data/a\\040b"), [])
+    assert _volumes.mount_refusals(database, quiet, ["/data/deep/", "/data/own"]) == []
+    says = _volumes.mount_refusals(database, mounted("/data", "/data/deep", "/data/a\\040b"), [])
     assert len(says) == 2 and "inside the container db at /data/a b: unmount it" in says[0]
+
+
+def test_a_mount_behind_a_link_is_elsewhere_for_criu() -> None:
+    """``-v run:/var/run/app``, where ``/var/run`` is a link to ``/run``: as in every Debian."""
+    line = "1 1 8:1 / /run/app rw - ext4 /dev/sda rw\n"
+    database = inspected({**DATA, "Destination": "/var/run/app"})
+    assert (
+        "the mount at /var/run/app in the container db leads through" in _volumes.mount_refusals(database, line, [])[0]
+    )
+    assert _volumes.mount_refusals(database, line.replace("/run", "/var/run"), []) == []
+    assert _volumes.mount_refusals(database, "", []) == [], "it has ended meanwhile"

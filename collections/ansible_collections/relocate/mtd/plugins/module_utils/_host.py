@@ -154,7 +154,11 @@ def _container(
             *_preflight.container_refusals(inspected),
             *_volumes.refusals(inspected, volumes, users),
             *about_binds,
-            *(_volumes.nested(inspected, _text(f"/proc/{pid}/mountinfo"), _declared(inspected["Id"])) if pid else []),
+            *(
+                _volumes.mount_refusals(inspected, _text(f"/proc/{pid}/mountinfo"), _declared(inspected["Id"]))
+                if pid
+                else []
+            ),
             *_preflight.network_refusals(inspected),
             *traits["refusals"],
         ],

@@ -96,18 +96,27 @@ def refusals(
     return found
 
 
-def nested(inspected: Mapping[str, Any], mountinfo: str, declared: List[str]) -> List[str]:
-    """Return why what is mounted inside a container's volumes and bind mounts keeps it here: Docker knows nothing of it.
+def mount_refusals(inspected: Mapping[str, Any], mountinfo: str, declared: List[str]) -> List[str]:
+    """Return why what is mounted in a container is not what Docker knows of its volumes and bind mounts.
 
-    :param mountinfo: of its init. :param declared: where the runtime has mounted something.
+    What the host has mounted inside one of them the destination would not have. One whose place leads through a symbolic link
+    of the container is somewhere else for CRIU than for the runtime.
+
+    :param mountinfo: of its init; nothing if it has ended. :param declared: where the runtime has mounted something.
     """
     container = inspected["Name"].lstrip("/")
     tops = [clean(mount["Destination"]) for mount in inspected.get("Mounts") or [] if mount.get("Type") in CARRIED]
-    known = {*tops, *map(clean, declared)}
-    points = {mount.point for mount in _criu.parse_mountinfo(mountinfo)} - known
-    inside = sorted(point for point in points if any(point.startswith(top.rstrip("/") + "/") for top in tops))
-    return [
-        f"something is mounted on this host inside the container {container} at {point}: unmount it" for point in inside
+    points = {mount.point for mount in _criu.parse_mountinfo(mountinfo)}
+    found = [
+        f"the mount at {top} in the container {container} leads through a symbolic link there: mount it at the real path"
+        for top in tops
+        if points and top not in points
+    ]
+    inside = points - {*tops, *map(clean, declared)}
+    return found + [
+        f"something is mounted on this host inside the container {container} at {point}: unmount it"
+        for point in sorted(inside)
+        if any(point.startswith(top.rstrip("/") + "/") for top in tops)
     ]
 
 
