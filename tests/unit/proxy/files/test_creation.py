@@ -139,6 +139,8 @@ def test_an_honest_source_is_believed() -> None:
         {"Binds": ["../x:/data"]},
         {"Binds": ["data:/data", "victim://data/"]},
         {"Mounts": ["x"]},
+        {"Mounts": True},
+        {"Binds": {"/": "/host"}},
         {"Mounts": [{"Type": "volume", "Source": "/", "Target": "/host"}]},
         {"Mounts": [{"Type": "volume", "Source": "data", "Target": 5}]},
         {"Mounts": [{"Type": "volume", "Source": "data"}]},

@@ -150,7 +150,9 @@ def size(directory: str) -> int:
 def foreign(body: Mapping[str, Any]) -> List[str]:
     """Return what a ``create`` of another host asks for that is no volume of Docker's own and no bind mount."""
     host = body.get("HostConfig") or {}
-    found = []
+    found = [name for name in ("Binds", "Mounts") if not isinstance(host.get(name) or [], list)]
+    if found:
+        return found
     for bind in host.get("Binds") or []:
         words = bind.split(":") if isinstance(bind, str) else []
         if words and words[0].startswith("/"):  # no volume: see _binds
