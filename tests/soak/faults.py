@@ -19,7 +19,6 @@ import datetime
 import multiprocessing
 import os
 import queue
-import random
 import signal
 import subprocess
 import sys
@@ -36,7 +35,7 @@ import fault_rows
 from direct import EDGE, ORPHANS, Direct, Heart
 from fault_rows import LOST, NOTHING, RECOVERED, Row
 from fleet import ROOT, prepared_fleet
-from matrix import NOT_RUN, Cell, every_cell, select
+from matrix import NOT_RUN, Cell, every_cell, in_turn, select
 from outside import JOURNALS, LARGE_MIB, SIGN, SMALL_MIB
 from quick import QuickFleet
 from rehearsal import NothingToStrike, rehearse
@@ -60,6 +59,9 @@ def options(words: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--moment", action="append", default=[], choices=["before", "after"])
     parser.add_argument(
         "--fault", action="append", default=[], help="a kind, or how its name begins: kill, cut, disk-full"
+    )
+    parser.add_argument(
+        "--first", action="append", default=[], metavar="KIND", help="run these kinds before the others"
     )
     parser.add_argument("--sample", type=int, metavar="N", help="only N of the combinations, drawn by --seed")
     parser.add_argument("--seed", type=int, default=int(time.time()), help="of the draw, and of the order; printed")
@@ -264,8 +266,7 @@ def main() -> int:
             print("the labs need root: NOT RUN", file=sys.stderr)
             return 1
         print(f"{len(cells)} combinations, seed {wanted.seed}, commit {commit()}", flush=True)
-        random.Random(wanted.seed).shuffle(cells)  # what the time is enough for is drawn, too
-        run_abreast(cells, wanted, show(len(cells)))
+        run_abreast(in_turn(cells, wanted.seed, wanted.first), wanted, show(len(cells)))
         known = fault_rows.newest(ROWS)
     rows = fault_rows.of(chosen, known)
     REPORT.write_text(page(every, fault_rows.of(every, known)), encoding="utf-8")

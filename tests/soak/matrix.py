@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import random
 import sys
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -99,9 +100,32 @@ def select(
         if (not parts or cell.fault.part in parts)
         and (not states or cell.fault.state.value in states)
         and (not moments or cell.fault.moment in moments)
-        and (not wanted or any(cell.kind == name or cell.kind.startswith(f"{name}-") for name in wanted))
+        and (not wanted or named(cell, wanted))
     ]
     if sample is None or sample >= len(found):
         return found
     drawn = set(random.Random(seed).sample(range(len(found)), sample))
     return [cell for index, cell in enumerate(found) if index in drawn]
+
+
+def named(cell: Cell, names: Iterable[str]) -> bool:
+    """Say whether a cell's kind has one of these names, or begins with one."""
+    return any(cell.kind == name or cell.kind.startswith(f"{name}-") for name in names)
+
+
+def in_turn(cells: Iterable[Cell], seed: int, first: Iterable[str] = ()) -> list[Cell]:
+    """Return the cells in the order in which they are run: one of each kind, then a second of each, and so on.
+
+    So a run that ends early has met all kinds about as often. Which of a kind comes first is drawn by ``seed``.
+
+    :param first: kinds that come before all others.
+    """
+    drawn = list(cells)
+    random.Random(seed).shuffle(drawn)
+    first = tuple(first)
+    met: Counter[str] = Counter()
+    ranked = []
+    for cell in drawn:
+        met[cell.kind] += 1
+        ranked.append((not named(cell, first), met[cell.kind], cell))
+    return [cell for _, _, cell in sorted(ranked, key=lambda each: each[:2])]

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import pytest
-from matrix import INSIDE, every_cell, select
+from matrix import INSIDE, every_cell, in_turn, select
 from outside import SIDES, kinds
 from relocate_proxy.protocol.faults import DEEDS, MOMENTS
 from relocate_proxy.protocol.states import State
@@ -84,3 +84,15 @@ def test_a_sample_is_the_same_for_the_same_seed(seed: int) -> None:
     assert drawn == select(cells, sample=20, seed=seed) != select(cells, sample=20, seed=seed + 1)
     assert sorted(map(cells.index, drawn)) == list(map(cells.index, drawn)) and len(drawn) == 20
     assert select(cells[:5], sample=20) == cells[:5]
+
+
+def test_a_run_that_ends_early_has_met_all_kinds() -> None:
+    """As often as each other, and those first that are named."""
+    cells = every_cell()
+    order = in_turn(cells, seed=3)
+    kinds = {cell.kind for cell in cells}
+    assert {cell.kind for cell in order[: len(kinds)]} == kinds
+    assert sorted(map(str, order)) == sorted(map(str, cells)) and order != in_turn(cells, seed=4)
+    early = in_turn(cells, seed=3, first=["kill-pages", "hang-ssh"])
+    named = [cell for cell in cells if cell.kind.startswith(("kill-pages-", "hang-ssh-"))]
+    assert sorted(map(str, early[: len(named)])) == sorted(map(str, named))
