@@ -319,6 +319,7 @@ class FakePeers:
     def __init__(self, world: World, steps: Steps, needed: bool = True) -> None:
         self.world, self.steps = world, steps
         self.channels = {}
+        self.on_loss: Callable[[str], object] = lambda _: None
         for part, state in world.states.items():
             if state in FINAL:
                 if needed:

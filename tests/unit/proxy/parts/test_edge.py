@@ -396,6 +396,35 @@ def test_a_drain_that_stands_still_keeps_both(scene: Maker) -> None:
     assert it.state is State.DRAINING and it.world.copies == {"source": "frozen", "destination": "running"}
 
 
+@pytest.mark.parametrize(
+    ("waits_for", "killed", "found"),
+    [
+        ("drained", "source", True),
+        ("drained", "standby", True),
+        ("copied", "standby", True),
+        ("copied", "destination", False),
+        ("prepared", "standby", False),
+    ],
+)
+def test_a_part_that_is_killed_while_nobody_waits_for_it_is_found_again(
+    scene: Maker, monkeypatch: pytest.MonkeyPatch, waits_for: str, killed: str, found: bool
+) -> None:
+    """In a long drain its next process would give up, or take over. In the cutover, clients would wait for it."""
+    it = scene(drains=True)
+    expect, again = FakePeers.expect, []
+
+    def interrupted(peers: FakePeers, part: str, kind: str, *rest: Any) -> dict:
+        if kind == waits_for:
+            peers.on_loss(killed)
+        return expect(peers, part, kind, *rest)
+
+    monkeypatch.setattr(FakePeers, "expect", interrupted)
+    monkeypatch.setattr(FakePeers, "reconnect", lambda _, part: again.append(part))
+    result = it.run()
+    assert result is not None and (result["outcome"], result["problems"]) == ("committed", [])
+    assert set(again) == ({killed} if found else set())
+
+
 def _fail(scene: Maker, drains: bool, at: int, when: str, error: Exception) -> None:
     it = scene(drains=drains, at=at, when=when, error=error)
     result = it.run()

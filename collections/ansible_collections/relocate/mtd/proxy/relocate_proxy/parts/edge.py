@@ -7,6 +7,7 @@ Read :meth:`Edge.stage`, :meth:`Edge.cutover` and :meth:`Edge.finish` from top t
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 from collections.abc import Callable
 from typing import Any
@@ -97,6 +98,7 @@ class Edge:
         self.gateway = PacketRules(plan.container, plan.services, plan.source, plan.destination)
         self.peers = peers = Peers(self.id, self.specification.credentials, self.specification.addresses)
         self._follow(State.STAGING)
+        peers.on_loss = self._regain_standby
         peers.tell("source", "describe")
         described = peers.expect("source", "described", STAGE_SECONDS)
         peers.tell("destination", "create", document=described["document"])
@@ -120,6 +122,7 @@ class Edge:
         """From the first held packet to the commit point. Every millisecond here is a client's."""
         peers, gateway = self.peers, self.gateway
         assert peers is not None and gateway is not None
+        peers.on_loss = lambda _: None  # from here to the verdict, clients would wait for it
         armed = [flow.document() for flow in self.armed]
         self._note(State.HOLDING, armed=armed)
         self.journal.record(State.HOLDING, armed=armed)
@@ -188,6 +191,20 @@ class Edge:
         """Have it write a line, and return when it has. :raises OSError, PartFailed: it has not, for all that is known."""
         if self.specification.standby:
             self._insist("standby", "note", "noted", seconds=NOTE_SECONDS, state=state.value, facts=facts)
+
+    def _regain(self, part: str) -> None:
+        """Connect again to a part that was killed while nobody waits for it: alone, it would give up, or take over.
+
+        If it does not come back, it is missed when it is told something.
+        """
+        assert self.peers is not None
+        with contextlib.suppress(OSError):
+            self.peers.reconnect(part)
+
+    def _regain_standby(self, part: str) -> None:
+        """Do so for the other edge alone: before the freeze, source and destination roll back when they were killed."""
+        if part == "standby":
+            self._regain(part)
 
     def _promise(self, verdict: dict) -> None:
         """Have the other edge write the verdict before this one does: from now on either can bring the move to that end.
@@ -309,6 +326,8 @@ class Edge:
         """
         attempts.take(lambda: self.journal.record(State.DRAINING))
         attempts.take(lambda: self._follow(State.DRAINING))
+        assert self.peers is not None
+        self.peers.on_loss = self._regain
         drained = self._insist("destination", "drain", "drained", seconds=DRAIN_SECONDS)
         while "going" in drained:
             self.on_drain(drained["going"])

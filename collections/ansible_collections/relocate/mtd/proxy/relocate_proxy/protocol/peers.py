@@ -7,6 +7,7 @@ from __future__ import annotations
 import queue
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 from .channel import Channel, ChannelLost
@@ -43,6 +44,7 @@ class Peers:
         self._kept: list[tuple[str, dict]] = []
         self._lost: dict[str, Exception] = {}
         self.channels: dict[str, Channel] = {}
+        self.on_loss: Callable[[str], object] = lambda _: None  # of a part while :meth:`expect` waits for another one
         for part in addresses:
             try:
                 self._connect(part, seconds)
@@ -115,6 +117,8 @@ class Peers:
                 continue  # the last words of a process that has been replaced
             if isinstance(item, Exception):
                 self._lost[sender] = item
+                if sender != part:
+                    self.on_loss(sender)
             elif item["kind"] == "failed":
                 raise PartFailed(f"{sender}: {sentence(item['reason'])}")
             else:
