@@ -339,11 +339,39 @@ def test_without_an_edge_s_journal_a_finished_destination_is_asked_for(monkeypat
     assert ("host1", "source", "commit") in orders(told) and not result["left"]
 
 
-def test_a_check_tells_nobody_anything(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It lists what is unfinished."""
-    told = fleet(host1_relocation_info=unfinished(("r1", "source", "voted")))
+@pytest.mark.parametrize("edges", [("gate",), tuple(PAIR)])
+@pytest.mark.parametrize(("state", "verdict"), [("committed", "commit"), ("routing", "roll-back")])
+def test_a_check_only_looks_and_says_what_a_run_would_do(
+    edges: tuple[str, ...], state: str, verdict: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the journals of all edges, as a run does: here the edge is away, or has no journal, and the other one decides."""
+    told = fleet(
+        host1_relocation_info=unfinished(("r1", "source", "voted")), host1_relocation_session=journals(source="voted")
+    )
+    last = edges[-1]
+    part = "edge" if last == "gate" else "standby"
+    told.answers[last, "relocation_info"] = unfinished(("r1", part, state))
+    told.answers[last, "relocation_session"] = journals(**{part: state})
+    for edge in edges[:-1]:
+        told.answers[edge, "relocation_info"] = Unreachable("gate is unreachable")
+        told.answers[edge, "relocation_session"] = Unreachable("gate is unreachable")
+    result = recovered(told, monkeypatch, check=True, fleet_edges=edges)
+    assert {order[2] for order in orders(told)} == {"look"}
+    assert [(each["host"], each["part"], each["verdict"]) for each in result["settled"]] == [
+        (last, part, verdict),
+        ("host1", "source", verdict),
+    ]
+    assert {(each["outcome"], each["container"]) for each in result["settled"]} == {("planned", "web")}
+
+
+def test_a_check_leaves_out_what_lives(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is no business of recovery."""
+    told = fleet(
+        host1_relocation_info=unfinished(("r1", "source", "voted")),
+        gate_relocation_session=journals(edge="in-progress"),
+    )
     result = recovered(told, monkeypatch, check=True)
-    assert orders(told) == [] and {each["outcome"] for each in result["settled"]} == {"planned"}
+    assert (result["settled"], result["in_progress"], result["changed"]) == ([], ["r1"], False)
 
 
 NONSENSE: list[Any] = [

@@ -128,7 +128,9 @@ class ActionModule(ActionBase):
 
         The source is last because on a commit its frozen copy is removed, which must not happen before the other runs.
         """
-        if len(edges) > 1 and not self._task.check_mode:
+        if (
+            len(edges) > 1 or self._task.check_mode
+        ):  # a single edge's journal is looked at only where nothing is settled
             self._settle_between_edges(relocation, claims, edges)
             return
         verdict = None
@@ -150,7 +152,7 @@ class ActionModule(ActionBase):
         if parts is None:
             return
         by_edge = verdict is not None
-        if verdict is None and not self._task.check_mode:
+        if verdict is None:
             verdict = self._without_edge(relocation, parts)
             if verdict is None:
                 self._left.append(
@@ -189,7 +191,7 @@ class ActionModule(ActionBase):
                 self._note(relocation, part, parts[part], parts[part]["host"], answer)
 
     def _settle_between_edges(self, relocation: str, claims: dict[str, list[dict[str, Any]]], edges: list[str]) -> None:
-        """Bring a relocation to its end for which two edges may have a verdict, or one that does not answer now.
+        """Bring a relocation to its end for which two edges may have a verdict, or one that does not answer now; or plan that.
 
         Each edge's journal is looked at, and the destination's: see :func:`verdict_of`. An edge that is away is settled by the
         same journals when it is back.
@@ -301,8 +303,7 @@ class ActionModule(ActionBase):
     def _tell(self, relocation: str, part: str, host: str, verdict: str | None, **told: Any) -> dict[str, Any] | None:
         """Have one part settled; None, with a sentence kept, when that failed."""
         if self._task.check_mode:
-            self._settled.append({"relocation": relocation, "part": part, "host": host, "outcome": "planned"})
-            return {"outcome": "planned", "verdict": verdict}
+            return {"changed": True, "outcome": "planned", "verdict": verdict}
         order = {"state": "recovered", "relocation": relocation, "part": part, **told}
         try:
             answer = self._remotes.of(host).module(

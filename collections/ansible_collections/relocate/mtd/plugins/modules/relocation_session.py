@@ -202,7 +202,7 @@ def main() -> None:
     if state == "finished":
         result = fetch(relocation, module.params["timeout"])
         module.exit_json(changed=False, result=result, drain=None if result else drain(relocation))
-    if module.check_mode:
+    if module.check_mode and module.params["verdict"] != "look":
         module.exit_json(changed=True)
     if state == "started":
         document = proxy(module, [module.params["part"]], module.params["specification"])
