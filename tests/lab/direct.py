@@ -216,6 +216,21 @@ class Direct:
         )
         return [host for host in self.hosts if self.fleet.on(host, script, check=False) == "THAWED"]
 
+    def executing(self) -> list[str]:
+        """Return the same at a moment when Docker may be waiting at a gate, or be dead: by its files and the kernel alone."""
+        script = (
+            f'for id in $(grep -lE \'"Name":"/{self.container}(\\.[^"]*)?"\' /var/lib/docker/containers/*/config.v2.json '
+            "2>/dev/null | cut -d/ -f6); do for file in /run/docker/containerd/daemon/*.v2.task/moby/$id/init.pid; do "
+            "read -r pid <$file; at=/proc/$pid; "
+            "grep -q $id $at/cgroup && grep -q '^TracerPid:.0$' $at/status && ! grep -q '^State:.[ZX]' $at/status && "
+            "! grep -qa relocate_proxy $at/cmdline || continue; "
+            "group=$(sed -n 's/.*:freezer://p' $at/cgroup); "
+            'if [ -n "$group" ]; then cat /sys/fs/cgroup/freezer$group/freezer.state; '
+            "else grep -q 'frozen 0' /sys/fs/cgroup$(sed -n 's/^0:://p' $at/cgroup)/cgroup.events && echo THAWED; fi; "
+            "done; done 2>/dev/null"
+        )
+        return [host for host in self.hosts if "THAWED" in self.fleet.on(host, script, check=False).splitlines()]
+
     def leftovers(self, state: str = "running", hosts: Iterable[str] = ()) -> str:
         """Return what relocations have left on the hosts that no container needs; nothing after a good end.
 
