@@ -11,16 +11,16 @@ growth.
 
 from __future__ import annotations
 
-import itertools
-import statistics
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from ansible_collections.relocate.mtd.plugins.plugin_utils._move.prediction import slope
 
 WARM_UP = 0.2  # the part of the run in which caches fill, heaps find their size, every host gets every image
 FEWEST = 15  # samples that a slope needs: with fewer, it is the chance of who is where
+APART_SECONDS = 1.0  # of two samples that a slope is taken of
 CAUSES = ("containers", "proxies")  # what brings much else with it
 EVERYWHERE = "all hosts"  # where what wanders from host to host is counted
 
@@ -37,24 +37,30 @@ class Limit:
     why: str = ""
 
 
+HEAP = "Go's heap breathes"
+EACH = "one process for each container that is here"
+MOVING = "as many as moves are under way"
+CLIENTS = "connections of clients that are not closed at once"
+KEPT = "kept for 30 days, and of so many relocations at most"
+
 #: What is not named here may rise by ``OTHER``.
 LIMITS = {
-    "KiB of dockerd": Limit(40960, why="Go's heap breathes"),
-    "KiB of containerd": Limit(20480, why="Go's heap breathes"),
-    "KiB of containerd-shim": Limit(20480, why="one process for each container that is here"),
-    "KiB of proxies": Limit(65536, why="as many as moves are under way"),
+    "KiB of dockerd": Limit(40960, why=HEAP),
+    "KiB of containerd": Limit(20480, why=HEAP),
+    "KiB of containerd-shim": Limit(20480, why=EACH),
+    "KiB of proxies": Limit(65536, why=MOVING),
     "KiB of Docker": Limit(2048, why="the layers of the containers that are here"),
     "KiB of /run": Limit(8192, why="memory images of what is under way"),
     "KiB of logs": Limit(1024, 4.0, "the daemon's own log, which its operator rotates"),
-    "KiB of journals": Limit(64, 16.0, "kept for 30 days, and of so many relocations at most"),
-    "journals and logs": Limit(8, 4.0, "kept for 30 days, and of so many relocations at most"),
+    "KiB of journals": Limit(64, 16.0, KEPT),
+    "journals and logs": Limit(8, 4.0, KEPT),
     "connections tracked": Limit(200, why="ended connections are kept for two minutes"),
-    "descriptors of dockerd": Limit(12, why="connections of clients that are not closed at once"),
-    "descriptors of containerd": Limit(12, why="connections of clients that are not closed at once"),
-    "descriptors of containerd-shim": Limit(24, why="one process for each container that is here"),
+    "descriptors of dockerd": Limit(12, why=CLIENTS),
+    "descriptors of containerd": Limit(12, why=CLIENTS),
+    "descriptors of containerd-shim": Limit(24, why=EACH),
     "threads": Limit(30, why="Go's daemons keep threads that have once been needed"),
-    "processes": Limit(12, why="as many as moves are under way"),
-    "nft rules and elements": Limit(12, why="as many as moves are under way"),
+    "processes": Limit(12, why=MOVING),
+    "nft rules and elements": Limit(12, why=MOVING),
     "files in /tmp": Limit(8),
     "KiB of the scheduler": Limit(20480, why="its history grows by its moves, and is read again when it is started"),
     "KiB of its store": Limit(4096, 2.0, "SQLite's log of writes; firings are kept for store.keep_days"),
@@ -82,12 +88,6 @@ class Growth:
 
     def __str__(self) -> str:
         return f"{self.host}: {self.name} has risen by {self.risen:.0f} (from {self.first:.0f}), {self.allowed:.0f} is allowed"
-
-
-def slope(points: Sequence[tuple[float, float]]) -> float:
-    """Return the median of the slopes between all pairs of points."""
-    pairs = itertools.combinations(points, 2)
-    return statistics.median((y2 - y1) / (x2 - x1) for (x1, y1), (x2, y2) in pairs if x2 > x1)
 
 
 def without_causes(
@@ -137,7 +137,7 @@ def growths(samples: Iterable[tuple[float, str, Mapping[str, float]]], moves: Se
         begun, ended = points[0][0], points[-1][0]
         limit = LIMITS.get(name, OTHER)
         of_moves = limit.per_move * sum(begun <= at <= ended for at in moves)
-        risen = slope(points) * (ended - begun)
+        risen = (slope(points, APART_SECONDS) or 0.0) * (ended - begun)
         found.append(Growth(host, name, points[0][1], points[-1][1], risen, limit.most + of_moves))
     return found
 

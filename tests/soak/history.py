@@ -11,36 +11,43 @@ from __future__ import annotations
 import json
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "bench"))
+
+from cutover.summary import distribution
+from evidence import Subject, cut_out, lines
 from growth import Growth, growths
 from growth import table as growth_table
-from single_owner import Call, Move, Sighting, Verdict, check, gaps, told_apart
+from single_owner import Call, Finding, Move, Sighting, Verdict, Wait, check, told_apart, waits
 
 UNDER_WAY_SECONDS = 5.0  # from the moment that is judged last to the latest that is known
+LONG_SECONDS = 5.0  # a wait in a committed move that is explained by its stages
+EXPLAINED = 20  # of these, the longest
 
 
 @dataclass
 class Report:
     """What came of a soak.
 
-    :ivar waits: the longest wait of a client in each committed move, in seconds.
+    :ivar waits: the longest wait of a client in each committed move.
     :ivar cut: connections that ended otherwise than by their client. :ivar missed: packets that the watch could not see.
+    :ivar subjects: what evidence is wanted for.
     """
 
     tenants: int = 0
     verdict: Verdict = field(default_factory=Verdict)
     moves: list[dict[str, Any]] = field(default_factory=list)
     faults: list[dict[str, Any]] = field(default_factory=list)
-    waits: list[float] = field(default_factory=list)
+    waits: list[Wait] = field(default_factory=list)
     longest: float = 0.0
-    cut: list[str] = field(default_factory=list)
+    cut: list[Finding] = field(default_factory=list)
     missed: int | None = None
     growths: list[Growth] = field(default_factory=list)
     minutes: float = 0.0
+    subjects: list[Subject] = field(default_factory=list)
 
     def text(self) -> str:
         """Return it as a page."""
@@ -71,18 +78,10 @@ class Report:
         return "\n".join(lines) + "\n" + growth_table(self.growths)
 
     def _waits(self) -> str:
-        waits = sorted(self.waits)
-        if not waits:
+        found = distribution([1000 * wait.seconds for wait in self.waits])
+        if found is None:
             return "none"
-        half, most = waits[len(waits) // 2], waits[min(len(waits) - 1, int(len(waits) * 0.99))]
-        return f"{half * 1000:.0f} ms (median), {most * 1000:.0f} ms (p99), {waits[-1] * 1000:.0f} ms at most"
-
-
-def lines(file: Path) -> Iterator[dict[str, Any]]:
-    """Yield the objects in a file of JSON lines; half a line at the end is left out."""
-    if file.exists():
-        with file.open(encoding="utf-8") as stream:
-            yield from (json.loads(line) for line in stream if line.endswith("\n"))
+        return f"{found['median']:.0f} ms (median), {found['p99']:.0f} ms (p99), {found['max']:.0f} ms at most"
 
 
 def read(directory: Path) -> Report:
@@ -95,11 +94,14 @@ def read(directory: Path) -> Report:
     names = {address: host for host, address in setup["addresses"].items()}
     report = Report(len(setup["tenants"]), moves=list(lines(directory / "moves.jsonl")))
     report.faults = list(lines(directory / "faults.jsonl"))
+    owners = {tenant["port"]: name for name, tenant in setup["tenants"].items()}
+    long: list[Subject] = []
     calls: dict[int, list[tuple[str, int, float, float]]] = defaultdict(list)
     seen: dict[int, list[tuple[float, str, str, int]]] = defaultdict(list)
     for each in lines(directory / "calls.jsonl"):
         if "error" in each:
-            report.cut.append(f"{each['port']}: {each['error']}")
+            report.cut.append(Finding(f"{each['port']}: {each['error']}", each["at"]))
+            report.subjects += _wanted("cut", owners.get(each["port"], ""), each["port"], report.cut[-1:])
         else:
             calls[each["port"]].append((each["connection"], each["number"], each["called"], each["returned"]))
     for each in lines(directory / "seen.jsonl"):
@@ -117,15 +119,17 @@ def read(directory: Path) -> Report:
         its = [Call(*each) for each in calls.pop(tenant["port"], []) if each[3] < until]
         sightings = told_apart(its, [Sighting(*each) for each in seen.pop(tenant["port"], []) if each[0] < until])
         moves = [
-            Move(each["begun"], each["ended"], each["source"], each["destination"], each["committed"])
+            Move(each["begun"], each["ended"], each["source"], each["destination"], each["committed"], each["id"])
             for each in report.moves
             if each["container"] == name
         ]
         verdict = check(its, sightings, moves, tenant["host"])
-        for wrong in (verdict.doubles, verdict.vanished, verdict.lost, verdict.repeated):
-            wrong[:] = [f"{name}: {words}" for words in wrong]
+        for kind, wrong in verdict.kinds().items():
+            report.subjects += _wanted(kind, name, tenant["port"], wrong)
+            wrong[:] = [replace(each, words=f"{name}: {each.words}") for each in wrong]
         report.verdict.add(verdict)
-        report.waits += gaps(its, moves)
+        report.waits += (of_moves := waits(its, moves))
+        long += [_long(wait, name, tenant["port"]) for wait in of_moves if wait.seconds >= LONG_SECONDS]
         report.longest = max([report.longest, *(call.returned - call.called for call in its)])
         first, last = (
             min([first, *(call.called for call in its[:1])]),
@@ -133,18 +137,23 @@ def read(directory: Path) -> Report:
         )
     report.minutes = (last - first) / 60 if last else 0.0
     samples = [(each["at"], each["host"], each["numbers"]) for each in lines(directory / "samples.jsonl")]
+    report.subjects += sorted(long, key=lambda subject: subject.begun - subject.ended)[:EXPLAINED]
     report.growths = growths(samples, [move["begun"] for move in report.moves])
     return report
 
 
+def _wanted(kind: str, name: str, port: int, found: list[Finding]) -> list[Subject]:
+    return [Subject(kind, name, port, each.words, each.at, each.at, each.connection) for each in found]
+
+
+def _long(wait: Wait, name: str, port: int) -> Subject:
+    assert wait.call is not None
+    words = f"{wait.call.connection} waited {wait.seconds:.1f} s for {wait.call.number}, in {wait.move.id}"
+    return Subject("wait", name, port, words, wait.call.called, wait.call.returned, wait.call.connection, wait=True)
+
+
 if __name__ == "__main__":
-    found = read(Path(sys.argv[1]))
+    place = Path(sys.argv[1])
+    found = read(place)
     print(found.text())
-    for words in (
-        *found.verdict.doubles,
-        *found.verdict.vanished,
-        *found.verdict.lost,
-        *found.verdict.repeated,
-        *found.cut,
-    ):
-        print(words)
+    print("\n".join(cut_out(place, found.subjects)))

@@ -44,30 +44,61 @@ class Move:
     source: str
     destination: str
     committed: bool
+    id: str = ""
+
+
+@dataclass(frozen=True)
+class Wait:
+    """The longest that a client waited for an answer in a committed move; ``call`` is None if nobody asked in it."""
+
+    move: Move
+    call: Call | None = None
+
+    @property
+    def seconds(self) -> float:
+        """How long that was."""
+        return self.call.returned - self.call.called if self.call else 0.0
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something that is wrong: in words, when it was seen, and in which connection ("" if in none that is known)."""
+
+    words: str
+    at: float
+    connection: str = ""
+
+    def __str__(self) -> str:
+        return self.words
 
 
 @dataclass
 class Verdict:
-    """What the checker has found: sentences, by what they mean. Nothing in them is well."""
+    """What the checker has found, by what it means. Nothing in them is well."""
 
     calls: int = 0
     sightings: int = 0
-    doubles: list[str] = field(default_factory=list)
-    lost: list[str] = field(default_factory=list)
-    repeated: list[str] = field(default_factory=list)
-    vanished: list[str] = field(default_factory=list)
+    doubles: list[Finding] = field(default_factory=list)
+    lost: list[Finding] = field(default_factory=list)
+    repeated: list[Finding] = field(default_factory=list)
+    vanished: list[Finding] = field(default_factory=list)
 
     @property
     def well(self) -> bool:
         """Whether there was one owner, and nothing acknowledged was lost."""
-        return not (self.doubles or self.lost or self.repeated or self.vanished)
+        return not any(self.kinds().values())
+
+    def kinds(self) -> dict[str, list[Finding]]:
+        """Return what was found of each kind, by the kind's name."""
+        return {"double": self.doubles, "lost": self.lost, "repeated": self.repeated, "vanished": self.vanished}
 
     def add(self, other: Verdict) -> None:
         """Take in what was found in another history."""
         self.calls += other.calls
         self.sightings += other.sightings
-        for name in ("doubles", "lost", "repeated", "vanished"):
-            getattr(self, name).extend(getattr(other, name))
+        theirs = other.kinds()
+        for kind, found in self.kinds().items():
+            found.extend(theirs[kind])
 
 
 def told_apart(calls: Iterable[Call], sightings: Iterable[Sighting]) -> list[Sighting]:
@@ -107,16 +138,16 @@ def check(calls: Iterable[Call], sightings: Iterable[Sighting], moves: Iterable[
     return verdict
 
 
-def gaps(calls: Iterable[Call], moves: Iterable[Move], after: float = 2.0) -> list[float]:
-    """Return for each committed move the longest that a client waited for an answer in it, or just ``after`` it: seconds."""
+def waits(calls: Iterable[Call], moves: Iterable[Move], after: float = 2.0) -> list[Wait]:
+    """Return for each committed move the longest that a client waited for an answer in it, or just ``after`` it."""
     moves = sorted((move for move in moves if move.committed), key=lambda move: move.begun)
-    longest = [0.0] * len(moves)
+    longest = [Wait(move) for move in moves]
     begins = [move.begun for move in moves]
     for call in calls:
         last = bisect.bisect_right(begins, call.returned) - 1
         for index in (last - 1, last):  # a tenant's moves follow one another; only the tails may meet
             if index >= 0 and call.called <= moves[index].ended + after:
-                longest[index] = max(longest[index], call.returned - call.called)
+                longest[index] = max(longest[index], Wait(moves[index], call), key=lambda wait: wait.seconds)
     return longest
 
 
@@ -129,7 +160,8 @@ def _find_lost(calls: list[Call], verdict: Verdict) -> None:
         for call in sorted(its, key=lambda call: call.called):
             if call.number != last + 1:
                 wrong = verdict.lost if call.number > last else verdict.repeated
-                wrong.append(f"{connection} got {call.number} after {last}, at {call.returned:.3f}")
+                words = f"{connection} got {call.number} after {last}, at {call.returned:.3f}"
+                wrong.append(Finding(words, call.returned, connection))
             last = call.number
 
 
@@ -153,7 +185,7 @@ def _find_owners(sightings: list[Sighting], moves: list[Move], first_host: str, 
         told = seen.host
         words = f"{seen.host} answered {seen.number} of {seen.connection} at {seen.at:.3f}, when {owner} was the owner"
         rolled_back = move and not move.committed and seen.host == move.destination
-        (verdict.vanished if rolled_back else verdict.doubles).append(words)
+        (verdict.vanished if rolled_back else verdict.doubles).append(Finding(words, seen.at, seen.connection))
 
 
 def _find_unseen(calls: list[Call], sightings: list[Sighting], verdict: Verdict) -> None:
@@ -163,4 +195,5 @@ def _find_unseen(calls: list[Call], sightings: list[Sighting], verdict: Verdict)
     for call in calls:
         at = first.get((call.connection, call.number))
         if at is None or at > call.returned:
-            verdict.vanished.append(f"nobody was seen to give {call.connection} the answer {call.number}")
+            words = f"nobody was seen to give {call.connection} the answer {call.number}"
+            verdict.vanished.append(Finding(words, call.returned, call.connection))

@@ -35,6 +35,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "lab"))
 
+import evidence
 import history
 from chaos import Chaos, Operator
 from direct import EDGE, Direct
@@ -111,7 +112,7 @@ def work(port, most):
         try:
             ask(port, most)
         except (OSError, ValueError) as error:
-            say({"port": port, "error": f"{time.time():.3f}: {type(error).__name__}: {error}"})
+            say({"port": port, "at": time.time(), "error": f"{time.time():.3f}: {type(error).__name__}: {error}"})
             time.sleep(0.1)
 
 threads = [threading.Thread(target=work, args=(port, most)) for port in ports for most in [-1] * lasting + [40]]
@@ -339,23 +340,31 @@ def begin(fleet: Fleet) -> tuple[dict[str, Any], list[Direct]]:
 
 @contextmanager
 def recorded(fleet: Fleet, ports: list[str]) -> Iterator[None]:
-    """Have clients ask, and every answer watched as it leaves."""
-    program = (HERE / "origins.py").read_text(encoding="utf-8")
-    fleet.on(EDGE, "cat >/run/origins.py", data=program)
-    watch = Recording(
-        fleet.ssh(EDGE, f"exec python3 /run/origins.py {VIRTUAL} {' '.join(ports)}"), DIRECTORY / "seen.jsonl"
-    )
-    try:
-        watch.await_line()
-        inside = ["ip", "netns", "exec", fleet.client_namespace, sys.executable, "-c", CLIENT]
-        client = Recording([*inside, VIRTUAL, str(CONNECTIONS - 1), str(EVERY), *ports], DIRECTORY / "calls.jsonl")
-        try:
-            client.await_line()
-            yield
-        finally:
-            client.end()
-    finally:
-        watch.end()
+    """Have clients ask, and every answer watched as it leaves, and every change of the edge's tables."""
+    inside = ["ip", "netns", "exec", fleet.client_namespace, sys.executable, "-c", CLIENT]
+    commands = {
+        "seen": on_the_edge(fleet, "origins", VIRTUAL, *ports),
+        "tables": on_the_edge(fleet, "tables"),
+        "calls": [*inside, VIRTUAL, str(CONNECTIONS - 1), str(EVERY), *ports],
+    }
+    with ExitStack() as stack:
+        for name, command in commands.items():
+            recording = Recording(command, DIRECTORY / f"{name}.jsonl")
+            stack.callback(recording.end)
+            recording.await_line()
+        yield
+
+
+def on_the_edge(fleet: Fleet, name: str, *arguments: str) -> list[str]:
+    """Bring one of the programs of this directory to the edge; return the command that runs it there."""
+    fleet.on(EDGE, f"cat >/run/{name}.py", data=(HERE / f"{name}.py").read_text(encoding="utf-8"))
+    return fleet.ssh(EDGE, f"exec python3 /run/{name}.py {' '.join(arguments)}")
+
+
+def gather(fleet: Fleet) -> None:
+    """Bring the journals and the logs of all hosts."""
+    archive = f"tar -C {JOURNALS} -cf - ."
+    evidence.gather(((host, fleet.ssh(host, archive)) for host in (EDGE, *fleet.docker_hosts)), DIRECTORY / "hosts")
 
 
 def write_summary(report: history.Report, notes: list[str]) -> None:
@@ -381,6 +390,7 @@ def test_hours_of_a_fleet() -> None:
     with ExitStack() as stack:
         stack.callback(fleet.remove_tenants)
         setup, walking = begin(fleet)
+        stack.callback(gather, fleet)
         ending = threading.Event()
         stack.enter_context(recorded(fleet, [str(tenant["port"]) for tenant in setup["tenants"].values()]))
         scheduler = Scheduler(DIRECTORY)
@@ -410,6 +420,7 @@ def test_hours_of_a_fleet() -> None:
         everything = Direct(fleet, "|".join(setup["tenants"]), {}, (fleet.docker_hosts[0], fleet.docker_hosts[1]))
         left_over = everything.leftovers(hosts=fleet.docker_hosts)
     report = history.read(DIRECTORY)
+    explained = evidence.cut_out(DIRECTORY, report.subjects)
     configuration = load(scheduler.file)
     store = views.open_store(configuration)
     firings = store.history()
@@ -421,6 +432,7 @@ def test_hours_of_a_fleet() -> None:
         f"{', '.join(audit.verdict for audit in audits)}. `relocate recover` was run {len(operator.recoveries)} times by the "
         "operator.",
         *operator.recoveries,
+        *explained,
     ]
     write_summary(report, notes)
     assert report.missed == 0, "the watch was too slow: the history is not complete"
@@ -432,7 +444,7 @@ def test_hours_of_a_fleet() -> None:
     assert all(len(hosts) == 1 for hosts in places.values()), places
     assert not left_over, left_over
     assert not [firing for firing in firings if firing.state == "launched"], "every move has an end"
-    ended = Counter(line["id"] for line in history.lines(scheduler.ledger) if line["outcome"] != "in-doubt")
+    ended = Counter(line["id"] for line in evidence.lines(scheduler.ledger) if line["outcome"] != "in-doubt")
     assert ended == Counter(firing.id for firing in firings if firing.launched_at is not None), "one line for each move"
     assert not [audit for audit in audits if audit.verdict == "fail"], [audit.text() for audit in audits]
     assert not [str(each) for each in report.growths if each.grows], [

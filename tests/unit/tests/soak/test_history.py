@@ -23,6 +23,7 @@ def write(directory: Path, **files: list[dict[str, Any]]) -> None:
     tenants = {"one": {"port": 7200, "host": "host1"}, "two": {"port": 7201, "host": "host2"}}
     (directory / "setup.json").write_text(json.dumps({"tenants": tenants, "addresses": HOSTS}))
     move = {
+        "id": "20261128-aaaa",
         "container": "one",
         "source": "host1",
         "destination": "host2",
@@ -59,7 +60,7 @@ def test_a_planted_double_is_found_in_its_tenant(tmp_path: Path) -> None:
     write(tmp_path, seen=[double])
     report = read(tmp_path)
     assert not report.verdict.well and len(report.verdict.doubles) == 1
-    assert report.verdict.doubles[0].startswith("one: host2 answered 50") and "| doubles | 1 |" in report.text()
+    assert report.verdict.doubles[0].words.startswith("one: host2 answered 50") and "| doubles | 1 |" in report.text()
 
 
 def test_a_run_that_was_killed_is_judged_as_far_as_its_moves_are_known(tmp_path: Path) -> None:
@@ -78,9 +79,11 @@ def test_a_run_that_was_killed_is_judged_as_far_as_its_moves_are_known(tmp_path:
 def test_an_answer_twice_and_a_cut_are_found(tmp_path: Path) -> None:
     """What a client got again, and a connection that ended."""
     again = {"port": 7201, "number": 199, "connection": "10.88.0.2:4000#1", "called": 20.0, "returned": 20.1}
-    write(tmp_path, calls=[again, {"port": 7200, "error": "20.000: ConnectionError: closed"}])
+    write(tmp_path, calls=[again, {"port": 7200, "at": 20.0, "error": "20.000: ConnectionError: closed"}])
     report = read(tmp_path)
-    assert len(report.verdict.repeated) == 1 and report.cut == ["7200: 20.000: ConnectionError: closed"]
+    assert len(report.verdict.repeated) == 1 and [str(each) for each in report.cut] == [
+        "7200: 20.000: ConnectionError: closed"
+    ]
 
 
 @pytest.mark.parametrize("kind", [*INSIDE, "kill-dockerd-source", "cut-source-edge", "kill-criu-destination"])

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from single_owner import Call, Move, Sighting, Verdict, check, gaps, told_apart
+from single_owner import Call, Finding, Move, Sighting, Verdict, check, told_apart, waits
 
 A, B = "host1", "host2"
 THERE = Move(10.0, 12.0, A, B, committed=True)
@@ -50,7 +50,7 @@ def test_a_planted_double(at: float, host: str) -> None:
     """The other host answers, once."""
     calls, seen = history()
     verdict = found(calls, [*seen, Sighting(at, host, "one", 7)])
-    assert len(verdict.doubles) == 1 and f"{host} answered 7 of one" in verdict.doubles[0]
+    assert len(verdict.doubles) == 1 and f"{host} answered 7 of one" in verdict.doubles[0].words
     assert not verdict.lost and not verdict.vanished
 
 
@@ -58,7 +58,7 @@ def test_an_owner_that_changes_without_a_move() -> None:
     """Told once for each stretch, not for every answer."""
     calls, seen = history()
     verdict = found(calls, seen, [NOT_THERE])
-    assert len(verdict.doubles) == 1 and "host2 answered 110" in verdict.doubles[0]
+    assert len(verdict.doubles) == 1 and "host2 answered 110" in verdict.doubles[0].words
 
 
 def test_an_answer_from_a_copy_that_later_vanished() -> None:
@@ -73,14 +73,16 @@ def test_an_acknowledged_write_that_is_lost() -> None:
     calls, seen = history()
     calls = [replace(call, number=call.number - 2) if call.number > 110 else call for call in calls]
     verdict = found(calls, seen)
-    assert verdict.repeated == ["one got 109 after 110, at 11.120"] and not verdict.lost
+    assert [str(each) for each in verdict.repeated] == ["one got 109 after 110, at 11.120"] and not verdict.lost
 
 
 def test_a_number_that_is_left_out() -> None:
     """Something was done of which nobody heard."""
     calls, seen = history()
     verdict = found([call for call in calls if call.number != 50], seen)
-    assert verdict.lost == ["one got 51 after 49, at 5.120"]
+    assert [(each.words, each.at, each.connection) for each in verdict.lost] == [
+        ("one got 51 after 49, at 5.120", pytest.approx(5.12), "one")
+    ]
 
 
 def test_an_answer_that_nobody_gave() -> None:
@@ -88,7 +90,7 @@ def test_an_answer_that_nobody_gave() -> None:
     calls, seen = history()
     seen = [each for each in seen if each.number != 60]
     verdict = found(calls, seen)
-    assert verdict.vanished == ["nobody was seen to give one the answer 60"]
+    assert [str(each) for each in verdict.vanished] == ["nobody was seen to give one the answer 60"]
     assert found(calls, [*seen, Sighting(6.5, A, "one", 60)]).vanished
 
 
@@ -108,13 +110,16 @@ def test_a_port_that_is_used_again_is_another_connection() -> None:
 def test_the_gap_of_a_move_is_the_longest_wait_in_it() -> None:
     """Waits between two moves, and in one that was rolled back, are none of its."""
     calls, _ = history()
-    waits = {105: 0.5, 150: 3.0, 210: 4.0, 315: 0.7}
-    calls = [replace(call, returned=call.called + waits.get(call.number, 0.02)) for call in calls]
-    assert gaps(calls, MOVES) == pytest.approx([0.5, 0.7])
+    planted = {105: 0.5, 150: 3.0, 210: 4.0, 315: 0.7}
+    calls = [replace(call, returned=call.called + planted.get(call.number, 0.02)) for call in calls]
+    found = waits(calls, MOVES)
+    assert [wait.seconds for wait in found] == pytest.approx([0.5, 0.7])
+    assert [(wait.move, wait.call and wait.call.number) for wait in found] == [(THERE, 105), (BACK, 315)]
+    assert [wait.seconds for wait in waits([], MOVES)] == [0.0, 0.0]
 
 
 def test_verdicts_are_added() -> None:
     """One bad tenant among good ones is enough."""
-    whole = Verdict(1, 1)
-    whole.add(Verdict(2, 3, doubles=["two"]))
-    assert (whole.calls, whole.sightings, whole.doubles) == (3, 4, ["two"]) and not whole.well
+    whole, double = Verdict(1, 1), Finding("two", 1.0)
+    whole.add(Verdict(2, 3, doubles=[double]))
+    assert (whole.calls, whole.sightings, whole.doubles) == (3, 4, [double]) and not whole.well
