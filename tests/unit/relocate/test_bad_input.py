@@ -25,14 +25,8 @@ from relocate.errors import Refusal
 from relocate.model.clock_plan.spec import PlanFile
 from relocate.model.simulate.spec import Simulation
 from relocate.schedule.settings import Configuration
+from tests.unit.bad_values import NUMBERS, OTHERS, TEXTS
 
-TEXTS = [
-    "", " ", "x", "-", "--", "\n", "\t", "\0", "\x1b[31m", "\u202e", "\ud800", "é" * 300, "x" * 100_000, "9" * 5000, "1e400",
-    "nan", "inf", "-1", "0", "1:30", "030", "2026-13-45", "9999-12-31", "{{ lookup('pipe', 'id') }}", "{% for x in y %}",
-    "$(id)", "../../etc/passwd", "/dev/zero", "%s%n", "null", "true", "[", "'", '"', "\\", "😀", "sqlite:", "http://[",
-]  # fmt: skip
-NUMBERS = [0, -1, 1, 2**31, 2**63 - 1, 2**63, 10**400, 0.5, -0.0, 1e-300, 1e-12, 1e15, 1e300, -1e300, 0.999999999]
-OTHERS = [None, True, False, [], {}, [[]], [None], {"": 1}, {"a": {"b": []}}, [1, "x", None], [[[[[1]]]]], {"kind": []}]
 TIMED = {"family": "fixed", "mean": 600.0}
 BASES: dict[str, tuple[type[BaseModel], dict[str, Any]]] = {
     "schedule": (Configuration, {"fleet": "a"}),

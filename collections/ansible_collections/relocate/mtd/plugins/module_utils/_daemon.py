@@ -99,7 +99,12 @@ class Daemon:
 
     def config(self) -> dict[str, Any]:
         """Return the configuration; empty where there is no file."""
-        text = read_text(self.path)
+        if os.path.exists(self.path) and not os.path.isfile(self.path):  # a device may never end
+            self._commands.fail(f"{self.path} is no file: name dockerd's configuration, or leave the option path away")
+        try:
+            text = read_text(self.path)
+        except (OSError, UnicodeDecodeError) as error:
+            self._commands.fail(f"{self.path} cannot be read ({error}): mend it first")
         try:
             config = json.loads(text) if text and text.strip() else {}
         except ValueError as error:

@@ -16,6 +16,8 @@ import time
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlencode
 
+from ansible_collections.relocate.mtd.plugins.module_utils._forms import Wrong, container_name, image_name, quoted
+
 SOCKET = "/var/run/docker.sock"
 TIMEOUT_S = 60.0
 # dockerd fetches whole images while we wait for the next progress line
@@ -114,7 +116,7 @@ class DockerClient:
 
     def container(self, name: str) -> dict[str, Any] | None:
         """Return ``docker inspect`` of a container, or None if there is none of this name or id."""
-        answer: dict[str, Any] | None = self._optional(f"/containers/{quote(name)}/json")
+        answer: dict[str, Any] | None = self._optional(f"/containers/{_container(name)}/json")
         return answer
 
     def happened(self, identifier: str, events: tuple[str, ...], since: float) -> bool:
@@ -128,12 +130,12 @@ class DockerClient:
 
     def image(self, name: str) -> dict[str, Any] | None:
         """Return ``docker image inspect`` of an image on this host, or None."""
-        answer: dict[str, Any] | None = self._optional(f"/images/{quote(name)}/json")
+        answer: dict[str, Any] | None = self._optional(f"/images/{_image(name)}/json")
         return answer
 
     def registered(self, image: str) -> str:
         """Return the digest that the image's registry has for it; nothing is fetched."""
-        answer = self.request("GET", f"/distribution/{quote(image)}/json")
+        answer = self.request("GET", f"/distribution/{_image(image)}/json")
         digest: str = answer["Descriptor"]["digest"]
         return digest
 
@@ -153,18 +155,34 @@ class DockerClient:
 
     def start(self, identifier: str) -> None:
         """Start a container; one that runs stays as it is."""
-        self.request("POST", f"/containers/{quote(identifier)}/start")
+        self.request("POST", f"/containers/{_container(identifier)}/start")
 
     def last_words(self, identifier: str) -> str:
         """Return the last line a container wrote, to either stream; empty if it wrote none."""
         query = {"stdout": "1", "stderr": "1", "tail": "1"}
-        answer = self._exchange("GET", f"/containers/{quote(identifier)}/logs", query, None, TIMEOUT_S)
+        answer = self._exchange("GET", f"/containers/{_container(identifier)}/logs", query, None, TIMEOUT_S)
         lines = unframed(answer).decode(errors="replace").strip().splitlines()
         return lines[-1].strip() if lines else ""
 
     def remove(self, identifier: str) -> None:
         """Stop a container at once and remove it with its anonymous volumes."""
-        self.request("DELETE", f"/containers/{quote(identifier)}", {"force": "1", "v": "1"})
+        self.request("DELETE", f"/containers/{_container(identifier)}", {"force": "1", "v": "1"})
+
+
+def _container(name: str) -> str:
+    """Return a container's name or id as a part of a path. What is none would lead to another place of the API."""
+    try:
+        return quote(container_name(name))
+    except Wrong as wrong:
+        raise DockerError(400, f"{quoted(name)} {wrong}") from None
+
+
+def _image(name: str) -> str:
+    """Return the same of an image."""
+    try:
+        return quote(image_name(name))
+    except Wrong as wrong:
+        raise DockerError(400, f"{quoted(name)} {wrong}") from None
 
 
 def _message(text: str) -> str:

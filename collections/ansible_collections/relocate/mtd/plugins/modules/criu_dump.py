@@ -130,9 +130,10 @@ import time
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.relocate.mtd.plugins.module_utils import _bundle, _criu, _freezer, _kernel
+from ansible_collections.relocate.mtd.plugins.module_utils import _bundle, _criu, _forms, _freezer, _kernel
 from ansible_collections.relocate.mtd.plugins.module_utils._commands import Commands, read_text
 from ansible_collections.relocate.mtd.plugins.module_utils._docker import DockerClient, DockerError
+from ansible_collections.relocate.mtd.plugins.module_utils._module import HostModule
 
 
 class Dump:
@@ -257,7 +258,14 @@ class Dump:
 
 def main() -> None:
     """Entry point."""
-    module = AnsibleModule(
+    module = HostModule(
+        forms={
+            "container": _forms.container_name,
+            "pid": _forms.whole(1, 1 << 22),
+            "images": _forms.path,
+            "ghost_limit": _forms.size,
+            "log_level": _forms.whole(0, 4),
+        },
         argument_spec={
             "container": {"type": "str"},
             "pid": {"type": "int"},

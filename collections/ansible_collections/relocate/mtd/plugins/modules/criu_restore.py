@@ -101,8 +101,22 @@ import shlex
 from typing import Any, Optional
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.relocate.mtd.plugins.module_utils import _bundle, _criu
+from ansible_collections.relocate.mtd.plugins.module_utils import _bundle, _criu, _forms
 from ansible_collections.relocate.mtd.plugins.module_utils._commands import Commands, read_text
+from ansible_collections.relocate.mtd.plugins.module_utils._module import HostModule
+
+#: What is read of a dump's description. runc itself looks at the rest of its configuration.
+DESCRIPTION = _forms.maybe(
+    _forms.record(
+        {
+            "container": _forms.container_name,
+            "config": _forms.record({"root": _forms.record({"path": _forms.path})}),
+            "masked_directories": _forms.each(_forms.path),
+        }
+    )
+)
+#: What runc takes, less what is a path.
+IDENTIFIER = re.compile(r"(?!\.{1,2}$)[a-zA-Z0-9_+.-]+")
 
 
 class Restore:
@@ -121,8 +135,14 @@ class Restore:
         """Return what the dump wrote about the container; None if the image is a process tree's."""
         if not os.path.isfile(os.path.join(self.images, "inventory.img")):
             self.commands.fail(f"{self.images} holds no image of CRIU (inventory.img); dump something there first")
-        text = read_text(os.path.join(self.images, "container.json"))
-        return json.loads(text) if text else None
+        try:
+            text = read_text(os.path.join(self.images, "container.json"))
+            description = DESCRIPTION(json.loads(text)) if text else None
+        except (OSError, ValueError, RecursionError) as error:
+            self.commands.fail(
+                f"{self.images}/container.json is not what a dump writes ({error}): dump the container anew"
+            )
+        return description
 
     def container(self, description: dict[str, Any]) -> str:
         """Restore a container under runc; return its bundle."""
@@ -130,10 +150,6 @@ class Restore:
         identifier, namespace = self.params["id"], self.params["network_namespace"]
         if not identifier or not namespace:
             self.commands.fail(f"{self.images} is the image of container {name!r}: id and network_namespace are needed")
-        if not re.fullmatch(r"[\w+.-]+", identifier):
-            self.commands.fail(
-                f"{identifier!r} cannot be the name of a container; use letters, digits, '_', '+', '-', '.'"
-            )
         if not os.path.exists(namespace):
             self.commands.fail(f"there is no network namespace at {namespace}; make it with ip netns add")
         rootfs = self.params["rootfs"] or description["config"]["root"]["path"]
@@ -208,7 +224,14 @@ class Restore:
 
 def main() -> None:
     """Entry point."""
-    module = AnsibleModule(
+    module = HostModule(
+        forms={
+            "images": _forms.path,
+            "id": _forms.formed(IDENTIFIER, "name of a container: use letters, digits, '_', '+', '-', '.'", 255),
+            "rootfs": _forms.path,
+            "network_namespace": _forms.path,
+            "log_level": _forms.whole(0, 4),
+        },
         argument_spec={
             "images": {"type": "path", "required": True},
             "id": {"type": "str"},

@@ -72,9 +72,9 @@ import ipaddress
 import os
 from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.relocate.mtd.plugins.module_utils import _daemon
+from ansible_collections.relocate.mtd.plugins.module_utils import _daemon, _forms
 from ansible_collections.relocate.mtd.plugins.module_utils._commands import Commands
+from ansible_collections.relocate.mtd.plugins.module_utils._module import HostModule
 
 BRIDGE = "docker0"
 
@@ -106,7 +106,11 @@ def bridge_address(commands: Commands) -> str | None:
 
 def main() -> None:
     """Entry point."""
-    module = AnsibleModule(
+    module = HostModule(
+        forms={
+            "address": _forms.word,
+            "path": _forms.path,
+        },
         argument_spec={
             "address": {"type": "str", "required": True},
             "path": {"type": "path", "default": _daemon.CONFIG},

@@ -69,14 +69,18 @@ timings_ns:
   type: dict
 """
 
-from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.relocate.mtd.plugins.module_utils import _daemon
+from ansible_collections.relocate.mtd.plugins.module_utils import _daemon, _forms
 from ansible_collections.relocate.mtd.plugins.module_utils._commands import Commands
+from ansible_collections.relocate.mtd.plugins.module_utils._module import HostModule
 
 
 def main() -> None:
     """Entry point."""
-    module = AnsibleModule(
+    module = HostModule(
+        forms={
+            "settings": _forms.settings,
+            "path": _forms.path,
+        },
         argument_spec={
             "settings": {"type": "dict", "required": True},
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},

@@ -113,7 +113,9 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.relocate.mtd.plugins.module_utils import _edge_table as edge_table
+from ansible_collections.relocate.mtd.plugins.module_utils import _forms
 from ansible_collections.relocate.mtd.plugins.module_utils._commands import Commands, read_text
+from ansible_collections.relocate.mtd.plugins.module_utils._module import HostModule
 from ansible_collections.relocate.mtd.plugins.module_utils._nft import EdgeTable
 
 FORWARDING = "/proc/sys/net/ipv4/ip_forward"
@@ -156,13 +158,8 @@ class Edge:
     def gateway(self) -> edge_table.Gateway:
         """Return the parameters, checked."""
         params = self.module.params
-        try:
-            network = str(ipaddress.IPv4Network(params["fleet_network"]))
-            egress = str(ipaddress.IPv4Address(params["egress_address"]))
-            for address in params["virtual_addresses"]:
-                ipaddress.IPv4Interface(address)
-        except ValueError as error:
-            self.commands.fail(f"the edge's settings are not usable: {error}")
+        network = str(ipaddress.IPv4Network(params["fleet_network"]))
+        egress = str(ipaddress.IPv4Address(params["egress_address"]))
         interface = params["outside_interface"]
         if not os.path.isdir(os.path.join("/sys/class/net", interface)):
             self.commands.fail(f"this host has no network interface {interface!r} (outside_interface)")
@@ -321,7 +318,13 @@ class Edge:
 
 def main() -> None:
     """Entry point."""
-    module = AnsibleModule(
+    module = HostModule(
+        forms={
+            "outside_interface": _forms.interface_name,
+            "fleet_network": _forms.network,
+            "egress_address": _forms.address,
+            "virtual_addresses": _forms.each(_forms.with_prefix),
+        },
         argument_spec={
             "outside_interface": {"type": "str"},
             "fleet_network": {"type": "str"},

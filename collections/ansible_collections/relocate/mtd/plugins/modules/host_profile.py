@@ -131,8 +131,10 @@ import time
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.relocate.mtd.plugins.module_utils import _forms
 from ansible_collections.relocate.mtd.plugins.module_utils._commands import Commands
 from ansible_collections.relocate.mtd.plugins.module_utils._docker import DockerClient, DockerError
+from ansible_collections.relocate.mtd.plugins.module_utils._module import HostModule
 from ansible_collections.relocate.mtd.plugins.module_utils._profile import network, services, system
 
 #: Version of the profile's shape.
@@ -216,7 +218,14 @@ class Profiler:
 def main() -> None:
     """Entry point."""
     number = {"type": "float", "required": True}
-    module = AnsibleModule(
+    module = HostModule(
+        forms={
+            "rack": _forms.remark,
+            "switch": _forms.remark,
+            "scores": _forms.record(dict.fromkeys("cns", _forms.number(-1e12, 1e12))),
+            "docker_socket": _forms.path,
+            "timeout": _forms.number(0.001, 3600),
+        },
         argument_spec={
             "rack": {"type": "str"},
             "switch": {"type": "str"},

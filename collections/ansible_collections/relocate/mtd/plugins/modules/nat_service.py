@@ -108,7 +108,9 @@ timings_ns:
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.relocate.mtd.plugins.module_utils import _edge_table as edge_table
+from ansible_collections.relocate.mtd.plugins.module_utils import _forms
 from ansible_collections.relocate.mtd.plugins.module_utils._commands import Commands
+from ansible_collections.relocate.mtd.plugins.module_utils._module import HostModule
 from ansible_collections.relocate.mtd.plugins.module_utils._nft import EdgeTable
 
 
@@ -145,7 +147,14 @@ def wanted_service(module: AnsibleModule, commands: Commands) -> edge_table.Serv
 
 def main() -> None:
     """Entry point."""
-    module = AnsibleModule(
+    module = HostModule(
+        forms={
+            "name": _forms.container_name,
+            "virtual_address": _forms.word,
+            "virtual_port": _forms.port,
+            "host_address": _forms.word,
+            "host_port": _forms.port,
+        },
         argument_spec={
             "name": {"type": "str", "required": True},
             "virtual_address": {"type": "str", "required": True},

@@ -87,10 +87,10 @@ commands:
 
 import socket
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.relocate.mtd.plugins.module_utils import _edge_table as edge_table
-from ansible_collections.relocate.mtd.plugins.module_utils import _host
+from ansible_collections.relocate.mtd.plugins.module_utils import _forms, _host
 from ansible_collections.relocate.mtd.plugins.module_utils._commands import Commands
+from ansible_collections.relocate.mtd.plugins.module_utils._module import HostModule
 from ansible_collections.relocate.mtd.plugins.module_utils._nft import EdgeTable
 
 #: conntrackd's, by its configuration.
@@ -109,7 +109,13 @@ def answers(path: str) -> bool:
 
 def main() -> None:
     """Entry point."""
-    module = AnsibleModule(argument_spec={"name": {"type": "str"}}, supports_check_mode=True)
+    module = HostModule(
+        forms={
+            "name": _forms.container_name,
+        },
+        argument_spec={"name": {"type": "str"}},
+        supports_check_mode=True,
+    )
     commands = Commands(module)
     document = EdgeTable(commands).document()
     services = edge_table.services(document) if document else []

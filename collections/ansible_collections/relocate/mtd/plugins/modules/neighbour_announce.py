@@ -81,14 +81,22 @@ import os
 import socket
 import time
 
-from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.relocate.mtd.plugins.module_utils import _forms
 from ansible_collections.relocate.mtd.plugins.module_utils._announce import announcement, mac_bytes
 from ansible_collections.relocate.mtd.plugins.module_utils._commands import Commands, read_text
+from ansible_collections.relocate.mtd.plugins.module_utils._module import HostModule
 
 
 def main() -> None:
     """Entry point."""
-    module = AnsibleModule(
+    module = HostModule(
+        forms={
+            "address": _forms.word,
+            "interface": _forms.interface_name,
+            "mac": _forms.word,
+            "count": _forms.whole(1, 100),
+            "interval": _forms.whole(0, 10_000),
+        },
         argument_spec={
             "address": {"type": "str", "required": True},
             "interface": {"type": "str", "required": True},
@@ -101,9 +109,7 @@ def main() -> None:
     params = module.params
     commands = Commands(module)
     interface = params["interface"]
-    if not 1 <= params["count"] <= 100 or not 0 <= params["interval"] <= 10000:
-        commands.fail("count must be 1 to 100 and interval 0 to 10000 milliseconds")
-    own = read_text(os.path.join("/sys/class/net", interface, "address")) if "/" not in interface else None
+    own = read_text(os.path.join("/sys/class/net", interface, "address"))
     if own is None:
         commands.fail(f"this host has no network interface {interface!r}")
     try:

@@ -65,14 +65,16 @@ relocation_info:
 """
 
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.relocate.mtd.plugins.module_utils import _host
 from ansible_collections.relocate.mtd.plugins.module_utils._commands import asking
+from ansible_collections.relocate.mtd.plugins.module_utils._module import HostModule
 
 
 def main() -> None:
     """Entry point."""
-    module = AnsibleModule(argument_spec={"register_fact": {"type": "bool", "default": True}}, supports_check_mode=True)
+    module = HostModule(
+        forms={}, argument_spec={"register_fact": {"type": "bool", "default": True}}, supports_check_mode=True
+    )
 
     document = _host.describe(asking(module), module.get_bin_path)
     result = {"changed": False, "relocation_info": document}

@@ -58,10 +58,38 @@ image_present:
   type: bool
 """
 
-from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.relocate.mtd.plugins.module_utils import _binds, _host, _preflight
+from ansible_collections.relocate.mtd.plugins.module_utils import _binds, _forms, _host, _preflight
 from ansible_collections.relocate.mtd.plugins.module_utils._commands import asking
 from ansible_collections.relocate.mtd.plugins.module_utils._docker import DockerClient, DockerError
+from ansible_collections.relocate.mtd.plugins.module_utils._module import HostModule
+
+_text, _texts = _forms.free, _forms.each(_forms.free)
+#: What is read of the two descriptions. They may hold more.
+CONTAINER = _forms.record(
+    {
+        "name": _forms.container_name,
+        "image": _forms.image_name,
+        "image_layers": _texts,
+        "image_digests": _texts,
+        "ports": _forms.each(_forms.record({"protocol": _text, "host_port": _forms.port})),
+    },
+    {
+        "volumes": _forms.maybe(
+            _forms.each(_forms.record({"anonymous": _forms.flag, "name": _text, "bytes": _forms.size}))
+        ),
+        "binds": _forms.maybe(_forms.each(_forms.record({"source": _forms.path, "rule": _text}))),
+        "processors": _forms.maybe(_forms.each(_forms.whole(0, 1 << 20))),
+        "capabilities": _forms.whole(0, (1 << 64) - 1),
+        "network": _forms.maybe(_text),
+        "memory_bytes": _forms.size,
+        "layer_bytes": _forms.size,
+    },
+)
+SOURCE = _forms.record({}, dict.fromkeys(("architecture", "cpu_flags"), _forms.maybe(_text)))
+
+
+def _described(form: _forms.Form) -> _forms.Form:
+    return lambda value: form(_forms.document(value))
 
 
 def image_refusals(engine: DockerClient, name: str, container: dict) -> tuple:
@@ -91,7 +119,12 @@ def image_refusals(engine: DockerClient, name: str, container: dict) -> tuple:
 
 def main() -> None:
     """Entry point."""
-    module = AnsibleModule(
+    module = HostModule(
+        forms={
+            "container": _described(CONTAINER),
+            "source": _described(SOURCE),
+            "name": _forms.host_name,
+        },
         argument_spec={
             "container": {"type": "dict", "required": True},
             "source": {"type": "dict", "required": True},

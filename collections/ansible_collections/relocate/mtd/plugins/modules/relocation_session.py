@@ -125,7 +125,8 @@ import time
 from typing import Optional
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.relocate.mtd.plugins.module_utils import _paths
+from ansible_collections.relocate.mtd.plugins.module_utils import _forms, _paths
+from ansible_collections.relocate.mtd.plugins.module_utils._module import HostModule
 
 INTERPRETER = "/usr/bin/python3"
 POLL_SECONDS = 0.05
@@ -181,7 +182,13 @@ def drain(relocation: str) -> Optional[dict]:
 
 def main() -> None:
     """Entry point."""
-    module = AnsibleModule(
+    module = HostModule(
+        forms={
+            "relocation": _forms.relocation_id,
+            "specification": _forms.json_text,
+            "gone": _forms.remark,
+            "timeout": _forms.whole(0, 100_000),
+        },
         argument_spec={
             "state": {"type": "str", "choices": ["started", "finished", "recovered"], "required": True},
             "relocation": {"type": "str", "required": True},

@@ -148,12 +148,13 @@ timings_ns:
 """
 
 import os
+import re
 import time
 from collections.abc import Callable
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.relocate.mtd.plugins.module_utils import _tenant
+from ansible_collections.relocate.mtd.plugins.module_utils import _forms, _tenant
 from ansible_collections.relocate.mtd.plugins.module_utils._commands import Commands, read_text
 from ansible_collections.relocate.mtd.plugins.module_utils._docker import (
     DockerClient,
@@ -161,16 +162,30 @@ from ansible_collections.relocate.mtd.plugins.module_utils._docker import (
     Publication,
     publications,
 )
+from ansible_collections.relocate.mtd.plugins.module_utils._module import HostModule
 from ansible_collections.relocate.mtd.plugins.module_utils._sockets import listening
+
+_VARIABLE = re.compile(r"[^=\0]+")
+_variable = _forms.formed(_VARIABLE, "name of a variable: one has no '='", _forms.WORD_BYTES)
+_label = _forms.formed(re.compile(r"[^\0]+", re.DOTALL), "label's name", 1024)
+_PUBLISHED = _forms.record(
+    {"container_port": _forms.port},
+    {"host_port": _forms.maybe(_forms.port), "host_address": _forms.maybe(_forms.address)},
+)
 
 # a wrong command ends a container within a few milliseconds
 SETTLE_S = 0.2
 
 
+def _command(value: Any) -> Any:
+    """Form of a command: a text, or a list of words."""
+    return _forms.free(value) if isinstance(value, str) else _forms.each(_forms.scalar)(value)
+
+
 def tenant_of(params: dict[str, Any]) -> _tenant.WantedTenant:
     """Return the parameters as a tenant.
 
-    :raises ValueError: the command has an unclosed quotation, or a port is none.
+    :raises ValueError: the command has an unclosed quotation.
     """
     labels = {str(name): str(value) for name, value in params["labels"].items()}
     labels[_tenant.ENABLED_LABEL] = "true"
@@ -182,9 +197,6 @@ def tenant_of(params: dict[str, Any]) -> _tenant.WantedTenant:
     published = []
     for port in params["published"]:
         host_port = port["host_port"] or port["container_port"]
-        for number in (host_port, port["container_port"]):
-            if not 1 <= number <= 65535:
-                raise ValueError(f"port {number} is outside 1..65535")
         published.append(Publication(port["host_address"], host_port, port["container_port"], port["protocol"]))
     return _tenant.WantedTenant(
         name=params["name"],
@@ -317,7 +329,16 @@ class Keeper:
 
 def main() -> None:
     """Entry point."""
-    module = AnsibleModule(
+    module = HostModule(
+        forms={
+            "name": _forms.container_name,
+            "image": _forms.image_name,
+            "command": _command,
+            "environment": _forms.mapping(_variable, _forms.scalar),
+            "labels": _forms.mapping(_label, _forms.scalar),
+            "tenant": _forms.remark,
+            "published": _forms.each(_PUBLISHED),
+        },
         argument_spec={
             "name": {"type": "str", "required": True},
             "image": {"type": "str"},

@@ -71,14 +71,17 @@ containers:
       elements: dict
 """
 
-from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.relocate.mtd.plugins.module_utils import _tenant
+from ansible_collections.relocate.mtd.plugins.module_utils import _forms, _tenant
 from ansible_collections.relocate.mtd.plugins.module_utils._docker import DockerClient, DockerError
+from ansible_collections.relocate.mtd.plugins.module_utils._module import HostModule
 
 
 def main() -> None:
     """Entry point."""
-    module = AnsibleModule(
+    module = HostModule(
+        forms={
+            "name": _forms.container_name,
+        },
         argument_spec={"name": {"type": "str"}, "movable": {"type": "bool", "default": False}},
         supports_check_mode=True,
     )

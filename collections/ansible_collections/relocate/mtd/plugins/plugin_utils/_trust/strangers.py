@@ -4,7 +4,8 @@
 """Text from strangers: the forms that names, ids and the like must have, and how any foreign text is shown.
 
 A host may be in an attacker's hands, and so may a label or a name that a program hands on. What they say is checked here, once,
-before anything uses it; C(reports.py) checks whole documents with it. Standard library only.
+before anything uses it; C(reports.py) checks whole documents with it. The forms
+that hosts know as well are in C(module_utils/_forms.py).
 """
 
 from __future__ import annotations
@@ -14,47 +15,28 @@ import math
 import re
 from typing import Any
 
-#: What Docker allows as a container's name.
-NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
-NAME_LIMIT = 253
-#: A relocation's id: ours, or a UUID. It becomes a part of file names on hosts, so no dot and no slash.
-IDENTIFIER = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_-]{0,127}")
-#: A name in the inventory: a host name or an address, no pattern of several.
-HOST = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9_.:-]*")
+from ansible_collections.relocate.mtd.plugins.module_utils._forms import (  # noqa: F401 - the controller's rooms find them here
+    HALF,
+    HOST,
+    IDENTIFIER,
+    IMAGE,
+    NAME,
+    NAME_LIMIT,
+    WHOLE,
+    quoted,
+    shown,
+)
+
 CONTAINER_ID = re.compile(r"[0-9a-f]{12,64}")
 DIGEST = re.compile(r"[a-z0-9]+(?:[.+_-][a-z0-9]+)*:[0-9a-fA-F]{32,128}")
-IMAGE = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_./:@-]*")
-#: Half a surrogate pair, which no encoding knows.
-HALF = re.compile("[\ud800-\udfff]")
 #: What begins a template of Jinja's; every place at which one begins, for they may overlap.
 TEMPLATE = re.compile(r"\{(?=[{%#])")
 #: How deep and how large a document of a host may be, and its numbers: what a 64-bit counter holds.
 DEPTH, VALUES, TEXT_LIMIT = 24, 500_000, 1 << 20
-WHOLE = 1 << 63
-SHOWN = 80  # characters of a wrong value that a sentence repeats
 
 
 class Odd(ValueError):
     """Something is not what it has to be; the message is one sentence, safe to show."""
-
-
-def shown(text: Any) -> str:
-    """Return text with everything that a terminal or a log would obey written as escapes: control characters, line ends,
-    marks that turn the direction of writing, halves of surrogate pairs."""
-    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in str(text))
-
-
-def quoted(value: Any) -> str:
-    """Return a wrong value as a sentence may repeat it: what kind it is where it is no text, and never much of it."""
-    if value is None:
-        return "nothing"
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, (int, float)):
-        return str(value) if isinstance(value, float) or abs(value) < WHOLE else "a number beyond all measure"
-    if isinstance(value, str):
-        return f"'{shown(value[:SHOWN])}{'…' if len(value) > SHOWN else ''}'"
-    return "a mapping" if isinstance(value, dict) else "a list"
 
 
 def _formed(value: Any, form: re.Pattern[str], limit: int) -> bool:
