@@ -10,6 +10,8 @@ back, an init system starts ``dockerd`` again.
 
 from __future__ import annotations
 
+import importlib.util
+import json
 import os
 import signal
 import subprocess
@@ -19,6 +21,8 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
+from types import ModuleType
 
 from direct import EDGE, Direct
 from fleet import BIN, NO_LIMIT, ROOT, Fleet
@@ -28,6 +32,7 @@ REACHED_SECONDS = 90.0
 CUT_SECONDS = 4.0
 CONDITION_SECONDS = 6.0  # of a bad link: longer than what is left of a move
 SMALL_MIB, LARGE_MIB = 8, 128  # tenants: of the large one, pages are on their way for long enough to be met
+LEFT_MIB = 32  # of memory, on a host that has little: the large tenant needs four times as much
 SIGN = "/run/relocate/paused"
 JOURNALS, SESSIONS = "/var/lib/relocate/journal", "/run/relocate/sessions"
 SIDES = ("source", "destination")
@@ -83,6 +88,8 @@ class Outside:
     :ivar mib: memory of the tenant.
     :ivar prepared: what is set up around the move.
     :ivar begin: starts the move in another way, and returns its id.
+    :ivar settle: settles what is left in another way; returns how each part ended, and whether there was anything to settle.
+    :ivar ends_host: a container that ran on the host has ended with it; Docker, or recovery, may have started it afresh.
     """
 
     name: str
@@ -93,6 +100,8 @@ class Outside:
     mortal: bool = False
     prepared: Callable[[Scene], AbstractContextManager[object]] = _unprepared
     begin: Callable[[Scene], str] | None = None
+    settle: Callable[[Scene, str], tuple[dict[str, str], bool]] | None = None
+    ends_host: bool = False
     only: tuple[tuple[str, str, str], ...] | None = None
     journal: str = ""
     mib: int = SMALL_MIB
@@ -402,12 +411,104 @@ def instead_of_criu(fleet: Fleet, host: str, script: str) -> Iterator[None]:
         fleet.on(host, "umount $(command -v criu); rm -rf /run/real /run/criu-instead")
 
 
+def control_groups() -> ModuleType:
+    """Return the lab's own module about the control groups of its hosts."""
+    spec = importlib.util.spec_from_file_location("lab_cgroups", ROOT / "roles/lab/module_utils/lab_cgroups.py")
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def lose_host(part: str) -> Strike:
+    """End a part's host as a power failure does: its links, then all its processes, frozen ones too. It is started again."""
+
+    def strike(scene: Scene) -> bool:
+        fleet, host = scene.direct.fleet, scene.hosts[part]
+        known, groups = fleet.variables(host), control_groups()
+        lab, group = known["relocate_lab_namespace"], f"{known['relocate_lab_namespace']}/{host}"
+        scene.heals.append(lambda: start_lost(fleet))
+        subprocess.run(["ip", "-n", lab, "link", "set", f"fabric-{host}", "down"], check=True)
+        for pid in groups.processes(group):  # before they are thawed: what is frozen does not run again
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        left = groups.end(group)
+        assert not left, f"processes of {host} do not end: {left}"
+        pipes = [
+            "ip",
+            "netns",
+            "exec",
+            lab,
+            "pkill",
+            "-f",
+            f"^nc {known['ansible_host']} ",
+        ]  # they would hear nothing for good
+        subprocess.run(pipes, check=False)
+        return True
+
+    return strike
+
+
+def start_lost(fleet: Fleet) -> None:
+    """Start a host that was lost: the lab starts what is not well, and asks Docker whether it is there."""
+    fleet.run("relocate", "lab", "up")
+
+
+def fill_memory(part: str) -> Strike:
+    """Leave little memory on a part's host, in the control group of all its processes; the kernel's OOM killer chooses."""
+
+    def strike(scene: Scene) -> bool:
+        host = scene.hosts[part]
+        lab = scene.direct.fleet.variables(host)["relocate_lab_namespace"]
+        group = Path(f"/sys/fs/cgroup/memory/{lab}/{host}")
+        used = int((group / "memory.usage_in_bytes").read_text())
+        told = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+        used -= int(told["total_active_file"]) + int(told["total_inactive_file"])  # which the kernel can give back
+        limit = group / "memory.limit_in_bytes"
+        scene.heals.append(lambda: limit.write_text("-1"))
+        limit.write_text(str(used + (LEFT_MIB << 20)))
+        return True
+
+    return strike
+
+
+def recover_by_command(scene: Scene, identifier: str) -> tuple[dict[str, str], bool]:
+    """Settle as an operator does, by ``relocate recover``; return how each part's journal ends, and whether it did anything."""
+    done = scene.direct.fleet.run("relocate", "recover", "--json", check=False)
+    assert done.returncode == 0, f"relocate recover: {done.stdout}{done.stderr}"
+    settled = [each for each in json.loads(done.stdout)["settled"] if each["relocation"] == identifier]
+    look = f"tail -n 1 {JOURNALS}/{identifier}.%s.jsonl 2>/dev/null"
+    said = {part: scene.on(part, look % part) for part in scene.hosts}
+    return {part: json.loads(line)["state"] if line else "unknown" for part, line in said.items()}, bool(settled)
+
+
 #: The parts have no channel to the controller once they have begun: what it meets is the same at any line between.
 OF_THE_CONTROLLER = (
     ("source", "staging", "after"),
     ("edge", "holding", "after"),
     ("edge", "committed", "after"),
     ("edge", "done", "after"),
+)
+#: What a lost host does to a move depends on how far the three have come, which the edge's journal tells; and on the votes.
+OF_A_HOST = (
+    *(
+        ("edge", state, "after")
+        for state in ("staging", "holding", "routing", "committed", "draining", "released", "done")
+    ),
+    *(("source", state, "after") for state in ("staged", "freezing", "voted", "committed")),
+    *(("destination", state, "after") for state in ("gated", "prepared", "committed", "draining")),
+)
+#: Memory is asked for by the dump, by the image that arrives, and by the restored tasks.
+OF_MEMORY = (
+    ("source", "staged", "after"),
+    ("edge", "holding", "after"),
+    ("source", "freezing", "after"),
+    ("edge", "routing", "after"),
+    ("destination", "gated", "after"),
+    ("destination", "restoring", "before"),
+    ("destination", "prepared", "after"),
+    ("edge", "committed", "after"),
+    ("edge", "released", "after"),
 )
 PAGE_PROCESSES = "pgrep -f '[m]emory.page_process'"
 KEEPER = "pgrep -f '[r]estore.keeper .* create ' | head -1"  # its holder, a child, has the same name
@@ -450,6 +551,25 @@ def kinds() -> dict[str, Outside]:
             ),
             Outside(f"kill-containerd-{part}", kill(part, "pidof containerd", CONTAINERD_AGAIN), alone=False),
             Outside(f"kill-shim-{part}", kill_shim(part), alone=False, mortal=True),
+            Outside(
+                f"lose-host-{part}",
+                lose_host(part),
+                seconds=CUT_SECONDS,
+                alone=False,
+                mortal=True,
+                settle=recover_by_command,
+                ends_host=True,
+                only=OF_A_HOST,
+            ),
+            Outside(
+                f"memory-full-{part}",
+                fill_memory(part),
+                seconds=CUT_SECONDS,
+                alone=False,
+                mortal=True,
+                mib=LARGE_MIB,
+                only=OF_MEMORY,
+            ),
         ]
     by_command = partial(Outside, prepared=_before_the_command, begin=begin_by_command, only=OF_THE_CONTROLLER)
     made.append(by_command("kill-controller", kill_controller))

@@ -159,9 +159,10 @@ def _settled(
     assert not left, f"{left} was never reached:\n{direct.words(identifier)}"
     if alone and not mortal:
         assert len(direct.running()) == 1, direct.words(identifier)
-    ended, changed = direct.recovered(identifier, scene.here, scene.there)
+    settle = outside.settle if outside and outside.settle else _recovered
+    ended, changed = settle(scene, identifier)
     if changed:  # else that was the second time already: the parts had settled it themselves
-        again = direct.recovered(identifier, scene.here, scene.there)
+        again = settle(scene, identifier)
         assert again == (ended, False), f"settled twice: {ended}, then {again}"
     running = direct.running()
     words = f"{running}, {ended}:\n{direct.words(identifier)}"
@@ -171,6 +172,9 @@ def _settled(
         if not struck.struck:
             assert running == [scene.there if committed else scene.here], words
             raise NothingToStrike
+    if outside and outside.ends_host and running == [scene.there if committed else scene.here] and _problem(heart):
+        assert not direct.leftovers(), f"left by {fault}: {direct.leftovers()}"
+        return Outcome("lost", heart.longest_ms)  # and another process of it runs where it has to
     if mortal and not running:
         left_over = direct.leftovers("exited|dead|created")
         assert not left_over, f"left by {fault}: {left_over}"
@@ -180,6 +184,10 @@ def _settled(
     heart.assert_beats()
     assert not direct.leftovers(), f"left by {fault}: {direct.leftovers()}"
     return Outcome("committed" if committed else "rolled-back", heart.longest_ms, bool(problem))
+
+
+def _recovered(scene: Scene, identifier: str) -> tuple[dict[str, str], bool]:
+    return scene.direct.recovered(identifier, scene.here, scene.there)
 
 
 def _problem(heart: Heart) -> str:

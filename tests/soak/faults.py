@@ -157,7 +157,9 @@ class Run:
         try:
             if words == LOST:
                 self.replace(mib)
-            elif row.failed and not self._whole():
+            if cell.outside and (cell.outside.ends_host or cell.outside.mortal):
+                self._replace_dead()
+            if row.failed and not self._whole():
                 self.begin_again()
         except Exception:
             traceback.print_exc(file=sys.stdout)
@@ -170,6 +172,14 @@ class Run:
         self.fleet.run("relocate", "lab", "down")
         self.fleet = quick_fleet()
         self.tenants.clear()
+
+    def _replace_dead(self) -> None:
+        """Make a tenant anew that was on a host which had to go, though another one was to be met."""
+        for mib, (_, heart) in list(self.tenants.items()):
+            try:
+                heart.assert_beats()
+            except AssertionError:
+                self.replace(mib)
 
     def _whole(self) -> bool:
         """Say whether the tenants, their clients and the hosts are as they were, in spite of what was found."""

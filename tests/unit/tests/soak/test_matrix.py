@@ -21,6 +21,8 @@ AT_SOME_LINES = {
         for part in (*SIDES, "edge")
         for name in ("kill-controller", f"cut-controller-{part}", f"hang-ssh-{part}")
     },
+    **{f"lose-host-{part}": "the journals of the other hosts are all that is left" for part in SIDES},
+    **{f"memory-full-{part}": "memory is asked for at some lines only" for part in SIDES},
 }
 
 
