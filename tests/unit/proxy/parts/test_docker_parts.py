@@ -41,6 +41,10 @@ class Docker:
         """Say that it runs."""
         return {"State": {"Running": True, "Status": "running"}}
 
+    def parts(self) -> set[str]:
+        """Say that containerd answers."""
+        return {"Engine", "containerd"}
+
     def remove(self, name: str) -> None:
         """Remove a container."""
         self.did.append(f"remove {name}")
@@ -247,12 +251,25 @@ def test_a_container_that_removes_itself_is_removed(status: int, passes: bool) -
     def refuse(_: str) -> None:
         raise DockerError(status, "no")
 
-    docker: Any = SimpleNamespace(remove=refuse)
+    docker: Any = SimpleNamespace(remove=refuse, parts=lambda: {"containerd"})
     if passes:
         remove_container(docker, "c1")
     else:
         with pytest.raises(DockerError):
             remove_container(docker, "c1")
+
+
+def test_nothing_is_removed_while_containerd_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Docker 28 would keep the ports of a container whose end it has not heard of. An engine without one is not waited for."""
+    said: list[set[str]] = [{"Engine"}, {"Engine"}, {"Engine", "containerd"}]
+    removed: list[int] = []
+    docker: Any = SimpleNamespace(remove=lambda _: removed.append(len(said)), parts=lambda: said.pop(0))
+    remove_container(docker, "c1")
+    assert removed == [0]
+    monkeypatch.setattr("relocate_proxy.host.docker.CONTAINERD_SECONDS", 0.2)
+    docker.parts = lambda: {"Engine"}
+    remove_container(docker, "c1")
+    assert len(removed) == 2
 
 
 def on_destination(did: list[str], answer: str | Exception = "running", state: State = State.PREPARED) -> Destination:

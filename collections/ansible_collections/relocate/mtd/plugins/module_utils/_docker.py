@@ -104,6 +104,11 @@ class DockerClient:
         """Return if the daemon is up."""
         self.request("GET", "/version", timeout=5.0)
 
+    def parts(self) -> set[str]:
+        """Return the names of the engine's parts that answer it now; C(containerd) is none while it is being restarted."""
+        answer = self.request("GET", "/version", timeout=10.0)
+        return {part["Name"] for part in answer.get("Components") or []}
+
     def info(self) -> dict[str, Any]:
         """Return ``docker info``."""
         answer: dict[str, Any] = self.request("GET", "/info")

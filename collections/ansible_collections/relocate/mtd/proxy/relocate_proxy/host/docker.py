@@ -4,18 +4,33 @@
 
 from __future__ import annotations
 
+import time
+
 from ansible_collections.relocate.mtd.plugins.module_utils._docker import DockerClient, DockerError
 
 NO_RESTART = {"Name": "no", "MaximumRetryCount": 0}
+CONTAINERD_SECONDS = 15.0  # dockerd starts a containerd that was killed again: after a second, later after ten
 
 
 def remove_container(docker: DockerClient, container: str) -> None:
     """Remove a container, by its id or name; one that is gone, or that Docker is removing itself (``--rm``), is fine."""
+    _await_containerd(docker)
     try:
         docker.remove(container)
     except DockerError as error:
         if error.status not in (404, 409):  # 409: Docker is removing it already
             raise
+
+
+def _await_containerd(docker: DockerClient) -> None:
+    """Return when Docker's containerd answers it, or does not for long.
+
+    While it does not, Docker hears of no container's end: one whose tasks are dead it would remove, and keep its network.
+    Docker 28 then listens on the published ports for good, and no container can have them.
+    """
+    deadline = time.monotonic() + CONTAINERD_SECONDS
+    while "containerd" not in docker.parts() and time.monotonic() < deadline:
+        time.sleep(0.1)
 
 
 def restarts(policy: dict) -> bool:
