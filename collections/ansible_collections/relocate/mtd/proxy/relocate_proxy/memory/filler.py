@@ -232,6 +232,7 @@ class Filler:
             number = self._new(descriptors[0])
             self._record.add(Happened(CAME, number, pid))
             self._add(Space(number, pid, Userfault(descriptors[0]), deferred_pages(self._images, pid)))
+            self._report(True)  # before the verdict, which asks whether memory is missing that no source serves
 
     def _new(self, descriptor: int) -> int:
         """Return the number of a new address space; its descriptor is kept."""
