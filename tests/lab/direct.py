@@ -194,13 +194,28 @@ class Direct:
         verdict, changed = None, False
         ended = {}
         for part, host in (("edge", EDGE), ("destination", destination), ("source", source)):
-            order = {"relocation": identifier, "part": part, "verdict": verdict}
-            said = json.loads(self.fleet.on(host, f"{PROXY} recover", check=False, data=json.dumps(order)))
-            assert "error" not in said, f"{part}: {said}"
+            more: dict[str, Any] = {"decided": True} if verdict else {}
+            if part == "destination" and verdict == "commit":
+                more |= self._served(identifier, source, destination)
+            said = self._settle(host, identifier, part, verdict, **more)
             verdict = said["verdict"] if part == "edge" else verdict
             ended[part] = said["outcome"]
             changed |= said["changed"]
         return ended, changed
+
+    def _settle(self, host: str, identifier: str, part: str, verdict: str | None, **more: Any) -> dict[str, Any]:
+        order = {"relocation": identifier, "part": part, "verdict": verdict, **more}
+        said: dict[str, Any] = json.loads(self.fleet.on(host, f"{PROXY} recover", check=False, data=json.dumps(order)))
+        assert "error" not in said, f"{part}: {said}"
+        return said
+
+    def _served(self, identifier: str, source: str, destination: str) -> dict[str, str]:
+        """Have the source serve the memory that a copy lacks; return what the destination is told if it is gone."""
+        lacks = self._settle(destination, identifier, "destination", "look")["outcome"] in ("prepared", "draining")
+        if not lacks or self._settle(source, identifier, "source", "look")["outcome"] != "voted":
+            return {}
+        serving = self._settle(source, identifier, "source", "serve")["outcome"] == "serving"
+        return {} if serving else {"gone": "the container's memory is gone at its source"}
 
     def running(self) -> list[str]:
         """Return the hosts where a copy executes: it is there, and neither the freezer nor CRIU holds its tasks.
