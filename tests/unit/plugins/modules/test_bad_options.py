@@ -10,17 +10,12 @@ there. The numbers are printed (pytest -s).
 
 from __future__ import annotations
 
-import contextlib
-import copy
 import importlib
-import itertools
 import json
-import math
 import os
 import socket
 import syslog
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +26,7 @@ from ansible_collections.relocate.mtd.plugins.module_utils import _commands, _do
 from ansible_collections.relocate.mtd.plugins.modules import host_profile, relocation_session
 
 from tests.paths import COLLECTION
-from tests.unit.bad_values import NUMBERS, OTHERS, TEXTS
+from tests.unit.bad_values import NUMBERS, OTHERS, TEXTS, changed, harmless, places
 
 from .conftest import PACKAGE, Ended
 
@@ -87,61 +82,10 @@ REMARKS = {
     ("host_profile", "switch"),
     ("relocation_session", "gone"),
 }
-#: Paths that no wrong value leads out of: absolute, and without "..".
-LIMIT, OWN_LIMIT = 4096, 1 << 17
 
 
 class Reached(BaseException):
     """Work was begun, with these parameters."""
-
-
-def harmless(value: Any, own: bool, remark: bool) -> bool:
-    """Return whether a module may begin its work with a value: the rule of this test, which knows no form."""
-    if isinstance(value, dict):
-        return all(harmless(name, own, remark) and harmless(each, own, remark) for name, each in value.items())
-    if isinstance(value, list):
-        return all(harmless(each, own, remark) for each in value)
-    if isinstance(value, (bool, type(None))):
-        return True
-    if isinstance(value, (int, float)):
-        return math.isfinite(value) if isinstance(value, float) else -(2**63) <= value < 2**63
-    with contextlib.suppress(UnicodeEncodeError):
-        size = len(value.encode())
-        if own:
-            return size <= OWN_LIMIT
-        whole = value.isprintable() and size <= LIMIT
-        return whole and (remark or not any(each in value for each in ("{{", "{%", "..", "$(", "'", '"', "\\", "[")))
-    return False
-
-
-def places(spec: dict[str, Any], at: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    """Yield the place of every option, of what is in its lists, of suboptions, and of one that there is not."""
-    yield (*at, "no_such_option")
-    for name, option in spec.items():
-        yield (*at, name)
-        inner = option.get("options")
-        if option.get("type") == "list":
-            yield (*at, name, 0)
-        if inner:
-            yield from places(inner, (*at, name, 0) if option["type"] == "list" else (*at, name))
-        elif option.get("type") == "dict":
-            yield (*at, name, "x")
-
-
-def changed(base: dict[str, Any], place: tuple[Any, ...], value: Any) -> dict[str, Any]:
-    """Return the parameters with a value at a place."""
-    parameters = copy.deepcopy(base)
-    inside: Any = parameters
-    for part, following in itertools.pairwise(place):
-        fresh: Any = [{}] if following == 0 else {}
-        if isinstance(part, int):
-            inside = inside[part]
-            continue
-        if not isinstance(inside.get(part), type(fresh)) or not inside[part]:
-            inside[part] = fresh
-        inside = inside[part]
-    inside[place[-1]] = value
-    return parameters
 
 
 @pytest.fixture
@@ -268,3 +212,15 @@ def test_every_option_with_every_bad_value(name: str, sentinel: Path) -> None:
                 assert not failure.get("changed"), what
     assert sorted(sentinel.rglob("*")) == before
     print(f"\n{name}: {sum(counts.values())} tried; {dict(counts)}")
+
+
+@pytest.mark.parametrize("value", ["inf", "\ud800", "x" * 100_000])
+def test_what_ansible_itself_cannot_read_is_one_sentence(value: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """With Ansible's own way to end a module."""
+    with (
+        patch_module_args({"address": "192.0.2.1", "interface": "lo", "count": value}),
+        pytest.raises(SystemExit) as ended,
+    ):
+        importlib.import_module(f"{PACKAGE}.neighbour_announce").main()
+    answer = json.loads(capsys.readouterr().out)
+    assert ended.value.code == 1 and answer["failed"] and len(answer["msg"]) < 600

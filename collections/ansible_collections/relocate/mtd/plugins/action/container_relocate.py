@@ -12,12 +12,37 @@ from __future__ import annotations
 from typing import Any
 
 from ansible.plugins.action import ActionBase
+from ansible_collections.relocate.mtd.plugins.module_utils import _forms
 from ansible_collections.relocate.mtd.plugins.module_utils._downtime import over_budget
-from ansible_collections.relocate.mtd.plugins.plugin_utils._move import alert, deciding, plan, starting, wording
+from ansible_collections.relocate.mtd.plugins.plugin_utils._move import (
+    alert,
+    deciding,
+    options,
+    plan,
+    starting,
+    wording,
+)
 from ansible_collections.relocate.mtd.plugins.plugin_utils._move.asking import Asking
 from ansible_collections.relocate.mtd.plugins.plugin_utils._move.deciding import Wanted
 from ansible_collections.relocate.mtd.plugins.plugin_utils._move.plan import Refused
 from ansible_collections.relocate.mtd.plugins.plugin_utils._move.remote import Remotes, Unreachable
+
+OPTIONS: dict[str, dict[str, Any]] = {
+    **deciding.OPTIONS,
+    "reason": {"type": "str", "default": "manual"},
+    "identifier": {"type": "str"},
+    "alert": {"type": "dict", "options": alert.OPTIONS},
+    "policy": {"type": "dict", "default": {}},
+    "timeout": {"type": "int", "default": 300},
+}
+FORMS = {
+    **deciding.FORMS,
+    "reason": _forms.remark,
+    "identifier": lambda name: name,  # as the container's name: deciding.check
+    "alert": alert.FORM,
+    "policy": _forms.settings,
+    "timeout": _forms.whole(1, 100_000),
+}
 
 
 class ActionModule(ActionBase):
@@ -31,16 +56,7 @@ class ActionModule(ActionBase):
         """Return the result document of the relocation."""
         super().run(tmp, task_vars)
         variables = task_vars or {}
-        _, arguments = self.validate_argument_spec(
-            argument_spec={
-                **deciding.OPTIONS,
-                "reason": {"type": "str", "default": "manual"},
-                "identifier": {"type": "str"},
-                "alert": {"type": "dict", "options": alert.OPTIONS},
-                "policy": {"type": "dict", "default": {}},
-                "timeout": {"type": "int", "default": 300},
-            }
-        )
+        arguments = options.options(self, OPTIONS, FORMS)
         wanted = Wanted.of(arguments, variables.get("groups") or {})
         with Remotes(self, variables) as remotes:
             try:

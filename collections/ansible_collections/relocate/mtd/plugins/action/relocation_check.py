@@ -9,7 +9,7 @@ from typing import Any
 
 from ansible.plugins.action import ActionBase
 from ansible_collections.relocate.mtd.plugins.module_utils._downtime import over_budget
-from ansible_collections.relocate.mtd.plugins.plugin_utils._move import deciding, plan
+from ansible_collections.relocate.mtd.plugins.plugin_utils._move import deciding, options, plan
 from ansible_collections.relocate.mtd.plugins.plugin_utils._move.asking import Answers, Asking
 from ansible_collections.relocate.mtd.plugins.plugin_utils._move.deciding import Resident, Wanted
 from ansible_collections.relocate.mtd.plugins.plugin_utils._move.plan import Refused
@@ -27,7 +27,7 @@ class ActionModule(ActionBase):
         """Return every refusal, of the container and of each destination."""
         super().run(tmp, task_vars)
         variables = task_vars or {}
-        _, arguments = self.validate_argument_spec(argument_spec=deciding.OPTIONS)
+        arguments = options.options(self, deciding.OPTIONS, deciding.FORMS)
         wanted = Wanted.of(arguments, variables.get("groups") or {})
         with Remotes(self, variables) as remotes:
             try:

@@ -8,10 +8,14 @@ from __future__ import annotations
 from typing import Any
 
 from ansible.plugins.action import ActionBase
+from ansible_collections.relocate.mtd.plugins.module_utils import _forms
 from ansible_collections.relocate.mtd.plugins.module_utils._states import AFTER_COMMIT, LOST
+from ansible_collections.relocate.mtd.plugins.plugin_utils._move import options
 from ansible_collections.relocate.mtd.plugins.plugin_utils._move.remote import Remotes, Unreachable, checked, said
 from ansible_collections.relocate.mtd.plugins.plugin_utils._trust import reports
 
+OPTIONS = {name: {"type": "list", "elements": "str"} for name in ("docker_hosts", "edges", "gone")}
+FORMS = dict.fromkeys(OPTIONS, _forms.each(_forms.host_name))
 #: What a part answers that has heard the verdict, if it was commit.
 COMMITTED = (*AFTER_COMMIT, LOST)
 FINAL = ("done", "rolled-back")
@@ -45,8 +49,7 @@ class ActionModule(ActionBase):
         """Return what was settled and what was left."""
         super().run(tmp, task_vars)
         groups = (task_vars or {}).get("groups") or {}
-        hosts = {"type": "list", "elements": "str"}
-        _, arguments = self.validate_argument_spec(argument_spec={"docker_hosts": hosts, "edges": hosts, "gone": hosts})
+        arguments = options.options(self, OPTIONS, FORMS)
         docker_hosts = arguments["docker_hosts"] or list(groups.get("docker_hosts", []))
         edges = arguments["edges"] or list(groups.get("edge", []))
         self._docker_hosts, self._edges = docker_hosts, edges

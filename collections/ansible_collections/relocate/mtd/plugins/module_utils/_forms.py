@@ -14,7 +14,7 @@ import ipaddress
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Callable, Optional
 
 #: What Docker allows as a container's name.
@@ -310,3 +310,15 @@ def json_text(value: Any) -> Any:
     except (ValueError, RecursionError):
         raise Wrong("is no JSON object") from None
     return value
+
+
+def odd(spec: Mapping[str, Any], forms: Mapping[str, Form], values: Mapping[str, Any]) -> Iterator[str]:
+    """Yield a sentence for every option whose value has not its form. Options without a value have none to look at."""
+    for name, form in forms.items():
+        value = values.get(name)
+        if value is None:
+            continue
+        try:
+            form(value)
+        except Wrong as wrong:
+            yield f"the option {name}: {'its value' if spec[name].get('no_log') else quoted(value)} {wrong}"

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NoReturn, Optional
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.relocate.mtd.plugins.module_utils._forms import Form, Wrong, quoted, sentence
+from ansible_collections.relocate.mtd.plugins.module_utils._forms import Form, odd, sentence
 
 
 class HostModule(AnsibleModule):
@@ -24,22 +24,16 @@ class HostModule(AnsibleModule):
     """
 
     def __init__(self, *, forms: Mapping[str, Form], argument_spec: dict[str, Any], **keywords: Any) -> None:
+        self.params: dict[str, Any] = {}  # what ends a module needs them, and some of them cannot be read
         try:
             super().__init__(argument_spec=argument_spec, **keywords)
-        except Exception as error:  # as Ansible has for a whole number "inf", and a mapping "0"
+        except Exception as error:  # as Ansible has for a whole number "inf", a mapping "0", half a character
             self.fail_json(msg=f"the options cannot be read ({error}): see the documentation for the type of each")
         for name in self._needed(argument_spec, **keywords):
             if self.params.get(name) is None:  # Ansible takes the nothing of `name: null` for a value that was given
                 self.fail_json(msg=f"the option {name} is nothing: give it a value")
-        for name, form in forms.items():
-            value = self.params.get(name)
-            if value is None:
-                continue
-            try:
-                form(value)
-            except Wrong as wrong:
-                secret = argument_spec[name].get("no_log")
-                self.fail_json(msg=f"the option {name}: {'its value' if secret else quoted(value)} {wrong}")
+        for problem in odd(argument_spec, forms, self.params):
+            self.fail_json(msg=problem)
 
     def _needed(
         self,

@@ -9,6 +9,8 @@ import datetime
 from collections.abc import Mapping
 from typing import Any
 
+from ansible_collections.relocate.mtd.plugins.module_utils._forms import maybe, number, record, remark
+
 #: What may be known of an alert: when it was (ISO 8601, UTC), the stay that it ended as measured and as the clock drew it
 #: (ms), and what the scheduler changed about it (``none`` if nothing).
 OPTIONS: dict[str, dict[str, Any]] = {
@@ -17,6 +19,9 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "drawn_ms": {"type": "float"},
     "clamp": {"type": "str"},
 }
+
+_MS = maybe(number(0, 1e12))
+FORM = record({"at": remark}, {"stay_ms": _MS, "drawn_ms": _MS, "clamp": maybe(remark)})
 
 
 def exposure_ms(alerted_at: str, frozen_at: Any) -> float | None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ansible_collections.relocate.mtd.plugins.module_utils._downtime import DEFAULT_LIMIT_MS, limit_problem
+from ansible_collections.relocate.mtd.plugins.module_utils._forms import Form, each, host_name, number, path, remark
 from ansible_collections.relocate.mtd.plugins.module_utils._modes import (
     ASKABLE,
     MODES,
@@ -47,6 +48,15 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "prefer": {"type": "str", "choices": list(PREFERENCES), "default": SAFETY},
     "downtime_limit_ms": {"type": "float", "default": DEFAULT_LIMIT_MS},
     "ledger": {"type": "path"},
+}
+
+#: Their forms. Of some, :func:`check` says more, as the result of the move.
+FORMS: dict[str, Form] = {
+    "container": lambda name: name,
+    **dict.fromkeys(("destination", "source", "edge"), remark),
+    "docker_hosts": each(host_name),
+    "downtime_limit_ms": number(-1e12, 1e12),
+    "ledger": path,
 }
 
 
@@ -98,6 +108,10 @@ def check(wanted: Wanted) -> None:
             strangers.identifier(wanted.identifier)
     except strangers.Odd as odd:
         raise Refused(str(odd)) from None
+    try:
+        policy.Settings.from_mapping(wanted.policy or {})
+    except ValueError as error:
+        raise Refused(f"relocate_policy: {error}") from error
     if not wanted.docker_hosts or not wanted.edges:
         raise Refused("the inventory has no fleet: the groups docker_hosts and edge each need a host")
     if wanted.destination and wanted.destination not in wanted.docker_hosts:
