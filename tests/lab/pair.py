@@ -110,14 +110,16 @@ class Pair:
             assert time.monotonic() < deadline, f"{self.having()} have the addresses, not {edge}"
             time.sleep(0.1)
 
-    def start(self, document: dict[str, Any], source: str, destination: str, active: str) -> str:
+    def start(
+        self, document: dict[str, Any], source: str, destination: str, active: str, mode: str = "stop-and-copy"
+    ) -> str:
         """Start a move as the action does; return its id."""
         identifier = plan.new_id()
         (other,) = (edge for edge in self.fleet.edges if edge != active)
         hosts = {"source": source, "destination": destination, "edge": active, "standby": other}
         places = {part: {"host": host, "address": self._address(host)} for part, host in hosts.items()}
         places["standby"]["gateway"] = self.gateway
-        document = {**document, **places, "id": identifier, "mode": "stop-and-copy"}
+        document = {**document, **places, "id": identifier, "mode": mode}
         keys = credentials.make(identifier, tuple(hosts))
         listening: dict[str, Any] = {}
         for part in ("destination", "source", "standby", "edge"):

@@ -10,6 +10,7 @@ import os
 import subprocess
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from direct import Direct, Heart
@@ -162,6 +163,81 @@ def test_an_edge_is_lost_in_the_middle_of_a_move(
     print(f"edge lost {moment} '{state}': {ended['outcome']}, the client waited {heart.longest_ms:.0f} ms")
     assert heart.longest_ms < MOVING_MS
     assert direct.running() == [stays] and not direct.leftovers()
+
+
+def result_of(pair: Pair, edge: str, relocation: str) -> dict[str, Any]:
+    """Wait for what an edge says of a move's end."""
+    path = f"/run/relocate/results/{relocation}.json"
+    pair.fleet.on(edge, f"for i in $(seq 1200); do [ -e {path} ] && exit; sleep 0.05; done; exit 1")
+    found: dict[str, Any] = json.loads(pair.fleet.on(edge, f"cat {path} && rm {path}"))
+    return found
+
+
+STANDBY = ("holding", "routing", "committed", "draining", "released", "done", "rolled-back")
+
+
+@pytest.mark.parametrize("do", ["kill", "kill-guardian"])
+@pytest.mark.parametrize("moment", ["before", "after"])
+@pytest.mark.parametrize("state", STANDBY)
+def test_the_other_edge_s_part_is_killed_at_every_line(
+    pair: Pair, direct: Direct, active: str, heart: Heart, state: str, moment: str, do: str
+) -> None:
+    """The edge does not go on alone before the verdict, and does after it; one copy runs, and both edges lead to it."""
+    fleet, there = pair.fleet, other(pair, active)
+    (here,) = direct.running()
+    target = next(host for host in direct.hosts if host != here)
+    heart.longest_ms = 0.0
+    if state == "rolled-back":
+        pair.order(here, part="source", state="voted", moment="before", do="fail")
+    pair.order(there, part="standby", state=state, moment=moment, do=do)
+    mode = "post-copy" if state == "draining" else "stop-and-copy"
+    relocation = pair.start(direct.document, here, target, active, mode)
+    ended = result_of(pair, active, relocation)
+    for edge in pair.fleet.edges:
+        fleet.on(
+            edge,
+            "for i in $(seq 600); do pgrep -f '[r]elocate_proxy (edge|standby)' || exit 0; sleep 0.1; done; exit 1",
+        )
+    assert not direct.ordered(there), f"never reached: {ended}"
+    before = state in ("holding", "routing", "rolled-back") or (state == "committed" and do == "kill-guardian")
+    stays = here if before else target
+    assert ended["outcome"] == ("rolled-back" if before else "committed"), ended["problems"]
+    assert direct.running() == [stays]
+    verdict = "roll-back" if before else "commit"
+    assert pair.settle(there, relocation, "standby", verdict) == ("rolled-back" if before else "done")
+    assert pair.settle(active, relocation, "edge", verdict) == ("rolled-back" if before else "done")
+    assert_alike(pair, stays)
+    heart.assert_beats()
+    print(
+        f"standby, {do} {moment} '{state}': {ended['outcome']}, waited {heart.longest_ms:.0f} ms; {ended['problems']}"
+    )
+    assert heart.longest_ms < MOVING_MS and not direct.leftovers()
+
+
+def test_the_other_edge_s_part_is_killed_in_a_long_drain(pair: Pair, direct: Direct, active: str, heart: Heart) -> None:
+    """Its next process is found by the edge that decides, and does not take over from it."""
+    fleet, there = pair.fleet, other(pair, active)
+    (here,) = direct.running()
+    target = next(host for host in direct.hosts if host != here)
+    serving = "pgrep -f '[p]age_process serve'"
+    pair.order(target, part="destination", state="draining", moment="before", do="pause", seconds=60)
+    relocation = pair.start(direct.document, here, target, active, "post-copy")
+    try:
+        fleet.on(target, f"for i in $(seq 600); do [ -e {SIGN} ] && exit; sleep 0.05; done; exit 1")
+        fleet.on(here, f"kill -STOP $({serving})")
+        fleet.on(target, f"rm {SIGN}")
+        journal = f"/var/lib/relocate/journal/{relocation}.standby.jsonl"
+        fleet.on(there, f"for i in $(seq 200); do grep -q draining {journal} && exit; sleep 0.05; done; exit 1")
+        fleet.on(there, "kill -9 $(pgrep -n -f '[r]elocate_proxy standby')")
+        time.sleep(25.0)  # longer than it would wait for its edge
+    finally:
+        fleet.on(here, f"kill -CONT $({serving})", check=False)
+    ended = result_of(pair, active, relocation)
+    assert (ended["outcome"], ended["problems"]) == ("committed", [])
+    assert "took_over" not in fleet.on(there, f"cat {journal}")
+    assert direct.running() == [target]
+    assert_alike(pair, target)
+    heart.assert_beats()
 
 
 def test_an_edge_that_lives_on_cut_off_decides_nothing(pair: Pair, direct: Direct, active: str, heart: Heart) -> None:

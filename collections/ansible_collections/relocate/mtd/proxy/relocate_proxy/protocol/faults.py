@@ -41,7 +41,7 @@ from .words import shown
 
 MOMENTS = ("before", "after")
 DEEDS = ("kill", "kill-guardian", "fail", "hang", "pause")
-PARTS = ("source", "destination", "edge")
+PARTS = ("source", "destination", "edge", "standby")
 LOOK_SECONDS = 0.01
 MOST_SECONDS = 86400.0
 LONGEST = 1 << 16  # characters of an order
