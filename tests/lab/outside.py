@@ -434,19 +434,20 @@ def lose_host(part: str) -> Strike:
                 os.kill(pid, signal.SIGKILL)
         left = groups.end(group)
         assert not left, f"processes of {host} do not end: {left}"
-        pipes = [
-            "ip",
-            "netns",
-            "exec",
-            lab,
-            "pkill",
-            "-f",
-            f"^nc {known['ansible_host']} ",
-        ]  # they would hear nothing for good
-        subprocess.run(pipes, check=False)
+        end_pipes(lab, known["ansible_host"])
         return True
 
     return strike
+
+
+def end_pipes(lab: str, address: str) -> None:
+    """End what carries SSH to a host of a lab: it would hear nothing for good. Other labs have hosts of the same address."""
+    inside = subprocess.run(["ip", "netns", "pids", lab], capture_output=True, text=True, check=True)
+    for pid in inside.stdout.split():
+        with suppress(FileNotFoundError, ProcessLookupError):
+            words = Path(f"/proc/{pid}/cmdline").read_text().split("\0")
+            if words[0] == "nc" and address in words:
+                os.kill(int(pid), signal.SIGTERM)
 
 
 def start_lost(fleet: Fleet) -> None:
