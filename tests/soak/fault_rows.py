@@ -24,6 +24,25 @@ from rehearsal import PARTS, journaled
 NOTHING, LOST = "nothing there to break", "lost"
 #: What stands for an outcome in the small tables.
 MARKS = {"rolled-back": "R", "committed": "C", LOST: "L", NOTHING: "·"}
+LEGEND = (
+    "| mark | what was seen |\n|---|---|\n"
+    "| C | committed: the copy runs on, over the same connections |\n"
+    "| R | rolled back: the original runs on, over the same connections |\n"
+    "| c, r | the same, but clients were served only after `relocate recover`: nobody was left to settle it |\n"
+    "| L | the tenant was lost, as it would have been without a move: its host, its shim or its memory was taken away |\n"
+    "| · | there is nothing of that kind to break at this line |\n"
+    "| ! | something was not as it must be |\n"
+    "| ? | not run |\n"
+)
+#: Headings of the small tables, and how the kinds below them begin. What fits none is under the last.
+GROUPS = {
+    "the part itself": ("kill", "kill-guardian", "fail", "hang"),
+    "a host": ("lose-host", "restart-edge"),
+    "a process beside the parts": ("kill-", "criu-fault", "reload"),
+    "a link": ("cut-source", "cut-destination", "slow", "lossy"),
+    "disk or memory": ("disk-full", "inodes-full", "memory-full"),
+    "the controller": ("kill-controller", "cut-controller", "hang-ssh"),
+}
 RECOVERED = " (by recover)"
 FAILED, NOT_RUN = "!", "?"
 
@@ -134,27 +153,44 @@ def by_kind(cells: list[Cell], rows: list[Row]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def group(kind: str) -> str:
+    """Return the heading under which a kind stands: that of the longest beginning that fits, or of the whole name."""
+    fitting = [
+        (len(begin), title)
+        for title, begins in GROUPS.items()
+        for begin in begins
+        if kind == begin or (kind.startswith(begin) and begin not in GROUPS["the part itself"])
+    ]
+    return max(fitting)[1]
+
+
 def small_tables(cells: list[Cell], rows: list[Row]) -> str:
     """Return one table for each part: a kind of failure each line, a state each column, two marks for before and after."""
-    return "\n".join(f"At a line of the **{part}**:\n\n{_small_table(part, cells, rows)}" for part in PARTS)
+    return "\n".join(f"## At a line of the {part}\n\n{_small_table(part, cells, rows)}" for part in PARTS)
 
 
 def _small_table(part: str, cells: list[Cell], rows: list[Row]) -> str:
     seen = {(row.line, row.kind): row for row in rows}
     states = [state.value for state in journaled(part)]
     lines = [f"| fails | {' | '.join(states)} | longest wait, ms |", "|---" * (len(states) + 2) + "|"]
-    for kind in dict.fromkeys(cell.kind for cell in cells):
-        wanted = {cell.line for cell in cells if cell.kind == kind and cell.fault.part == part}
-        if not wanted:
-            continue
-        gaps = [row.gap_ms for row in seen.values() if row.kind == kind and row.line in wanted]
-        marks = []
-        for state in states:
-            both = [
-                seen[line, kind].mark if (line, kind) in seen else NOT_RUN
-                for line in (f"{part} {moment} {state}" for moment in ("before", "after"))
-                if line in wanted
-            ]
-            marks.append(" ".join(both))
-        lines.append(f"| `{kind}` | {' | '.join(marks)} | {max(gaps, default=0):.0f} |")
+    here = [cell for cell in cells if cell.fault.part == part]
+    kinds = sorted(dict.fromkeys(_family(cell.kind) for cell in here), key=lambda kind: list(GROUPS).index(group(kind)))
+    title = ""
+    for kind in kinds:
+        if group(kind) != title:
+            title = group(kind)
+            lines.append(f"| **{title}** {'| ' * (len(states) + 1)}|")
+        wanted = [cell for cell in here if _family(cell.kind) == kind]
+        found = {(cell.line, cell.kind): seen.get((cell.line, cell.kind)) for cell in wanted}
+        gaps = [row.gap_ms for row in found.values() if row]
+        marks = [
+            " ".join(
+                row.mark if row else NOT_RUN
+                for moment in ("before", "after")
+                for (line, _), row in found.items()
+                if line == f"{part} {moment} {state}"
+            )
+            for state in states
+        ]
+        lines.append(f"| `{kind}` | {' | '.join(marks)} | {f'{max(gaps):.0f}' if gaps else ''} |")
     return "\n".join(lines) + "\n"

@@ -48,6 +48,7 @@ TABLE = "/var/lib/relocate/edge/table.nft"  # what the edge loads at boot
 BEAT_SECONDS = 0.025  # between an answer and the next question: several labs' clients share the machine's cores
 BUILD = ROOT / "build"
 ROWS, REPORT, LIST = BUILD / "faults.jsonl", BUILD / "faults.md", BUILD / "faults.csv"
+DOCUMENTED = ROOT / "docs/fault-matrix.md", ROOT / "docs/faults.csv"
 LABS = 4  # a lab waits more than it works
 
 
@@ -72,6 +73,7 @@ def options(words: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--up", action="store_true", help="the labs are up and prepared: leave them as they are")
     parser.add_argument("--list", action="store_true", help="only list the combinations")
     parser.add_argument("--report", action="store_true", help="only make the tables of the rows that are there")
+    parser.add_argument("--docs", action="store_true", help="put the tables into docs/, too")
     return parser.parse_args(words)
 
 
@@ -279,8 +281,10 @@ def main() -> int:
         run_abreast(in_turn(cells, wanted.seed, wanted.first), wanted, show(len(cells)))
         known = fault_rows.newest(ROWS)
     rows = fault_rows.of(chosen, known)
-    REPORT.write_text(page(every, fault_rows.of(every, known)), encoding="utf-8")
-    LIST.write_text(fault_rows.as_csv(fault_rows.of(every, known)), encoding="utf-8")
+    seen = fault_rows.of(every, known)
+    for report, listed in ((REPORT, LIST), *([DOCUMENTED] if wanted.docs else [])):
+        report.write_text(page(every, seen), encoding="utf-8")
+        listed.write_text(fault_rows.as_csv(seen), encoding="utf-8")
     print(f"\n{fault_rows.summary(chosen, rows)}\n{fault_rows.failures(rows)}\n{REPORT} has the table of all.")
     return 0 if len(rows) == len(chosen) and not any(row.failed for row in rows) else 1
 
@@ -341,11 +345,28 @@ def page(cells: list[Cell], rows: list[Row]) -> str:
     """Return what is written to the disk for a reader."""
     commits = ", ".join(dict.fromkeys(row.commit for row in rows))
     span = f"from {min(row.when for row in rows)} to {max(row.when for row in rows)} UTC" if rows else "never"
-    not_run = "".join(f"- NOT RUN: {what}: {why}.\n" for what, why in NOT_RUN.items())
-    failed = fault_rows.failures(rows)
-    head = f"`make faults`, {span}, at {commits}.\n\n{fault_rows.summary(cells, rows)}\n\n"
-    tables = f"{fault_rows.by_kind(cells, rows)}\n{fault_rows.small_tables(cells, rows)}"
-    return head + f"{tables}\n{failed}{not_run}"
+    not_run = "".join(f"- {what}: {why}.\n" for what, why in NOT_RUN.items())
+    failed = fault_rows.failures(rows) or "None.\n"
+    return f"""# The fault matrix, as it was run
+
+`make faults` has made this page, of what was run {span}, at {commits}. What the kinds break, and why some combinations are left
+out, is said in [failures.md](failures.md#the-fault-matrix); each row, with its time and its commit, is in
+[faults.csv](faults.csv). A state has two marks where the failure was made before and after its line was on the disk, one where
+that comes to the same. The waits are a client's that asks all the time; the moment in which a failure is made is part of them.
+
+{fault_rows.summary(cells, rows)}
+
+{fault_rows.LEGEND}
+{fault_rows.small_tables(cells, rows)}
+## By kind
+
+{fault_rows.by_kind(cells, rows)}
+## Failed when last run
+
+{failed}
+## Not in the matrix
+
+{not_run}"""
 
 
 if __name__ == "__main__":

@@ -81,6 +81,16 @@ def test_the_small_table_has_both_moments_of_a_line_and_the_longest_wait() -> No
     assert line.startswith(f"| `{cells[first].kind}` | ! C | ? ? |") and line.endswith("| 12 |")
 
 
+def test_every_kind_stands_under_a_heading() -> None:
+    """A part that is killed is not what is killed beside it."""
+    found = {cell.kind: fault_rows.group(cell.kind) for cell in every_cell()}
+    assert set(found.values()) == set(fault_rows.GROUPS)
+    assert found["kill"] == found["hang"] == found["kill-guardian"] == "the part itself"
+    assert found["kill-dockerd-source"] == found["criu-fault-6-destination"] == "a process beside the parts"
+    assert (found["kill-controller"], found["hang-ssh-edge"]) == ("the controller",) * 2
+    assert (found["cut-source-edge"], found["lose-host-source"]) == ("a link", "a host")
+
+
 def test_the_table_by_kind_counts_what_there_is_and_what_was_run() -> None:
     """Ended by ``recover`` is also committed or rolled back."""
     cells = every_cell()
