@@ -53,6 +53,15 @@ def checked_path(option: str, path: Path | None, suffixes: Collection[str] = ())
         raise Refusal(f"{option} is {shown(text)}: its name must end in one of {', '.join(sorted(suffixes))}", 2)
 
 
+def checked_directory(what: str, text: str | None) -> str | None:
+    """Return the absolute path of a directory that is named, or None. Raises Refusal with status 2 for what is no path."""
+    if text is None:
+        return None
+    if not text or len(text) > 1024 or not text.isprintable() or strangers.TEMPLATE.search(text):
+        raise Refusal(f"{what} is {shown(text)}: give the path of a directory", 2)
+    return str(Path(text).resolve())
+
+
 def check_wishes(
     container: str,
     *,

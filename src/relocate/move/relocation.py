@@ -19,6 +19,8 @@ from relocate.reading import file_name
 
 RELOCATE, RECOVER = "relocate.mtd.container_relocate", "relocate.mtd.relocations_recover"
 CHECK = "relocate.mtd.relocation_check"
+SNAPSHOT, RESTORE = "relocate.mtd.container_snapshot", "relocate.mtd.container_restore"
+SNAPSHOTS = "relocate.mtd.snapshots_info"
 DEFAULT_INVENTORY = "inventories/lab"
 #: Hosts instead of an inventory's file: names or addresses, with a comma at least.
 HOSTS = re.compile(r"[\w.:\[\]-]*(,[\w.:\[\]-]*)+", re.ASCII)
@@ -188,3 +190,95 @@ def recover(
         watch=caught,
     )
     return {name: caught.result.get(name, []) for name in ("settled", "in_progress", "left")}
+
+
+def _act(book: str, action: str, expected: str, variables: dict[str, Any], **options: Any) -> dict[str, Any]:
+    """Run a playbook and return the result of one action of it.
+
+    Raises Refusal with the action's own sentence if it failed.
+    """
+    root = project_root()
+    caught = Catcher(action)
+    wanted = {name: value for name, value in variables.items() if value is not None}
+    inventory, check = options.pop("inventory"), options.pop("check", False)
+    arguments = "--check" if check else ""
+    try:
+        playbook.run(
+            root,
+            book,
+            wanted,
+            inventory=inventory_path(inventory, root),
+            arguments=arguments,
+            watch=caught,
+            **options,
+        )
+    except Refusal:
+        if "msg" not in caught.result:
+            raise
+        raise Refusal(str(caught.result["msg"])) from None
+    if expected not in caught.result:
+        raise Refusal(f"{book} ended without a result: run it with --verbose to see why")
+    return caught.result
+
+
+def snapshot(
+    container: str,
+    *,
+    source: str | None = None,
+    store: str | None = None,
+    keep: int | None = None,
+    days: float | None = None,
+    inventory: str | None = None,
+    check: bool = False,
+    verbose: bool = False,
+    quiet: bool = False,
+) -> dict[str, Any]:
+    """Run ``playbooks/snapshot.yml`` and return what C(container_snapshot) does. Raises Refusal when there is no snapshot."""
+    variables = {
+        "container": container,
+        "source": source,
+        "relocate_snapshot_store": store,
+        "relocate_snapshot_keep": keep,
+        "relocate_snapshot_days": days,
+    }
+    options = {"inventory": inventory, "check": check, "verbose": verbose, "quiet": quiet}
+    return _act("playbooks/snapshot.yml", SNAPSHOT, "snapshot", variables, **options)
+
+
+def restore(
+    container: str,
+    *,
+    snapshot: str,
+    destination: str | None = None,
+    dead: list[str] | None = None,
+    store: str | None = None,
+    inventory: str | None = None,
+    check: bool = False,
+    verbose: bool = False,
+    quiet: bool = False,
+) -> dict[str, Any]:
+    """Run ``playbooks/restore.yml`` and return what C(container_restore) does. Raises Refusal when nothing was restored."""
+    variables = {
+        "container": container,
+        "snapshot": snapshot,
+        "destination": destination,
+        "dead": dead or None,
+        "relocate_snapshot_store": store,
+    }
+    options = {"inventory": inventory, "check": check, "verbose": verbose, "quiet": quiet}
+    return _act("playbooks/restore.yml", RESTORE, "snapshot", variables, **options)
+
+
+def snapshots(
+    container: str | None = None,
+    *,
+    verify: bool = False,
+    store: str | None = None,
+    inventory: str | None = None,
+    verbose: bool = False,
+    quiet: bool = False,
+) -> dict[str, Any]:
+    """Run ``playbooks/snapshots.yml`` and return what C(snapshots_info) does. Raises Refusal when the store cannot be read."""
+    variables = {"container": container, "verify": verify, "relocate_snapshot_store": store}
+    options = {"inventory": inventory, "verbose": verbose, "quiet": quiet}
+    return _act("playbooks/snapshots.yml", SNAPSHOTS, "snapshots", variables, **options)

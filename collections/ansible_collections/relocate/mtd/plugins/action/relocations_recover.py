@@ -11,6 +11,7 @@ from ansible.plugins.action import ActionBase
 from ansible_collections.relocate.mtd.plugins.module_utils import _forms
 from ansible_collections.relocate.mtd.plugins.module_utils._states import AFTER_COMMIT, LOST
 from ansible_collections.relocate.mtd.plugins.plugin_utils._move import options
+from ansible_collections.relocate.mtd.plugins.plugin_utils._move.asking import Asking
 from ansible_collections.relocate.mtd.plugins.plugin_utils._move.remote import Remotes, Unreachable, checked, said
 from ansible_collections.relocate.mtd.plugins.plugin_utils._trust import reports
 
@@ -61,6 +62,8 @@ class ActionModule(ActionBase):
         with Remotes(self, task_vars or {}) as self._remotes:
             for relocation, claims in sorted(self._unfinished([*edges, *docker_hosts]).items()):
                 self._settle(relocation, claims, edges)
+            for edge in edges:
+                self._remove_returned(edge, docker_hosts)
         changed = bool(self._settled)
         result: dict[str, Any] = {"changed": changed, "settled": self._settled, "left": self._left}
         result["in_progress"] = self._in_progress
@@ -74,6 +77,7 @@ class ActionModule(ActionBase):
         No host but an edge can have an edge's journal, which decides about the others.
         """
         found: dict[str, dict[str, list[dict[str, Any]]]] = {}
+        self._containers: dict[str, list[dict[str, Any]]] = {}
         for host in dict.fromkeys(hosts):
             try:
                 result = self._remotes.of(host).module("relocate.mtd.relocation_info", register_fact=False)
@@ -89,6 +93,7 @@ class ActionModule(ActionBase):
                 if host not in self._gone:
                     self._left.append(f"{error.message}; what it has is left as it is")
                 continue
+            self._containers[host] = info["containers"]
             for each in info["unfinished"]:
                 if each["part"] in ("edge", "standby") and host not in self._edges:
                     self._left.append(
@@ -266,6 +271,59 @@ class ActionModule(ActionBase):
             return str(seen["outcome"])
         except Unreachable:
             return None
+
+    def _remove_returned(self, edge: str, docker_hosts: list[str]) -> None:
+        """Remove what came back with a host that was dead while its container was restored elsewhere.
+
+        Only if the container runs on another host: then, and only then, the one that came back is the second.
+        """
+        remote = self._remotes.of(edge)
+        try:
+            answer = remote.module("relocate.mtd.service_fence", state="listed")
+            if answer.get("failed"):
+                return  # an edge that is not prepared has no fences, and what it lacks was said above
+            fences = checked(edge, reports.fences, answer)
+        except Unreachable:
+            return  # said above
+        asking = Asking(self._remotes)
+        for fence in fences:
+            for host in docker_hosts:
+                if host in self._containers and asking.address(host) in fence["dead"]:
+                    self._settle_fence(edge, fence["name"], host, asking.address(host))
+
+    def _settle_fence(self, edge: str, container: str, host: str, address: str) -> None:
+        """Remove a container that came back on a host, and take the host's fence away."""
+        here = [each for each in self._containers[host] if each["name"] == container]
+        elsewhere = [
+            other
+            for other, containers in self._containers.items()
+            if other != host and any(each["name"] == container and each["state"] == "running" for each in containers)
+        ]
+        if here and not elsewhere:
+            self._left.append(
+                f"{container} was restored elsewhere while {host} was dead, and is now on {host} alone: remove it, and restore "
+                "a snapshot again, or lead its services there with nat_service"
+            )
+            return
+        settled = {"relocation": None, "part": "returned", "host": host, "container": container, "verdict": None}
+        if self._task.check_mode:
+            self._settled.append({**settled, "outcome": "planned"})
+            return
+        steps: list[tuple[str, str, dict[str, Any]]] = []
+        if here:
+            steps.append((host, "relocate.mtd.tenant_container", {"name": container, "state": "absent"}))
+        fence = {"name": container, "dead": [address], "state": "absent"}
+        steps.append((edge, "relocate.mtd.service_fence", fence))
+        for where, module, arguments in steps:
+            try:
+                answer = self._remotes.of(where).module(module, **arguments)
+            except Unreachable as error:
+                self._left.append(f"{container}, which came back on {host}: {error.message}")
+                return
+            if answer.get("failed"):
+                self._left.append(f"{container}, which came back on {host}: {where}: {said(answer)}")
+                return
+        self._settled.append({**settled, "outcome": "removed" if here else "gone"})
 
     def _serve(self, relocation: str, parts: dict[str, dict[str, Any]]) -> str:
         """Have the source serve the memory that a copy still lacks; if it is gone, return why, else "".

@@ -291,6 +291,7 @@ def dump_command(
     log_level: int = 1,
     skip_in_flight: bool = False,
     tcp_established: bool = True,
+    tcp_close: bool = False,
     network_lock: str = "skip",
     shell_job: bool = False,
     manage_cgroups: str = "soft",
@@ -314,6 +315,7 @@ def dump_command(
     :param network_lock: ``skip`` is right only while packets are kept away by someone else; else ``iptables`` or
         ``nftables``.
     :param skip_in_flight: leave half-open incoming connections out instead of failing.
+    :param tcp_close: leave the connections alone, and have them closed in the image: CRIU must know this of a dump.
     :param shell_job: the tree's terminal belongs to a session outside it.
     :param manage_cgroups: ``ignore`` where whoever restores puts the tasks into their cgroups himself.
     :param previous: directory of the last pre-dump, relative to ``images``: only memory written since is dumped.
@@ -327,7 +329,9 @@ def dump_command(
     command += ["--ghost-limit", str(ghost_limit)]
     if root is not None:
         command += ["--root", root]
-    if tcp_established:
+    if tcp_close:
+        command.append("--tcp-close")
+    elif tcp_established:
         command.append("--tcp-established")
     if leave_running:
         command.append("--leave-running")

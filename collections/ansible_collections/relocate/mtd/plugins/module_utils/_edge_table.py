@@ -179,6 +179,11 @@ def _element(service: Service) -> str:
     return f'{service.key} comment "{service.name}" : {host} . {service.host_port}'
 
 
+def is_owner(name: str) -> bool:
+    """Return whether a name can be that of a container, and so own a service."""
+    return _NAME.fullmatch(name) is not None
+
+
 def add_service(service: Service) -> str:
     """Return the line that adds a service."""
     return f"add element {_HEAD} {SERVICES} {{ {_element(service)} }}\n"

@@ -22,6 +22,8 @@ CORDON = KEPT + "/cordoned"
 EDGE = KEPT + "/edge"
 #: Which paths of the host containers from elsewhere may be shown (see ``_binds``).
 BINDS = KEPT + "/binds.json"
+#: One file a container that was given to another host while its own was dead.
+FENCES = EDGE + "/fences"
 INSTALLED = "/usr/local/lib/relocate"
 PROXY = INSTALLED + "/relocate_proxy/__main__.py"
 RESTORE_SHIM = INSTALLED + "/restore_shim.so"

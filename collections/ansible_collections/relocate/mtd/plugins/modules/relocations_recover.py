@@ -16,6 +16,8 @@ description:
     container runs on at its source. A relocation with a living process is left to it.
   - A relocation whose edge does not answer stays as it is, frozen at the source and gated at the destination - the edge alone
     knows the verdict.
+  - A container that came back with a host after it was restored elsewhere from a snapshot is removed, if it runs on another
+    host (M(relocate.mtd.container_restore)). Its C(part) is V(returned).
   - The task runs on the controller (C(hosts=localhost)).
 options:
   docker_hosts:

@@ -30,6 +30,7 @@ from .protocol import faults
 from .protocol.journal import Journal, prune, prune_results
 
 PARTS = ("source", "destination", "edge", "standby")
+ALONE = {"source": "snapshot", "destination": "revival"}  # with a recording in place of the other parts
 RESTARTS = 3
 SWITCH_SECONDS = 0.0005  # how long a thread may keep another of this process waiting: its own default is 5 ms
 NICENESS = -10  # the freeze is short, and other load must not delay it
@@ -209,7 +210,9 @@ def _run_standby(specification: dict, journal: Journal, ready: int) -> None:
 
 
 def _run_listener(part: str, specification: dict, journal: Journal, ready: int) -> None:
-    if journal.state is None:
+    if specification.get("recording"):
+        _run_alone(part, specification, journal, ready)
+    elif journal.state is None:
         mounts.keep_in_memory(paths.private_directory(paths.SESSIONS))
         module = importlib.import_module(f".parts.{part}", __package__)
         listening = getattr(module, part.capitalize())(specification, journal)
@@ -217,6 +220,17 @@ def _run_listener(part: str, specification: dict, journal: Journal, ready: int) 
         listening.serve()
     elif not journal.finished:  # else it was killed between its last line and its end
         restarted.resume(part, specification, journal)
+
+
+def _run_alone(part: str, specification: dict, journal: Journal, ready: int) -> None:
+    module = importlib.import_module(f".parts.{ALONE[part]}", __package__)
+    if journal.state is None:
+        mounts.keep_in_memory(paths.private_directory(paths.SESSIONS))
+        alone = getattr(module, ALONE[part].capitalize())(specification, journal)
+        _announce(ready, {"pid": os.getpid(), "port": 0})
+        alone.serve()
+    elif not journal.finished:
+        module.resume(specification, journal)
 
 
 def _show(relocation: str, going: dict) -> None:

@@ -160,6 +160,24 @@ class Remote:
         """
         return requests.ask(self._connect(), self.host, module_name, arguments)
 
+    def fetch(self, path: str, local: str) -> None:
+        """Bring a file of the host here; whoever logs in there must be able to read it.
+
+        :raises Unreachable: it does not come.
+        """
+        self._carry("fetch_file", path, local)
+
+    def put(self, local: str, path: str) -> None:
+        """Bring a file of the controller to the host. :raises Unreachable: it does not arrive."""
+        self._carry("put_file", local, path)
+
+    def _carry(self, how: str, source: str, target: str) -> None:
+        connection = self._connect()._connection
+        try:
+            getattr(connection, how)(source, target)
+        except (AnsibleError, OSError) as error:
+            raise Unreachable(f"{self.host}: {source} could not be carried: {shown(_first_line(error))}") from error
+
     def close(self) -> None:
         """Let the connection go."""
         if self._module_action is not None:

@@ -252,6 +252,20 @@ _SERVICES = _record(
 )
 
 
+_FENCES = _record(
+    {
+        "fences": _list(
+            _record({"name": strangers.container_name, "dead": _list(strangers.address)}, {"to": strangers.address})
+        )
+    }
+)
+
+
+def fences(answer: Any) -> list[dict[str, Any]]:
+    """Return the fences that C(service_fence) answered. :raises Odd: it is no such answer."""
+    return list(_FENCES(strangers.document(answer))["fences"])
+
+
 def preflight(answer: Any) -> list[str]:
     """Return the refusals that C(relocation_preflight) answered. :raises Odd: it is no such answer."""
     return list(_PREFLIGHT(strangers.document(answer))["refusals"])

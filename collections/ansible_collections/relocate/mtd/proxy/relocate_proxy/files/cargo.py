@@ -29,7 +29,7 @@ import time
 from collections.abc import Iterable
 from typing import Protocol
 
-from ..protocol.channel import Channel
+from ..protocol.channel import Outlet
 from ..protocol.words import shown
 from .entry import check
 
@@ -65,7 +65,7 @@ class Incoming(Protocol):
 class Receiver:
     """The destination's end of the data channel."""
 
-    def __init__(self, channel: Channel, cargo: Iterable[Incoming]) -> None:
+    def __init__(self, channel: Outlet, cargo: Iterable[Incoming]) -> None:
         self._channel = channel
         self._cargo = list(cargo)
         self._by_kind = {kind: each for each in self._cargo for kind in each.kinds}
@@ -91,7 +91,7 @@ class Receiver:
                 raise ValueError(f"the source sent {shown(kind)}, which this host does not know: run prepare.yml again")
 
 
-def measure_link(channel: Channel) -> float:
+def measure_link(channel: Outlet) -> float:
     """Return the milliseconds that a MiB takes to the destination, acknowledged: the best of some probes.
 
     They grow until one takes long enough to be measured, so that neither a slow link waits nor a fast one is underrated.

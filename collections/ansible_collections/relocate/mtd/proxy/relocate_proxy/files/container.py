@@ -171,12 +171,19 @@ class Container:
         return Watches(self._processes(), f"{PROC}/{self.pid}/root", _criu.parse_mountinfo(self._mountinfo()))
 
     def dump_command(
-        self, images: str, work: str, plain_cgroups: bool, previous: str | None = None, scan_paths: Iterable[str] = ()
+        self,
+        images: str,
+        work: str,
+        plain_cgroups: bool,
+        previous: str | None = None,
+        scan_paths: Iterable[str] = (),
+        tcp_close: bool = False,
     ) -> list[str]:
         """Return the direct CRIU dump of this container, frozen before and left frozen after.
 
         :param previous: directory of the last pre-dump, relative to ``images``.
         :param scan_paths: see ``_criu.dump_command``.
+        :param tcp_close: leave TCP connections alone, and have them closed in the image.
         """
         externals = self.externals(self._mountinfo()) + _criu.memory_externals(self._memory_mounts())
         return _criu.dump_command(
@@ -192,6 +199,7 @@ class Container:
             previous=previous,
             scan_paths=scan_paths,
             link_remap=True,
+            tcp_close=tcp_close,
         )
 
     def plain_cgroups(self) -> bool:

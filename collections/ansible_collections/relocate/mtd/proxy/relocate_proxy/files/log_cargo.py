@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 from ..host.syscalls import write_all
-from ..protocol.channel import Channel
+from ..protocol.channel import Outlet
 from ..protocol.words import shown
 
 CHUNK = 1 << 20
@@ -33,7 +33,7 @@ def _said(line: bytes) -> list[str]:
 class LogSender:
     """The source's half. :param log_path: Docker's own file, if its log driver keeps one on this host."""
 
-    def __init__(self, channel: Channel, log_path: str | None) -> None:
+    def __init__(self, channel: Outlet, log_path: str | None) -> None:
         self.channel = channel
         self.log_path = log_path
         self._log: BinaryIO | None = None

@@ -16,7 +16,7 @@ import os
 from ansible_collections.relocate.mtd.plugins.module_utils import _kernel
 
 from ..host.syscalls import write_all
-from ..protocol.channel import Channel
+from ..protocol.channel import Outlet
 from ..protocol.words import shown
 
 INIT = "docker-init"  # the program's name in Docker's directory of the container
@@ -44,7 +44,7 @@ class OwnSender:
     :param init: the program that ``--init`` has put into the container, as this host sees it.
     """
 
-    def __init__(self, channel: Channel, directory: str, hostname: str, init: str | None = None) -> None:
+    def __init__(self, channel: Outlet, directory: str, hostname: str, init: str | None = None) -> None:
         self._channel = channel
         self._directory = directory
         self._hostname = hostname

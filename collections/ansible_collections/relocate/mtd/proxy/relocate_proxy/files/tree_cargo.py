@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Container
 
 from ..host.syscalls import write_all
-from ..protocol.channel import Channel
+from ..protocol.channel import Outlet
 from .trees import Item, Snapshot, Stamp, Tree, changes
 from .writer import Writer
 
@@ -23,7 +23,7 @@ class TreeSender:
     """
 
     def __init__(
-        self, channel: Channel, tree: Tree, name: str = "", mapped: Callable[[], Container[int]] = frozenset
+        self, channel: Outlet, tree: Tree, name: str = "", mapped: Callable[[], Container[int]] = frozenset
     ) -> None:
         self._channel = channel
         self.tree = tree

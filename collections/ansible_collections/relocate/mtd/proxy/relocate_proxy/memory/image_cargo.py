@@ -9,7 +9,7 @@ import os
 import threading
 
 from ..host.syscalls import write_all
-from ..protocol.channel import Channel
+from ..protocol.channel import Outlet
 from ..protocol.words import shown
 
 CHUNK = 1 << 20
@@ -35,7 +35,7 @@ class ImageSender:
     :param number: of the pre-dump whose images these are; 0 for the dump's own.
     """
 
-    def __init__(self, channel: Channel, directory: str, number: int = 0) -> None:
+    def __init__(self, channel: Outlet, directory: str, number: int = 0) -> None:
         self.channel = channel
         self.directory = directory
         self._round = {"round": number} if number else {}

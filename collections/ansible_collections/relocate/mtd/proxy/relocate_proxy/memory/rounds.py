@@ -23,7 +23,7 @@ from ansible_collections.relocate.mtd.plugins.module_utils import _criu
 
 from ..host import paths
 from ..host.secrets import overwrite
-from ..protocol.channel import Channel
+from ..protocol.channel import Outlet
 from .dump import Dump
 from .image_cargo import MOST_ROUNDS, ImageSender, parent_of, round_directory
 from .lazy_pages import criu_words
@@ -66,7 +66,7 @@ class PreCopy:
     :param commands: what the relocation has run; the rounds' commands are added.
     """
 
-    def __init__(self, channel: Channel, pid: int, images: str, work: str, commands: list[list[str]]) -> None:
+    def __init__(self, channel: Outlet, pid: int, images: str, work: str, commands: list[list[str]]) -> None:
         self.rounds: list[Round] = []
         self._channel, self._pid, self._images, self._work = channel, pid, images, work
         self._commands = commands

@@ -30,10 +30,14 @@ class Listening:
         self.id = self.specification.id
         self.journal = journal
         self.directory = paths.private_directory(paths.session(self.id))
-        told = self.specification
-        self.listener = Listener(told.listen, told.credentials, told.port, told.peers)
+        self.listener = self._listen()
         self.edge: Channel | None = None
         self.finished = False
+
+    def _listen(self) -> Listener:
+        """Return where the edge, and another part, find this one."""
+        told = self.specification
+        return Listener(told.listen, told.credentials, told.port, told.peers)
 
     def _obey(self, message: dict) -> None:
         try:

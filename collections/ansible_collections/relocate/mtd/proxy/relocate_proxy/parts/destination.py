@@ -25,7 +25,7 @@ from ..memory import lazy_pages
 from ..memory.image_cargo import ImageReceiver
 from ..network.conntrack import Conntrack
 from ..network.flows import Flow, place_on_destination
-from ..protocol.channel import Channel
+from ..protocol.channel import Channel, Outlet
 from ..protocol.journal import Journal
 from ..protocol.states import AFTER_COMMIT, State
 from ..protocol.words import sentence
@@ -42,6 +42,7 @@ class Destination(Part):
     """The host that the container comes to."""
 
     name = "destination"
+    restore_options: tuple[str, ...] = ()  # for CRIU, beyond those of every restore
 
     def __init__(self, specification: dict, journal: Journal) -> None:
         self.docker = DockerClient()
@@ -180,7 +181,8 @@ class Destination(Part):
         :param mounts: what is on this host for every external mount that runc does not know.
         :param plain_cgroups: the tasks are to be in the cgroups that runc has made, where CRIU itself is started.
         """
-        lines = ["network-lock skip", "verbosity=1", *(f'external "mnt[{key}]:{path}"' for key, path in mounts.items())]
+        lines = ["network-lock skip", "verbosity=1", *self.restore_options]
+        lines += [*(f'external "mnt[{key}]:{path}"' for key, path in mounts.items())]
         if plain_cgroups:
             lines.append("manage-cgroups=ignore")
         with open(f"{self.directory}/restore.conf", "w", encoding="utf-8") as file:
@@ -218,7 +220,7 @@ class Destination(Part):
             self.accept_other(channel)
             return
 
-    def _receive(self, channel: Channel) -> None:
+    def _receive(self, channel: Outlet) -> None:
         """Log, first copy, a restore that waits, delta and image: the gate opens the moment the last byte is here."""
         try:
             log, file_trees = LogReceiver(self._log_path()), TreeReceiver()
@@ -236,6 +238,7 @@ class Destination(Part):
             channel.send("primed")
             receiver.receive()
             self.moments.mark("received")
+            self._received(channel)
             self._restore(log.words)
         except Exception as error:
             if not self._given_up:
@@ -245,6 +248,9 @@ class Destination(Part):
                     pass
         finally:
             channel.close()
+
+    def _received(self, _: Outlet) -> None:
+        """Take note that everything is here, and ready to be restored."""
 
     def _directory(self) -> str:
         """Return Docker's directory of the copy; it goes when the copy is removed."""

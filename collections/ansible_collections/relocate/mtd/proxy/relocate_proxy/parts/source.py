@@ -12,6 +12,7 @@ import os
 import subprocess
 import threading
 import time
+from collections.abc import Callable, Iterable
 
 from ansible_collections.relocate.mtd.plugins.module_utils import _freezer as freezer
 from ansible_collections.relocate.mtd.plugins.module_utils._bundle import directory_of
@@ -37,7 +38,7 @@ from ..memory.rounds import PreCopy
 from ..memory.strays import end_strays
 from ..network.conntrack import Conntrack
 from ..network.flows import on_source
-from ..protocol.channel import Channel
+from ..protocol.channel import Channel, Outlet
 from ..protocol.documents import Specification
 from ..protocol.journal import Journal
 from ..protocol.states import State
@@ -87,7 +88,7 @@ class Source(Part):
         self.address = self.container.address
         self.new_address = ""
         self.command: list[str] = []
-        self.data: Channel | None = None
+        self.data: Outlet | None = None
         self.freeze = Freeze()
         self.prepared: PreparedDump | None = None
         self.watches: Watches | None = None
@@ -166,9 +167,7 @@ class Source(Part):
 
     def on_copy(self, message: dict) -> None:
         """First copy of the log, and of the writable layer once it is mounted there; the container runs meanwhile."""
-        host, port = self._known(message["destination"])
-        credentials = self.specification.credentials
-        self.data = Channel.connect((host, port), "destination", self.id, credentials, CONNECT_SECONDS)
+        self.data = self._open_data(message)
         if message.get("pages"):  # where the destination's page process listens: post-copy
             host, port = self._known(message["pages"])
             self.pages = lazy_pages.PageServer(self.directory, self.specification, (host, port))
@@ -192,6 +191,17 @@ class Source(Part):
         self.data.receive()
         self.say("copied", bytes=copied)
 
+    def _open_data(self, message: dict) -> Outlet:
+        """Return what the cargo is sent on."""
+        host, port = self._known(message["destination"])
+        credentials = self.specification.credentials
+        return Channel.connect((host, port), "destination", self.id, credentials, CONNECT_SECONDS)
+
+    def _measure_link(self) -> float:
+        """Return the milliseconds that a MiB takes there."""
+        assert self.data is not None
+        return measure_link(self.data)
+
     def on_arm(self, message: dict) -> None:
         """Prepare everything that the freeze needs; show the connections as they are now, so that the edge can refuse."""
         self.new_address = message["address"]
@@ -201,7 +211,7 @@ class Source(Part):
         self.data.receive()  # the restore over there waits for the rest of the image
         self._forbid_restart()
         self.record(State.STAGED)
-        link = measure_link(self.data)
+        link = self._measure_link()
         previous, ahead = None, {}
         if self.specification.mode == PRE_COPY:
             rounds = PreCopy(self.data, self.container.pid, self.images, self.work, self.commands)
@@ -215,7 +225,7 @@ class Source(Part):
             watches = f"{self.work}/watches"
             with open(watches, "w", encoding="utf-8", errors="surrogateescape") as file:
                 file.write(self.watches.table())
-        self.command = self.container.dump_command(self.images, self.work, self.plain_cgroups, previous, scan_paths)
+        self.command = self._dump_command(previous, scan_paths)
         deferred = ""
         if self.pages:
             deferred = self.pages.deferral.path
@@ -243,6 +253,9 @@ class Source(Part):
             if took > ENOUGH * before:
                 break
         return round(took, 1)
+
+    def _dump_command(self, previous: str | None, scan_paths: Iterable[str]) -> list[str]:
+        return self.container.dump_command(self.images, self.work, self.plain_cgroups, previous, scan_paths)
 
     def _forbid_restart(self) -> None:
         """A restart policy would start a fresh process here when the frozen one is killed."""
@@ -278,6 +291,13 @@ class Source(Part):
         deadline = time.monotonic() + UNREAD_SECONDS
         while self._unread() and time.monotonic() < deadline:
             time.sleep(0.0005)  # no datagram comes any more: the edge holds them
+        self._freeze()
+        self.say("frozen")
+        self.moments.mark("frozen")
+        self.freeze.begin(self._carry, self._failed)
+
+    def _freeze(self) -> None:
+        """Freeze. :raises RuntimeError: something was not read that CRIU does not carry."""
         freezer.freeze(self.container.freezer)
         limits.lift(self.limits)
         if self.watches and self.watches.unread():
@@ -285,9 +305,6 @@ class Source(Part):
                 "a program of the container has not read yet what has changed in the files that it watches, and would never "
                 "hear of it: try again"
             )
-        self.say("frozen")
-        self.moments.mark("frozen")
-        self.freeze.begin(self._carry, self._failed)
 
     def _unread(self) -> int:
         """Return how many bytes wait to be read that CRIU does not carry."""
@@ -304,7 +321,36 @@ class Source(Part):
         assert self.data is not None and self.prepared is not None
         if self.pages:
             self.pages.serve(freezer.members(self.container.freezer))
-        images, dumped = ImageSender(self.data, self.images), threading.Event()
+        images = ImageSender(self.data, self.images)
+        sent = self._dump(images)
+        if self.pages:
+            self.pages.deferral.enter(self.images)
+        connections = criu_sockets.rewrite(self.images, self.address, self.new_address)
+        if self.plain_cgroups:
+            forget_cgroups(self.images)
+        self.moments.mark("rewritten")
+        flows = on_source(connections, self.conntrack, self.address)
+        self.say("dumped", flows=[flow.document() for flow in flows])
+        sent()
+        self._send_link_remaps()
+        images.send_rest()
+        self.bytes["memory"] = self.bytes.get("memory", 0) + images.bytes
+        if self.pages:
+            self.pages.await_serving()
+        with self.freeze.deciding():
+            self.record(State.VOTED, flows=[flow.document() for flow in flows])
+        self.data.send("end")
+        self.moments.mark("sent")
+
+    def _dump(self, images: ImageSender) -> Callable[[], None]:
+        """Have CRIU dump the frozen container, and send meanwhile what there is.
+
+        Return what waits for that sending to end, and raises its error if it had one.
+
+        :raises RuntimeError: CRIU could not.
+        """
+        assert self.prepared is not None
+        dumped = threading.Event()
         problems: list[Exception] = []
         sending = threading.Thread(target=self._send_meanwhile, args=(images, dumped, problems))
         sending.start()
@@ -317,27 +363,18 @@ class Source(Part):
         if status:
             said = lazy_pages.criu_words(f"{self.work}/dump.log") or words.strip() or "it gave no reason"
             raise RuntimeError(f"CRIU could not dump the container: {said}")
-        if self.pages:
-            self.pages.deferral.enter(self.images)
-        connections = criu_sockets.rewrite(self.images, self.address, self.new_address)
-        if self.plain_cgroups:
-            forget_cgroups(self.images)
-        self.moments.mark("rewritten")
-        flows = on_source(connections, self.conntrack, self.address)
-        self.say("dumped", flows=[flow.document() for flow in flows])
-        sending.join()
-        if problems:
-            raise problems[0]
+
+        def sent() -> None:
+            sending.join()
+            if problems:
+                raise problems[0]
+
+        return sent
+
+    def _send_link_remaps(self) -> None:
+        """Send what CRIU has left in the file systems for this dump, and what it says of it; the tasks are frozen."""
         root = f"/proc/{self.container.pid}/root"
         link_remaps.send(self.images, freezer.members(self.container.freezer), root, [*self.trees, *self.volumes])
-        images.send_rest()
-        self.bytes["memory"] = self.bytes.get("memory", 0) + images.bytes
-        if self.pages:
-            self.pages.await_serving()
-        with self.freeze.deciding():
-            self.record(State.VOTED, flows=[flow.document() for flow in flows])
-        self.data.send("end")
-        self.moments.mark("sent")
 
     def renounce(self) -> bool:
         """Give up the right to vote; False when the vote is given, or just being written."""
@@ -351,9 +388,13 @@ class Source(Part):
             self.bytes["volumes"] += sum(each.send_changes() for each in self.outside)
             for cargo in self.cargo:
                 cargo.send_changes()
-            images.send_pages(dumped)
+            self._send_pages(images, dumped)
         except Exception as error:
             problems.append(error)
+
+    def _send_pages(self, images: ImageSender, dumped: threading.Event) -> None:
+        """Send the pages while CRIU writes them."""
+        images.send_pages(dumped)
 
     # -- the verdict ------------------------------------------------------------------------------------------------
 

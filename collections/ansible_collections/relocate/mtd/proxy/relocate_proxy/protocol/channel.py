@@ -21,7 +21,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 from ..host import paths
 from ..host.syscalls import wait_for
@@ -92,6 +92,46 @@ def _no_number(text: str) -> float:
     raise ValueError(f"{text} is no number")
 
 
+class Outlet(Protocol):
+    """What cargo is sent on, and taken from: a channel to another part, or a recording for a later one."""
+
+    def send(self, kind: str, raw: bytes | bytearray = b"", **fields: Any) -> None:
+        """Send one message. :raises OSError: nobody takes it."""
+
+    def receive(self) -> dict:
+        """Return the next message. :raises OSError: none comes."""
+
+    def close(self) -> None:
+        """Close."""
+
+
+def frame(kind: str, raw: bytes | bytearray = b"", **fields: Any) -> bytes:
+    """Return what goes before the raw bytes of a message. :raises ValueError: it would not be taken."""
+    body = json.dumps({"kind": kind, **fields}, separators=(",", ":")).encode()
+    if len(body) > MAX_MESSAGE or len(raw) > MAX_RAW:
+        raise ValueError(
+            f"the message '{kind}' would have {len(body)} and {len(raw)} bytes, and {MAX_MESSAGE} and {MAX_RAW} are taken: "
+            "close connections of the container"
+        )
+    return HEADER.pack(len(body), len(raw)) + body
+
+
+def message_from(exactly: Callable[[int], bytes | bytearray], peer: str) -> dict:
+    """Return the next message; its raw bytes, if any, are under ``raw``.
+
+    :param exactly: returns as many of the next bytes as it is asked for. :raises ChannelLost: what comes is no message.
+    """
+    length, extra = HEADER.unpack(exactly(HEADER.size))
+    if length > MAX_MESSAGE or extra > MAX_RAW:
+        raise ChannelLost(
+            f"the {peer} sent a message of {length} and {extra} bytes, and the most is {MAX_MESSAGE} and {MAX_RAW}"
+        )
+    message = decoded(exactly(length), peer)
+    if extra:
+        message["raw"] = exactly(extra)
+    return message
+
+
 class Channel:
     """One TLS connection to one peer. Any thread may send while another receives.
 
@@ -126,13 +166,7 @@ class Channel:
 
     def send(self, kind: str, raw: bytes | bytearray = b"", **fields: Any) -> None:
         """Send one message. :raises ChannelLost: when the peer is gone; :raises ValueError: when it would not be taken."""
-        body = json.dumps({"kind": kind, **fields}, separators=(",", ":")).encode()
-        if len(body) > MAX_MESSAGE or len(raw) > MAX_RAW:
-            raise ValueError(
-                f"the message '{kind}' would have {len(body)} and {len(raw)} bytes, and {MAX_MESSAGE} and {MAX_RAW} are taken: "
-                "close connections of the container"
-            )
-        head = HEADER.pack(len(body), len(raw)) + body
+        head = frame(kind, raw, **fields)
         with self._sending:
             for piece in (head + raw,) if len(raw) < SMALL else (head, raw):
                 self._send_all(piece)
@@ -147,15 +181,7 @@ class Channel:
 
         :raises ChannelLost: when the channel ends, or the peer says what is no message.
         """
-        length, extra = HEADER.unpack(self._exactly(HEADER.size))
-        if length > MAX_MESSAGE or extra > MAX_RAW:
-            raise ChannelLost(
-                f"the {self.peer} sent a message of {length} and {extra} bytes, and the most is {MAX_MESSAGE} and {MAX_RAW}"
-            )
-        message = decoded(self._exactly(length), self.peer)
-        if extra:
-            message["raw"] = self._exactly(extra)
-        return message
+        return message_from(self._exactly, self.peer)
 
     def _exactly(self, count: int) -> bytearray:
         buffer = bytearray(count)

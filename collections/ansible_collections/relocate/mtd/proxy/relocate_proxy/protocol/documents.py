@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ansible_collections.relocate.mtd.plugins.module_utils._downtime import Cost
@@ -78,6 +78,8 @@ class Specification:
     :ivar credentials: ``authority``, ``certificate`` and ``key``, PEM. :ivar listen: the address of this host.
     :ivar port: where it listened before it was started again; 0 at first.
     :ivar peers: the only addresses that it hears; empty: whoever shows a certificate.
+    :ivar recording: of a part that works alone, for a snapshot: ``name`` of the file, its ``key``, and the
+        ``seconds`` that the container may be frozen; else empty.
     """
 
     id: str
@@ -87,6 +89,7 @@ class Specification:
     mode: str = ""
     port: int = 0
     peers: tuple[str, ...] = ()
+    recording: dict = field(default_factory=dict)
 
     @classmethod
     def read(cls, document: dict) -> Specification:
@@ -94,7 +97,8 @@ class Specification:
         identifier, credentials, listen = _need(document, "specification", "id", "credentials", "listen")
         container, mode = document.get("container", ""), document.get("mode", "")
         port, peers = document.get("port", 0), tuple(document.get("peers", ()))
-        return cls(identifier, credentials, listen, container, mode, port, peers)
+        recording = document.get("recording") or {}
+        return cls(identifier, credentials, listen, container, mode, port, peers, recording)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,163 @@
+# Copyright (c) 2026 The RELOCATE authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Action of C(relocate.mtd.container_restore): makes sure that nobody has the container, and has a host restore it.
+
+The order is what keeps two copies apart. First every host is asked, and one that is silent counts as running it. Then the
+edge is led away from the hosts that are said to be dead, and shuts them out. Only then is anything restored.
+"""
+
+from __future__ import annotations
+
+import secrets
+from typing import Any
+
+from ansible.plugins.action import ActionBase
+from ansible_collections.relocate.mtd.plugins.module_utils._preflight import host_refusals
+from ansible_collections.relocate.mtd.plugins.plugin_utils._move import deciding, plan
+from ansible_collections.relocate.mtd.plugins.plugin_utils._move.asking import Answers, Asking
+from ansible_collections.relocate.mtd.plugins.plugin_utils._move.deciding import Wanted
+from ansible_collections.relocate.mtd.plugins.plugin_utils._move.plan import Refused
+from ansible_collections.relocate.mtd.plugins.plugin_utils._move.remote import Remotes, Unreachable, said
+from ansible_collections.relocate.mtd.plugins.plugin_utils._snapshots import running
+from ansible_collections.relocate.mtd.plugins.plugin_utils._snapshots.asked import STORE_OPTIONS, open_store
+from ansible_collections.relocate.mtd.plugins.plugin_utils._snapshots.store import LATEST, Snapshot, Store
+from ansible_collections.relocate.mtd.plugins.plugin_utils._trust import strangers
+
+from .container_snapshot import _NO_MOVE
+
+
+class ActionModule(ActionBase):
+    """Restores a container from a snapshot."""
+
+    _supports_check_mode = True
+    _supports_async = False
+    _requires_connection = False
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Return where the container runs now."""
+        super().run(tmp, task_vars)
+        variables = task_vars or {}
+        _, arguments = self.validate_argument_spec(
+            argument_spec={
+                **{name: deciding.OPTIONS[name] for name in ("container", "destination", "docker_hosts", "edge")},
+                **STORE_OPTIONS,
+                "snapshot": {"type": "str", "default": LATEST},
+                "dead": {"type": "list", "elements": "str", "default": []},
+                "timeout": {"type": "int", "default": 900},
+            }
+        )
+        wanted = Wanted.of({**_NO_MOVE, "source": None, **arguments}, variables.get("groups") or {})
+        with Remotes(self, variables) as remotes:
+            try:
+                return self._restore(wanted, remotes, arguments)
+            except (Unreachable, Refused, ValueError, OSError) as error:
+                return {"failed": True, "changed": False, "msg": str(error), "container": wanted.container}
+
+    def _restore(self, wanted: Wanted, remotes: Remotes, arguments: dict[str, Any]) -> dict[str, Any]:
+        deciding.check(wanted)
+        strangers.identifier(arguments["snapshot"])
+        dead = list(dict.fromkeys(arguments["dead"]))
+        unknown = [host for host in dead if host not in wanted.docker_hosts]
+        if unknown:
+            raise Refused(f"there is no Docker host '{unknown[0]}' in the inventory, so it cannot be called dead")
+        store = open_store(arguments)
+        snapshot = store.find(wanted.container, arguments["snapshot"])
+        asking = Asking(remotes)
+        answers = asking.fleet(wanted.docker_hosts)
+        refuse_a_second(wanted.container, answers, dead)
+        destination = _destination(wanted, asking, answers, snapshot)
+        told = {
+            "container": wanted.container,
+            "snapshot": snapshot.id,
+            "at": snapshot.manifest["at"],
+            "host": destination,
+        }
+        if self._task.check_mode:
+            store.proved(snapshot)
+            return {"changed": True, "outcome": "planned", "dead": dead, **told}
+        result = self._carry_out(
+            wanted, remotes, (store, snapshot), (destination, answers.addresses[destination]), dead, arguments
+        )
+        kept = ("id", "outcome", "address_before", "address_after", "timings_ns", "commands")
+        return {"changed": True, "dead": dead, **told, **{name: result.get(name) for name in kept}}
+
+    def _carry_out(
+        self,
+        wanted: Wanted,
+        remotes: Remotes,
+        found: tuple[Store, Snapshot],
+        destination: tuple[str, str],
+        dead: list[str],
+        arguments: dict[str, Any],
+    ) -> dict[str, Any]:
+        store, snapshot = found
+        host, address = destination
+        secret, identifier = store.proved(snapshot), plan.new_id()
+        remote, asking = remotes.of(host), Asking(remotes)
+        remote.put(str(snapshot.recording), running.place(identifier))
+        try:
+            if dead:  # the recording may have been long on its way
+                refuse_a_second(wanted.container, asking.fleet(dead), dead)
+            fence = {"name": wanted.container, "dead": [asking.address(each) for each in dead], "host_address": address}
+            answer = remotes.of(wanted.edges[0]).module("relocate.mtd.service_fence", **fence)
+            if answer.get("failed"):
+                raise Refused(f"the edge cannot be led to {host} ({said(answer)}): nothing was restored")
+            specification = {"container": wanted.container, "listen": address}
+            result = running.run_part(
+                remote, "destination", identifier, specification, {"key": secret.hex()}, arguments["timeout"]
+            )
+        except (Refused, Unreachable):
+            running.forget(remote, identifier)
+            raise
+        return {"id": identifier, **result}
+
+
+def refuse_a_second(container: str, answers: Answers, dead: list[str]) -> None:
+    """Make sure that nobody has the container. :raises Refused: somebody has, or may have."""
+    for host, info in answers.hosts.items():
+        for each in info["containers"]:
+            if each["name"] == container and each["state"] == "running":
+                raise Refused(f"{container} runs on {host}: a snapshot is restored only where there is no other copy")
+            if each["name"] == container:
+                raise Refused(
+                    f"{container} is on {host} and does not run ({each['state']}): start it there, or remove it (docker rm) "
+                    "to have the snapshot instead"
+                )
+        for each in info["unfinished"]:
+            if each["container"] == container:
+                raise Refused(
+                    f"a move of {container} ({each['relocation']}) has no end on {host}: run recover.yml first"
+                )
+    alive = [host for host in dead if host in answers.hosts]
+    if alive:
+        raise Refused(
+            f"{alive[0]} answers, so it is not dead: call only hosts dead that are switched off or cut off for good"
+        )
+    doubtful = [host for host in answers.silent if host not in dead]
+    if doubtful:
+        raise Refused(
+            f"{answers.silent[doubtful[0]]}; it may run {container}, and silence proves nothing: if it is switched off, say so "
+            f"with --host-is-dead {doubtful[0]}"
+        )
+
+
+def _destination(wanted: Wanted, asking: Asking, answers: Answers, snapshot: Snapshot) -> str:
+    """Return the host that is to have it: the wanted one, or one of those that can take it, drawn evenly.
+
+    :raises Refused: it cannot, or none can.
+    """
+    if wanted.destination in answers.silent:
+        raise Refused(f"the destination {answers.silent[wanted.destination]}")
+    hosts = [wanted.destination] if wanted.destination else list(answers.hosts)
+    refusals: list[str] = []
+    while hosts:
+        host = hosts.pop(secrets.randbelow(len(hosts)))
+        source = {"host": snapshot.manifest["source"]}
+        reasons = host_refusals(host, answers.hosts[host]["host"]) or asking.preflight(
+            host, snapshot.manifest["description"], source
+        )
+        if not reasons:
+            return host
+        refusals += reasons
+    raise Refused("; ".join(refusals))

@@ -1,0 +1,135 @@
+# Copyright (c) 2026 The RELOCATE authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Action of C(relocate.mtd.container_snapshot): has the container's host record it, and puts the recording into the store."""
+
+from __future__ import annotations
+
+import datetime
+from typing import Any
+
+from ansible.plugins.action import ActionBase
+from ansible_collections.relocate.mtd.plugins.plugin_utils._move import deciding, plan
+from ansible_collections.relocate.mtd.plugins.plugin_utils._move.asking import Asking
+from ansible_collections.relocate.mtd.plugins.plugin_utils._move.deciding import Resident, Wanted
+from ansible_collections.relocate.mtd.plugins.plugin_utils._move.plan import Refused
+from ansible_collections.relocate.mtd.plugins.plugin_utils._move.remote import Remotes, Unreachable
+from ansible_collections.relocate.mtd.plugins.plugin_utils._snapshots import running, sealing
+from ansible_collections.relocate.mtd.plugins.plugin_utils._snapshots.asked import (
+    RETENTION_OPTIONS,
+    STORE_OPTIONS,
+    check_retention,
+    open_store,
+)
+from ansible_collections.relocate.mtd.plugins.plugin_utils._snapshots.store import RECORDING, Store
+
+MEMORY_FACTOR, MEMORY_RESERVE = 1.1, 64 << 20  # the image lies in memory until it is recorded
+#: Of the source's facts, what a destination is compared with.
+KEPT_FACTS = ("architecture", "cpu_flags", "kernel", "criu_version", "docker_version")
+
+
+class ActionModule(ActionBase):
+    """Makes a snapshot."""
+
+    _supports_check_mode = True
+    _supports_async = False
+    _requires_connection = False
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Return the snapshot."""
+        super().run(tmp, task_vars)
+        variables = task_vars or {}
+        _, arguments = self.validate_argument_spec(
+            argument_spec={
+                **{name: deciding.OPTIONS[name] for name in ("container", "source", "docker_hosts", "edge")},
+                **STORE_OPTIONS,
+                **RETENTION_OPTIONS,
+                "frozen_seconds": {"type": "float", "default": 120.0},
+                "timeout": {"type": "int", "default": 600},
+            }
+        )
+        wanted = Wanted.of({**_NO_MOVE, **arguments}, variables.get("groups") or {})
+        with Remotes(self, variables) as remotes:
+            try:
+                check_retention(arguments)
+                return self._snapshot(wanted, remotes, open_store(arguments), arguments)
+            except (Unreachable, Refused, ValueError, OSError) as error:
+                return {"failed": True, "changed": False, "msg": str(error), "container": wanted.container}
+
+    def _snapshot(self, wanted: Wanted, remotes: Remotes, store: Store, arguments: dict[str, Any]) -> dict[str, Any]:
+        asking = Asking(remotes)
+        deciding.check(wanted)
+        answers = asking.fleet(wanted.docker_hosts)
+        resident = deciding.found(wanted, answers)
+        host = answers.hosts[resident.host]["host"]
+        refusals = [*deciding.stays(resident, answers), *_room(resident, host)]
+        if refusals:
+            raise Refused("; ".join(refusals))
+        now = datetime.datetime.now(datetime.timezone.utc)
+        identifier, secret = plan.new_id(now), sealing.new_secret()
+        told = {
+            "snapshot": identifier,
+            "container": wanted.container,
+            "host": resident.host,
+            "store": str(store.directory),
+        }
+        if self._task.check_mode:
+            return {"changed": True, "outcome": "planned", **told}
+        place = store.begin(wanted.container, identifier)
+        remote = remotes.of(resident.host)
+        try:
+            result = running.run_part(
+                remote,
+                "source",
+                identifier,
+                {"container": wanted.container, "listen": answers.addresses[resident.host]},
+                {"key": secret.hex(), "seconds": arguments["frozen_seconds"]},
+                arguments["timeout"],
+            )
+            try:
+                remote.fetch(running.place(identifier), str(place / RECORDING))
+            finally:
+                running.forget(remote, identifier)
+            manifest = _manifest(resident, host, identifier, now, result)
+            snapshot = store.finish(place, manifest, secret)
+        finally:
+            store.abandon(place)
+        removed = store.retain(wanted.container, arguments["keep"], arguments["days"])
+        kept = ("timings_ns", "bytes", "commands")
+        shown = {**snapshot.document(), **{name: result.get(name) for name in kept}}
+        return {"changed": True, "outcome": "recorded", **told, **shown, "removed": removed}
+
+
+_NO_MOVE: dict[str, Any] = {
+    "destination": None, "mode": "auto", "prefer": "safety", "downtime_limit_ms": 300.0, "ledger": None
+}  # fmt: skip
+
+
+def _room(resident: Resident, host: dict[str, Any]) -> list[str]:
+    """Return why a host cannot hold the image of a container."""
+    needed = int(resident.container["memory_bytes"] * MEMORY_FACTOR) + MEMORY_RESERVE
+    available = host.get("memory_available_bytes")
+    if available is None or available >= needed:
+        return []
+    return [
+        f"{resident.host} has {available >> 20} MiB of memory available and the snapshot needs {needed >> 20} MiB: free some"
+    ]
+
+
+def _manifest(
+    resident: Resident, host: dict[str, Any], identifier: str, now: datetime.datetime, result: dict[str, Any]
+) -> dict[str, Any]:
+    """Return what is told of a snapshot; nothing of it is secret, and all of it will be proved."""
+    container = resident.container
+    return {
+        "id": identifier,
+        "container": container["name"],
+        "at": now.isoformat(timespec="milliseconds"),
+        "host": resident.host,
+        "image": container["image"],
+        "tenant": container["labels"].get("relocate.mtd/tenant"),
+        "memory_bytes": container["memory_bytes"],
+        "frozen_ms": round((result.get("timings_ns") or {}).get("frozen_total", 0) / 1e6, 1),
+        "description": {**container, "refusals": []},
+        "source": {name: host.get(name) for name in KEPT_FACTS},
+    }

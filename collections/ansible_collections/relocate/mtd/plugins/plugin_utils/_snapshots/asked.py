@@ -1,0 +1,48 @@
+# Copyright (c) 2026 The RELOCATE authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Options that the actions of snapshots share, and what is made of them."""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.relocate.mtd.plugins.plugin_utils._snapshots.sealing import NoKey, StoreKey
+from ansible_collections.relocate.mtd.plugins.plugin_utils._snapshots.store import DAYS, KEEP, Store, Unusable
+
+STORE_OPTIONS: dict[str, dict[str, Any]] = {"store": {"type": "path"}, "key": {"type": "path"}}
+RETENTION_OPTIONS: dict[str, dict[str, Any]] = {
+    "keep": {"type": "int", "default": KEEP},
+    "days": {"type": "float", "default": DAYS},
+}
+
+
+def _home(variable: str, *otherwise: str) -> Path:
+    return Path(os.environ.get(variable) or Path.home().joinpath(*otherwise)) / "relocate"
+
+
+def open_store(arguments: dict[str, Any]) -> Store:
+    """Return the store that is meant.
+
+    :raises Unusable: its key lies in it; :raises NoKey: there is no usable key.
+    """
+    directory = Path(arguments["store"] or _home("XDG_STATE_HOME", ".local", "state") / "snapshots")
+    key = Path(arguments["key"] or _home("XDG_CONFIG_HOME", ".config") / "snapshots.key")
+    if directory.resolve() in key.resolve().parents:
+        raise Unusable(f"the key {key} lies in the store {directory}, where it protects nothing: keep it elsewhere")
+    return Store(directory, StoreKey.read(key))
+
+
+def check_retention(arguments: dict[str, Any]) -> None:
+    """Check what is to be kept. :raises Unusable: it makes no sense."""
+    keep, days = arguments["keep"], arguments["days"]
+    if keep < 1:
+        raise Unusable(f"keep is {keep}: at least one snapshot is kept")
+    if not (math.isfinite(days) and 0 < days < 36500):
+        raise Unusable(f"days is {days:g}: give a number of days above 0 and below 36500")
+
+
+__all__ = ["RETENTION_OPTIONS", "STORE_OPTIONS", "NoKey", "Unusable", "check_retention", "open_store"]

@@ -1,0 +1,72 @@
+# Copyright (c) 2026 The RELOCATE authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A host is lost: its container goes on elsewhere from its snapshot, and what comes back with the host is removed."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from fleet import VIRTUAL, Fleet
+
+from relocate.lab.paths import Lab
+from relocate.lab.status import first_process
+
+pytestmark = pytest.mark.lab
+
+PORT = 6410
+INCREMENT = """
+import socket, sys
+with socket.create_connection((sys.argv[1], int(sys.argv[2])), 10) as connection:
+    connection.settimeout(10)
+    connection.sendall(b"INCR n\\r\\n")
+    print(int(connection.recv(20)[1:]))
+"""
+
+
+def increment(fleet: Fleet) -> int:
+    """Have the tenant count, over a connection of its own; return its count."""
+    command = ["ip", "netns", "exec", fleet.client_namespace, sys.executable, "-c", INCREMENT, VIRTUAL, str(PORT)]
+    return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+
+
+def test_a_tenant_outlives_its_host(fleet: Fleet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    key = tmp_path / "config" / "relocate" / "snapshots.key"
+    key.parent.mkdir(parents=True)
+    key.write_bytes(base64.b64encode(os.urandom(32)))
+    key.chmod(0o600)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    store = ("--store", str(tmp_path / "store"))
+    fleet.tenant("ledger", "redis", "host1", port=PORT, inside=6379)
+    assert [increment(fleet) for _ in range(3)] == [1, 2, 3]
+    made = json.loads(fleet.run("relocate", "snapshot", "ledger", "--to", store[1], "--json").stdout)
+    assert increment(fleet) == 4  # it runs on, and this is lost later
+    assert fleet.run("relocate", "snapshots", "ledger", "--verify", *store).returncode == 0
+
+    restore = ("relocate", "restore", "ledger", "--to", "host2", *store)
+    refused = fleet.run(*restore, check=False)
+    assert refused.returncode == 1 and "runs on host1" in refused.stderr
+    lab = Lab.from_environment()
+    os.kill(first_process(lab.namespace, lab.state / "hosts", "host1"), signal.SIGKILL)
+    try:
+        refused = fleet.run(*restore, check=False)
+        assert refused.returncode == 1 and "--host-is-dead host1" in " ".join(refused.stderr.split())
+        result = json.loads(fleet.run(*restore, "--host-is-dead", "host1", "--json").stdout)
+        assert result["snapshot"] == made["snapshot"] and result["outcome"] == "committed"
+        assert increment(fleet) == 4
+    finally:
+        fleet.run("relocate", "lab", "up")
+    fleet.on("host1", "docker start ledger")
+    assert fleet.where("ledger") == ["host1", "host2"]
+    assert increment(fleet) == 5  # of the one that was restored: the edge leads nowhere else
+    fleet.run("relocate", "recover")
+    assert fleet.where("ledger") == ["host2"] and increment(fleet) == 6
+    assert not fleet.on("host1", "docker ps -aq --filter name=^ledger$")
+    assert "10.77.0.11" not in fleet.on("host0", "nft list set ip relocate shut")

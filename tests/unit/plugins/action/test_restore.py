@@ -1,0 +1,141 @@
+# Copyright (c) 2026 The RELOCATE authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Restoring from a snapshot: whoever may still have the container prevents it; and what comes back is removed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from ansible_collections.relocate.mtd.plugins.action import relocations_recover
+from ansible_collections.relocate.mtd.plugins.action.container_restore import refuse_a_second
+from ansible_collections.relocate.mtd.plugins.module_utils._edge_table import Service
+from ansible_collections.relocate.mtd.plugins.modules import service_fence
+from ansible_collections.relocate.mtd.plugins.plugin_utils._move.asking import Answers
+from ansible_collections.relocate.mtd.plugins.plugin_utils._move.plan import Refused
+from ansible_collections.relocate.mtd.plugins.plugin_utils._move.remote import Unreachable
+
+from .test_actions import Told, fleet, run
+
+
+def info(*containers: tuple[str, str], unfinished: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Return what a host says: its containers with their states, and whose moves have no end."""
+    listed = [{"name": name, "state": state, "labels": {}} for name, state in containers]
+    moves = [{"relocation": "r1", "part": "source", "state": "voted", "container": name} for name in unfinished]
+    return {"host": {}, "containers": listed, "unfinished": moves}
+
+
+SILENT = {"host1": "host1 is unreachable: no route"}
+
+
+@pytest.mark.parametrize(
+    ("hosts", "silent", "dead", "words"),
+    [
+        ({"host2": info(("web", "running"))}, {}, [], "web runs on host2"),
+        ({"host2": info(("web", "running"))}, SILENT, ["host1"], "web runs on host2"),
+        ({"host2": info(("web", "exited"))}, {}, [], "does not run .exited."),
+        ({"host2": info(unfinished=("web",))}, {}, [], "run recover.yml first"),
+        ({"host2": info()}, SILENT, [], "silence proves nothing.*--host-is-dead host1"),
+        ({"host2": info()}, SILENT, ["host2"], "host2 answers, so it is not dead"),
+        ({}, {**SILENT, "host3": "host3 is unreachable: x"}, ["host1"], "--host-is-dead host3"),
+    ],
+)
+def test_a_second_copy_is_refused(hosts: dict[str, Any], silent: dict[str, str], dead: list[str], words: str) -> None:
+    with pytest.raises(Refused, match=words):
+        refuse_a_second("web", Answers(hosts, silent, {}), dead)
+
+
+def test_nobody_has_it_and_the_silent_one_is_dead() -> None:
+    refuse_a_second("web", Answers({"host2": info(("bank", "running"))}, SILENT, {}), ["host1"])
+    refuse_a_second("web", Answers({"host2": info()}, {}, {}), [])
+
+
+# -- the fence ----------------------------------------------------------------------------------------------------------
+
+WEB = Service("web", "tcp", "10.88.0.100", 80, "10.77.0.11", 8080)
+
+
+def test_a_fence_leads_away_and_shuts_in_one_transaction() -> None:
+    fence = service_fence.fenced(None, [WEB], "web", ["10.77.0.11"], "10.77.0.12")
+    assert fence == {
+        "name": "web",
+        "dead": ["10.77.0.11"],
+        "to": "10.77.0.12",
+        "places": [["tcp", "10.77.0.11", 8080]],
+    }
+    lines = service_fence.transaction([WEB], fence).splitlines()
+    assert lines[0] == "add element ip relocate shut { tcp . 10.77.0.11 . 8080 }"
+    assert lines[1].startswith("delete element ip relocate services") and "10.77.0.12 . 8080" in lines[2]
+
+
+def test_a_second_loss_keeps_the_first_fence() -> None:
+    first = service_fence.fenced(None, [WEB], "web", ["10.77.0.11"], "10.77.0.12")
+    second = service_fence.fenced(first, [WEB], "web", ["10.77.0.12"], "10.77.0.13")
+    assert second["dead"] == ["10.77.0.11", "10.77.0.12"] and len(second["places"]) == 2
+
+
+def test_the_host_that_gets_it_is_not_fenced() -> None:
+    first = service_fence.fenced(None, [WEB], "web", ["10.77.0.11"], "10.77.0.12")
+    back = service_fence.fenced(first, [WEB], "web", [], "10.77.0.11")
+    assert back["dead"] == [] and back["places"] == []
+
+
+# -- what comes back ----------------------------------------------------------------------------------------------------
+
+
+def returned(
+    monkeypatch: pytest.MonkeyPatch, here: str | None, elsewhere: str | None, **more: Any
+) -> tuple[Told, dict]:
+    """Recover with a fence of host1: ``here`` and ``elsewhere`` are the states of web on host1 and on host2."""
+    told = fleet()
+    fences = {"fences": [{"name": "web", "dead": ["10.77.0.11"], "to": "10.77.0.12"}]}
+    told.answers[("gate", "service_fence")] = fences
+    for host, state in (("host1", here), ("host2", elsewhere), ("host3", None), ("gate", None)):
+        told.answers[(host, "relocation_info")] = {"relocation_info": info(*([("web", state)] if state else []))}
+    told.answers |= more.pop("answers", {})
+    return told, run(relocations_recover, told, monkeypatch, **more)
+
+
+def done(told: Told) -> list[tuple[str, str, str]]:
+    """Return what was changed where."""
+    names = ("tenant_container", "service_fence")
+    return [
+        (host, name, args["state"]) for host, name, args in told.calls if name in names and args["state"] != "listed"
+    ]
+
+
+@pytest.mark.parametrize("state", ["running", "exited"])
+def test_a_copy_that_came_back_is_removed_before_its_fence(monkeypatch: pytest.MonkeyPatch, state: str) -> None:
+    told, result = returned(monkeypatch, state, "running")
+    assert done(told) == [("host1", "tenant_container", "absent"), ("gate", "service_fence", "absent")]
+    assert [(each["host"], each["outcome"]) for each in result["settled"]] == [("host1", "removed")]
+
+
+def test_the_only_copy_is_never_removed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The new host may be dead by now, or the container may have moved back by hand."""
+    for elsewhere in (None, "exited"):
+        told, result = returned(monkeypatch, "running", elsewhere)
+        assert done(told) == [] and "is now on host1 alone" in result["msg"]
+
+
+def test_a_host_that_came_back_empty_is_fenced_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    told, result = returned(monkeypatch, None, "running")
+    assert done(told) == [("gate", "service_fence", "absent")] and result["settled"][0]["outcome"] == "gone"
+
+
+def test_a_host_that_is_still_silent_stays_fenced(monkeypatch: pytest.MonkeyPatch) -> None:
+    silent = {("host1", "relocation_info"): Unreachable("host1 is unreachable: no route")}
+    told, _ = returned(monkeypatch, None, "running", answers=silent)
+    assert done(told) == []
+
+
+def test_a_copy_that_cannot_be_removed_stays_fenced(monkeypatch: pytest.MonkeyPatch) -> None:
+    fails = {("host1", "tenant_container"): {"failed": True, "msg": "no daemon"}}
+    told, result = returned(monkeypatch, "running", "running", answers=fails)
+    assert done(told) == [("host1", "tenant_container", "absent")] and "no daemon" in result["msg"]
+
+
+def test_check_mode_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    told, result = returned(monkeypatch, "running", "running", check=True)
+    assert done(told) == [] and result["settled"][0]["outcome"] == "planned"
