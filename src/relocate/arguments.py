@@ -19,6 +19,7 @@ from relocate.reading import shown
 WORDS = 200
 PICTURES = (".png", ".svg", ".pdf")
 FILE_NAME = 250  # bytes of one part of a path
+PATH = 4095
 
 
 def checked_name(what: str, text: str) -> str:
@@ -57,7 +58,8 @@ def checked_directory(what: str, text: str | None) -> str | None:
     """Return the absolute path of a directory that is named, or None. Raises Refusal with status 2 for what is no path."""
     if text is None:
         return None
-    if not text or len(text) > 1024 or not text.isprintable() or strangers.TEMPLATE.search(text):
+    checked_path(what, Path(text))
+    if not text or len(os.fsencode(text)) > PATH:
         raise Refusal(f"{what} is {shown(text)}: give the path of a directory", 2)
     return str(Path(text).resolve())
 

@@ -65,7 +65,7 @@ TRIED = {
     "memory.lazy_pages:_document",
     "memory.page_server:serve", "memory.recall:Record.all", "memory.rounds:stopped_ms", "network.conntrack:_endpoints",
     "network.held_queue:packet_number", "network.netlink:attributes", "network.netlink:messages", "network.nft:listed",
-    "protocol.channel:Channel.receive", "protocol.channel:decoded", "protocol.faults:read", "protocol.journal:_entry",
+    "protocol.channel:decoded", "protocol.channel:message_from", "protocol.faults:read", "protocol.journal:_entry",
     "restore.keeper:order", "restore.keeper_client:told",
 }  # fmt: skip
 KERNEL = "the kernel's own words, in a form that it keeps; names in it: test_kernel"
@@ -101,6 +101,7 @@ LEFT = {
     "memory.page_process:serve": OURS,
     "memory.strays:_criu_of": KERNEL,
     "memory.userfault:Userfault.events": KERNEL,
+    "protocol.recording:key_of": "the controller's order, over SSH, as root",
     "restore.keeper:Keeper.__init__": RUNC,
     "restore.keeper:Keeper._accept_criu": KERNEL,
     "request:Border._session": "what a login may ask: test_request",
