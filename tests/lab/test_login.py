@@ -71,7 +71,7 @@ def test_a_thief_of_the_key_gets_no_shell_and_no_root(fleet: Fleet) -> None:
 def test_sudo_knows_these_requests_and_no_others(fleet: Fleet) -> None:
     """By sudo's own word, on every host; and nobody but root can change what runs."""
     for host, modules in (
-        ("host0", ("nat_service", "nat_service_info", "relocation_info", "relocation_session")),
+        ("host0", ("nat_service", "nat_service_info", "relocation_info", "relocation_session", "service_fence")),
         (
             "host1",
             (

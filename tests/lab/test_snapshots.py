@@ -11,10 +11,11 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from fleet import VIRTUAL, Fleet
+from fleet import REPOSITORY, VIRTUAL, Fleet
 
 from relocate.lab.paths import Lab
 from relocate.lab.status import first_process
@@ -22,6 +23,8 @@ from relocate.lab.status import first_process
 pytestmark = pytest.mark.lab
 
 PORT = 6410
+VOLUME = "vault-data"
+ASIDE = "/var/lib/docker/relocate/volumes"
 INCREMENT = """
 import socket, sys
 with socket.create_connection((sys.argv[1], int(sys.argv[2])), 10) as connection:
@@ -37,7 +40,21 @@ def increment(fleet: Fleet) -> int:
     return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 
 
-def test_a_tenant_outlives_its_host(fleet: Fleet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def show(fleet: Fleet, host: str) -> str:
+    """Return what the volume of the container vault has, by the container's own word."""
+    return fleet.on(host, "docker exec vault /bin/busybox cat /data/word")
+
+
+@pytest.fixture
+def shelf(fleet: Fleet) -> Iterator[Fleet]:
+    """Return the lab, and remove the volume of a test from it."""
+    yield fleet
+    for host in fleet.docker_hosts:
+        fleet.on(host, f"docker rm -fv vault; docker volume rm {VOLUME}; rm -rf {ASIDE}", check=False)
+
+
+def test_a_tenant_outlives_its_host(shelf: Fleet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fleet = shelf
     key = tmp_path / "config" / "relocate" / "snapshots.key"
     key.parent.mkdir(parents=True)
     key.write_bytes(base64.b64encode(os.urandom(32)))
@@ -45,10 +62,16 @@ def test_a_tenant_outlives_its_host(fleet: Fleet, tmp_path: Path, monkeypatch: p
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     store = ("--store", str(tmp_path / "store"))
     fleet.tenant("ledger", "redis", "host1", port=PORT, inside=6379)
+    fleet.tenants.append("vault")
+    run = "/bin/busybox sh -c 'while :; do /bin/busybox sleep 1; done'"
+    fleet.on("host1", f"docker run -d --name vault --restart always -v {VOLUME}:/data {REPOSITORY}/idle:1 {run}")
+    fleet.on("host1", "docker exec vault /bin/busybox sh -c 'echo before > /data/word'")
     assert [increment(fleet) for _ in range(3)] == [1, 2, 3]
     made = json.loads(fleet.run("relocate", "snapshot", "ledger", "--to", store[1], "--json").stdout)
     assert increment(fleet) == 4  # it runs on, and this is lost later
-    assert fleet.run("relocate", "snapshots", "ledger", "--verify", *store).returncode == 0
+    fleet.run("relocate", "snapshot", "vault", "--to", store[1])
+    fleet.on("host1", "docker exec vault /bin/busybox sh -c 'echo later > /data/word'")
+    assert fleet.run("relocate", "snapshots", "--verify", *store).returncode == 0
 
     restore = ("relocate", "restore", "ledger", "--to", "host2", *store)
     refused = fleet.run(*restore, check=False)
@@ -61,12 +84,21 @@ def test_a_tenant_outlives_its_host(fleet: Fleet, tmp_path: Path, monkeypatch: p
         result = json.loads(fleet.run(*restore, "--host-is-dead", "host1", "--json").stdout)
         assert result["snapshot"] == made["snapshot"] and result["outcome"] == "committed"
         assert increment(fleet) == 4
+        fleet.run("relocate", "restore", "vault", "--to", "host2", *store, "--host-is-dead", "host1")
+        assert show(fleet, "host2") == "before"
     finally:
         fleet.run("relocate", "lab", "up")
     fleet.on("host1", "docker start ledger")
     assert fleet.where("ledger") == ["host1", "host2"]
+    copies = fleet.on("host1", "docker inspect -f '{{.State.Running}}' ledger vault").split()
+    assert copies == ["true", "true"], "vault comes back by its restart policy"
+    assert show(fleet, "host1") == "later" and show(fleet, "host2") == "before"
     assert increment(fleet) == 5  # of the one that was restored: the edge leads nowhere else
     fleet.run("relocate", "recover")
     assert fleet.where("ledger") == ["host2"] and increment(fleet) == 6
-    assert not fleet.on("host1", "docker ps -aq --filter name=^ledger$")
+    assert fleet.where("vault") == ["host2"] and show(fleet, "host2") == "before"
+    assert not fleet.on("host1", "docker ps -aq --filter name=^ledger$ --filter name=^vault$")
+    assert not fleet.on("host1", f"docker volume ls -q --filter name=^{VOLUME}$")
+    aside = fleet.on("host1", f"cat {ASIDE}/vault@*/{VOLUME}/word")
+    assert aside == "later"  # what only the dead host had is kept for its owner
     assert "10.77.0.11" not in fleet.on("host0", "nft list set ip relocate shut")

@@ -35,6 +35,7 @@ MODULES = (
     "relocation_info",
     "relocation_preflight",
     "relocation_session",
+    "service_fence",
     "tenant_container",
     "tenant_container_info",
 )

@@ -124,6 +124,7 @@ def test_two_edges_are_bound_alike(border: Border) -> None:
         ("relocation_session", {"state": "finished", "relocation": "20261128-031500-abc", "timeout": 30}),
         ("relocation_session", {"state": "recovered", "relocation": "r1", "part": "source", "verdict": "commit"}),
         ("nat_service_info", {"name": "web"}),
+        ("service_fence", {"state": "listed"}),
         (
             "nat_service",
             {"name": "web", "virtual_address": "10.9.0.1", "virtual_port": "80", "host_address": "10.0.0.11"},
@@ -151,6 +152,14 @@ def test_nothing_is_taken_that_is_not_known(border: Border, path: str) -> None:
         border.arguments(
             "relocation_session", arguments if path.startswith("spec") else {**arguments, path: "/tmp/evil"}
         )
+
+
+@pytest.mark.parametrize("part", ["source", "destination"])
+def test_the_memory_is_not_recorded_for_this_login(border: Border, part: str) -> None:
+    """A recording is sealed with the key that its caller gives, and lies where everybody can read it."""
+    wanted = {**LISTENING, "recording": {"name": "relocate-r1.sealed", "key": "00" * 32}}
+    with pytest.raises(Forbidden, match="snapshots are the operator's"):
+        border.arguments("relocation_session", started(part, wanted))
 
 
 @pytest.mark.parametrize(
@@ -207,6 +216,9 @@ def test_an_edge_is_bound(border: Border, path: str, value: Any) -> None:
     [
         ("ansible.builtin.command", {"cmd": "id"}),
         ("docker_daemon", {}),
+        ("service_fence", {}),
+        ("service_fence", {"state": "absent", "name": "web", "dead": ["10.0.0.11"]}),
+        ("relocation_session", {"state": "removed", "relocation": "r1", "container": "web"}),
         ("relocation_session", {"state": "finished", "relocation": "../../../etc/passwd"}),
         ("relocation_session", {"state": "finished", "relocation": "r1", "timeout": 1e9}),
         ("relocation_session", {"state": "recovered", "relocation": "r1", "part": "../x"}),

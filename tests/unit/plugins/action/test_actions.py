@@ -69,11 +69,13 @@ ANYTHING = st.recursive(
 class Told(SimpleNamespace):
     """A fleet: ``answers`` gives by host and module what is answered, or a function of the arguments, or an error."""
 
-    def remote(self, _action: Any, host: str, _variables: Any) -> Any:
+    def remote(self, _action: Any, host: str, _variables: Any, as_operator: bool = False) -> Any:
         """Stand in for the transport."""
-        told = self
+        told, name_of_host = self, host
 
         class Fake:
+            host = name_of_host
+
             def get(self, name: str, default: Any = None) -> Any:
                 number = HOSTS.index(host) + 11 if host in HOSTS else {"gate": 10, "gate2": 9}[host]
                 known = {
@@ -86,11 +88,16 @@ class Told(SimpleNamespace):
                 return None
 
             def module(self, module_name: str, /, **arguments: Any) -> Any:
+                if as_operator:
+                    told.as_operator.append((host, module_name.rpartition(".")[2]))
                 told.calls.append((host, module_name.rpartition(".")[2], arguments))
                 answer = told.answers.get((host, module_name.rpartition(".")[2]), {})
                 if isinstance(answer, Exception):
                     raise answer
                 return copy.deepcopy(answer(arguments) if isinstance(answer, Callable) else answer)  # type: ignore[arg-type]
+
+            def put(self, local: str, path: str) -> None:
+                told.calls.append((host, "put", {"local": local, "path": path}))
 
             def close(self) -> None:
                 told.closed.add(host)
@@ -118,8 +125,9 @@ def run(
 
 def fleet(**answers: Any) -> Told:
     """Return a fleet; ``host1_relocation_info=…`` sets an answer."""
-    known = {tuple(name.split("_", 1)): answer for name, answer in answers.items()}
-    return Told(answers=known, calls=[], closed=set())
+    known: dict[Any, Any] = {(edge, "service_fence"): {"fences": []} for edge in ("gate", "gate2")}
+    known |= {tuple(name.split("_", 1)): answer for name, answer in answers.items()}
+    return Told(answers=known, calls=[], closed=set(), as_operator=[])
 
 
 # -- two edges ----------------------------------------------------------------------------------------------------------

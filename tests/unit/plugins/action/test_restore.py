@@ -5,16 +5,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.relocate.mtd.plugins.action import relocations_recover
+from ansible_collections.relocate.mtd.plugins.action import container_restore, container_snapshot, relocations_recover
 from ansible_collections.relocate.mtd.plugins.action.container_restore import refuse_a_second
 from ansible_collections.relocate.mtd.plugins.module_utils._edge_table import Service
 from ansible_collections.relocate.mtd.plugins.modules import service_fence
 from ansible_collections.relocate.mtd.plugins.plugin_utils._move.asking import Answers
+from ansible_collections.relocate.mtd.plugins.plugin_utils._move.deciding import Resident
 from ansible_collections.relocate.mtd.plugins.plugin_utils._move.plan import Refused
 from ansible_collections.relocate.mtd.plugins.plugin_utils._move.remote import Unreachable
+from ansible_collections.relocate.mtd.plugins.plugin_utils._snapshots.store import Snapshot
 
 from .test_actions import Told, fleet, run
 
@@ -49,6 +52,71 @@ def test_a_second_copy_is_refused(hosts: dict[str, Any], silent: dict[str, str],
 def test_nobody_has_it_and_the_silent_one_is_dead() -> None:
     refuse_a_second("web", Answers({"host2": info(("bank", "running"))}, SILENT, {}), ["host1"])
     refuse_a_second("web", Answers({"host2": info()}, {}, {}), [])
+
+
+class Shelf:
+    """A store with one snapshot of web."""
+
+    directory = Path("/store")
+
+    def find(self, container: str, wanted: str) -> Snapshot:
+        told = {"at": "2026-11-28T07:00:00+00:00", "source": {}, "description": {"name": container}}
+        return Snapshot(container, "20261128-070000-a", Path("/store/web/a"), told)
+
+    def proved(self, snapshot: Snapshot) -> bytes:
+        return b"k" * 32
+
+
+def restore(monkeypatch: pytest.MonkeyPatch, told: Told, **more: Any) -> dict[str, Any]:
+    """Restore web on host2 after host1 has died."""
+    monkeypatch.setattr(container_restore, "open_store", lambda _: Shelf())
+    monkeypatch.setattr(container_restore, "host_refusals", lambda *_: [])
+    for host in ("host2", "host3"):
+        told.answers.setdefault((host, "relocation_info"), {"relocation_info": info()})
+    told.answers[("host1", "relocation_info")] = Unreachable("host1 is unreachable: no route")
+    told.answers[("host2", "relocation_preflight")] = {"refusals": []}
+
+    def session(arguments: dict[str, Any]) -> dict[str, Any]:
+        return {"port": 1} if arguments["state"] == "started" else {"result": {"id": "x", "outcome": "committed"}}
+
+    told.answers.setdefault(("host2", "relocation_session"), session)
+    arguments = {"container": "web", "destination": "host2", "dead": ["host1"]}
+    return run(container_restore, told, monkeypatch, **arguments, **more)
+
+
+def test_every_edge_is_led_away_before_anything_is_restored(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = fleet()
+    result = restore(monkeypatch, told, fleet_edges=("gate", "gate2"))
+    assert result["outcome"] == "committed", result
+    steps = [(host, name) for host, name, _ in told.calls if name in ("put", "service_fence", "relocation_session")]
+    assert steps[:4] == [
+        ("host2", "put"),
+        ("gate", "service_fence"),
+        ("gate2", "service_fence"),
+        ("host2", "relocation_session"),
+    ]
+    fences = [args for _, name, args in told.calls if name == "service_fence"]
+    assert {(args["name"], *args["dead"], args["host_address"]) for args in fences} == {
+        ("web", "10.77.0.11", "10.77.0.12")
+    }
+    assert {host for host, _ in told.as_operator} >= {"host1", "host2", "host3", "gate", "gate2"}
+
+
+@pytest.mark.parametrize("edge", ["gate", "gate2"])
+def test_nothing_is_restored_while_an_edge_leads_elsewhere(monkeypatch: pytest.MonkeyPatch, edge: str) -> None:
+    told = fleet()
+    told.answers[(edge, "service_fence")] = {"failed": True, "msg": "no nft"}
+    result = restore(monkeypatch, told, fleet_edges=("gate", "gate2"))
+    assert result["failed"] and f"the edge {edge} cannot be led to host2" in result["msg"]
+    assert "relocation_session" not in [name for _, name, _ in told.calls]
+
+
+def test_a_container_with_a_shared_directory_has_no_snapshot(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = {"source": "/srv/shared", "point": "/data"}
+    for rule, words in (("shared", "is shown the shared directory /srv/shared at /data"), ("same", "")):
+        container = {"name": "web", "binds": [{**shown, "rule": rule}]}
+        found = container_snapshot._shared(Resident("host1", container))
+        assert bool(found) == bool(words) and words in "".join(found)
 
 
 # -- the fence ----------------------------------------------------------------------------------------------------------
@@ -99,7 +167,7 @@ def returned(
 
 def done(told: Told) -> list[tuple[str, str, str]]:
     """Return what was changed where."""
-    names = ("tenant_container", "service_fence")
+    names = ("relocation_session", "service_fence")
     return [
         (host, name, args["state"]) for host, name, args in told.calls if name in names and args["state"] != "listed"
     ]
@@ -108,8 +176,9 @@ def done(told: Told) -> list[tuple[str, str, str]]:
 @pytest.mark.parametrize("state", ["running", "exited"])
 def test_a_copy_that_came_back_is_removed_before_its_fence(monkeypatch: pytest.MonkeyPatch, state: str) -> None:
     told, result = returned(monkeypatch, state, "running")
-    assert done(told) == [("host1", "tenant_container", "absent"), ("gate", "service_fence", "absent")]
+    assert done(told) == [("host1", "relocation_session", "removed"), ("gate", "service_fence", "absent")]
     assert [(each["host"], each["outcome"]) for each in result["settled"]] == [("host1", "removed")]
+    assert told.as_operator == [("host1", "relocation_session"), ("gate", "service_fence")]  # the movers' may not
 
 
 def test_the_only_copy_is_never_removed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -131,9 +200,19 @@ def test_a_host_that_is_still_silent_stays_fenced(monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_copy_that_cannot_be_removed_stays_fenced(monkeypatch: pytest.MonkeyPatch) -> None:
-    fails = {("host1", "tenant_container"): {"failed": True, "msg": "no daemon"}}
+    fails = {("host1", "relocation_session"): {"failed": True, "msg": "no daemon"}}
     told, result = returned(monkeypatch, "running", "running", answers=fails)
-    assert done(told) == [("host1", "tenant_container", "absent")] and "no daemon" in result["msg"]
+    assert done(told) == [("host1", "relocation_session", "removed")] and "no daemon" in result["msg"]
+
+
+def test_an_edge_that_does_not_tell_its_fences_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A copy that came back may run for ever otherwise, and nobody hears of it."""
+    fails = {("gate", "service_fence"): {"failed": True, "msg": "no such module: run prepare.yml"}}
+    told, result = returned(monkeypatch, "running", "running", answers=fails)
+    assert (
+        done(told) == []
+        and "gate cannot tell which containers were restored elsewhere (no such module" in result["msg"]
+    )
 
 
 def test_check_mode_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

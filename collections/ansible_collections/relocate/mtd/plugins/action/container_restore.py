@@ -48,7 +48,8 @@ class ActionModule(ActionBase):
             }
         )
         wanted = Wanted.of({**_NO_MOVE, "source": None, **arguments}, variables.get("groups") or {})
-        with Remotes(self, variables) as remotes:
+        # whoever may make or restore a snapshot may read the container's memory: the movers' login may not
+        with Remotes(self, variables, as_operator=True) as remotes:
             try:
                 return self._restore(wanted, remotes, arguments)
             except (Unreachable, Refused, ValueError, OSError) as error:
@@ -100,9 +101,10 @@ class ActionModule(ActionBase):
             if dead:  # the recording may have been long on its way
                 refuse_a_second(wanted.container, asking.fleet(dead), dead)
             fence = {"name": wanted.container, "dead": [asking.address(each) for each in dead], "host_address": address}
-            answer = remotes.of(wanted.edges[0]).module("relocate.mtd.service_fence", **fence)
-            if answer.get("failed"):
-                raise Refused(f"the edge cannot be led to {host} ({said(answer)}): nothing was restored")
+            for edge in wanted.edges:  # another one could take over with what it knew before
+                answer = remotes.of(edge).module("relocate.mtd.service_fence", **fence)
+                if answer.get("failed"):
+                    raise Refused(f"the edge {edge} cannot be led to {host} ({said(answer)}): nothing was restored")
             specification = {"container": wanted.container, "listen": address}
             result = running.run_part(
                 remote, "destination", identifier, specification, {"key": secret.hex()}, arguments["timeout"]

@@ -9,6 +9,7 @@ import datetime
 from typing import Any
 
 from ansible.plugins.action import ActionBase
+from ansible_collections.relocate.mtd.plugins.module_utils._binds import SHARED
 from ansible_collections.relocate.mtd.plugins.plugin_utils._move import deciding, plan
 from ansible_collections.relocate.mtd.plugins.plugin_utils._move.asking import Asking
 from ansible_collections.relocate.mtd.plugins.plugin_utils._move.deciding import Resident, Wanted
@@ -49,7 +50,8 @@ class ActionModule(ActionBase):
             }
         )
         wanted = Wanted.of({**_NO_MOVE, **arguments}, variables.get("groups") or {})
-        with Remotes(self, variables) as remotes:
+        # whoever may make or restore a snapshot may read the container's memory: the movers' login may not
+        with Remotes(self, variables, as_operator=True) as remotes:
             try:
                 check_retention(arguments)
                 return self._snapshot(wanted, remotes, open_store(arguments), arguments)
@@ -62,7 +64,7 @@ class ActionModule(ActionBase):
         answers = asking.fleet(wanted.docker_hosts)
         resident = deciding.found(wanted, answers)
         host = answers.hosts[resident.host]["host"]
-        refusals = [*deciding.stays(resident, answers), *_room(resident, host)]
+        refusals = [*deciding.stays(resident, answers), *_shared(resident), *_room(resident, host)]
         if refusals:
             raise Refused("; ".join(refusals))
         now = datetime.datetime.now(datetime.timezone.utc)
@@ -103,6 +105,16 @@ class ActionModule(ActionBase):
 _NO_MOVE: dict[str, Any] = {
     "destination": None, "mode": "auto", "prefer": "safety", "downtime_limit_ms": 300.0, "ledger": None
 }  # fmt: skip
+
+
+def _shared(resident: Resident) -> list[str]:
+    """Return why a container that writes or reads outside of itself has no snapshot: what is there goes on meanwhile."""
+    return [
+        f"{resident.container['name']} is shown the shared directory {each['source']} at {each['point']}, which goes on while "
+        "a snapshot stays as it is, so that the two would not fit when it is restored: keep such data in a volume"
+        for each in resident.container.get("binds") or []
+        if each["rule"] == SHARED
+    ]
 
 
 def _room(resident: Resident, host: dict[str, Any]) -> list[str]:

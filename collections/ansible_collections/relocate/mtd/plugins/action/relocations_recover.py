@@ -10,7 +10,7 @@ from typing import Any
 from ansible.plugins.action import ActionBase
 from ansible_collections.relocate.mtd.plugins.module_utils import _forms
 from ansible_collections.relocate.mtd.plugins.module_utils._states import AFTER_COMMIT, LOST
-from ansible_collections.relocate.mtd.plugins.plugin_utils._move import options
+from ansible_collections.relocate.mtd.plugins.plugin_utils._move import options, plan
 from ansible_collections.relocate.mtd.plugins.plugin_utils._move.asking import Asking
 from ansible_collections.relocate.mtd.plugins.plugin_utils._move.remote import Remotes, Unreachable, checked, said
 from ansible_collections.relocate.mtd.plugins.plugin_utils._trust import reports
@@ -59,7 +59,9 @@ class ActionModule(ActionBase):
         self._settled: list[dict[str, Any]] = []
         self._left: list[str] = []
         self._in_progress: list[str] = []
-        with Remotes(self, task_vars or {}) as self._remotes:
+        variables = task_vars or {}
+        # the movers' login may remove no container: see _settle_fence
+        with Remotes(self, variables) as self._remotes, Remotes(self, variables, as_operator=True) as self._operators:
             for relocation, claims in sorted(self._unfinished([*edges, *docker_hosts]).items()):
                 self._settle(relocation, claims, edges)
             for edge in edges:
@@ -281,10 +283,13 @@ class ActionModule(ActionBase):
         try:
             answer = remote.module("relocate.mtd.service_fence", state="listed")
             if answer.get("failed"):
-                return  # an edge that is not prepared has no fences, and what it lacks was said above
+                self._left.append(f"{edge} cannot tell which containers were restored elsewhere ({said(answer)})")
+                return
             fences = checked(edge, reports.fences, answer)
-        except Unreachable:
-            return  # said above
+        except Unreachable as error:
+            if edge not in self._silent:  # else it was said above
+                self._left.append(error.message)
+            return
         asking = Asking(self._remotes)
         for fence in fences:
             for host in docker_hosts:
@@ -311,17 +316,22 @@ class ActionModule(ActionBase):
             return
         steps: list[tuple[str, str, dict[str, Any]]] = []
         if here:
-            steps.append((host, "relocate.mtd.tenant_container", {"name": container, "state": "absent"}))
+            order = {"state": "removed", "relocation": plan.new_id(), "container": container}
+            steps.append((host, "relocate.mtd.relocation_session", order))
         fence = {"name": container, "dead": [address], "state": "absent"}
         steps.append((edge, "relocate.mtd.service_fence", fence))
         for where, module, arguments in steps:
+            problem = ""
             try:
-                answer = self._remotes.of(where).module(module, **arguments)
+                answer = self._operators.of(where).module(module, **arguments)
+                problem = said(answer) if answer.get("failed") else ""
             except Unreachable as error:
-                self._left.append(f"{container}, which came back on {host}: {error.message}")
-                return
-            if answer.get("failed"):
-                self._left.append(f"{container}, which came back on {host}: {where}: {said(answer)}")
+                problem = error.message
+            if problem:
+                self._left.append(
+                    f"{container} came back on {host} after it was restored elsewhere, and the operator's login could not "
+                    f"clear it away ({where}: {problem}): run recover.yml where that login works"
+                )
                 return
         self._settled.append({**settled, "outcome": "removed" if here else "gone"})
 

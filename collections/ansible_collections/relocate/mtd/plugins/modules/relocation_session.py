@@ -23,8 +23,11 @@ options:
       - >-
         V(recovered) brings a part that has no process any more to the end its journal and the verdict demand. The edge's part
         needs no verdict, it has the journal that decides, and returns it.
+      - >-
+        V(removed) belongs to no relocation. It removes a container that has come back with its host after it was restored
+        elsewhere, and puts its volumes aside under the name of O(relocation).
     type: str
-    choices: [started, finished, recovered]
+    choices: [started, finished, recovered, removed]
     required: true
   relocation:
     description: The relocation's id.
@@ -51,6 +54,9 @@ options:
     description:
       - Why the source's memory is gone, for O(state=recovered) of a destination.
       - A copy that still needs it is ended.
+    type: str
+  container:
+    description: The name of the container, for O(state=removed).
     type: str
   decided:
     description:
@@ -190,18 +196,20 @@ def main() -> None:
             "timeout": _forms.whole(0, 100_000),
         },
         argument_spec={
-            "state": {"type": "str", "choices": ["started", "finished", "recovered"], "required": True},
+            "state": {"type": "str", "choices": ["started", "finished", "recovered", "removed"], "required": True},
             "relocation": {"type": "str", "required": True},
             "part": {"type": "str", "choices": ["source", "destination", "edge", "standby"]},
             "specification": {"type": "str", "no_log": True},
             "verdict": {"type": "str", "choices": ["commit", "roll-back", "serve", "look"]},
             "gone": {"type": "str"},
+            "container": {"type": "str"},
             "decided": {"type": "bool", "default": False},
             "timeout": {"type": "int", "default": 60},
         },
         required_if=[
             ("state", "started", ("part", "specification")),
             ("state", "recovered", ("part",)),
+            ("state", "removed", ("container",)),
         ],
         supports_check_mode=True,
     )
@@ -214,6 +222,9 @@ def main() -> None:
     if state == "started":
         document = proxy(module, [module.params["part"]], module.params["specification"])
         module.exit_json(changed=True, pid=document["pid"], port=document["port"])
+    if state == "removed":
+        order = {"relocation": relocation, "container": module.params["container"]}
+        module.exit_json(changed=proxy(module, ["remove"], json.dumps(order))["changed"])
     order = {"relocation": relocation, "part": module.params["part"], "verdict": module.params["verdict"]}
     order.update(gone=module.params["gone"], decided=module.params["decided"])
     document = proxy(module, ["recover"], json.dumps(order))

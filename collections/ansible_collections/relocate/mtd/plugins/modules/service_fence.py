@@ -23,8 +23,10 @@ options:
     description: The container, which is the owner of its services. Needed unless O(state=listed).
     type: str
   dead:
-    description: The addresses of the hosts that are dead, with O(state=present), or that have nothing of it any more, with
-    O(state=absent). type: list
+    description:
+      - The addresses of the hosts that are dead, with O(state=present), or that have nothing of it any more, with
+        O(state=absent).
+    type: list
     elements: str
     default: []
   host_address:

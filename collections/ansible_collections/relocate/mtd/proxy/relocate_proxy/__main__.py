@@ -5,7 +5,8 @@
 The specification comes on standard input, for it holds the part's key, which no command line may show. Prints one JSON
 document: ``{"pid": ..., "port": ...}``, or ``{"error": "one sentence"}`` with exit status 1.
 
-``python3 -m relocate_proxy recover < order.json`` settles one part instead: see ``parts.recovery``.
+``python3 -m relocate_proxy recover < order.json`` settles one part instead: see ``parts.recovery``. ``remove`` removes a
+container that has come back with its host: see ``parts.returned``.
 """
 
 from __future__ import annotations
@@ -15,23 +16,26 @@ import sys
 
 from . import guardian
 from .parts.recovery import recover
+from .parts.returned import remove
+
+ORDERS = ("recover", "remove")
 
 
-def _recover(order: dict) -> dict:
+def _carry_out(task: str, order: dict) -> dict:
     try:
-        return recover(order)
+        return recover(order) if task == "recover" else remove(order)
     except Exception as error:
         return {"error": str(error) or type(error).__name__}
 
 
 def main() -> None:
     """Entry point."""
-    if len(sys.argv) != 2 or sys.argv[1] not in (*guardian.PARTS, "recover"):
-        parts = ",".join(guardian.PARTS)
-        print(f"usage: python3 -m relocate_proxy {{{parts}|recover}} < specification.json", file=sys.stderr)
+    if len(sys.argv) != 2 or sys.argv[1] not in (*guardian.PARTS, *ORDERS):
+        tasks = ",".join((*guardian.PARTS, *ORDERS))
+        print(f"usage: python3 -m relocate_proxy {{{tasks}}} < specification.json", file=sys.stderr)
         sys.exit(2)
     task, specification = sys.argv[1], json.load(sys.stdin)
-    answer = _recover(specification) if task == "recover" else guardian.begin(task, specification)
+    answer = _carry_out(task, specification) if task in ORDERS else guardian.begin(task, specification)
     print(json.dumps(answer))
     sys.exit(1 if "error" in answer else 0)
 

@@ -152,6 +152,7 @@ class Border:
             "relocation_preflight": self._preflight,
             "relocation_session": self._session,
             "nat_service_info": _record({}, {"name": _text}),
+            "service_fence": _record({"state": _one_of("listed")}),
             "nat_service": self._service,
             "tenant_container_info": _record({}, {"name": _text, "movable": _flag}),
             "tenant_container": self._tenant,
@@ -197,6 +198,8 @@ class Border:
 
     def _listening(self, specification: Any) -> dict:
         """Return what the source or the destination is told: it listens here, and hears hosts of the fleet alone."""
+        if "recording" in _kind(dict)(specification):
+            raise Forbidden("snapshots are the operator's: this login may not read the memory of a container")
         needed: dict[str, Check] = {"id": _relocation, "credentials": _credentials, "listen": self._fleet}
         known: dict[str, Check] = {
             "container": _container,

@@ -49,10 +49,11 @@ class Remote:
 
     :param action: the action plugin at work; its task's C(become) and environment apply here too.
     :param host: name in the inventory.
+    :param as_operator: by the operator's login, even where the host has a restricted one.
     :raises AnsibleError: the inventory has no such host.
     """
 
-    def __init__(self, action: ActionBase, host: str, task_vars: dict[str, Any]) -> None:
+    def __init__(self, action: ActionBase, host: str, task_vars: dict[str, Any], as_operator: bool = False) -> None:
         hostvars = task_vars["hostvars"]
         if host not in hostvars:
             raise AnsibleError(f"the inventory has no host '{host}'")
@@ -62,7 +63,7 @@ class Remote:
         self._action = action
         self._module_action: ActionBase | None = None
         #: The restricted login that modules are asked of here; empty: they run as the inventory's user, by become.
-        self.user = str(self.get("relocate_user") or "")
+        self.user = "" if as_operator else str(self.get("relocate_user") or "")
         if self.user:
             requests.login(self.variables, self.user, self.get("relocate_user_key_file"))
 
@@ -186,16 +187,19 @@ class Remote:
 
 
 class Remotes:
-    """The hosts that one action works on: one connection each, all of them let go at the end of the C(with) block."""
+    """The hosts that one action works on: one connection each, all of them let go at the end of the C(with) block.
 
-    def __init__(self, action: ActionBase, task_vars: dict[str, Any]) -> None:
-        self._action, self._vars = action, task_vars
+    :param as_operator: see :class:`Remote`.
+    """
+
+    def __init__(self, action: ActionBase, task_vars: dict[str, Any], as_operator: bool = False) -> None:
+        self._action, self._vars, self._as_operator = action, task_vars, as_operator
         self._open: dict[str, Remote] = {}
 
     def of(self, host: str) -> Remote:
         """Return a host of the inventory. :raises AnsibleError: the inventory has no such host."""
         if host not in self._open:
-            self._open[host] = Remote(self._action, host, self._vars)
+            self._open[host] = Remote(self._action, host, self._vars, self._as_operator)
         return self._open[host]
 
     def __enter__(self) -> Remotes:
