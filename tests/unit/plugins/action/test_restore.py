@@ -60,7 +60,7 @@ class Shelf:
     directory = Path("/store")
 
     def find(self, container: str, wanted: str) -> Snapshot:
-        told = {"at": "2026-11-28T07:00:00+00:00", "source": {}, "description": {"name": container}}
+        told = {"at": "2026-11-28T07:00:00+00:00", "host": "host1", "source": {}, "description": {"name": container}}
         return Snapshot(container, "20261128-070000-a", Path("/store/web/a"), told)
 
     def proved(self, snapshot: Snapshot) -> bytes:
@@ -74,6 +74,8 @@ def restore(monkeypatch: pytest.MonkeyPatch, told: Told, **more: Any) -> dict[st
     for host in ("host2", "host3"):
         told.answers.setdefault((host, "relocation_info"), {"relocation_info": info()})
     told.answers[("host1", "relocation_info")] = Unreachable("host1 is unreachable: no route")
+    for witness in ("gate", "gate2", "host2", "host3"):
+        told.answers.setdefault((witness, "host_witness"), {"heard": False, "how": ""})
     told.answers[("host2", "relocation_preflight")] = {"refusals": []}
 
     def session(arguments: dict[str, Any]) -> dict[str, Any]:
@@ -109,6 +111,35 @@ def test_nothing_is_restored_while_an_edge_leads_elsewhere(monkeypatch: pytest.M
     result = restore(monkeypatch, told, fleet_edges=("gate", "gate2"))
     assert result["failed"] and f"the edge {edge} cannot be led to host2" in result["msg"]
     assert "relocation_session" not in [name for _, name, _ in told.calls]
+
+
+@pytest.mark.parametrize("witness", ["gate", "gate2", "host2", "host3"])
+def test_a_host_that_somebody_hears_is_not_dead(monkeypatch: pytest.MonkeyPatch, witness: str) -> None:
+    """The controller may be cut off from it alone: it runs, and serves its clients."""
+    told = fleet()
+    told.answers[(witness, "host_witness")] = {"heard": True, "how": "it refuses connections to port 1"}
+    result = restore(monkeypatch, told, fleet_edges=("gate", "gate2"))
+    assert result["failed"] and result["alive"] == "host1"
+    assert f"host1 is not dead: the controller does not reach it, but {witness} hears it at 10.77.0.11" in result["msg"]
+    assert not {name for _, name, _ in told.calls} & {"put", "service_fence", "relocation_session"}
+
+
+def test_an_edge_that_hears_it_later_prevents_the_restore(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The recording may be long on its way."""
+    told = fleet()
+    heard = iter([{"heard": False, "how": ""}, {"heard": True, "how": "it accepts connections to port 22"}])
+    told.answers[("gate", "host_witness")] = lambda _: next(heard)
+    result = restore(monkeypatch, told)
+    assert result["alive"] == "host1"
+    assert not {name for _, name, _ in told.calls} & {"service_fence", "relocation_session"}
+
+
+def test_an_edge_that_cannot_testify_prevents_it_and_another_host_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    gone = Unreachable("it is unreachable: no route")
+    assert restore(monkeypatch, fleet(host3_host_witness=gone))["outcome"] == "committed"
+    told = fleet(gate_host_witness=gone)
+    assert "the edge gate cannot say whether it hears 10.77.0.11" in restore(monkeypatch, told)["msg"]
+    assert "service_fence" not in [name for _, name, _ in told.calls]
 
 
 def test_a_container_with_a_shared_directory_has_no_snapshot(monkeypatch: pytest.MonkeyPatch) -> None:

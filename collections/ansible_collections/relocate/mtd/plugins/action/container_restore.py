@@ -3,13 +3,13 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Action of C(relocate.mtd.container_restore): makes sure that nobody has the container, and has a host restore it.
 
-The order is what keeps two copies apart. First every host is asked, and one that is silent counts as running it. Then the
-edge is led away from the hosts that are said to be dead, and shuts them out. Only then is anything restored.
+The order is what keeps two copies apart. First every host is asked, and one that is silent counts as running it. Of one that is
+said to be dead, other hosts are asked whether they hear it. Then the edge is led away from the dead hosts, and shuts them out.
+Only then is anything restored.
 """
 
 from __future__ import annotations
 
-import secrets
 from typing import Any
 
 from ansible.plugins.action import ActionBase
@@ -19,12 +19,15 @@ from ansible_collections.relocate.mtd.plugins.plugin_utils._move.asking import A
 from ansible_collections.relocate.mtd.plugins.plugin_utils._move.deciding import Wanted
 from ansible_collections.relocate.mtd.plugins.plugin_utils._move.plan import Refused
 from ansible_collections.relocate.mtd.plugins.plugin_utils._move.remote import Remotes, Unreachable, said
-from ansible_collections.relocate.mtd.plugins.plugin_utils._snapshots import running
+from ansible_collections.relocate.mtd.plugins.plugin_utils._snapshots import running, witnesses
 from ansible_collections.relocate.mtd.plugins.plugin_utils._snapshots.asked import STORE_OPTIONS, open_store
 from ansible_collections.relocate.mtd.plugins.plugin_utils._snapshots.store import LATEST, Snapshot, Store
 from ansible_collections.relocate.mtd.plugins.plugin_utils._trust import strangers
 
 from .container_snapshot import _NO_MOVE
+
+#: In place of the host that a container is on, of one that is on none.
+NOWHERE = "(nowhere)"
 
 
 class ActionModule(ActionBase):
@@ -44,6 +47,7 @@ class ActionModule(ActionBase):
                 **STORE_OPTIONS,
                 "snapshot": {"type": "str", "default": LATEST},
                 "dead": {"type": "list", "elements": "str", "default": []},
+                "policy": {"type": "dict", "default": {}},
                 "timeout": {"type": "int", "default": 900},
             }
         )
@@ -52,6 +56,14 @@ class ActionModule(ActionBase):
         with Remotes(self, variables, as_operator=True) as remotes:
             try:
                 return self._restore(wanted, remotes, arguments)
+            except witnesses.Alive as error:
+                return {
+                    "failed": True,
+                    "changed": False,
+                    "msg": str(error),
+                    "container": wanted.container,
+                    "alive": error.host,
+                }
             except (Unreachable, Refused, ValueError, OSError) as error:
                 return {"failed": True, "changed": False, "msg": str(error), "container": wanted.container}
 
@@ -67,7 +79,8 @@ class ActionModule(ActionBase):
         asking = Asking(remotes)
         answers = asking.fleet(wanted.docker_hosts)
         refuse_a_second(wanted.container, answers, dead)
-        destination = _destination(wanted, asking, answers, snapshot)
+        witnesses.hear(remotes, dead, wanted.edges, [host for host in answers.hosts if host not in dead])
+        destination = _destination(wanted, asking, answers, snapshot, set(dead))
         told = {
             "container": wanted.container,
             "snapshot": snapshot.id,
@@ -100,6 +113,7 @@ class ActionModule(ActionBase):
         try:
             if dead:  # the recording may have been long on its way
                 refuse_a_second(wanted.container, asking.fleet(dead), dead)
+                witnesses.hear(remotes, dead, wanted.edges, [])
             fence = {"name": wanted.container, "dead": [asking.address(each) for each in dead], "host_address": address}
             for edge in wanted.edges:  # another one could take over with what it knew before
                 answer = remotes.of(edge).module("relocate.mtd.service_fence", **fence)
@@ -144,22 +158,21 @@ def refuse_a_second(container: str, answers: Answers, dead: list[str]) -> None:
         )
 
 
-def _destination(wanted: Wanted, asking: Asking, answers: Answers, snapshot: Snapshot) -> str:
-    """Return the host that is to have it: the wanted one, or one of those that can take it, drawn evenly.
+def _destination(wanted: Wanted, asking: Asking, answers: Answers, snapshot: Snapshot, dead: set[str]) -> str:
+    """Return the host that is to have it: the wanted one, or one that is drawn as for a move.
 
     :raises Refused: it cannot, or none can.
     """
     if wanted.destination in answers.silent:
         raise Refused(f"the destination {answers.silent[wanted.destination]}")
-    hosts = [wanted.destination] if wanted.destination else list(answers.hosts)
-    refusals: list[str] = []
-    while hosts:
-        host = hosts.pop(secrets.randbelow(len(hosts)))
-        source = {"host": snapshot.manifest["source"]}
-        reasons = host_refusals(host, answers.hosts[host]["host"]) or asking.preflight(
-            host, snapshot.manifest["description"], source
-        )
-        if not reasons:
-            return host
-        refusals += reasons
-    raise Refused("; ".join(refusals))
+    was, description = str(snapshot.manifest["host"]), snapshot.manifest["description"]
+
+    def preflight(host: str) -> list[str]:
+        reasons = host_refusals(host, answers.hosts[host]["host"])
+        return reasons or asking.preflight(host, description, {"host": snapshot.manifest["source"]})
+
+    # Where it was it may come back to, unless that host is dead. No host is different from none, and the draw is even then.
+    origin = was if was in dead else NOWHERE
+    moving = deciding.Resident(origin, description)
+    chosen, _ = deciding.destination(wanted, moving, answers, preflight, show_draw=False)
+    return chosen

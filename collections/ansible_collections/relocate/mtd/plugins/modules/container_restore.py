@@ -31,16 +31,22 @@ options:
     type: str
     default: latest
   destination:
-    description: The host to restore it on. Without one, it is drawn evenly from those that can take it.
+    description:
+      - The host to restore it on. Without one, it is drawn from those that can take it, as for a move if the host that had it
+        is dead, else evenly.
     type: str
   dead:
     description:
       - Hosts that are dead - switched off, or cut off for good. Whoever says so of a host that runs is answered by a
         container with two copies, of which the edge reaches one.
-      - One that answers is refused.
+      - One that answers is refused. So is one that an edge or another Docker host hears (M(relocate.mtd.host_witness)).
     type: list
     elements: str
     default: []
+  policy:
+    description: How the destination is drawn, as for M(relocate.mtd.container_relocate).
+    type: dict
+    default: {}
   docker_hosts:
     description: The hosts to look at, instead of the group C(docker_hosts).
     type: list
@@ -65,6 +71,7 @@ options:
 seealso:
   - module: relocate.mtd.container_snapshot
   - module: relocate.mtd.service_fence
+  - module: relocate.mtd.host_witness
 extends_documentation_fragment:
   - relocate.mtd.attributes
 attributes:
@@ -119,6 +126,10 @@ timings_ns:
   description: Nanoseconds of C(restore) and C(resume).
   returned: when one was carried out
   type: dict
+alive:
+  description: The host that was said to be dead and is heard by another one.
+  returned: when the restore was refused because of it
+  type: str
 outcome:
   description: V(committed), or V(planned) in check mode.
   returned: success

@@ -252,6 +252,7 @@ _SERVICES = _record(
 )
 
 
+_TESTIMONY = _record({"heard": _flag, "how": _text})
 _FENCES = _record(
     {
         "fences": _list(
@@ -264,6 +265,12 @@ _FENCES = _record(
 def fences(answer: Any) -> list[dict[str, Any]]:
     """Return the fences that C(service_fence) answered. :raises Odd: it is no such answer."""
     return list(_FENCES(strangers.document(answer))["fences"])
+
+
+def testimony(answer: Any) -> dict[str, Any]:
+    """Return what C(host_witness) answered: C(heard) and C(how). :raises Odd: it is no such answer."""
+    checked: dict[str, Any] = _TESTIMONY(strangers.document(answer))
+    return checked
 
 
 def preflight(answer: Any) -> list[str]:
