@@ -25,7 +25,10 @@ MOVE = {"container": "web", "destination": "host2", "source": "host1", "downtime
 #: Right options, with which an action begins to ask hosts.
 BASES: dict[str, dict[str, Any]] = {
     "container_relocate": {**MOVE, "identifier": "r1", "alert": {"at": "2026-11-23T12:00:00+00:00"}},
+    "container_restore": {"container": "web", "destination": "host2", "dead": ["host1"], "store": "/srv/snapshots"},
+    "container_snapshot": {"container": "web", "source": "host1", "key": "/etc/relocate/snapshots.key"},
     "relocation_check": MOVE,
+    "snapshots_info": {"container": "web"},
     "relocations_recover": {"gone": ["host3"]},
 }
 #: Texts that people read, as they are; the alert's time is read as one, or left out of the result.
@@ -87,6 +90,7 @@ def test_every_option_with_every_bad_value(name: str, monkeypatch: pytest.Monkey
         raise Reached
 
     monkeypatch.setattr(remote, "Remote", reached)
+    monkeypatch.setattr(f"{PACKAGE}.{name}.open_store", reached, raising=False)  # which comes before any host
     spec, _ = spec_of(name)
     counts: Counter[str] = Counter()
     assert run(name, BASES[name])[0] is None

@@ -50,6 +50,7 @@ BASES: dict[str, list[dict[str, Any]]] = {
     "docker_daemon": [{"settings": {"debug": True}, "path": "{tmp}/daemon.json"}],
     "edge_gateway": [EDGE, {**EDGE, "state": "absent"}],
     "host_profile": [{"scores": {"c": 1, "n": 1, "s": 1}, "rack": "r1"}],
+    "host_witness": [{"address": "192.0.2.1"}],
     "nat_service": [{**SERVICE, "host_address": "192.0.2.2"}, {**SERVICE, "state": "absent"}],
     "nat_service_info": [{"name": "web"}],
     "neighbour_announce": [{"address": "192.0.2.1", "interface": "lo", "mac": "02:00:00:00:00:01"}],
@@ -59,12 +60,20 @@ BASES: dict[str, list[dict[str, Any]]] = {
         {"state": "finished", "relocation": "r1"},
         {"state": "started", "relocation": "r1", "part": "edge", "specification": "{}"},
         {"state": "recovered", "relocation": "r1", "part": "source", "verdict": "commit"},
+        {"state": "removed", "relocation": "r1", "container": "web"},
+    ],
+    "service_fence": [
+        {"name": "web", "dead": ["192.0.2.1"], "host_address": "192.0.2.2"},
+        {"name": "web", "dead": ["192.0.2.1"], "state": "absent"},
     ],
     "tenant_container": [TENANT, {**TENANT, "state": "absent"}],
     "tenant_container_info": [{"name": "web"}],
 }
 #: Modules that are only the documentation of an action plugin: tests/unit/plugins/action/test_bad_options.py.
-ACTIONS = {"container_relocate", "relocation_check", "relocations_recover"}
+ACTIONS = {
+    *("container_relocate", "container_restore", "container_snapshot"),
+    *("relocation_check", "relocations_recover", "snapshots_info"),
+}
 #: Texts that are somebody's own, and what of them is not: all is text, and nothing of it is looked into.
 OWN = {
     ("tenant_container", "command"),

@@ -13,21 +13,42 @@ from __future__ import annotations
 from typing import Any
 
 from ansible.plugins.action import ActionBase
+from ansible_collections.relocate.mtd.plugins.module_utils import _forms
 from ansible_collections.relocate.mtd.plugins.module_utils._preflight import host_refusals
-from ansible_collections.relocate.mtd.plugins.plugin_utils._move import deciding, plan
+from ansible_collections.relocate.mtd.plugins.plugin_utils._move import deciding, options, plan
 from ansible_collections.relocate.mtd.plugins.plugin_utils._move.asking import Answers, Asking
 from ansible_collections.relocate.mtd.plugins.plugin_utils._move.deciding import Wanted
 from ansible_collections.relocate.mtd.plugins.plugin_utils._move.plan import Refused
 from ansible_collections.relocate.mtd.plugins.plugin_utils._move.remote import Remotes, Unreachable, said
 from ansible_collections.relocate.mtd.plugins.plugin_utils._snapshots import running, witnesses
-from ansible_collections.relocate.mtd.plugins.plugin_utils._snapshots.asked import STORE_OPTIONS, open_store
+from ansible_collections.relocate.mtd.plugins.plugin_utils._snapshots.asked import (
+    STORE_FORMS,
+    STORE_OPTIONS,
+    open_store,
+)
 from ansible_collections.relocate.mtd.plugins.plugin_utils._snapshots.store import LATEST, Snapshot, Store
-from ansible_collections.relocate.mtd.plugins.plugin_utils._trust import strangers
 
 from .container_snapshot import _NO_MOVE
 
 #: In place of the host that a container is on, of one that is on none.
 NOWHERE = "(nowhere)"
+_PLACES = ("container", "destination", "docker_hosts", "edge")
+OPTIONS: dict[str, dict[str, Any]] = {
+    **{name: deciding.OPTIONS[name] for name in _PLACES},
+    **STORE_OPTIONS,
+    "snapshot": {"type": "str", "default": LATEST},
+    "dead": {"type": "list", "elements": "str", "default": []},
+    "policy": {"type": "dict", "default": {}},
+    "timeout": {"type": "int", "default": 900},
+}
+FORMS = {
+    **{name: deciding.FORMS[name] for name in _PLACES},
+    **STORE_FORMS,
+    "snapshot": _forms.relocation_id,
+    "dead": _forms.each(_forms.host_name),
+    "policy": _forms.settings,
+    "timeout": _forms.whole(1, 100_000),
+}
 
 
 class ActionModule(ActionBase):
@@ -41,16 +62,7 @@ class ActionModule(ActionBase):
         """Return where the container runs now."""
         super().run(tmp, task_vars)
         variables = task_vars or {}
-        _, arguments = self.validate_argument_spec(
-            argument_spec={
-                **{name: deciding.OPTIONS[name] for name in ("container", "destination", "docker_hosts", "edge")},
-                **STORE_OPTIONS,
-                "snapshot": {"type": "str", "default": LATEST},
-                "dead": {"type": "list", "elements": "str", "default": []},
-                "policy": {"type": "dict", "default": {}},
-                "timeout": {"type": "int", "default": 900},
-            }
-        )
+        arguments = options.options(self, OPTIONS, FORMS)
         wanted = Wanted.of({**_NO_MOVE, "source": None, **arguments}, variables.get("groups") or {})
         # whoever may make or restore a snapshot may read the container's memory: the movers' login may not
         with Remotes(self, variables, as_operator=True) as remotes:
@@ -69,7 +81,6 @@ class ActionModule(ActionBase):
 
     def _restore(self, wanted: Wanted, remotes: Remotes, arguments: dict[str, Any]) -> dict[str, Any]:
         deciding.check(wanted)
-        strangers.identifier(arguments["snapshot"])
         dead = list(dict.fromkeys(arguments["dead"]))
         unknown = [host for host in dead if host not in wanted.docker_hosts]
         if unknown:

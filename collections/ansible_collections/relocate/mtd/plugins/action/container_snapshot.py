@@ -9,15 +9,18 @@ import datetime
 from typing import Any
 
 from ansible.plugins.action import ActionBase
+from ansible_collections.relocate.mtd.plugins.module_utils import _forms
 from ansible_collections.relocate.mtd.plugins.module_utils._binds import SHARED
-from ansible_collections.relocate.mtd.plugins.plugin_utils._move import deciding, plan
+from ansible_collections.relocate.mtd.plugins.plugin_utils._move import deciding, options, plan
 from ansible_collections.relocate.mtd.plugins.plugin_utils._move.asking import Asking
 from ansible_collections.relocate.mtd.plugins.plugin_utils._move.deciding import Resident, Wanted
 from ansible_collections.relocate.mtd.plugins.plugin_utils._move.plan import Refused
 from ansible_collections.relocate.mtd.plugins.plugin_utils._move.remote import Remotes, Unreachable
 from ansible_collections.relocate.mtd.plugins.plugin_utils._snapshots import running, sealing
 from ansible_collections.relocate.mtd.plugins.plugin_utils._snapshots.asked import (
+    RETENTION_FORMS,
     RETENTION_OPTIONS,
+    STORE_FORMS,
     STORE_OPTIONS,
     check_retention,
     open_store,
@@ -27,6 +30,21 @@ from ansible_collections.relocate.mtd.plugins.plugin_utils._snapshots.store impo
 MEMORY_FACTOR, MEMORY_RESERVE = 1.1, 64 << 20  # the image lies in memory until it is recorded
 #: Of the source's facts, what a destination is compared with.
 KEPT_FACTS = ("architecture", "cpu_flags", "kernel", "criu_version", "docker_version")
+_PLACES = ("container", "source", "docker_hosts", "edge")
+OPTIONS: dict[str, dict[str, Any]] = {
+    **{name: deciding.OPTIONS[name] for name in _PLACES},
+    **STORE_OPTIONS,
+    **RETENTION_OPTIONS,
+    "frozen_seconds": {"type": "float", "default": 120.0},
+    "timeout": {"type": "int", "default": 600},
+}
+FORMS = {
+    **{name: deciding.FORMS[name] for name in _PLACES},
+    **STORE_FORMS,
+    **RETENTION_FORMS,
+    "frozen_seconds": _forms.number(0.1, 100_000),
+    "timeout": _forms.whole(1, 100_000),
+}
 
 
 class ActionModule(ActionBase):
@@ -40,19 +58,12 @@ class ActionModule(ActionBase):
         """Return the snapshot."""
         super().run(tmp, task_vars)
         variables = task_vars or {}
-        _, arguments = self.validate_argument_spec(
-            argument_spec={
-                **{name: deciding.OPTIONS[name] for name in ("container", "source", "docker_hosts", "edge")},
-                **STORE_OPTIONS,
-                **RETENTION_OPTIONS,
-                "frozen_seconds": {"type": "float", "default": 120.0},
-                "timeout": {"type": "int", "default": 600},
-            }
-        )
+        arguments = options.options(self, OPTIONS, FORMS)
         wanted = Wanted.of({**_NO_MOVE, **arguments}, variables.get("groups") or {})
         # whoever may make or restore a snapshot may read the container's memory: the movers' login may not
         with Remotes(self, variables, as_operator=True) as remotes:
             try:
+                deciding.check(wanted)
                 check_retention(arguments)
                 return self._snapshot(wanted, remotes, open_store(arguments), arguments)
             except (Unreachable, Refused, ValueError, OSError) as error:
@@ -60,7 +71,6 @@ class ActionModule(ActionBase):
 
     def _snapshot(self, wanted: Wanted, remotes: Remotes, store: Store, arguments: dict[str, Any]) -> dict[str, Any]:
         asking = Asking(remotes)
-        deciding.check(wanted)
         answers = asking.fleet(wanted.docker_hosts)
         resident = deciding.found(wanted, answers)
         host = answers.hosts[resident.host]["host"]

@@ -8,8 +8,20 @@ from __future__ import annotations
 from typing import Any
 
 from ansible.plugins.action import ActionBase
-from ansible_collections.relocate.mtd.plugins.plugin_utils._snapshots.asked import STORE_OPTIONS, open_store
-from ansible_collections.relocate.mtd.plugins.plugin_utils._trust import strangers
+from ansible_collections.relocate.mtd.plugins.module_utils import _forms
+from ansible_collections.relocate.mtd.plugins.plugin_utils._move import options
+from ansible_collections.relocate.mtd.plugins.plugin_utils._snapshots.asked import (
+    STORE_FORMS,
+    STORE_OPTIONS,
+    open_store,
+)
+
+OPTIONS: dict[str, dict[str, Any]] = {
+    **STORE_OPTIONS,
+    "container": {"type": "str"},
+    "verify": {"type": "bool", "default": False},
+}
+FORMS = {**STORE_FORMS, "container": _forms.container_name, "verify": _forms.flag}
 
 
 class ActionModule(ActionBase):
@@ -22,12 +34,8 @@ class ActionModule(ActionBase):
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """Return the snapshots."""
         super().run(tmp, task_vars)
-        _, arguments = self.validate_argument_spec(
-            argument_spec={**STORE_OPTIONS, "container": {"type": "str"}, "verify": {"type": "bool", "default": False}}
-        )
+        arguments = options.options(self, OPTIONS, FORMS)
         try:
-            if arguments["container"] is not None:
-                strangers.container_name(arguments["container"])
             store = open_store(arguments)
             found = []
             for each in store.snapshots(arguments["container"]):

@@ -61,14 +61,14 @@ commands:
 """
 
 import errno
-import ipaddress
 import json
 import select
 import socket
 import time
 
-from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.relocate.mtd.plugins.module_utils import _forms
 from ansible_collections.relocate.mtd.plugins.module_utils._commands import Commands
+from ansible_collections.relocate.mtd.plugins.module_utils._module import HostModule
 
 #: The kernel's words for a neighbour that has answered just now.
 ANSWERED = "REACHABLE"
@@ -108,7 +108,12 @@ def _sign(number: int, port: int) -> str:
 
 def main() -> None:
     """Entry point."""
-    module = AnsibleModule(
+    module = HostModule(
+        forms={
+            "address": _forms.address,
+            "ports": _forms.each(_forms.port),
+            "seconds": _forms.number(0.1, 60),
+        },
         argument_spec={
             "address": {"type": "str", "required": True},
             "ports": {"type": "list", "elements": "int", "default": [22, 1]},
@@ -117,13 +122,7 @@ def main() -> None:
         supports_check_mode=True,
     )
     commands = Commands(module)
-    try:
-        address = str(ipaddress.IPv4Address(module.params["address"]))
-    except ValueError:
-        module.fail_json(msg=f"{module.params['address']!r} is no IPv4 address")
-    ports, seconds = module.params["ports"], module.params["seconds"]
-    if not ports or not all(0 < port < 65536 for port in ports) or not 0 < seconds <= 60:
-        module.fail_json(msg="give ports from 1 to 65535, and more than 0 and at most 60 seconds")
+    address, ports, seconds = (module.params[name] for name in ("address", "ports", "seconds"))
     # what was answered before it died is forgotten: the kernel asks anew who has the address
     commands.run(["ip", "neigh", "flush", "to", address], check=False)
     how = knock(address, ports, seconds)

@@ -193,6 +193,7 @@ def main() -> None:
             "relocation": _forms.relocation_id,
             "specification": _forms.json_text,
             "gone": _forms.remark,
+            "container": _forms.container_name,
             "timeout": _forms.whole(0, 100_000),
         },
         argument_spec={

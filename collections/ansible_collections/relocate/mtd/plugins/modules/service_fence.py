@@ -82,8 +82,9 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.relocate.mtd.plugins.module_utils import _edge_table as edge_table
-from ansible_collections.relocate.mtd.plugins.module_utils import _paths
+from ansible_collections.relocate.mtd.plugins.module_utils import _forms, _paths
 from ansible_collections.relocate.mtd.plugins.module_utils._commands import Commands
+from ansible_collections.relocate.mtd.plugins.module_utils._module import HostModule
 from ansible_collections.relocate.mtd.plugins.module_utils._nft import EdgeTable
 
 HEAD = f"{edge_table.FAMILY} {edge_table.TABLE}"
@@ -193,7 +194,12 @@ class Fence:
 
 def main() -> None:
     """Entry point."""
-    module = AnsibleModule(
+    module = HostModule(
+        forms={
+            "name": _forms.container_name,
+            "dead": _forms.each(_forms.address),
+            "host_address": _forms.address,
+        },
         argument_spec={
             "name": {"type": "str"},
             "dead": {"type": "list", "elements": "str", "default": []},
@@ -203,9 +209,7 @@ def main() -> None:
         required_if=[("state", "present", ("name", "host_address")), ("state", "absent", ("name",))],
         supports_check_mode=True,
     )
-    state, name = module.params["state"], module.params["name"]
-    if name is not None and not edge_table.is_owner(name):
-        module.fail_json(msg=f"{name!r} is not a name Docker would give a container")
+    state = module.params["state"]
     fence = Fence(module)
     changed = {"present": fence.present, "absent": fence.absent, "listed": lambda: False}[state]()
     module.exit_json(

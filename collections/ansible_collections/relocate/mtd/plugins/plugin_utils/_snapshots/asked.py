@@ -10,14 +10,17 @@ import os
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.relocate.mtd.plugins.module_utils import _forms
 from ansible_collections.relocate.mtd.plugins.plugin_utils._snapshots.sealing import NoKey, StoreKey
 from ansible_collections.relocate.mtd.plugins.plugin_utils._snapshots.store import DAYS, KEEP, Store, Unusable
 
 STORE_OPTIONS: dict[str, dict[str, Any]] = {"store": {"type": "path"}, "key": {"type": "path"}}
+STORE_FORMS = dict.fromkeys(STORE_OPTIONS, _forms.path)
 RETENTION_OPTIONS: dict[str, dict[str, Any]] = {
     "keep": {"type": "int", "default": KEEP},
     "days": {"type": "float", "default": DAYS},
 }
+RETENTION_FORMS = {"keep": _forms.whole(1, 1_000_000), "days": _forms.number(0, 36500)}
 
 
 def _home(variable: str, *otherwise: str) -> Path:
@@ -45,4 +48,13 @@ def check_retention(arguments: dict[str, Any]) -> None:
         raise Unusable(f"days is {days:g}: give a number of days above 0 and below 36500")
 
 
-__all__ = ["RETENTION_OPTIONS", "STORE_OPTIONS", "NoKey", "Unusable", "check_retention", "open_store"]
+__all__ = [
+    "RETENTION_FORMS",
+    "RETENTION_OPTIONS",
+    "STORE_FORMS",
+    "STORE_OPTIONS",
+    "NoKey",
+    "Unusable",
+    "check_retention",
+    "open_store",
+]
