@@ -135,6 +135,8 @@ def rehearse(direct: Direct, heart: Heart, fault: Fault, outside: Outside | None
         finally:
             if struck:
                 struck.join()
+    if struck and struck.error:
+        raise struck.error
     orders = [each for each in (fault.trigger, fault) if each]
     return _settled(scene, heart, identifier, result, orders, outside, struck)
 

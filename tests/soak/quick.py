@@ -32,6 +32,11 @@ class Shell:
             errors="replace",
         )
 
+    @property
+    def lives(self) -> bool:
+        """Whether the connection is there, for all that is known."""
+        return self._process.poll() is None
+
     def run(self, script: str, data: str | None) -> tuple[int, str]:
         """Run a script with ``data`` on its standard input; return its status, and what it printed (errors last, if it failed).
 
@@ -75,6 +80,8 @@ class QuickFleet(Fleet):
     def on(self, host: str, script: str, check: bool = True, data: str | None = None) -> str:
         """Run a shell script on a host, with ``data`` to read; return what it printed. Any thread may ask."""
         idle = self._idle.setdefault(host, [])
+        while idle and not idle[-1].lives:  # its host was lost, and may be back
+            idle.pop().end()
         shell = idle.pop() if idle else Shell(self.ssh(host, "exec bash"))
         try:
             status, said = shell.run(script, data)
