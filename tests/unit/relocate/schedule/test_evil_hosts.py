@@ -20,7 +20,7 @@ from relocate.move import playbook, relocation
 from relocate.schedule import discovery
 from relocate.schedule.discovery import INFO, Listener, Roster
 from relocate.schedule.records import Tenant
-from tests.paths import ROOT
+from tests.paths import COLLECTION, ROOT
 
 ENABLED = {"relocate.mtd/enabled": "true"}
 
@@ -65,8 +65,11 @@ def fleet(project: Path, tmp_path: Path) -> Path:
     assert project_root() == project
     shutil.copytree(ROOT / "playbooks" / "tasks", project / "playbooks" / "tasks")
     shutil.copy(ROOT / "playbooks" / "tenants.yml", project / "playbooks" / "tenants.yml")
-    modules = project / "collections/ansible_collections/relocate/mtd/plugins/modules"
-    modules.mkdir(parents=True)
+    plugins = project / "collections/ansible_collections/relocate/mtd/plugins"
+    for part in ("filter", "plugin_utils", "module_utils"):
+        shutil.copytree(COLLECTION / "plugins" / part, plugins / part)
+    modules = plugins / "modules"
+    modules.mkdir()
     for module in ("relocation_info", "relocation_session"):
         (modules / f"{module}.py").write_text("#!/usr/bin/python\n")
     honest = {"honest1": answered(info(web("web"), web("shared"))), "honest2": answered(info(web("db"), web("shared")))}

@@ -251,8 +251,11 @@ def mapping(key: Form, content: Form) -> Form:
     return check
 
 
-def record(needed: Mapping[str, Form], known: Optional[Mapping[str, Form]] = None) -> Form:
-    """Return the form of a mapping that has all ``needed`` keys; ``known`` ones are looked at if they are there."""
+def record(needed: Mapping[str, Form], known: Optional[Mapping[str, Form]] = None, more: bool = True) -> Form:
+    """Return the form of a mapping that has all ``needed`` keys; ``known`` ones are looked at if they are there.
+
+    :param more: it may have others, which are not looked at.
+    """
     every = {**needed, **(known or {})}
 
     def check(value: Any) -> Any:
@@ -264,6 +267,8 @@ def record(needed: Mapping[str, Form], known: Optional[Mapping[str, Form]] = Non
         for name, inner in value.items():
             if name in every:
                 _inside(f"the {name}", every[name], inner)
+            elif not more:
+                raise Wrong(f"has the key {quoted(name)}, which means nothing: use {', '.join(every)}")
         return value
 
     return check
