@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from relocate_proxy.host import tasks
+from relocate_proxy.host.socket_options import SocketOptions
 
 #: Does what it is told, says so, and waits.
 PROGRAM = "import ctypes, os, resource, threading, time; {}; print(flush=True); time.sleep(100)"
@@ -25,6 +26,8 @@ UNUSUAL = (
     "open('/proc/self/coredump_filter', 'w').write('0x23'); open('/proc/self/oom_score_adj', 'w').write('300')"
 )
 PLAIN = "threading.Thread(target=lambda: time.sleep(100), daemon=True).start()"
+
+NETWORK = "/proc/self/ns/net"
 
 Start = Callable[[str], int]
 
@@ -56,7 +59,7 @@ def alike(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def described(pid: int) -> dict[str, Any]:
     """Return what is said of a process, as it comes over the network."""
-    found: dict[str, Any] = json.loads(json.dumps(tasks.describe([pid])))
+    found: dict[str, Any] = json.loads(json.dumps(tasks.describe([pid], SocketOptions(NETWORK))))
     return found
 
 
@@ -123,7 +126,9 @@ def test_a_process_that_is_missing(start: Start) -> None:
     ended = subprocess.Popen(["true"])
     while tasks._status(ended.pid)["State"][0] != "Z":
         pass
-    assert tasks.describe([ended.pid]) == {}, "of one that waits for its parent there is nothing left"
+    assert tasks.describe([ended.pid], SocketOptions(NETWORK)) == {}, (
+        "of one that waits for its parent there is nothing left"
+    )
     ended.wait()
 
 

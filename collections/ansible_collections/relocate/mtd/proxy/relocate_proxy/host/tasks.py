@@ -3,8 +3,9 @@
 """What the kernel keeps of each task beside its memory: read of the frozen original, set and compared before its copy runs.
 
 CRIU does not carry the processors that a thread may run on, nor the priority of its input and output, nor how late its timers
-may be: those are set here. What CRIU does carry, or is denied by this host without a word (a limit that may not be raised), is
-compared, so that a difference ends in a rollback and not in a copy that is not the same.
+may be, nor some options of its sockets (``socket_options``): those are set here. What CRIU does carry, or is denied by this
+host without a word (a limit that may not be raised), is compared, so that a difference ends in a rollback and not in a copy
+that is not the same.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from typing import Any
 
 from ansible_collections.relocate.mtd.plugins.module_utils import _kernel
 
+from . import socket_options
 from .cgroups import control_directory
 
 PROC = "/proc"
@@ -132,7 +134,7 @@ def _process(pid: int, status: dict[str, str]) -> dict[str, Any]:
     return {"status": compared, "limits": _limits(pid)}
 
 
-def describe(pids: Iterable[int]) -> dict[str, Any]:
+def describe(pids: Iterable[int], sockets: socket_options.SocketOptions) -> dict[str, Any]:
     """Return what is to be the same of a container's tasks, by their numbers inside it. They must not run meanwhile."""
     found = {}
     allowed: set[int] = set()
@@ -147,6 +149,7 @@ def describe(pids: Iterable[int]) -> dict[str, Any]:
             **_process(pid, status),
             CORE_FILTER: _read(f"{PROC}/{pid}/{CORE_FILTER}").strip(),
             "threads": {str(inner(_status(tid))): unusual for tid, unusual in threads.items()},
+            "sockets": sockets.describe(pid),
         }
     return found
 
@@ -177,6 +180,7 @@ def _is_process(value: Any) -> bool:
         and _HEX.fullmatch(value[CORE_FILTER]) is not None
         and isinstance(threads, dict)
         and all(map(_is_thread, threads.values()))
+        and socket_options.is_description(value.get("sockets"))
     )
 
 
@@ -224,6 +228,8 @@ def _settle_process(what: str, was: dict[str, Any], pid: int, status: dict[str, 
             if inside not in tids:
                 raise Different(f"a thread of {what} is missing in the copy")
             _settle_thread(what, unusual, tids[inside])
+    if was["sockets"] and (lost := socket_options.settle(pid, was["sockets"])):
+        raise Different(f"a socket of {what} has the option {lost}, which this host does not give it")
     has = _process(pid, status)
     for number, (before, now) in enumerate(zip(was["limits"], has["limits"])):
         if before != now:

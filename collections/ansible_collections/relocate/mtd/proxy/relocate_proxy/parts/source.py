@@ -29,6 +29,7 @@ from ..files.tree_cargo import TreeSender
 from ..files.watches import Watches
 from ..host import limits, paths, tasks
 from ..host.docker import NO_RESTART, restarts, set_restart_policy
+from ..host.socket_options import USUAL_KINDS, SocketOptions
 from ..memory import criu_image, criu_sockets, lazy_pages, link_remaps
 from ..memory.deferred import carried_bytes
 from ..memory.dump import Freeze
@@ -103,6 +104,7 @@ class Source(Part):
         self.plain_cgroups = self.container.plain_cgroups()
         self.bytes: dict[str, int] = {}
         self.policy: dict = self.container.inspect["HostConfig"]["RestartPolicy"]
+        self.sockets = SocketOptions(f"/proc/{self.container.pid}/ns/net")
         self._warm_up()
         self.record(State.STAGING)
 
@@ -133,6 +135,8 @@ class Source(Part):
 
     def _warm_up(self) -> None:
         """CRIU's first call after boot probes the kernel (30 ms), and its pages come from the disk."""
+        for kind in USUAL_KINDS:
+            self.sockets.usual(kind)
         subprocess.run(["criu", "check", "--feature", "nftables"], capture_output=True, check=False)
 
     # -- before anything is frozen ----------------------------------------------------------------------------------
@@ -384,7 +388,7 @@ class Source(Part):
         """Note what CRIU does not see of the tasks; send what changed in the files; then the pages, while CRIU writes them."""
         try:
             with open(f"{self.images}/{paths.TASKS}", "w", encoding="utf-8") as file:
-                json.dump(tasks.describe(freezer.members(self.container.freezer)), file)
+                json.dump(tasks.describe(freezer.members(self.container.freezer), self.sockets), file)
             self.bytes["volumes"] += sum(each.send_changes() for each in self.outside)
             for cargo in self.cargo:
                 cargo.send_changes()

@@ -1,0 +1,301 @@
+# Copyright (c) 2026 The RELOCATE authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What programs are known to do to whoever checkpoints them: one container for each kind, asked before and after each hop.
+
+Each program defines ``state``, what it has; it is printed again and again, and must be the same on every host. What goes on by
+itself, such as a timer, checks itself and tells in ``wrong`` what it has missed.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+
+import pytest
+import python_image
+from fleet import REPOSITORY, Fleet
+from test_tenants import said
+
+pytestmark = pytest.mark.lab
+
+FRAME = """
+import ctypes, errno, fcntl, json, mmap, os, resource, select, signal, socket, struct, sys, threading, time
+libc = ctypes.CDLL(None, use_errno=True)
+libc.mmap.restype = libc.shmat.restype = ctypes.c_void_p
+wrong = []
+
+def checked(result):
+    assert result >= 0, os.strerror(ctypes.get_errno())
+    return result
+
+PROGRAM
+
+while True:
+    print(json.dumps({"wrong": wrong, **state()}, default=str), flush=True)
+    time.sleep(0.1)
+"""
+
+MEMORY = """
+# a file of the writable layer that a program counts in through a mapping: JVM's hsperfdata, SQLite's -shm, LMDB
+file = open("/counter", "w+b")
+file.truncate(4096)
+counter = mmap.mmap(file.fileno(), 4096)
+
+def count():
+    number = 0
+    while True:
+        seen = struct.unpack_from("Q", counter)[0]
+        if seen != number:
+            wrong.append(f"the mapped file has {seen} instead of {number}")
+            number = seen
+        number += 1
+        struct.pack_into("Q", counter, 0, number)
+        time.sleep(0.001)
+
+threading.Thread(target=count, daemon=True).start()
+
+memory = os.memfd_create("some", os.MFD_ALLOW_SEALING)
+os.write(memory, b"sealed")
+fcntl.fcntl(memory, fcntl.F_ADD_SEALS, fcntl.F_SEAL_WRITE)
+segment = checked(libc.shmget(77, 4096, 0o1600))
+place = libc.shmat(segment, None, 0)
+ctypes.memmove(place, b"shared", 6)
+queue = checked(libc.msgget(78, 0o1600))
+checked(libc.msgsnd(queue, struct.pack("q", 5) + b"message", 7, 0))
+semaphore = checked(libc.semget(79, 1, 0o1600))
+checked(libc.semctl(semaphore, 0, 16, 3))  # SETVAL
+
+nameless = os.open("/", os.O_TMPFILE | os.O_RDWR)
+os.write(nameless, b"nameless")
+for odd in (b"/odd \\xff\\xfe", b"/odd (deleted)", b"/odd\\nline", "/odd \\u00fc".encode()):
+    with open(odd, "wb") as each:
+        each.write(odd)
+gone = os.open("/gone", os.O_CREAT | os.O_RDWR)
+os.write(gone, b"gone")
+os.unlink("/gone")
+library = sys.executable
+os.link("/counter", "/same")
+os.mkfifo("/fifo")
+os.symlink("nowhere", "/link")
+os.setxattr("/same", "user.kept", b"yes")
+with open("/sparse", "wb") as each:
+    each.truncate(1 << 30)
+    each.seek(1 << 29)
+    each.write(b"here")
+os.utime("/fifo", ns=(1, 2))
+
+def state():
+    return {
+        "memfd": [os.pread(memory, 9, 0), fcntl.fcntl(memory, fcntl.F_GET_SEALS)],
+        "shm": ctypes.string_at(place, 6),
+        "queue": open("/proc/sysvipc/msg").read().split()[16:21],
+        "semaphore": libc.semctl(semaphore, 0, 12),
+        "nameless": os.pread(nameless, 9, 0),
+        "odd": [open(b"/" + each, "rb").read() for each in sorted(os.listdir(b"/")) if each.startswith(b"odd")],
+        "gone": os.pread(gone, 9, 0),
+        "same": os.path.samefile("/same", "/counter"),
+        "link": os.readlink("/link"),
+        "xattr": os.getxattr("/counter", "user.kept"),
+        "sparse": [os.stat("/sparse").st_size, os.stat("/sparse").st_blocks < 1000, os.stat("/fifo").st_mtime_ns],
+    }
+"""
+
+WAITING = """
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
+
+# timers of two kinds, each of which is late if it does not go on, and early if it begins anew
+def ticks(name, period, wait):
+    last = time.monotonic()
+    while True:
+        wait()
+        now = time.monotonic()
+        if not period * 0.2 < now - last < period + 3.0:
+            wrong.append(f"{name} came after {now - last:.3f} s instead of {period}")
+        last = now
+
+libc.timerfd_create.restype = ctypes.c_int
+timer = checked(libc.timerfd_create(1, 0))
+checked(libc.timerfd_settime(timer, 0, struct.pack("qqqq", 0, 200_000_000, 0, 200_000_000), None))
+threading.Thread(target=ticks, args=("timerfd", 0.2, lambda: os.read(timer, 8)), daemon=True).start()
+rung = threading.Semaphore(0)
+signal.signal(signal.SIGALRM, lambda *_: rung.release())
+signal.setitimer(signal.ITIMER_REAL, 0.3, 0.3)
+threading.Thread(target=ticks, args=("setitimer", 0.3, rung.acquire), daemon=True).start()
+event = os.eventfd(7, os.EFD_NONBLOCK)
+child = os.fork()
+if not child:
+    while True:
+        time.sleep(1)
+process = os.pidfd_open(child)
+zombie = os.fork()
+if not zombie:
+    os._exit(3)
+poll = select.epoll()
+reading, writing = os.pipe2(os.O_NONBLOCK)
+poll.register(reading, select.EPOLLIN)
+os.write(writing, b"unread")
+fcntl.fcntl(writing, 1031, 1 << 17)  # F_SETPIPE_SZ
+mask = struct.pack("Q", 1 << (signal.SIGUSR1 - 1)).ljust(128, b"\\0")
+signals = checked(libc.signalfd(-1, mask, 0))
+os.kill(os.getpid(), signal.SIGUSR1)
+master, slave = os.openpty()
+fcntl.ioctl(master, 0x5414, struct.pack("HHHH", 33, 77, 0, 0))  # TIOCSWINSZ
+echo = os.fork()
+if not echo:
+    os.setsid()
+    while True:
+        os.write(slave, os.read(slave, 100).upper())
+os.sched_setscheduler(child, os.SCHED_IDLE, os.sched_param(0))
+os.sched_setscheduler(echo, os.SCHED_BATCH, os.sched_param(0))
+checked(libc.prctl(4, 0, 0, 0, 0))  # PR_SET_DUMPABLE
+checked(libc.prctl(36, 1, 0, 0, 0))  # PR_SET_CHILD_SUBREAPER
+checked(libc.prctl(38, 1, 0, 0, 0))  # PR_SET_NO_NEW_PRIVS
+checked(libc.prctl(15, b"renamed", 0, 0, 0))  # PR_SET_NAME
+# getppid(2) fails with 77 from now on
+number = {"x86_64": 110, "aarch64": 173}[os.uname().machine]
+code = struct.pack("HBBIHBBIHBBIHBBI", 0x20, 0, 0, 0, 0x15, 0, 1, number, 6, 0, 0, 0x50000 | 77, 6, 0, 0, 0x7FFF0000)
+kept = ctypes.create_string_buffer(code)
+program = ctypes.create_string_buffer(struct.pack("HxxxxxxP", 4, ctypes.addressof(kept)))
+filtered = []
+
+def filtering():
+    checked(libc.prctl(22, 2, ctypes.byref(program), 0, 0))  # PR_SET_SECCOMP
+    while True:
+        filtered[:] = [libc.getppid(), ctypes.get_errno()]
+        time.sleep(0.05)
+
+threading.Thread(target=filtering, daemon=True).start()
+time.sleep(0.2)
+
+def spoken():
+    os.write(master, b"word\\n")
+    heard = b""
+    while b"WORD" not in heard and select.select([master], [], [], 3)[0]:
+        heard += os.read(master, 100)
+    return b"WORD" in heard
+
+def state():
+    return {
+        "event": [os.eventfd_read(event), os.eventfd_write(event, 7)],
+        "pidfd": [len(select.select([process], [], [], 0)[0]), f"Pid:\t{child}" in open(f"/proc/self/fdinfo/{process}").read()],
+        "zombie": open(f"/proc/{zombie}/stat").read().split()[2],
+        "epoll": [poll.poll(0), fcntl.fcntl(reading, 1032)],
+        "pending": sorted(signal.sigpending()),
+        "pty": [spoken(), list(os.get_terminal_size(master))],
+        "policies": [os.sched_getscheduler(child), os.sched_getscheduler(echo)],
+        "prctl": [libc.prctl(3), libc.prctl(39, 0, 0, 0, 0), open("/proc/self/comm").read()],
+        "filtered": filtered[:],
+        "session": [os.getsid(0), os.getpgid(echo) == echo, os.getpgid(child)],
+    }
+"""
+
+SOCKETS = """
+socket.setdefaulttimeout(5)
+
+def option(sock, *key):
+    value = sock.getsockopt(*key, 64)
+    return value.rstrip(b"\\0") if key == (6, 13) else value
+
+listener = socket.create_server(("127.0.0.1", 6000))
+own = {(6, 18): 7000, (6, 8): 33, (6, 25): 16384, (6, 9): 3, (6, 23): 9, (0, 13): 1, (1, 29): 1, (6, 4): 99, (6, 1): 1}
+for key, value in own.items():
+    listener.setsockopt(*key, value)
+listener.setsockopt(6, 13, b"reno")
+client = socket.create_connection(("127.0.0.1", 6000))
+client.setsockopt(6, 18, 5000)
+client.send(b"first")
+server = listener.accept()[0]
+client.send(b"unread")
+datagram = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+datagram.setsockopt(17, 103, 512)  # UDP_SEGMENT
+datagram.setsockopt(41, 67, 0x20)  # IPV6_TCLASS
+ping = socket.socket(socket.AF_INET, socket.SOCK_DGRAM, 1)
+raw = socket.socket(socket.AF_INET, socket.SOCK_RAW, 1)
+link = socket.socket(16, socket.SOCK_RAW, 0)  # AF_NETLINK
+link.bind((0, 0))
+packet = socket.socket(17, socket.SOCK_RAW, 0)  # AF_PACKET, of no protocol
+one, two = socket.socketpair()
+socket.send_fds(one, [b"with"], [listener.fileno()])
+one.send(b"later")
+path = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+path.bind("/named")
+path.listen()
+joined = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+joined.connect("/named")
+other = path.accept()[0]
+half = [socket.create_connection(("127.0.0.1", 6000)), listener.accept()[0]]
+half[0].send(b"last words")
+half[0].shutdown(socket.SHUT_WR)
+
+def pinged():
+    ping.sendto(struct.pack("!BBHHH", 8, 0, 0, 1, 1) + b"x" * 8, ("127.0.0.1", 0))
+    return bool(select.select([ping], [], [], 3)[0]) and len(ping.recv(100)) > 0
+
+def state():
+    while select.select([raw], [], [], 0)[0]:
+        raw.recv(2000)
+    other.send(b"seq")
+    half[1].send(b"x")
+    return {
+        "listener": [option(listener, *key) for key in [*own, (6, 13)]],
+        "connection": [option(client, 6, 18), option(server, 6, 13), option(server, 6, 18)],
+        "unread": server.recv(100, socket.MSG_PEEK),
+        "datagram": [option(datagram, 17, 103), option(datagram, 41, 67)],
+        "ping": pinged(),
+        "types": [each.getsockopt(1, 3) for each in (raw, link, packet)],
+        "pair": two.recv(100, socket.MSG_PEEK),
+        "seqpacket": joined.recv(100),
+        "half": [half[1].recv(100, socket.MSG_PEEK), half[0].recv(1)],
+    }
+"""
+
+PROGRAMS = {"memory": MEMORY, "waiting": WAITING, "sockets": SOCKETS}
+OPTIONS = {
+    "memory": "-e 'ODD=a\nb \"c\" ü' --label 'odd=\"quoted\" ü' --cap-drop ALL --oom-score-adj 200",
+    "waiting": "--tmpfs /tmp --ipc private",
+    "sockets": "--cap-add NET_RAW",
+}
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_a_program_has_after_each_hop_what_it_had(fleet: Fleet, name: str) -> None:
+    """Between both versions of Docker, and back."""
+    python_image.make(fleet)
+    python_image.run(fleet, "host1", name, FRAME.replace("PROGRAM", PROGRAMS[name]), OPTIONS[name])
+    first, lines = said(fleet, "host1", name, 3)
+    print(json.dumps(first, indent=1))
+    assert not first["wrong"]
+    for host in ("host3", "host2"):
+        time.sleep(1)
+        fleet.move(name, host)
+        now, lines = said(fleet, host, name, lines + 5)
+        different = {key: (first[key], now[key]) for key in first if now[key] != first[key]}
+        assert not different, different
+
+
+LOGGER = "i=0; while :; do i=$((i+1)); echo line $i; /bin/busybox usleep 5000; done"
+TALKER = "printf abc; /bin/busybox sleep 6; echo def; while :; do /bin/busybox sleep 1; done"
+
+
+def test_the_log_of_a_program_that_talks_much_and_of_one_that_is_in_the_middle_of_a_line(fleet: Fleet) -> None:
+    """A log that is truncated in place, one of several files, and half a line."""
+    fleet.tenants += ["small", "rotated", "talker"]
+    run = f"docker run -d --log-opt max-size=4k {{}} {REPOSITORY}/idle:1 /bin/busybox sh -c '{{}}'"
+    fleet.on("host1", run.format("--name small", LOGGER))
+    fleet.on("host1", run.format("--log-opt max-file=3 --name rotated", LOGGER))
+    for hop, host in enumerate(("host3", "host2", "host1")):
+        time.sleep(2)
+        for name in ("small", "rotated"):
+            fleet.move(name, host)
+            time.sleep(0.5)
+            lines = fleet.on(host, f"docker logs {name} 2>/dev/null").splitlines()
+            numbers = [int(line.split()[1]) for line in lines]
+            assert numbers == list(range(numbers[0], numbers[0] + len(numbers))), (hop, name, lines[:3], lines[-3:])
+    fleet.on("host1", run.format("--name talker", TALKER))
+    fleet.move("talker", "host3")
+    deadline = time.monotonic() + 20
+    while "def" not in fleet.on("host3", "docker logs talker"):
+        assert time.monotonic() < deadline, "the rest of the line has not come"
+        time.sleep(0.5)
+    assert fleet.on("host3", "docker logs talker") == "abcdef"
