@@ -60,7 +60,7 @@ MARKS = {
 #: Tried by the tests of this file, and by what they call.
 TRIED = {
     "files.container:_endpoint", "files.container:_mapped_paths", "files.container:peer_in", "files.log_cargo:_said",
-    "host.tasks:read",
+    "host.socket_options:_is_option", "host.tasks:read",
     "memory.criu_image:messages", "memory.deferred:Deferral.noted", "memory.filler:Filler._coming",
     "memory.lazy_pages:_document",
     "memory.page_server:serve", "memory.recall:Record.all", "memory.rounds:stopped_ms", "network.conntrack:_endpoints",
@@ -83,6 +83,7 @@ LEFT = {
     "host.cgroups:_own_cgroup": KERNEL,
     "host.cgroups:tasks_of": KERNEL,
     "host.mounts:_mounts": KERNEL,
+    "host.socket_options:settle": "its options have been looked at: host.socket_options:_is_option",
     "host.tasks:_read": KERNEL,
     "host.syscalls:links_down": KERNEL,
     "memory.criu_sockets:_text": "CRIU's own image, on the host where it has made it",
@@ -490,6 +491,7 @@ TASK: dict[str, Any] = {
     "limits": [["0", "unlimited"]],
     tasks.CORE_FILTER: "00000033",
     "threads": {"7": {"affinity": [1], "ioprio": 4, "slack": "1"}},
+    "sockets": {"3": [[6, 18, "581b0000"]]},
 }
 
 
@@ -498,6 +500,7 @@ TASK: dict[str, Any] = {
 def test_tasks_that_another_host_describes(value: Any, key: str, of_thread: str, cut: int) -> None:
     """What is let through can be compared: nothing but a difference comes of it."""
     spoilt = [{"1": TASK}, {"1": {**TASK, key: value}}, {"1": {**TASK, "threads": {"7": {of_thread: value}}}}, value]
+    spoilt += [{"1": {**TASK, "sockets": each}} for each in ({"3": value}, {"3": [value]}, {"3": [[6, 18, value]]})]
     for text in [json.dumps(each).encode() for each in spoilt] + [json.dumps({"1": TASK}).encode()[:cut]]:
         described = outcome(tasks.read, text, ValueError)
         if described:
