@@ -166,6 +166,14 @@ class Hosts:
         busy = lab_cgroups.remove(self.group(name))
         if busy:
             self.fail(f"control groups of {name} cannot be removed: {busy}")
+        self.end_links(name)
+
+    def end_links(self, name: str) -> None:
+        """Remove a host's links: the kernel does so, too, but in its own time, and the host is to have them again at once."""
+        config = os.path.join(self.directory(name), "config")
+        if os.path.exists(config):
+            for link in re.findall(r"^lxc\.net\.[0-9]+\.veth\.pair = (\S+)", read(config), re.MULTILINE):
+                self.module.run_command(["ip", "-n", self.namespace, "link", "delete", link])
 
     @property
     def login_key(self) -> str:
