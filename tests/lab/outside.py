@@ -434,6 +434,9 @@ def lose_host(part: str) -> Strike:
                 os.kill(pid, signal.SIGKILL)
         left = groups.end(group)
         assert not left, f"processes of {host} do not end: {left}"
+        subprocess.run(
+            ["ip", "-n", lab, "link", "delete", f"fabric-{host}"], check=False
+        )  # the kernel does, in its own time
         end_pipes(lab, known["ansible_host"])
         return True
 

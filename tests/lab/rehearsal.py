@@ -182,7 +182,10 @@ def _settled(
         assert not left_over, f"left by {fault}: {left_over}"
         return Outcome("lost", heart.longest_ms)
     assert running == [scene.there if committed else scene.here], words
-    assert result is None or result["rolled_back"] is not committed or result["outcome"] == "in-doubt", result
+    taken_back = result is not None and (
+        result["rolled_back"] or result["outcome"] == "refused"
+    )  # a link measured as bad
+    assert result is None or taken_back is not committed or result["outcome"] == "in-doubt", result
     heart.assert_beats()
     assert not direct.leftovers(), f"left by {fault}: {direct.leftovers()}"
     return Outcome("committed" if committed else "rolled-back", heart.longest_ms, bool(problem))

@@ -35,7 +35,7 @@ import fault_rows
 from direct import EDGE, ORPHANS, Direct, Heart
 from fault_rows import LOST, NOTHING, RECOVERED, Row
 from fleet import ROOT, prepared_fleet
-from matrix import NOT_RUN, Cell, every_cell, in_turn, select
+from matrix import NOT_RUN, Cell, every_cell, in_turn, named, select
 from outside import JOURNALS, LARGE_MIB, SIGN, SMALL_MIB
 from quick import QuickFleet
 from rehearsal import NothingToStrike, rehearse
@@ -64,6 +64,7 @@ def options(words: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--first", action="append", default=[], metavar="KIND", help="run these kinds before the others"
     )
+    parser.add_argument("--without", action="append", default=[], metavar="KIND", help="leave these kinds out")
     parser.add_argument("--sample", type=int, metavar="N", help="only N of the combinations, drawn by --seed")
     parser.add_argument("--seed", type=int, default=int(time.time()), help="of the draw, and of the order; printed")
     parser.add_argument("--continue", dest="missing", action="store_true", help="only what has no row yet, or failed")
@@ -266,6 +267,7 @@ def main() -> int:
         sample=wanted.sample,
         seed=wanted.seed,
     )
+    chosen = [cell for cell in chosen if not named(cell, wanted.without)]
     if wanted.list or not chosen:
         print("\n".join(map(str, chosen)) or "no such combination: see --list")
         return 0 if chosen else 2
