@@ -25,6 +25,7 @@ from ansible_collections.relocate.mtd.plugins.plugin_utils._trust.strangers impo
 from rich.console import Console
 
 from relocate.errors import Refusal
+from relocate.move import events
 from relocate.terminal import cell
 
 PATIENCE = 1.0  # seconds before a task is worth a line where nothing can be redrawn
@@ -97,7 +98,7 @@ class Silence:
 
 def task_name(event: dict[str, Any]) -> str:
     """Return the name of an event's task without its role's name."""
-    name: str = event["event_data"].get("task", "")
+    name = str(events.data(event).get("task") or "")
     return name.partition(" : ")[2] or name
 
 
@@ -108,14 +109,14 @@ def _line(text: Any) -> str:
 
 def failure(event: dict[str, Any]) -> str:
     """Return what a failed task said, with the task's name unless the sentence is a refusal made for people."""
-    result = event["event_data"].get("res") or {}
+    data, result = events.data(event), events.result(event)
     said = _line(result.get("msg") or result.get("stderr") or "no reason given")
-    if event["event_data"].get("task_action", "").endswith("assert"):
+    if str(data.get("task_action")).endswith("assert"):
         return said
     detail = str(result.get("stderr") or "").strip().splitlines()
     if detail and (last := _line(detail[-1])) not in said:
         said += f" ({last})"
-    return f"'{_line(task_name(event))}' failed on {_line(event['event_data'].get('host', '?'))}: {said}"
+    return f"'{_line(task_name(event))}' failed on {_line(data.get('host', '?'))}: {said}"
 
 
 def complaint(output: str) -> str:
@@ -210,14 +211,14 @@ def run(
         shown = LineProgress(console)
 
     def handle(event: dict[str, Any]) -> bool:
-        kind = event["event"]
+        kind = event.get("event")
         if watch:
             watch(event)
         if kind == "playbook_on_task_start":
             shown.task(task_name(event))
-        elif kind == "verbose" and DRAINING_WORDS in event.get("stdout", ""):
-            shown.task(event["stdout"].strip())
-        elif kind in ("runner_on_failed", "runner_on_unreachable") and not event["event_data"].get("ignore_errors"):
+        elif kind == "verbose" and DRAINING_WORDS in str(event.get("stdout")):
+            shown.task(str(event["stdout"]).strip())
+        elif kind in ("runner_on_failed", "runner_on_unreachable") and not events.data(event).get("ignore_errors"):
             failed.append(failure(event))
         return False  # nothing is kept on disk
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from relocate.errors import Refusal
 from relocate.lab.paths import project_root
-from relocate.move import playbook
+from relocate.move import events, playbook
 from relocate.reading import file_name
 
 RELOCATE, RECOVER = "relocate.mtd.container_relocate", "relocate.mtd.relocations_recover"
@@ -58,11 +58,11 @@ class Catcher:
     result: dict[str, Any] = field(default_factory=dict)
 
     def __call__(self, event: dict[str, Any]) -> None:
-        data = event.get("event_data") or {}
-        if event["event"] == "playbook_on_task_start" and data.get("task_action") == self.action:
+        data, kind = events.data(event), event.get("event")
+        if kind == "playbook_on_task_start" and data.get("task_action") == self.action:
             self.begun = True
-        if event["event"] in ("runner_on_ok", "runner_on_failed") and data.get("task_action") == self.action:
-            self.result = dict(data.get("res") or {})
+        if kind in ("runner_on_ok", "runner_on_failed") and data.get("task_action") == self.action:
+            self.result = dict(events.result(event))
 
 
 def relocate(

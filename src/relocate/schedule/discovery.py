@@ -13,7 +13,7 @@ from typing import Any
 from ansible_collections.relocate.mtd.plugins.plugin_utils._trust import reports, strangers
 
 from relocate.lab.paths import project_root
-from relocate.move import playbook
+from relocate.move import events, playbook
 from relocate.move.relocation import inventory_path
 from relocate.schedule.records import Tenant
 
@@ -75,10 +75,8 @@ class Listener:
 
     def __call__(self, event: dict[str, Any]) -> None:
         """Take in one of ansible-runner's events."""
-        data = event.get("event_data") or {}
-        host, result = str(data.get("host", "")), data.get("res")
-        if not isinstance(result, dict):
-            result = {}
+        data, result = events.data(event), events.result(event)
+        host = str(data.get("host", ""))
         kind, action = event.get("event"), data.get("task_action")
         if kind == "runner_on_unreachable" or (kind == "runner_on_failed" and action == INFO):
             self.survey.silent[host] = strangers.shown(result.get("msg") or "it did not answer")
@@ -96,7 +94,7 @@ class Listener:
         """Take in what the inventory says, which the playbook hands on."""
         if isinstance(facts, dict) and "relocate_edge" in facts:
             self.survey.edge = str(facts["relocate_edge"])
-            self._asked = [str(host) for host in facts.get("relocate_asked") or []]
+            self._asked = [str(host) for host in events.items(facts, "relocate_asked")]
 
     def _result(self, document: Any) -> None:
         if document is None:

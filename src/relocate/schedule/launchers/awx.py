@@ -15,6 +15,9 @@ import threading
 import time
 from typing import Any
 
+from ansible_collections.relocate.mtd.plugins.plugin_utils._trust.strangers import shown
+
+from relocate.move import events as documents
 from relocate.move.relocation import RECOVER, RELOCATE
 from relocate.schedule.launchers.base import LaunchError, Move, require_names
 from relocate.schedule.launchers.controller import Controller, Denied, Unreachable
@@ -69,8 +72,8 @@ class AwxLauncher:
             raise LaunchError(f"the recovery, job {job}, had no end after {self._settings.patience:g} s")
         if ended["status"] != "successful":
             raise LaunchError(self._why(job, ended))
-        result = self._result(job, ended, RECOVER) or {}
-        return {name: result.get(name, []) for name in ("settled", "in_progress", "left")}
+        result = self._result(job, ended, RECOVER)
+        return {name: documents.items(result, name) for name in ("settled", "in_progress", "left")}
 
     # ---- launching
 
@@ -93,8 +96,12 @@ class AwxLauncher:
             if found is None:
                 raise LaunchError(str(error)) from None
             return found
-        job = int(answer.get("job") or answer["id"])
-        self._require_heeded(job, number, answer.get("ignored_fields") or {})
+        job = documents.whole(answer.get("job") or answer.get("id"))
+        if job is None:
+            job = self._find(number, mark) if mark else None
+        if job is None:
+            raise LaunchError(f"the job template {number} was launched, and the answer does not say as which job")
+        self._require_heeded(job, number, documents.part(answer, "ignored_fields"))
         return job
 
     def _require_prompts(self, number: int, asked: dict[str, Any]) -> None:
@@ -111,12 +118,15 @@ class AwxLauncher:
                     f"the job template {number} ignores extra_vars ({', '.join(missing)}): switch on 'Prompt on launch' for "
                     "Variables, or add them to its survey"
                 )
-        if needed := offered.get("passwords_needed_to_start"):
+        if needed := [str(each) for each in documents.items(offered, "passwords_needed_to_start")]:
             raise LaunchError(
                 f"the job template {number} asks for passwords ({', '.join(needed)}), and nobody is there to give them: store "
                 "them in its credential"
             )
-        wanted = sorted(set(offered.get("variables_needed_to_start") or ()) - set(asked.get("extra_vars", {})))
+        wanted = sorted(
+            {str(each) for each in documents.items(offered, "variables_needed_to_start")}
+            - set(asked.get("extra_vars", {}))
+        )
         if wanted:
             raise LaunchError(
                 f"the survey of the job template {number} requires {', '.join(wanted)}: make them optional"
@@ -127,7 +137,7 @@ class AwxLauncher:
         if not offered.get("survey_enabled"):
             return set()
         specification = self._controller.get(f"job_templates/{number}/survey_spec/")
-        return {str(question.get("variable")) for question in specification.get("spec") or ()}
+        return {str(question.get("variable")) for question in documents.rows(specification, "spec")}
 
     def _require_heeded(self, job: int, number: int, ignored: dict[str, Any]) -> None:
         """Refuse a job that has lost what was asked, and cancel it: the template was changed since it was looked at."""
@@ -135,7 +145,7 @@ class AwxLauncher:
             return
         self._cancel(job)
         names = ", ".join(
-            f"{k} ({', '.join(v)})" if isinstance(v, dict) and v else k for k, v in sorted(ignored.items())
+            f"{k} ({', '.join(map(str, v))})" if isinstance(v, dict) and v else k for k, v in sorted(ignored.items())
         )
         ended = self._follow(job, threading.Event())
         if ended is None or self._began(job):
@@ -150,13 +160,13 @@ class AwxLauncher:
             recent = self._controller.get(f"job_templates/{number}/jobs/", order_by="-id", page_size=50)
         except (Unreachable, Denied):
             return None
-        for job in recent.get("results") or ():
+        for job in documents.rows(recent, "results"):
             try:
                 variables = json.loads(job.get("extra_vars") or "{}")
-            except ValueError:
+            except (ValueError, TypeError, RecursionError):
                 continue
-            if isinstance(variables, dict) and variables.get("relocation_id") == mark:
-                return int(job["id"])
+            if documents.part(variables).get("relocation_id") == mark:
+                return documents.whole(job.get("id"))
         return None
 
     # ---- following
@@ -170,9 +180,9 @@ class AwxLauncher:
                 state = self._controller.get(f"jobs/{job}/")
             except (Unreachable, Denied):  # an upgrade, a restart, a gateway: the job goes on meanwhile
                 state = {}
-            if state.get("status") in ENDED and state.get("event_processing_finished", True):
+            if str(state.get("status")) in ENDED and state.get("event_processing_finished", True):
                 return state
-            if cancelled.is_set() and not asked and state.get("status") in NOT_STARTED:
+            if cancelled.is_set() and not asked and str(state.get("status")) in NOT_STARTED:
                 asked = self._cancel(job)
             # a cancellation ends the wait at once, but only the first time: afterwards it would make this a busy loop
             if asked or cancelled.is_set():
@@ -198,7 +208,7 @@ class AwxLauncher:
         if action == RELOCATE and isinstance(artifacts, dict) and isinstance(artifacts.get(ARTIFACT), dict):
             return dict(artifacts[ARTIFACT])
         for event in self._events(job, EVENTS):
-            data = event.get("event_data") or {}
+            data = documents.data(event)
             if data.get("task_action") == action and isinstance(data.get("res"), dict):
                 return dict(data["res"])
         return None
@@ -209,20 +219,19 @@ class AwxLauncher:
             events = self._pages(f"jobs/{job}/job_events/", event="playbook_on_task_start")
         except (Unreachable, Denied):
             return True
-        return any((event.get("event_data") or {}).get("task_action") == RELOCATE for event in events)
+        return any(documents.data(event).get("task_action") == RELOCATE for event in events)
 
     def _why(self, job: int, ended: dict[str, Any]) -> str:
         """Return why a job failed, in the words of its first failed task, else of AWX."""
         for event in self._events(job, "runner_on_failed,runner_on_unreachable"):
-            data = event.get("event_data") or {}
-            if not data.get("ignore_errors") and (said := (data.get("res") or {}).get("msg")):
-                return f"job {job}: {said}"
+            if not documents.data(event).get("ignore_errors") and (said := documents.result(event).get("msg")):
+                return f"job {job}: {shown(said)}"
         if ended["status"] == "successful":
             return (
                 f"job {job} ended well without having relocated anything: is the template's playbook playbooks/awx.yml?"
             )
         said = ended.get("job_explanation") or ended.get("result_traceback")
-        return f"job {job} ended as {ended['status']}: {said or 'it gave no reason'}"
+        return f"job {job} ended as {ended['status']}: {shown(said or 'it gave no reason')}"
 
     def _events(self, job: int, kinds: str) -> list[dict[str, Any]]:
         try:
@@ -236,7 +245,7 @@ class AwxLauncher:
         page = 1
         while True:
             answer = self._controller.get(path, order_by="counter", page_size=200, page=page, **query)
-            results += answer.get("results") or []
+            results += documents.rows(answer, "results")
             if not answer.get("next"):
                 return results
             page += 1

@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from ansible_collections.relocate.mtd.plugins.plugin_utils._trust.strangers import shown
 
 from relocate.errors import Refusal
+from relocate.move import events
 from relocate.schedule.launchers.settings import AwxSettings
 
 TOKEN = "RELOCATE_AWX_TOKEN"
@@ -85,13 +87,14 @@ class Controller:
         if isinstance(wanted, int):
             return wanted
         found = self.get("job_templates/", name=wanted)
-        if found.get("count") != 1:
+        number = next((events.whole(each.get("id")) for each in events.rows(found, "results")), None)
+        if found.get("count") != 1 or number is None:
             raise Denied(
-                f"{self.host} has {found.get('count', 'no')} job templates named {wanted!r} that this token may see: "
-                "name one by its number",
+                f"{self.host} has {shown(found.get('count', 'no'))[:80]} job templates named {wanted!r} that this token may "
+                "see: name one by its number",
                 404,
             )
-        return int(found["results"][0]["id"])
+        return number
 
     def _call(self, method: str, path: str, **rest: Any) -> dict[str, Any]:
         try:
@@ -107,7 +110,7 @@ class Controller:
             raise Denied(f"{self.host} answers {answer.status_code} to {path}: {_said(answer)}", answer.status_code)
         try:
             document = answer.json() if answer.content else {}
-        except ValueError:
+        except (ValueError, RecursionError):
             document = None
         if not isinstance(document, dict):
             raise Denied(f"{self.host} answers {path} with something else than JSON: check launcher.base_path", 200)
@@ -117,14 +120,14 @@ class Controller:
 def _said(answer: httpx.Response) -> str:
     """Return what an error's body says, in one line."""
     if answer.is_redirect:
-        return f"it sends elsewhere ({answer.headers.get('location')}): check launcher.url and launcher.base_path"
+        return f"it sends elsewhere ({shown(answer.headers.get('location'))[:300]}): check launcher.url and launcher.base_path"
     if answer.status_code == 401:
         return "the token is not accepted: make a new one, with write scope"
     if answer.status_code == 403:
         return "the token's user may not do this: give it the Execute role on the job template"
     try:
         document = answer.json()
-    except ValueError:
+    except (ValueError, RecursionError):
         return "no reason given: check launcher.base_path" if answer.status_code == 404 else "no reason given"
     detail = document.get("detail") if isinstance(document, dict) else None
-    return str(detail) if detail else json.dumps(document)[:300]
+    return shown(detail if detail else json.dumps(document))[:300]

@@ -23,7 +23,7 @@ import ansible_runner
 
 from relocate.errors import Refusal
 from relocate.lab.paths import project_root
-from relocate.move import relocation
+from relocate.move import events, relocation
 from relocate.move.playbook import failure
 from relocate.schedule.launchers.base import LaunchError, Move, require_names
 from relocate.schedule.launchers.bundle import pack
@@ -111,9 +111,8 @@ class StreamLauncher:
 
         def handle(event: dict[str, Any]) -> bool:
             caught(event)
-            if event["event"] in ("runner_on_failed", "runner_on_unreachable") and not event["event_data"].get(
-                "ignore_errors"
-            ):
+            bad = event.get("event") in ("runner_on_failed", "runner_on_unreachable")
+            if bad and not events.data(event).get("ignore_errors"):
                 failed.append(failure(event))
             return False  # nothing is kept on disk
 
