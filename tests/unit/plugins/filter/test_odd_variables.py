@@ -38,7 +38,16 @@ LEFT = {
 #: Text that is somebody's own, and text that people read or that names a file on the controller.
 OWN = {"command", "relocate_policy", "scheduler_configuration", "lab_tenants", "relocation_alert"}
 REMARKS = {
-    *("relocate_rack", "relocate_switch", "relocate_user_key_file", "reason", "tenant", "lab_mirror"),
+    *(
+        "relocate_rack",
+        "relocate_switch",
+        "relocate_user_key_file",
+        "reason",
+        "relocate_snapshot_store",
+        "relocate_snapshot_key",
+        "tenant",
+        "lab_mirror",
+    ),
     *("scheduler_environment", "scheduler_packages", "scheduler_inventory"),
     *("proxy_program_collection", "proxy_program_cache", "restricted_login_collection"),
 }

@@ -127,6 +127,10 @@ INVENTORY: dict[str, Form] = {
     "relocate_switch": _forms.remark,
     "relocate_scores": _scores,
     "relocate_fleet_group": _word,
+    "relocate_snapshot_store": _or_empty(_file),
+    "relocate_snapshot_key": _or_empty(_file),
+    "relocate_snapshot_keep": _whole(1, 100_000),
+    "relocate_snapshot_days": _number(0.001, 100_000),
 }
 #: Of the roles; with their defaults they come from those above.
 ROLES: dict[str, Form] = {
@@ -236,6 +240,9 @@ REQUEST: dict[str, Form] = {
     "reason": _or_empty(_forms.remark),
     "relocation_id": _or_empty(_forms.relocation_id),
     "relocation_alert": _or_empty(_forms.settings),
+    "snapshot": _or_empty(_forms.relocation_id),
+    "dead": _or_empty(_list_of(_forms.host_name)),
+    "verify": _truth,
     "gone": _list_of(_forms.host_name),
     "relocations": _list_of(_forms.relocation_id),
     "cordoned": _truth,
