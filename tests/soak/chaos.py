@@ -69,13 +69,14 @@ def family(cell: Cell) -> str:
 
 @dataclass
 class Struck:
-    """A failure that was ordered, and whether it came to pass."""
+    """A failure that was ordered, and whether it came to pass: with what, of which container, and on which host."""
 
     at: float
     kind: str
     line: str
     struck: bool = False
     container: str = ""
+    host: str = ""
     seconds: float = 0.0
     error: str = ""
 
@@ -236,6 +237,7 @@ class Chaos:
         assert outside is not None
         scene = self._paused(cell.fault, host)
         record.container = scene.direct.container
+        record.host = scene.hosts.get(cell.kind.rpartition("-")[2], "")
         prepared = nullcontext() if outside.only else outside.prepared(scene)
         with prepared:
             try:

@@ -21,10 +21,12 @@ from cutover.summary import distribution
 from evidence import Subject, cut_out, lines
 from growth import Growth, growths
 from growth import table as growth_table
-from single_owner import Call, Finding, Move, Sighting, Verdict, Wait, check, told_apart, waits
+from single_owner import Call, Finding, Move, Sighting, Verdict, Wait, check, owners, told_apart, waits
 
 UNDER_WAY_SECONDS = 5.0  # from the moment that is judged last to the latest that is known
 LONG_SECONDS = 5.0  # a wait in a committed move that is explained by its stages
+DOCKER_KILLED, DOCKER_SECONDS = "kill-dockerd", 2.0  # it says that it is there, and its rules are made
+STRETCH_SECONDS = 10.0  # errors of a tenant's clients that are nearer to one another are one finding
 EXPLAINED = 20  # of these, the longest
 
 
@@ -33,7 +35,9 @@ class Report:
     """What came of a soak.
 
     :ivar waits: the longest wait of a client in each committed move.
-    :ivar cut: connections that ended otherwise than by their client. :ivar missed: packets that the watch could not see.
+    :ivar cut: connections that ended otherwise than by their client.
+    :ivar refused: new connections that a Docker refused which was being started again.
+    :ivar missed: packets that the watch could not see.
     :ivar subjects: what evidence is wanted for.
     """
 
@@ -44,6 +48,7 @@ class Report:
     waits: list[Wait] = field(default_factory=list)
     longest: float = 0.0
     cut: list[Finding] = field(default_factory=list)
+    refused: list[Finding] = field(default_factory=list)
     missed: int | None = None
     growths: list[Growth] = field(default_factory=list)
     minutes: float = 0.0
@@ -69,6 +74,7 @@ class Report:
             "lost": f"{len(self.verdict.lost)}",
             "repeated": f"{len(self.verdict.repeated)}",
             "connections cut": f"{len(self.cut)}",
+            "refused while the owner's Docker was started again": f"{len(self.refused)}",
             "longest wait": f"{self.longest:.1f} s",
             "wait in a committed move": self._waits(),
             "quantities that grow": f"{sum(each.grows for each in self.growths)} of {len(self.growths)}",
@@ -94,14 +100,13 @@ def read(directory: Path) -> Report:
     names = {address: host for host, address in setup["addresses"].items()}
     report = Report(len(setup["tenants"]), moves=list(lines(directory / "moves.jsonl")))
     report.faults = list(lines(directory / "faults.jsonl"))
-    owners = {tenant["port"]: name for name, tenant in setup["tenants"].items()}
     long: list[Subject] = []
+    errors: dict[int, list[Finding]] = defaultdict(list)
     calls: dict[int, list[tuple[str, int, float, float]]] = defaultdict(list)
     seen: dict[int, list[tuple[float, str, str, int]]] = defaultdict(list)
     for each in lines(directory / "calls.jsonl"):
         if "error" in each:
-            report.cut.append(Finding(f"{each['port']}: {each['error']}", each["at"]))
-            report.subjects += _wanted("cut", owners.get(each["port"], ""), each["port"], report.cut[-1:])
+            errors[each["port"]].append(Finding(f"{each['port']}: {each['error']}", each["at"]))
         else:
             calls[each["port"]].append((each["connection"], each["number"], each["called"], each["returned"]))
     for each in lines(directory / "seen.jsonl"):
@@ -128,6 +133,11 @@ def read(directory: Path) -> Report:
             report.subjects += _wanted(kind, name, tenant["port"], wrong)
             wrong[:] = [replace(each, words=f"{name}: {each.words}") for each in wrong]
         report.verdict.add(verdict)
+        excused = [each for each in errors[tenant["port"]] if _is_dockers(each, moves, tenant["host"], report.faults)]
+        cut = [each for each in errors[tenant["port"]] if each not in excused]
+        report.refused += excused
+        report.cut += cut
+        report.subjects += [Subject("cut", name, tenant["port"], *each) for each in _stretches(cut)]
         report.waits += (of_moves := waits(its, moves))
         long += [_long(wait, name, tenant["port"]) for wait in of_moves if wait.seconds >= LONG_SECONDS]
         report.longest = max([report.longest, *(call.returned - call.called for call in its)])
@@ -140,6 +150,34 @@ def read(directory: Path) -> Report:
     report.subjects += sorted(long, key=lambda subject: subject.begun - subject.ended)[:EXPLAINED]
     report.growths = growths(samples, [move["begun"] for move in report.moves])
     return report
+
+
+def _is_dockers(error: Finding, moves: list[Move], first_host: str, faults: list[dict[str, Any]]) -> bool:
+    """Say whether a new connection was refused because the owner's Docker was just being started again.
+
+    It removes its rules then, and makes them anew; what is established lives on. Nothing was accepted, so nothing is lost.
+    """
+    if "ConnectionRefusedError" not in error.words:
+        return False
+    hosts = owners(moves, first_host, error.at)
+    return any(
+        each["kind"].startswith(DOCKER_KILLED)
+        and each["struck"]
+        and each["host"] in hosts
+        and each["at"] <= error.at <= each["at"] + each["seconds"] + DOCKER_SECONDS
+        for each in faults
+    )
+
+
+def _stretches(found: list[Finding]) -> list[tuple[str, float, float]]:
+    """Return what came soon after one another as one: in words, when it began, and when it ended."""
+    stretches: list[list[Finding]] = []
+    for each in sorted(found, key=lambda each: each.at):
+        if stretches and each.at - stretches[-1][-1].at < STRETCH_SECONDS:
+            stretches[-1].append(each)
+        else:
+            stretches.append([each])
+    return [(f"{each[0]} ({len(each)} in all)", each[0].at, each[-1].at) for each in stretches]
 
 
 def _wanted(kind: str, name: str, port: int, found: list[Finding]) -> list[Subject]:

@@ -127,6 +127,8 @@ def check(calls: Iterable[Call], sightings: Iterable[Sighting], moves: Iterable[
     * **double**: a host answered while another one was the owner. The owner changes once in a committed move, at the first
       answer of the destination; from then on the source must be silent.
     * **vanished**: the destination of a move that was rolled back has answered, or a client has an answer that no owner gave.
+      What the owner has said before, and no client had acknowledged, its copy's kernel may repeat: TCP does so for a program
+      that does not run, and it is the same answer.
 
     :param first_host: the owner at the beginning.
     """
@@ -136,6 +138,17 @@ def check(calls: Iterable[Call], sightings: Iterable[Sighting], moves: Iterable[
     _find_owners(sightings, sorted(moves, key=lambda move: move.begun), first_host, verdict)
     _find_unseen(calls, sightings, verdict)
     return verdict
+
+
+def owners(moves: Iterable[Move], first_host: str, at: float) -> set[str]:
+    """Return who may own at a moment, by the moves alone: two hosts in the middle of one."""
+    owner = first_host
+    for move in sorted(moves, key=lambda move: move.begun):
+        if move.begun <= at <= move.ended:
+            return {move.source, move.destination}
+        if move.committed and move.ended < at:
+            owner = move.destination
+    return {owner}
 
 
 def waits(calls: Iterable[Call], moves: Iterable[Move], after: float = 2.0) -> list[Wait]:
@@ -168,6 +181,7 @@ def _find_lost(calls: list[Call], verdict: Verdict) -> None:
 def _find_owners(sightings: list[Sighting], moves: list[Move], first_host: str, verdict: Verdict) -> None:
     """Follow the owner through the sightings; a stretch of answers from a wrong host is told once."""
     owner, index, told = first_host, 0, ""
+    given: set[tuple[str, int]] = set()  # by the owners
     for seen in sightings:
         while index < len(moves) and moves[index].ended < seen.at:
             if moves[index].committed:
@@ -175,16 +189,18 @@ def _find_owners(sightings: list[Sighting], moves: list[Move], first_host: str, 
             index += 1
         if seen.host == owner:
             told = ""
+            given.add((seen.connection, seen.number))
             continue
         move = moves[index] if index < len(moves) and moves[index].begun <= seen.at else None
         if move and move.committed and (owner, seen.host) == (move.source, move.destination):
             owner, told = seen.host, ""
+            given.add((seen.connection, seen.number))
             continue
-        if told == seen.host:
+        rolled_back = move and not move.committed and seen.host == move.destination
+        if told == seen.host or (rolled_back and (seen.connection, seen.number) in given):
             continue
         told = seen.host
         words = f"{seen.host} answered {seen.number} of {seen.connection} at {seen.at:.3f}, when {owner} was the owner"
-        rolled_back = move and not move.committed and seen.host == move.destination
         (verdict.vanished if rolled_back else verdict.doubles).append(Finding(words, seen.at, seen.connection))
 
 

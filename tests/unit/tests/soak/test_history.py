@@ -38,7 +38,7 @@ def write(directory: Path, **files: list[dict[str, Any]]) -> None:
             told = {"port": port, "number": number}
             calls.append({**told, "connection": "10.88.0.2:4000#1", "called": at, "returned": at + 0.02})
             seen.append({**told, "connection": "10.88.0.2:4000", "at": at + 0.01, "host": HOSTS[host]})
-    whole = {"calls": calls, "seen": [{"watching": True}, *seen, {"missed": 0}], "moves": [move]}
+    whole = {"faults": [], "calls": calls, "seen": [{"watching": True}, *seen, {"missed": 0}], "moves": [move]}
     (directory / "complete").touch()
     for name, entries in whole.items():
         text = "".join(json.dumps(each) + "\n" for each in [*entries, *files.get(name, [])])
@@ -83,6 +83,33 @@ def test_an_answer_twice_and_a_cut_are_found(tmp_path: Path) -> None:
     report = read(tmp_path)
     assert len(report.verdict.repeated) == 1 and [str(each) for each in report.cut] == [
         "7200: 20.000: ConnectionError: closed"
+    ]
+
+
+def test_what_a_docker_refuses_that_is_started_again_is_no_cut(tmp_path: Path) -> None:
+    """Only there, only then, and only a connection that was not there yet."""
+    restart = {"at": 14.0, "kind": "kill-dockerd-source", "line": "", "struck": True, "container": "", "host": "host2"}
+    restart |= {"seconds": 5.0, "error": ""}
+    refused = {"port": 7200, "at": 15.0, "error": "15.000: ConnectionRefusedError: [Errno 111] Connection refused"}
+    write(tmp_path, faults=[restart], calls=[refused])
+    report = read(tmp_path)
+    assert not report.cut and len(report.refused) == 1 and "| connections cut | 0 |" in report.text()
+    write(tmp_path, faults=[restart], calls=[{**refused, "at": 5.0}, {**refused, "error": "15: ConnectionResetError"}])
+    assert len(read(tmp_path).cut) == 2
+    write(tmp_path, faults=[{**restart, "host": "host1"}, {**restart, "struck": False}], calls=[refused])
+    report = read(tmp_path)
+    assert len(report.cut) == 1 and [subject.kind for subject in report.subjects] == ["cut"]
+
+
+def test_a_tenant_that_is_away_for_a_while_is_one_finding(tmp_path: Path) -> None:
+    """All its clients try again and again."""
+    errors = [{"port": 7200, "at": at, "error": f"{at}: ConnectionRefusedError"} for at in (5.0, 50.0, 51.0, 59.0)]
+    write(tmp_path, calls=errors)
+    report = read(tmp_path)
+    assert len(report.cut) == 4
+    assert [(each.words, each.begun, each.ended) for each in report.subjects] == [
+        ("7200: 5.0: ConnectionRefusedError (1 in all)", 5.0, 5.0),
+        ("7200: 50.0: ConnectionRefusedError (3 in all)", 50.0, 59.0),
     ]
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from single_owner import Call, Finding, Move, Sighting, Verdict, check, told_apart, waits
+from single_owner import Call, Finding, Move, Sighting, Verdict, check, owners, told_apart, waits
 
 A, B = "host1", "host2"
 THERE = Move(10.0, 12.0, A, B, committed=True)
@@ -64,8 +64,16 @@ def test_an_owner_that_changes_without_a_move() -> None:
 def test_an_answer_from_a_copy_that_later_vanished() -> None:
     """The move was rolled back, and what its destination has said is true nowhere."""
     calls, seen = history()
-    verdict = found(calls, [*seen, Sighting(21.0, A, "one", 209)])
+    verdict = found(calls, [*seen, Sighting(21.0, A, "one", 210)])
     assert len(verdict.vanished) == 1 and not verdict.doubles
+
+
+def test_a_copy_that_repeats_what_its_original_has_said() -> None:
+    """Its kernel does, before the copy may run. Of another connection's answer, or outside of the move, it is a double."""
+    calls, seen = history()
+    assert found(calls, [*seen, Sighting(21.0, A, "one", 208)]).well
+    assert len(found(calls, [*seen, Sighting(21.0, A, "other", 208)]).vanished) == 1
+    assert len(found(calls, [*seen, Sighting(23.0, A, "one", 208)]).doubles) == 1
 
 
 def test_an_acknowledged_write_that_is_lost() -> None:
@@ -116,6 +124,12 @@ def test_the_gap_of_a_move_is_the_longest_wait_in_it() -> None:
     assert [wait.seconds for wait in found] == pytest.approx([0.5, 0.7])
     assert [(wait.move, wait.call and wait.call.number) for wait in found] == [(THERE, 105), (BACK, 315)]
     assert [wait.seconds for wait in waits([], MOVES)] == [0.0, 0.0]
+
+
+def test_who_may_own() -> None:
+    """Before, in, between and after moves; one that was rolled back changes nothing."""
+    at = (5.0, 11.0, 15.0, 21.0, 25.0, 35.0)
+    assert [owners(MOVES, A, each) for each in at] == [{A}, {A, B}, {B}, {B, A}, {B}, {A}]
 
 
 def test_verdicts_are_added() -> None:
