@@ -229,6 +229,27 @@ def test_what_is_kept_for_the_next_boot(place: Place, monkeypatch: pytest.Monkey
     assert {service.host_address for service in before if service.name == "counter"} == {NEW}
 
 
+def test_an_edge_that_is_started_anew_before_the_commit_lets_nothing_pass_until_recovery(
+    place: Place, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Neither the frozen original nor the copy may acknowledge what the other never sees."""
+    monkeypatch.setattr(paths, "EDGE_TABLE", str(tmp_path / "edge" / "table.nft"))
+    place.gateway.hold([OUT])
+    place.gateway.route(NEW, born=False)
+    place.gateway.persist()
+    text = (tmp_path / "edge" / "table.nft").read_text()
+    place.inside(lambda: Nft().run("delete table ip relocate"))
+    place.inside(lambda: Nft().run(text))
+    assert {("tcp", VIRTUAL, 7000), ("udp", VIRTUAL, 53), ("tcp", VIRTUAL, 45001)} <= place.shut()
+    assert {each[1] for each in place.shut()} == {VIRTUAL, NEW}
+    later = place.make([OUT, IN])
+    later.route(OLD)
+    later.release()
+    later.reopen()
+    later.persist()
+    assert place.empty() and "add element" not in (tmp_path / "edge" / "table.nft").read_text()
+
+
 def test_a_refused_transaction_changes_nothing_and_says_why(place: Place) -> None:
     """One bad line, and the good one before it is not applied either."""
     with pytest.raises(NftError, match="No such file or directory"):

@@ -82,6 +82,7 @@ class World:
         self.unborn = False  # what is held does not reach the copy, though nobody may be there to hold it
         self.silent = False  # nothing that the copy's kernel says leaves the edge
         self.persisted = self.drained = False
+        self.boot = OLD, False  # where the table leads that an edge loads when it is started anew, and if that is shut
         self.stands = ""  # why the last pages do not come
         self.table = FakeTable(
             Entry("tcp", CLIENT, VIRTUAL, IN.host, CLIENT),
@@ -249,6 +250,11 @@ class World:
         )
         assert self.unborn or not leads_there, "the copy acknowledges what its source never sees"
 
+    def may_boot(self, committed: bool) -> None:
+        """The edge's machine was lost with its process. What it loads when it is started anew is all that there is then."""
+        host, shut = self.boot
+        assert shut or host == (NEW if committed else OLD), "one acknowledges what the other never sees"
+
     def edge_gone(self) -> None:
         """The edge's process has ended: everybody notices, and a new one has a channel of its own."""
         for part in self.states:
@@ -276,6 +282,7 @@ class World:
         there = running == ["destination"]
         assert self.host == (NEW if there else OLD)
         assert (self.held, self.shut, self.barrier, self.unborn, self.silent) == (None, None, False, False, False)
+        assert self.boot == (self.host, False)
         if there:
             assert {entry.source for entry in self.table.held} >= {CLIENT, Endpoint(NEW, 45001)}
             assert OLD not in {entry.reply_source.address for entry in self.table.held}
@@ -411,7 +418,7 @@ class FakeGateway:
 
     def persist(self) -> None:
         """The table is on the disk."""
-        self._set("persist", persisted=True)
+        self._set("persist", persisted=True, boot=(self.world.host, self.world.unborn))
 
     def close(self) -> None:
         """The queue is unbound."""

@@ -77,6 +77,7 @@ class Scene:
             result = None
             if self.state not in AFTER_COMMIT:
                 self.world.nothing_slips_through()
+            self.world.may_boot(self.state in AFTER_COMMIT)
         part.close()
         self.world.edge_gone()
         return result
@@ -150,6 +151,25 @@ def test_a_move_that_nothing_disturbs(scene: Maker) -> None:
     ]  # fmt: skip
     assert it.world.persisted and it.state is State.DONE and it.journal().facts["everywhere"]
     it.world.assert_whole()
+
+
+def test_a_rollback_whose_table_cannot_be_kept_is_left_to_recovery(scene: Maker) -> None:
+    """What an edge would load at its next boot still shuts the services: the journal must not say that all is done."""
+    it = scene(("destination", State.COMMITTED, "fails"))
+    first = iter([None, OSError("no space left on device")])
+    persist = FakeGateway.persist
+
+    def fails_the_second_time(self: FakeGateway) -> None:
+        if error := next(first, None):
+            raise error
+        persist(self)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(FakeGateway, "persist", fails_the_second_time)
+        result = it.run()
+    assert result is not None and result["outcome"] == "rolled-back" and "no space left" in result["problems"][-1]
+    assert it.state is State.ROUTING
+    it.recover()
 
 
 def test_a_post_copy_needs_its_source_until_the_last_page(scene: Maker) -> None:

@@ -257,7 +257,13 @@ def lasting_text(listing: str) -> str:
 
     The kernel lists elements in the order of its hash table, which says nothing and changes at every boot.
     """
+    return _told_apart(listing)[0]
+
+
+def _told_apart(listing: str) -> tuple[str, dict[str, list[str]]]:
+    """Return what lasts of a listing, and by name the elements of the sets that live only for a relocation."""
     kept: list[str] = []
+    volatile: dict[str, list[str]] = {}
     name, collected = "", None
     for line in listing.splitlines():
         words = line.split()
@@ -272,17 +278,25 @@ def lasting_text(listing: str) -> str:
         if line.rstrip().endswith("}"):
             inside = collected[collected.index("{") + 1 : collected.rindex("}")]
             found = sorted(filter(None, (element.strip() for element in inside.split(","))))
-            if name not in VOLATILE:
+            if name in VOLATILE:
+                volatile[name] = found
+            else:
                 kept += ["\t\telements = {", *[f"\t\t\t{element}," for element in found], "\t\t}"]
             collected = None
-    return "\n".join(kept) + "\n"
+    return "\n".join(kept) + "\n", volatile
 
 
 def boot_text(listing: str) -> str:
-    """Return the file that ``nft -f`` loads at boot: the table as listed, in place of whatever is there."""
+    """Return the file that ``nft -f`` loads at boot: the table as listed, in place of whatever is there.
+
+    What leads to a copy that may not run yet (``unborn``) is shut out until the relocation is settled: nobody will hold it
+    then. Whichever kernel got it would acknowledge what the container, should it run on elsewhere, never sees.
+    """
+    lasting, volatile = _told_apart(listing)
+    waiting = [f"add element {_HEAD} {SHUT} {{ {element} }}\n" for element in volatile.get(UNBORN, [])]
     return (
         "# The services of the edge, rewritten after every change. Load with nft -f.\n"
-        f"table {_HEAD}\ndelete table {_HEAD}\n{lasting_text(listing)}"
+        f"table {_HEAD}\ndelete table {_HEAD}\n{lasting}{''.join(waiting)}"
     )
 
 

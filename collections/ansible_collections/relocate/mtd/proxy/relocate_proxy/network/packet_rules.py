@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import tempfile
 from collections.abc import Iterable
@@ -177,7 +178,7 @@ class PacketRules:
                     pass
 
     def persist(self) -> None:
-        """Write the table where the edge's boot loader finds it, without what lives only as long as a relocation."""
+        """Write the table where the edge's boot loader finds it: see ``_edge_table.boot_text``."""
         _persist(self.nft)
 
     def close(self) -> None:
@@ -238,11 +239,20 @@ def _leading(owner: str, services: list[dict], host: str) -> list[str]:
 
 
 def _persist(nft: Nft) -> None:
-    os.makedirs(os.path.dirname(paths.EDGE_TABLE), mode=0o700, exist_ok=True)
-    text = table.boot_text(nft.run(f"list table {HEAD}"))
-    with tempfile.NamedTemporaryFile("w", dir=os.path.dirname(paths.EDGE_TABLE), delete=False) as file:
-        file.write(text)
-    os.rename(file.name, paths.EDGE_TABLE)
+    directory, name = os.path.split(paths.EDGE_TABLE)
+    os.makedirs(directory, mode=0o700, exist_ok=True)
+    place = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(place, fcntl.LOCK_EX)  # another relocation's listing must not be older than what it replaces
+        text = table.boot_text(nft.run(f"list table {HEAD}"))
+        with tempfile.NamedTemporaryFile("w", dir=directory, prefix=f".{name}.", delete=False) as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.rename(file.name, paths.EDGE_TABLE)
+        os.fsync(place)
+    finally:
+        os.close(place)
 
 
 def _places(services: list[dict], host: str, flows: Iterable[Flow]) -> list[str]:

@@ -165,6 +165,9 @@ class Edge:
         )  # until it hears this, the copy's sockets say nothing, but for a timer's sake
         gateway.let_copy_speak()
         self.moments.mark("routed")
+        # While CRIU restores. An edge that is started anew after the commit must not lead the packets to the frozen original,
+        # which would acknowledge what the copy never sees.
+        gateway.persist()
         deadline.expect(peers, "destination", "prepared", CUTOVER_SECONDS + self.plan.dump_seconds)
         self.moments.mark("prepared")
         verdict = {"moved": [flow.document() for flow in self.moved], "report": self.report}
@@ -281,6 +284,7 @@ class Edge:
                 attempts.take(gateway.release)  # the verdict stands, and the copy may run
                 return self._result("in-doubt", {}, {}, [str(error), *attempts.problems])
         self.moments.mark("running")
+        attempts.take(gateway.persist)
         lost: dict[str, str] = {}
         if self.plan.mode == POST_COPY and self.journal.state is not State.RELEASED:
             try:
@@ -293,7 +297,6 @@ class Edge:
         if attempts.take(lambda: source.update(self._insist("source", "finish", "finished"))):
             attempts.take(gateway.reopen)
         attempts.take(lambda: destination.update(self._insist("destination", "finish", "finished")))
-        attempts.take(gateway.persist)
         attempts.take(lambda: self._follow(State.DONE, everywhere=not attempts.problems))
         if not attempts.problems:
             attempts.take(lambda: self.journal.record(State.DONE, everywhere=True))
@@ -429,9 +432,11 @@ class Edge:
                         self.moments.mark("thawed")
                 except Exception as problem:
                     attempts.problems.append(str(problem))
+        kept = gateway is None or attempts.take(gateway.persist)
         self.moments.mark("end")
         everywhere = {"everywhere": True} if {"source", "destination"} <= answers.keys() else {}
-        attempts.take(lambda: self.journal.record(State.ROLLED_BACK, reason=reason, **everywhere))
+        if kept:  # else the services would be shut after the next boot, and nobody would ever open them
+            attempts.take(lambda: self.journal.record(State.ROLLED_BACK, reason=reason, **everywhere))
         if peers is not None:
             attempts.take(lambda: self._follow(State.ROLLED_BACK, reason=reason, **everywhere))
         outcome = "refused" if isinstance(error, OverBudget) else "rolled-back"
