@@ -197,6 +197,15 @@ def test_a_committed_copy_that_does_not_run_is_said_aloud(did: list[str]) -> Non
     assert Journal.at("r1", "destination").state is State.COMMITTED
 
 
+def test_a_copy_that_runs_without_docker_is_called_so(did: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Docker was killed in the moment of the commit, and counts it as not started. Its processes must be ended by hand."""
+    monkeypatch.setattr(endings, "tasks_of", lambda _: [7973])
+    begun("destination", State.COMMITTED, container_id="c2")
+    with pytest.raises(DockerError, match=r"the copy runs, but Docker was killed .*kill -9 7973"):
+        settle("destination", COMMIT)
+    assert Journal.at("r1", "destination").state is State.COMMITTED
+
+
 @pytest.mark.parametrize(
     ("policy", "code", "started"),
     [

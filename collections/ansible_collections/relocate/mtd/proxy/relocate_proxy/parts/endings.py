@@ -262,7 +262,7 @@ def adopt_copy(journal: Journal, docker: DockerClient) -> None:
     facts = DestinationFacts.of(journal)
     limits.set_again(limits.Limit(*each) for each in facts.limits)  # the keeper has, if nobody has killed it
     KeeperClient.forget(facts.container_id)
-    _insist_that_docker_knows(docker, facts.container_id)
+    insist_that_docker_knows(docker, facts.container_id)
     if not restarts(facts.restart_policy):
         return
     found = docker.container(facts.container_id)
@@ -274,7 +274,8 @@ def adopt_copy(journal: Journal, docker: DockerClient) -> None:
         docker.start(facts.container_id)
 
 
-def _insist_that_docker_knows(docker: DockerClient, container_id: str) -> None:
+def insist_that_docker_knows(docker: DockerClient, container_id: str) -> None:
+    """See that a copy which runs is Docker's. :raises DockerError: Docker was killed in the moment in which it began to run."""
     found = docker.container(container_id)
     if found is None or found["State"]["Running"] or not container_id:
         return

@@ -178,6 +178,7 @@ def _destination(journal: Journal, commit: bool, gone: str) -> None:
         elif journal.state is State.DRAINING:
             drain.settle(journal, session, STILL_SECONDS)
         if not runs and not DestinationFacts.of(journal).lost and not endings.has_run(docker, container_id):
+            endings.insist_that_docker_knows(docker, container_id)
             raise DockerError(0, "the copy was committed and is not running: its source must not be removed")
         endings.adopt_copy(journal, docker)
     else:
