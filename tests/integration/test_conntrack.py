@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TypeVar
 
 import pytest
@@ -88,6 +89,17 @@ def test_a_flow_of_each_direction_moves_and_comes_back_on_the_edge(table: Conntr
             flows.place_on_edge(table, where)
             assert flows.on_edge([where], table) == [where]
     assert len(list(table.entries())) == 2
+
+
+def test_an_entry_that_an_answer_has_made_is_replaced(table: Conntrack) -> None:
+    """As an edge makes it that was started anew: the right way round when the connection moves, and no second one."""
+    ingress = flows.Flow(flows.INGRESS, "tcp", Endpoint("172.20.1.2", 7000), CLIENT, PLACE)
+    table.insert("tcp", PLACE, CLIENT, source_nat=VIRTUAL)
+    (seen,) = flows.on_edge([ingress], table)
+    assert seen.virtual == VIRTUAL
+    for host in ("10.77.0.12", "10.77.0.11"):
+        flows.place_on_edge(table, replace(seen, host=Endpoint(host, 7001)))
+        assert list(table.entries()) == [Entry("tcp", CLIENT, VIRTUAL, Endpoint(host, 7001), CLIENT)]
 
 
 def test_a_flow_of_each_direction_on_the_destination(table: Conntrack) -> None:

@@ -49,9 +49,10 @@ class FakeTable:
         source_nat: Endpoint | None = None,
         destination_nat: Endpoint | None = None,
     ) -> None:
-        """Place an entry instead of one with the same original tuple."""
+        """Place an entry instead of one that has its original tuple, in either direction."""
         self.calls.append(f"insert {protocol} {source} > {destination} snat {source_nat} dnat {destination_nat}")
-        self.held = [entry for entry in self.held if (entry.source, entry.destination) != (source, destination)]
+        if found := self.find(protocol, source, destination):
+            self.held.remove(found)
         entry = Entry(protocol, source, destination, destination_nat or destination, source_nat or source)
         if self.find(protocol, entry.reply_source, entry.reply_destination):
             raise OSError(errno.EEXIST, "File exists")

@@ -45,6 +45,16 @@ def test_connections_of_both_directions_are_found_in_both_tables() -> None:
     assert flows.on_edge(found, FakeTable(*EDGE_TABLE)) == [INGRESS_SEEN, EGRESS_SEEN]
 
 
+def test_a_connection_whose_answer_an_edge_saw_first_is_carried() -> None:
+    """An edge that is started anew takes it for one that the container has opened; its entry then leads to the copy."""
+    answered_first = Entry("tcp", Endpoint(OLD, 7001), THERE, THERE, VIRTUAL)
+    table = FakeTable(answered_first)
+    (seen,) = flows.on_edge([INGRESS_FLOW], table)
+    assert seen == INGRESS_SEEN
+    flows.place_on_edge(table, replace(seen, host=Endpoint(NEW, 7001)))
+    assert list(table.held) == [Entry("tcp", THERE, VIRTUAL, Endpoint(NEW, 7001), THERE)]
+
+
 @pytest.mark.parametrize("remote", ["127.0.0.1", "127.8.9.1", "172.20.1.2", "::1"])
 def test_what_stays_inside_needs_nobody(remote: str) -> None:
     """Both ends move together."""

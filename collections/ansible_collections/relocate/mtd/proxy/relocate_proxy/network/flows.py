@@ -149,7 +149,8 @@ def on_edge(flows: Iterable[Flow], table: Conntrack) -> list[Flow]:
         entry = table.find(flow.protocol, flow.host, flow.remote)
         if entry and flow.direction == INGRESS and (entry.reply_source, entry.source) == (flow.host, flow.remote):
             virtual = entry.destination
-        elif entry and flow.direction == EGRESS and (entry.source, entry.destination) == (flow.host, flow.remote):
+        elif entry and (entry.source, entry.destination) == (flow.host, flow.remote):
+            # One that a client opened looks so, too, if an edge whose table was lost saw an answer first.
             virtual = entry.reply_destination
         if virtual is None and flow.protocol == "udp":
             continue
