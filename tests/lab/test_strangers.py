@@ -9,12 +9,16 @@ itself, such as a timer, checks itself and tells in ``wrong`` what it has missed
 
 from __future__ import annotations
 
+import hashlib
 import json
+import subprocess
+import sys
 import time
 
 import pytest
 import python_image
-from fleet import REPOSITORY, Fleet
+from fleet import REPOSITORY, VIRTUAL, Fleet
+from test_modules import module
 from test_tenants import said
 
 pytestmark = pytest.mark.lab
@@ -299,3 +303,68 @@ def test_the_log_of_a_program_that_talks_much_and_of_one_that_is_in_the_middle_o
         assert time.monotonic() < deadline, "the rest of the line has not come"
         time.sleep(0.5)
     assert fleet.on("host3", "docker logs talker") == "abcdef"
+
+
+#: Writes all of an answer at once, and closes: what is left is the kernel's.
+ANSWERER = """
+import socket
+listener = socket.socket()
+listener.setsockopt(socket.SOL_SOCKET, 32, 8 << 20)  # SO_SNDBUFFORCE
+listener.bind(("", 7310))
+listener.listen()
+pattern = bytes(range(256)) * 4096
+while True:
+    connection = listener.accept()[0]
+    connection.sendall(pattern * 4)
+    connection.close()
+    print("closed", flush=True)
+"""
+#: Reads nothing of the answer until it is told to.
+SLOW = """
+import hashlib, socket, sys
+connection = socket.create_connection((sys.argv[1], 7310))
+input()
+found = hashlib.sha256()
+while data := connection.recv(65536):
+    found.update(data)
+print(found.hexdigest())
+"""
+
+
+def test_an_answer_that_is_still_on_its_way_when_its_socket_is_closed(fleet: Fleet) -> None:
+    """The move is taken back until the client has every byte; nothing is frozen for that."""
+    python_image.make(fleet)
+    python_image.run(fleet, "host1", "answerer", ANSWERER, "-p 7310:7310 --cap-add NET_ADMIN")
+    place = {"host_address": fleet.variables("host1")["ansible_host"], "host_port": 7310}
+    made = module(fleet, "host0", "nat_service", name="answerer", virtual_address=VIRTUAL, virtual_port=7310, **place)
+    assert made["changed"], made
+    command = ["ip", "netns", "exec", fleet.client_namespace, sys.executable, "-c", SLOW, VIRTUAL]
+    client = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    try:
+        fleet.on(
+            "host1", "for i in $(seq 100); do docker logs answerer | grep -q closed && exit; sleep 0.1; done; exit 1"
+        )
+        result = fleet.move("answerer", "host3", check=False)
+        assert result["outcome"] == "rolled-back" and "last words of 1 closed connections" in result["msg"], result
+        told, _ = client.communicate("\n", timeout=60)
+    finally:
+        client.kill()
+    assert told.strip() == hashlib.sha256(bytes(range(256)) * 4096 * 4).hexdigest()
+    fleet.move("answerer", "host3")
+
+
+def test_an_image_that_is_named_by_its_digest(fleet: Fleet) -> None:
+    """The destination does not have it yet; and a link-layer address that was asked for stays."""
+    fleet.on("host1", f"docker pull -q {REPOSITORY}/idle:1")
+    image = fleet.on("host1", f"docker inspect -f '{{{{index .RepoDigests 0}}}}' {REPOSITORY}/idle:1")
+    fleet.tenants.append("digested")
+    options = "--mac-address 02:42:ac:1e:00:09 --health-cmd true --health-interval 1s"
+    fleet.on("host1", f"docker run -d {options} --name digested {image} /bin/busybox sh -c 'while :; do sleep 1; done'")
+    for host in ("host3", "host2"):
+        fleet.on(host, f"docker rmi -f $(docker images -q {REPOSITORY}/idle) 2>/dev/null; true")
+        fleet.move("digested", host)
+        found = json.loads(fleet.on(host, "docker inspect digested"))[0]
+        assert found["Config"]["Image"] == image
+        assert (
+            fleet.on(host, "docker exec digested /bin/busybox cat /sys/class/net/eth0/address") == "02:42:ac:1e:00:09"
+        )

@@ -101,6 +101,8 @@ def test_a_daemon_that_is_down_is_said(tmp_path: Path) -> None:
         ("10.77.0.10:5000/counter:1", "fromImage=10.77.0.10%3A5000%2Fcounter&tag=1"),
         ("10.77.0.10:5000/counter", "fromImage=10.77.0.10%3A5000%2Fcounter&tag=latest"),
         ("busybox", "fromImage=busybox&tag=latest"),
+        ("a:5000/b@sha256:ab", "fromImage=a%3A5000%2Fb%40sha256%3Aab&tag="),
+        ("a/b:1@sha256:ab", "fromImage=a%2Fb%3A1%40sha256%3Aab&tag="),
     ],
 )
 def test_pull_splits_name_and_tag(engine: DockerClient, daemon: Daemon, image: str, query: str) -> None:

@@ -63,6 +63,27 @@ def test_half_open_connections_are_counted(monkeypatch: pytest.MonkeyPatch) -> N
     assert one(monkeypatch, rows[1:2]).half_open() == 0
 
 
+@pytest.mark.parametrize(
+    ("state", "unacknowledged", "repeats", "inode", "counts"),
+    [
+        (4, 5000, 0, 0, True),  # FIN_WAIT1: written, closed, on its way
+        (9, 1, 2, 0, True),  # LAST_ACK: the end of it alone
+        (11, 9, 0, 0, True),
+        (4, 5000, 3, 0, False),  # the peer is gone
+        (4, 5000, 0, 77, False),  # a process has it: CRIU carries it
+        (5, 0, 0, 0, False),  # FIN_WAIT2: it has all arrived
+        (1, 5000, 0, 0, False),  # in the backlog: half_open
+    ],
+)
+def test_last_words_of_closed_connections_are_waited_for(
+    monkeypatch: pytest.MonkeyPatch, state: int, unacknowledged: int, repeats: int, inode: int, counts: bool
+) -> None:
+    row = f"0: {SELF} {PEER} {state:02X} {unacknowledged:08X}:00000000 01:00000014 {repeats:08X} 0 0 {inode} 1".split()
+    made = one(monkeypatch, [])
+    monkeypatch.setattr(container, "_socket_table", lambda _, name: [row] if name == "tcp6" else [])
+    assert made.undelivered() == counts
+
+
 def test_datagrams_that_nobody_has_read_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of every UDP socket, connected or not; what TCP has in store is carried."""
     rows = [(SELF, ANY, 7, 5), (SELF, PEER, 1, 2), (SELF, ANY, 7, 0)]

@@ -26,7 +26,12 @@ INSPECT: dict[str, Any] = {
     },
     "NetworkSettings": {
         "Networks": {
-            "shop": {"Aliases": ["web", "www", "abcdef123456"], "IPAddress": "172.30.0.2", "MacAddress": "02:42"}
+            "shop": {
+                "Aliases": ["web", "www", "abcdef123456"],
+                "IPAddress": "172.30.0.2",
+                "MacAddress": "02:42",
+                "GwPriority": 5,
+            }
         }
     },
 }
@@ -44,7 +49,7 @@ def test_the_same_container_elsewhere() -> None:
         "RestartPolicy": {"Name": "no", "MaximumRetryCount": 0},
         "ContainerIDFile": "",
     }
-    assert body.pop("NetworkingConfig") == {"EndpointsConfig": {"shop": {"Aliases": ["web", "www"]}}}
+    assert body.pop("NetworkingConfig") == {"EndpointsConfig": {"shop": {"Aliases": ["web", "www"], "GwPriority": 5}}}
     assert body == INSPECT["Config"]
 
 

@@ -145,8 +145,10 @@ class DockerClient:
         return digest
 
     def pull(self, image: str) -> None:
-        """Fetch an image from its registry."""
-        name, _colon, tag = image.rpartition(":") if ":" in image.rsplit("/", 1)[-1] else (image, ":", "latest")
+        """Fetch an image from its registry, by its tag or its digest."""
+        name, tag = image, ""
+        if "@" not in image:
+            name, _colon, tag = image.rpartition(":") if ":" in image.rsplit("/", 1)[-1] else (image, ":", "latest")
         lines = self.request("POST", "/images/create", {"fromImage": name, "tag": tag}, timeout=PULL_TIMEOUT_S)
         for line in lines if isinstance(lines, list) else [lines]:
             if line and "error" in line:  # the status was sent, as 200, before the fetching began

@@ -32,6 +32,8 @@ PROC = "/proc"
 ENDPOINT = re.compile("([0-9A-Fa-f]{8}|[0-9A-Fa-f]{32}):([0-9A-Fa-f]{4})")
 #: <net/tcp_states.h>
 SYN_RECEIVED, LISTEN = 3, 10
+LAST_WORDS = (4, 9, 11)  # FIN_WAIT1, LAST_ACK, CLOSING
+PATIENCE = 3  # times that the kernel has sent something again; then its peer is taken to be gone
 CONNECTED = (1, 2, 4, 5, 8, 9, 11)  # ESTABLISHED, SYN_SENT, FIN_WAIT1, FIN_WAIT2, CLOSE_WAIT, LAST_ACK, CLOSING
 
 
@@ -149,6 +151,20 @@ class Container:
                 elif state == LISTEN:  # rx_queue of a listener: connections nobody has accepted yet
                     count += int(fields[4].partition(":")[2], 16)
         return count
+
+    def undelivered(self) -> int:
+        """Return how many connections that no process has any more have still something on its way to the peer.
+
+        A program may write an answer and close the socket at once: the kernel delivers it. CRIU sees the sockets of processes.
+        """
+        return sum(
+            int(fields[3], 16) in LAST_WORDS
+            and fields[9] == "0"  # no inode
+            and int(fields[4].partition(":")[0], 16) > 0
+            and int(fields[6], 16) < PATIENCE
+            for table in ("tcp", "tcp6")
+            for fields in _socket_table(self.pid, table)
+        )
 
     def unread_datagrams(self) -> int:
         """Return how many bytes wait in UDP sockets to be read: CRIU does not carry them."""

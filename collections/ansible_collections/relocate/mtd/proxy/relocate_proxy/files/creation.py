@@ -39,6 +39,10 @@ OURS: dict[str, Any] = {
 }
 
 
+#: What ``docker run --network name=…`` says of a container's place in a network, beside its addresses and names.
+OF_ENDPOINT = ("DriverOpts", "GwPriority")
+
+
 class Untrusted(ValueError):
     """The source describes a container that must not be made here."""
 
@@ -62,7 +66,7 @@ def creation_document(inspect: dict) -> dict:
         if host["NetworkMode"] in ("default", "bridge"):
             break
         aliases = [alias for alias in settings.get("Aliases") or [] if not inspect["Id"].startswith(alias)]
-        networks[name] = {"Aliases": aliases}
+        networks[name] = {"Aliases": aliases, **{key: settings[key] for key in OF_ENDPOINT if settings.get(key)}}
     if networks:
         body["NetworkingConfig"] = {"EndpointsConfig": networks}
     return body

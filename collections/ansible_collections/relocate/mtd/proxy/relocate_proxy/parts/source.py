@@ -267,24 +267,29 @@ class Source(Part):
             set_restart_policy(self.docker, self.container.id, NO_RESTART)
 
     def on_settle(self, _: dict) -> None:
-        """Wait for connections between SYN and accept, and for health checks: new connections wait at the edge already.
+        """Wait for what CRIU does not see; new connections wait at the edge already.
 
-        :raises RuntimeError: some are still there. CRIU would leave connections out, and their clients would hear a reset; a
-            process whose parent is not the container's would stay behind.
+        :raises RuntimeError: some of it is still there. A client would hear a reset, or nothing any more; a process whose
+            parent is not the container's would stay behind.
         """
         deadline = time.monotonic() + SETTLE_SECONDS
-        while (waiting := self.container.half_open()) or self.container.visitors():
-            if time.monotonic() > deadline and not waiting:
-                raise RuntimeError(
-                    "a command of docker exec or a health check runs in the container: try again when it has ended"
-                )
+        while problem := self._unsettled():
             if time.monotonic() > deadline:
-                raise RuntimeError(
-                    f"{waiting} connections wait for the container to accept them, and would be cut: try again when it is "
-                    "less busy"
-                )
+                raise RuntimeError(problem)
             time.sleep(0.001)
         self.say("settled")
+
+    def _unsettled(self) -> str:
+        """Return what the freeze has to wait for, or nothing."""
+        if waiting := self.container.half_open():
+            problem = f"{waiting} connections wait for the container to accept them, and would be cut"
+            return f"{problem}: try again when it is less busy"
+        if waiting := self.container.undelivered():
+            problem = f"the last words of {waiting} closed connections are still on their way to slow peers, and would be lost"
+            return f"{problem}: try again when they have arrived"
+        if self.container.visitors():
+            return "a command of docker exec or a health check runs in the container: try again when it has ended"
+        return ""
 
     # -- the freeze -------------------------------------------------------------------------------------------------
 
