@@ -11,9 +11,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+from ansible_collections.relocate.mtd.plugins.module_utils._forms import Wrong, quoted
 from ansible_collections.relocate.mtd.plugins.module_utils._modes import ASKABLE
 from ansible_collections.relocate.mtd.plugins.plugin_utils._clocks.clocks import Clock, ClockError, make_clock
 from ansible_collections.relocate.mtd.plugins.plugin_utils._placement import policy
+from ansible_collections.relocate.mtd.plugins.plugin_utils._trust.variables import INVENTORY
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator, model_validator
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
@@ -245,6 +247,12 @@ class Configuration(Section):
         for key in variables:
             if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", key):
                 raise ValueError(f"{shown(key)} is no name of an Ansible variable: use letters, digits and underscores")
+        for key, form in INVENTORY.items():
+            try:
+                if key in variables:
+                    form(variables[key])
+            except Wrong as wrong:
+                raise ValueError(f"{key} is {quoted(variables[key])}: it {wrong}") from None
         return variables
 
     @model_validator(mode="after")

@@ -209,6 +209,7 @@ def test_plan_refuses(change: str, said: str, tmp_path: Path) -> None:
         ("limits: {in_flight: true}", "limits.in_flight: it is True: a whole number is needed."),
         ("labels: {clock: 'yes'}", "labels.clock: it is 'yes': true or false is needed."),
         ("clock: {kind: periodic, period: 1e-9}", "clock.kind: it is periodic, and its stays are 1e-09 s in the mean"),
+        ("variables: {relocate_virtual_addresses: [1]}", "variables.relocate_virtual_addresses: it is a list: it has the"),
         ("variables: {'a b': 1}", "variables: 'a b' is no name of an Ansible variable"),
         ("launcher: {kind: awx, url: 'https://[', template: 1, recover_template: 2}", "launcher.url: it is 'https://['"),
         ("fleet: '{{ lookup(1) }}'", "fleet: it is '{{ lookup(1) }}': it must match"),
