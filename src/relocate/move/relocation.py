@@ -192,6 +192,14 @@ def recover(
     return {name: caught.result.get(name, []) for name in ("settled", "in_progress", "left")}
 
 
+class StillAlive(Refusal):
+    """A host was said to be dead, and another one hears it. :ivar host: which."""
+
+    def __init__(self, host: str, message: str) -> None:
+        super().__init__(message)
+        self.host = host
+
+
 def _act(book: str, action: str, expected: str, variables: dict[str, Any], **options: Any) -> dict[str, Any]:
     """Run a playbook and return the result of one action of it.
 
@@ -215,6 +223,8 @@ def _act(book: str, action: str, expected: str, variables: dict[str, Any], **opt
     except Refusal:
         if "msg" not in caught.result:
             raise
+        if caught.result.get("alive"):
+            raise StillAlive(str(caught.result["alive"]), str(caught.result["msg"])) from None
         raise Refusal(str(caught.result["msg"])) from None
     if expected not in caught.result:
         raise Refusal(f"{book} ended without a result: run it with --verbose to see why")
@@ -251,6 +261,7 @@ def restore(
     snapshot: str,
     destination: str | None = None,
     dead: list[str] | None = None,
+    policy: dict[str, Any] | None = None,
     store: str | None = None,
     inventory: str | None = None,
     check: bool = False,
@@ -263,6 +274,7 @@ def restore(
         "snapshot": snapshot,
         "destination": destination,
         "dead": dead or None,
+        "relocate_policy": policy,
         "relocate_snapshot_store": store,
     }
     options = {"inventory": inventory, "check": check, "verbose": verbose, "quiet": quiet}

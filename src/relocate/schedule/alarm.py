@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The RELOCATE authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Tells somebody that a host's breaker has opened: a webhook, a command, or both. Never holds the service up."""
+"""Tells somebody that a breaker has opened or a host was lost: a webhook, a command, or both. Never holds the service up."""
 
 from __future__ import annotations
 
@@ -37,6 +37,11 @@ def raise_alarm(settings: Alerts, fleet: str, opened: Opened, at: float) -> list
     """Log it, and start telling it; return the threads that do."""
     told = document(fleet, opened, at)
     LOG.error("%s", told["message"], extra={"host": opened.host, "failures": opened.failures})
+    return tell(settings, told)
+
+
+def tell(settings: Alerts, told: dict[str, Any]) -> list[threading.Thread]:
+    """Start telling a document; return the threads that do."""
     text = json.dumps(told)
     threads = []
     if settings.webhook:

@@ -27,8 +27,9 @@ MISSES = 2
 class Survey:
     """One look at the fleet.
 
-    ``silent`` gives for each host that told nothing, or nothing that can be used, the reason; ``results`` the relocations'
-    results that lay at the edge, by their ids; ``unfinished`` the ids of relocations whose journal has no end, ``abandoned``
+    ``silent`` gives for each host that told nothing, or nothing that can be used, the reason; those Docker hosts of them that
+    were not reached at all are in ``unreachable``; ``results`` the relocations' results that lay at the edge, by their ids;
+    ``unfinished`` the ids of relocations whose journal has no end, ``abandoned``
     those of them that have no process on any host that answered. A container that
     several hosts say they run is in ``contested`` instead of ``tenants``, once for each of them.
     """
@@ -36,6 +37,7 @@ class Survey:
     tenants: dict[str, Tenant] = field(default_factory=dict)
     answered: set[str] = field(default_factory=set)
     silent: dict[str, str] = field(default_factory=dict)
+    unreachable: set[str] = field(default_factory=set)
     edge: str = ""
     results: dict[str, dict[str, Any]] = field(default_factory=dict)
     unfinished: set[str] = field(default_factory=set)
@@ -80,6 +82,8 @@ class Listener:
         kind, action = event.get("event"), data.get("task_action")
         if kind == "runner_on_unreachable" or (kind == "runner_on_failed" and action == INFO):
             self.survey.silent[host] = strangers.shown(result.get("msg") or "it did not answer")
+            if kind == "runner_on_unreachable" and host in self._asked:
+                self.survey.unreachable.add(host)
         elif kind == "runner_on_ok" and action == INFO:
             try:
                 self._host(host, reports.host_report(result.get("relocation_info")))

@@ -86,8 +86,14 @@ class Ledger:
                 kept = recorded(result)
                 document = annotate({"id": firing.id, "container": firing.container, **kept}, alert_of(firing))
                 lines.append(json.dumps({"at": iso(at), **document}, separators=(",", ":"), default=str) + "\n")
-        if not lines:
-            return
+        if lines:
+            self._append(lines)
+
+    def note(self, document: dict[str, Any], at: float) -> None:
+        """Write a line that is no relocation's. Raises OSError."""
+        self._append([json.dumps({"at": iso(at), **document}, separators=(",", ":"), default=str) + "\n"])
+
+    def _append(self, lines: list[str]) -> None:
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         descriptor = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
         try:

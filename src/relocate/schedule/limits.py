@@ -100,6 +100,8 @@ class Limits:
         self._arrived: dict[str, float] = {}
         self._breakers: defaultdict[str, _Breaker] = defaultdict(_Breaker)
         self._backoffs: defaultdict[str, _BackOff] = defaultdict(_BackOff)
+        #: Containers of which a snapshot is made or restored now.
+        self.kept: frozenset[str] = frozenset()
         self.use(self.settings)
 
     def use(self, settings: LimitSettings) -> None:
@@ -120,7 +122,7 @@ class Limits:
         """Say whether a move may start. Nothing changes until :meth:`started`."""
         if (paused := self._paused(asked)) is not None:
             return paused
-        if asked.container in self._in_flight:
+        if asked.container in self._in_flight or asked.container in self.kept:
             return Judgement(Kind.WAIT, "moving")
         if not asked.forced and (held := self._held(asked, now)) is not None:
             return held

@@ -111,6 +111,17 @@ class Metrics:
             registry=self.registry,
         )
         self._entropy.set_function(self._estimate)
+        self._snapshots = Counter("relocate_snapshots", "Snapshots by outcome.", ["outcome"], registry=self.registry)
+        self._fates = Counter(
+            "relocate_lost_host_containers",
+            "Containers whose host was lost, by what became of them.",
+            ["outcome"],
+            registry=self.registry,
+        )
+        for counter, outcomes in ((self._snapshots, ("made", "failed")), (self._fates, ("restored", "lost"))):
+            for outcome in outcomes:
+                counter.labels(outcome)
+        self._lost = Gauge("relocate_lost_hosts", "Hosts that count as lost now.", registry=self.registry)
         self._stays: deque[float] = deque(maxlen=REMEMBERED)
         self._lock = threading.Lock()
 
@@ -130,6 +141,18 @@ class Metrics:
     def in_flight(self, number: int) -> None:
         """Set how many relocations are under way."""
         self._in_flight.set(number)
+
+    def snapshot(self, outcome: str) -> None:
+        """Count a snapshot that was ``made``, or has ``failed``."""
+        self._snapshots.labels(outcome).inc()
+
+    def fate(self, outcome: str) -> None:
+        """Count a container whose host was lost: ``restored``, or ``lost`` with it."""
+        self._fates.labels(outcome).inc()
+
+    def lost_hosts(self, number: int) -> None:
+        """Set how many hosts count as lost."""
+        self._lost.set(number)
 
     def lag(self, seconds: float) -> None:
         """Note how late a move was launched."""

@@ -23,19 +23,21 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from relocate.errors import Refusal
 from relocate.schedule import config, launchers, logs
-from relocate.schedule.alarm import raise_alarm
+from relocate.schedule.alarm import raise_alarm, tell
 from relocate.schedule.chores import Chores, Order, Report
 from relocate.schedule.discovery import Surveyor, survey
 from relocate.schedule.engine import Engine
 from relocate.schedule.firings import Phase
 from relocate.schedule.heartbeat import Heartbeat
+from relocate.schedule.keeping import Fate, Job, Keeping, Result, carry_out
 from relocate.schedule.launchers.base import Launcher, LaunchError, Move
+from relocate.schedule.launchers.keeping import Keeper
 from relocate.schedule.lease import Lease
 from relocate.schedule.ledger_writer import Ledger
 from relocate.schedule.limits import Opened
 from relocate.schedule.metrics import Metrics
 from relocate.schedule.reconcile import Abandoned, resolve, settled_outcomes
-from relocate.schedule.records import Firing
+from relocate.schedule.records import Firing, iso, new_id
 from relocate.schedule.settings import Configuration
 from relocate.schedule.steady import Steady
 from relocate.schedule.store import FencedError, Store
@@ -60,6 +62,7 @@ class Service:
         launcher: Launcher | None = None,
         surveyor: Surveyor | None = None,
         observe: Callable[[Firing, dict[str, Any]], None] | None = None,
+        keeper: Keeper | None = None,
     ) -> None:
         """Raises Refusal for a store, an inventory or an address that cannot be used."""
         self.configuration = configuration
@@ -77,6 +80,10 @@ class Service:
         self._ledger = Ledger(default_path())
         ask: Surveyor = surveyor or (lambda doubts: survey(configuration.inventory, self._clock.now(), doubts))
         self._chores = Chores(ask, self._launcher, lambda report: self._send(lambda: self._reported(report)))
+        self._keeper = keeper or self._make_keeper(configuration)
+        self._keeping = Keeping(configuration, self.metrics, self._tell)
+        self._job: Job | None = None  # what the keeper is at now
+        self._returned = False  # a host has come back, and what it brings is to be cleared away
         self.engine: Engine | None = None
         self._abandoned = Abandoned()
         self._former: list[Engine] = []  # of earlier terms, whose last moves are still under way
@@ -88,6 +95,11 @@ class Service:
         self._deadline = float("inf")
         self._look_at = self._ask_at = 0.0
         self._prune_at = self._clock.now() + PRUNE_SECONDS
+
+    @staticmethod
+    def _make_keeper(configuration: Configuration) -> Keeper | None:
+        wanted = configuration.keeps_snapshots
+        return launchers.keeper(configuration.launcher, configuration.inventory) if wanted else None
 
     # -- from other threads -------------------------------------------------------------------------------------------
 
@@ -167,11 +179,12 @@ class Service:
             self._deadline = now + self.configuration.stop_timeout
             if self._cancels:
                 LOG.info("stopping; %d moves under way are allowed to finish", len(self._cancels))
-        if self._cancels and (self._stops > 1 or now > self._deadline):
+        busy = bool(self._cancels) or self._job is not None
+        if busy and (self._stops > 1 or now > self._deadline):
             for event in self._cancels.values():
                 event.set()
             self._deadline, self._stops = min(self._deadline, now + LAST_SECONDS), 1
-        return not self._cancels or now > self._deadline + LAST_SECONDS
+        return not busy or now > self._deadline + LAST_SECONDS
 
     def _turn(self) -> None:
         """Take in what has come, act, and wait for what is next."""
@@ -187,6 +200,7 @@ class Service:
             if self.engine is not None and not self._stops:
                 self._look(now)
                 self._act(now)
+                self._keep(now)
             self._flush()
         except FencedError:
             LOG.error("another scheduler has taken the lease: nothing is fired here any more")
@@ -253,7 +267,7 @@ class Service:
         else:
             doubts = self.engine.firings.ids(Phase.IN_DOUBT)
         self._ask_at = now + (DOUBT_SECONDS if self.engine is None or doubts else self.configuration.discovery.every)
-        if self._abandoned.due(now):
+        if self._abandoned.due(now) or self._returned:
             recover = True
         if recover:
             self._abandoned.tried(now)
@@ -263,6 +277,12 @@ class Service:
         if report.order.term != self._term or report.survey is None or not self.lease.held:
             return
         now = self._clock.now()
+        if report.order.recover and report.said:
+            self._returned = False
+        if self._keeping.survey(report.survey, now):
+            self._returned, self._ask_at = True, now
+        elif (soon := self._keeping.look_after(now)) is not None:
+            self._ask_at = min(self._ask_at, now + soon)
         if self._abandoned.seen(report.survey.abandoned, now):
             self._ask_at = min(self._ask_at, now + DOUBT_SECONDS)  # a container may stand still for it
         for host, reason in report.survey.silent.items():
@@ -316,6 +336,60 @@ class Service:
     def _alarm(self, opened: Opened, now: float) -> None:
         raise_alarm(self.configuration.alerts, self.configuration.fleet, opened, now)
 
+    # -- snapshots ----------------------------------------------------------------------------------------------------
+
+    def _keep(self, now: float) -> None:
+        """Have the next snapshot made or restored, if the last has ended."""
+        engine, keeper = self.engine, self._keeper
+        if engine is None or keeper is None or self._job is not None or not self.lease.held or self._once:
+            return
+        doubtful = engine.firings.containers(Phase.MOVING, Phase.IN_DOUBT)
+        job = self._keeping.job(engine.tenants.known(), doubtful.__contains__, engine.limits.pauses, now)
+        if job is None:
+            return
+        self._job = job
+        engine.limits.kept = frozenset({job.container} - {""})
+        policy = self.configuration.destination
+
+        def work() -> None:
+            result = carry_out(keeper, job, policy)
+            self._send(lambda: self._kept(engine, job, result))
+
+        threading.Thread(target=work, name=f"{job.kind}-{job.container}", daemon=True).start()
+
+    def _kept(self, engine: Engine, job: Job, result: Result) -> None:
+        now = self._clock.now()
+        self._job = None
+        engine.limits.kept = frozenset()
+        host = self._keeping.done(job, result, engine.tenants.known(), now)
+        if host is not None:
+            engine.fleet.arrived(job.container, host, now)
+            self._ask_at = min(self._ask_at, now + LOOK_SECONDS)
+
+    def _tell(self, fate: Fate, now: float) -> None:
+        """Say what became of a container whose host was lost: in the log, in the ledger, in the metrics, and as an alert."""
+        LOG.error("%s", fate.message, extra={"container": fate.container, "host": fate.host, "outcome": fate.outcome})
+        self.metrics.fate(fate.outcome)
+        line = {
+            "id": new_id(now),
+            "container": fate.container,
+            "reason": "host-lost",
+            "outcome": fate.outcome,
+            "source": {"host": fate.host},
+            "destination": {"host": fate.destination} if fate.destination else None,
+            "snapshot": fate.snapshot,
+            "snapshot_at": fate.at,
+            "msg": fate.message,
+        }
+        told = {name: value for name, value in line.items() if value is not None}
+        try:
+            self._ledger.note(told, now)
+        except OSError as error:
+            LOG.error("the ledger could not be written: %s", error)
+        event = {"event": "host-lost", "fleet": self.configuration.fleet, "host": fate.host, "at": iso(now)}
+        event |= {"container": fate.container, "outcome": fate.outcome, "message": fate.message}
+        tell(self.configuration.alerts, event)
+
     # -- now and then -------------------------------------------------------------------------------------------------
 
     def _look(self, now: float) -> None:
@@ -348,6 +422,8 @@ class Service:
             LOG.warning("a restart is needed for what changed in: %s", ", ".join(fixed))
         self.configuration = fresh.model_copy(update={name: getattr(self.configuration, name) for name in FIXED})
         self._launcher = self._chores.launcher = launcher
+        self._keeper = self._keeper or self._make_keeper(self.configuration)
+        self._keeping.use(self.configuration)
         logs.setup(fresh.log.format, fresh.log.level)
         if self.engine is not None:
             self.engine.use(self.configuration)

@@ -91,10 +91,25 @@ class StoreSettings(Section):
         return self.url or f"sqlite:///{state_directory() / 'schedule.sqlite'}"
 
 
+class SnapshotSettings(Section):
+    """How often a container's snapshot is made, and how many are kept; the inventory's where nothing is said."""
+
+    every: float | None = Field(None, ge=10, le=MONTH, description="no snapshots without it")
+    keep: int | None = Field(None, ge=1, le=100_000)
+    days: float | None = Field(None, gt=0, lt=36500)
+
+
+class LostHosts(Section):
+    """What is done for the containers of a host that does not answer."""
+
+    after: float | None = Field(None, ge=10, le=MONTH, description="nothing is restored by itself without it")
+
+
 class Group(Section):
     """What differs for the containers of a group."""
 
     clock: dict[str, Any] = Field(default_factory=dict)
+    snapshots: SnapshotSettings | None = Field(None, description="in place of the fleet's")
 
 
 class Labels(Section):
@@ -211,6 +226,8 @@ class Configuration(Section):
     )
     variables: dict[str, Any] = Field(default_factory=dict, description="further variables for relocate.yml")
     limits: LimitSettings = LimitSettings()
+    snapshots: SnapshotSettings = SnapshotSettings()
+    lost_hosts: LostHosts = LostHosts()
     discovery: Discovery = Discovery()
     launcher: LauncherSettings = RunnerSettings()
     lease: Lease = Lease()
@@ -263,6 +280,26 @@ class Configuration(Section):
             except ClockError as error:
                 raise ValueError(f"groups.{name}: {error}") from None
         return self
+
+    @model_validator(mode="after")
+    def _snapshots_are_made_here(self) -> Configuration:
+        if self.keeps_snapshots and self.launcher.kind != "runner":
+            raise ValueError(
+                f"launcher.kind is {self.launcher.kind}, but snapshots are made and restored where their store is: use the "
+                "runner, or leave snapshots and lost_hosts out"
+            )
+        return self
+
+    @property
+    def keeps_snapshots(self) -> bool:
+        """Whether snapshots are to be made, or restored."""
+        every = [self.snapshots.every, *(each.snapshots.every for each in self.groups.values() if each.snapshots)]
+        return self.lost_hosts.after is not None or any(each is not None for each in every)
+
+    def snapshots_for(self, labels: Mapping[str, str]) -> SnapshotSettings:
+        """Return how snapshots of a container with these labels are made."""
+        group = self.groups.get(labels.get(self.labels.group, ""))
+        return group.snapshots if group is not None and group.snapshots is not None else self.snapshots
 
     def clock_for(self, labels: Mapping[str, str]) -> tuple[Clock, str | None]:
         """Return the clock of a container with these labels, and what is wrong with the labels (None: nothing).

@@ -10,6 +10,7 @@ ended says ``in-doubt``; it never guesses.
 from __future__ import annotations
 
 from relocate.schedule.launchers.base import OUTCOMES, Launcher, LaunchError, Move
+from relocate.schedule.launchers.keeping import Keeper, RunnerKeeper
 from relocate.schedule.launchers.settings import (
     AwxSettings,
     LauncherSettings,
@@ -18,7 +19,7 @@ from relocate.schedule.launchers.settings import (
     StreamSettings,
 )
 
-__all__ = ["OUTCOMES", "LaunchError", "Launcher", "LauncherSettings", "Move", "make"]
+__all__ = ["OUTCOMES", "Keeper", "LaunchError", "Launcher", "LauncherSettings", "Move", "keeper", "make"]
 
 
 def make(
@@ -46,3 +47,13 @@ def make(
             from relocate.schedule.launchers.null import NullLauncher
 
             return NullLauncher(settings)
+
+
+def keeper(
+    settings: RunnerSettings | StreamSettings | AwxSettings | NullSettings, inventory: str | None = None
+) -> Keeper | None:
+    """Return what makes and restores snapshots beside a launcher; None beside one that can not.
+
+    Raises Refusal for an inventory that is not there.
+    """
+    return RunnerKeeper(inventory) if isinstance(settings, RunnerSettings) else None
