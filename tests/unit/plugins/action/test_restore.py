@@ -5,15 +5,18 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from ansible_collections.relocate.mtd.plugins.action import container_restore, container_snapshot, relocations_recover
 from ansible_collections.relocate.mtd.plugins.action.container_restore import refuse_a_second
+from ansible_collections.relocate.mtd.plugins.module_utils import _fences
 from ansible_collections.relocate.mtd.plugins.module_utils._edge_table import Service
 from ansible_collections.relocate.mtd.plugins.modules import service_fence
-from ansible_collections.relocate.mtd.plugins.plugin_utils._move.asking import Answers
+from ansible_collections.relocate.mtd.plugins.plugin_utils._move.asking import Answers, Asking
 from ansible_collections.relocate.mtd.plugins.plugin_utils._move.deciding import Resident
 from ansible_collections.relocate.mtd.plugins.plugin_utils._move.plan import Refused
 from ansible_collections.relocate.mtd.plugins.plugin_utils._move.remote import Unreachable
@@ -249,3 +252,28 @@ def test_an_edge_that_does_not_tell_its_fences_is_named(monkeypatch: pytest.Monk
 def test_check_mode_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     told, result = returned(monkeypatch, "running", "running", check=True)
     assert done(told) == [] and result["settled"][0]["outcome"] == "planned"
+
+
+# -- where it was fenced ------------------------------------------------------------------------------------------------
+
+
+def test_no_host_that_is_fenced_takes_the_container() -> None:
+    """The edge has shut its ports there: its clients would not reach it."""
+    told = fleet(host1_relocation_preflight={"refusals": []}, host2_relocation_preflight={"refusals": []})
+    told.answers[("gate", "nat_service_info")] = {"table": True, "services": [], "fenced": ["10.77.0.11"]}
+    asking = Asking(SimpleNamespace(of=lambda host: told.remote(None, host, None)))  # type: ignore[arg-type]
+    fenced = asking.edges(["gate"], "web").fenced
+    assert "run relocate recover first" in asking.preflight("host1", {"name": "web"}, {"host": {}}, fenced)[0]
+    assert asking.preflight("host2", {"name": "web"}, {"host": {}}, fenced) == []
+    assert asking.preflight("host1", {"name": "web"}, {"host": {}}) == []
+
+
+def test_an_edge_tells_where_a_container_is_shut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_fences._paths, "FENCES", str(tmp_path / "fences"))
+    assert _fences.shut("web") == []
+    (tmp_path / "fences").mkdir()
+    for name in ("web", "bank"):
+        fence = service_fence.fenced(None, [], name, ["10.77.0.11"], "10.77.0.12")
+        (tmp_path / "fences" / f"{name}.json").write_text(json.dumps(fence))
+    (tmp_path / "fences" / "web.json.part").write_text("{")
+    assert _fences.shut("web") == ["10.77.0.11"] and _fences.shut("db") == []

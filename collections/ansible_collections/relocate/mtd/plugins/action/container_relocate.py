@@ -90,7 +90,7 @@ class ActionModule(ActionBase):
             wanted,
             moving,
             answers,
-            preflight=lambda host: asking.preflight(host, container, answers.hosts[source]),
+            preflight=lambda host: asking.preflight(host, container, answers.hosts[source], edges.fenced),
             show_draw=self._task.check_mode,
         )
         return plan.make(

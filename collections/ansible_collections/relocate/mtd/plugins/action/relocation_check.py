@@ -41,13 +41,15 @@ class ActionModule(ActionBase):
         moving = deciding.found(wanted, answers)
         deciding.not_here_already(wanted, moving)
         refusals = deciding.stays(moving, answers)
+        fenced: frozenset[str] = frozenset()
         try:
             edges = asking.edges(wanted.edges, moving.container["name"])
+            fenced = edges.fenced
             plan.container_services(moving.container, edges.services, answers.addresses[moving.host])
         except (Refused, Unreachable) as error:
             refusals.append(str(error))
         hosts = [wanted.destination] if wanted.destination else [h for h in wanted.docker_hosts if h != moving.host]
-        destinations = [self._verdict(wanted, host, moving, answers, asking) for host in hosts]
+        destinations = [self._verdict(wanted, host, moving, answers, asking, fenced) for host in hosts]
         return {
             "container": wanted.container,
             "source": moving.host,
@@ -56,11 +58,13 @@ class ActionModule(ActionBase):
             "movable": not refusals and any(not each["refusals"] for each in destinations),
         }
 
-    def _verdict(self, wanted: Wanted, host: str, moving: Resident, answers: Answers, asking: Asking) -> dict[str, Any]:
+    def _verdict(
+        self, wanted: Wanted, host: str, moving: Resident, answers: Answers, asking: Asking, fenced: frozenset[str]
+    ) -> dict[str, Any]:
         """Return what one destination would do with the container, and every reason why it cannot take it."""
         if host in answers.silent:
             return {"host": host, "refusals": [answers.silent[host]]}
-        refusals = asking.preflight(host, moving.container, answers.hosts[moving.host])
+        refusals = asking.preflight(host, moving.container, answers.hosts[moving.host], fenced)
         try:
             decision = deciding.mode(wanted, moving, host, answers)
         except Refused as refused:

@@ -108,7 +108,7 @@ timings_ns:
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.relocate.mtd.plugins.module_utils import _edge_table as edge_table
-from ansible_collections.relocate.mtd.plugins.module_utils import _forms
+from ansible_collections.relocate.mtd.plugins.module_utils import _fences, _forms
 from ansible_collections.relocate.mtd.plugins.module_utils._commands import Commands
 from ansible_collections.relocate.mtd.plugins.module_utils._module import HostModule
 from ansible_collections.relocate.mtd.plugins.module_utils._nft import EdgeTable
@@ -182,6 +182,11 @@ def main() -> None:
             )
         current = None
     wanted = service if present else None
+    if wanted is not None and wanted.host_address in _fences.shut(wanted.name):
+        commands.fail(
+            f"{wanted.name} was restored elsewhere while {wanted.host_address} was dead, and nothing of it is sent there: run "
+            "relocate recover first"
+        )
 
     text = transaction(current, wanted)
     changed = bool(text)

@@ -74,6 +74,13 @@ unfinished:
   returned: success
   type: list
   elements: dict
+fenced:
+  description:
+    - The addresses of hosts at which the ports of the container O(name) are shut, because it was restored elsewhere while they
+      were dead.
+  returned: success
+  type: list
+  elements: str
 synchronised:
   description: Whether conntrackd answers here, which keeps the connection tables of two edges alike.
   returned: success
@@ -88,7 +95,7 @@ commands:
 import socket
 
 from ansible_collections.relocate.mtd.plugins.module_utils import _edge_table as edge_table
-from ansible_collections.relocate.mtd.plugins.module_utils import _forms, _host
+from ansible_collections.relocate.mtd.plugins.module_utils import _fences, _forms, _host
 from ansible_collections.relocate.mtd.plugins.module_utils._commands import Commands
 from ansible_collections.relocate.mtd.plugins.module_utils._module import HostModule
 from ansible_collections.relocate.mtd.plugins.module_utils._nft import EdgeTable
@@ -129,6 +136,7 @@ def main() -> None:
         addresses=addresses,
         synchronised=answers(CONTROL),
         unfinished=_host.unfinished(),
+        fenced=_fences.shut(owner) if owner else [],
         commands=commands.ran,
     )
 

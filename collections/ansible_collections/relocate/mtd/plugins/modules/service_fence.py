@@ -82,23 +82,12 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.relocate.mtd.plugins.module_utils import _edge_table as edge_table
-from ansible_collections.relocate.mtd.plugins.module_utils import _forms, _paths
+from ansible_collections.relocate.mtd.plugins.module_utils import _fences, _forms, _paths
 from ansible_collections.relocate.mtd.plugins.module_utils._commands import Commands
 from ansible_collections.relocate.mtd.plugins.module_utils._module import HostModule
 from ansible_collections.relocate.mtd.plugins.module_utils._nft import EdgeTable
 
 HEAD = f"{edge_table.FAMILY} {edge_table.TABLE}"
-
-
-def fences() -> list[dict[str, Any]]:
-    """Return what is written down."""
-    found = []
-    names = sorted(os.listdir(_paths.FENCES)) if os.path.isdir(_paths.FENCES) else []
-    for name in names:
-        if name.endswith(".json"):
-            with open(os.path.join(_paths.FENCES, name), encoding="utf-8") as file:
-                found.append(json.load(file))
-    return found
 
 
 def fenced(
@@ -136,7 +125,7 @@ class Fence:
         self.name: str = module.params["name"] or ""
         self.commands = Commands(module)
         self.table = EdgeTable(self.commands)
-        self.known = {each["name"]: each for each in fences()}
+        self.known = {each["name"]: each for each in _fences.kept()}
         self.path = os.path.join(_paths.FENCES, f"{self.name}.json")
 
     def present(self) -> bool:
@@ -213,7 +202,7 @@ def main() -> None:
     fence = Fence(module)
     changed = {"present": fence.present, "absent": fence.absent, "listed": lambda: False}[state]()
     module.exit_json(
-        changed=changed, fences=fences(), commands=fence.commands.ran, timings_ns=fence.commands.timings_ns
+        changed=changed, fences=_fences.kept(), commands=fence.commands.ran, timings_ns=fence.commands.timings_ns
     )
 
 

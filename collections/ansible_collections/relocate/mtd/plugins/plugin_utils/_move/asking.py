@@ -41,11 +41,13 @@ class Edges:
     :param active: the one that has the packets, and decides.
     :param standby: the other one, if there is one: C(host), C(address), and C(gateway), the address that packets go to.
     :param services: what is published of the container.
+    :param fenced: addresses of hosts that were dead when it was restored elsewhere, and at which an edge has shut its ports.
     """
 
     active: str
     standby: dict[str, str] | None
     services: list[dict[str, Any]]
+    fenced: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,8 @@ class Asking:
         :raises Unreachable: one does not answer.
         """
         if len(edges) == 1:
-            return Edges(edges[0], None, self._published(edges[0], container)["services"])
+            only = self._published(edges[0], container)
+            return Edges(edges[0], None, only["services"], frozenset(only["fenced"]))
         if len(edges) > 2:
             raise Refused(f"the fleet has the edges {', '.join(edges)}, and can have two: leave two in the group edge")
         try:
@@ -104,7 +107,8 @@ class Asking:
         active = plan.active_edge(gateway, container, answers)
         (standby,) = (edge for edge in edges if edge != active)
         place = {"host": standby, "address": self.address(standby), "gateway": gateway}
-        return Edges(active, place, answers[active]["services"])
+        fenced = frozenset(address for answer in answers.values() for address in answer["fenced"])
+        return Edges(active, place, answers[active]["services"], fenced)
 
     def _published(self, edge: str, container: str) -> dict[str, Any]:
         """Return C(nat_service_info) of an edge for a container. :raises Refused: it is not prepared."""
@@ -116,11 +120,18 @@ class Asking:
             raise Refused(f"the edge {edge} is not prepared: run prepare.yml")
         return result
 
-    def preflight(self, host: str, container: dict[str, Any], source: dict[str, Any]) -> list[str]:
+    def preflight(
+        self, host: str, container: dict[str, Any], source: dict[str, Any], fenced: frozenset[str] = frozenset()
+    ) -> list[str]:
         """Return why a host cannot take the container, by its own account, or because it gives none that can be used.
 
-        :param source: C(relocation_info) of the host that has it now.
+        :param source: C(relocation_info) of the host that has it now. :param fenced: see :class:`Edges`.
         """
+        if self.address(host) in fenced:
+            return [
+                f"{host} was dead when {container['name']} was restored elsewhere, and the edge sends nothing of it there: run "
+                "relocate recover first"
+            ]
         try:
             answer = self.remotes.of(host).module(
                 "relocate.mtd.relocation_preflight", name=host, container=container, source=source["host"]

@@ -248,7 +248,11 @@ _RECOVERED = _record(
 _PLACE = {"protocol": _protocol, "virtual_address": strangers.address, "virtual_port": _port}
 _SERVICES = _record(
     {"services": _list(_record({"name": _text, **_PLACE, "host_address": strangers.address, "host_port": _port}))},
-    {"table": _flag, "addresses": _list(strangers.address), "synchronised": _flag, "unfinished": _UNFINISHED},
+    {
+        **dict.fromkeys(("table", "synchronised"), _flag),
+        **dict.fromkeys(("addresses", "fenced"), _list(strangers.address)),
+        "unfinished": _UNFINISHED,
+    },
 )
 
 
@@ -292,7 +296,7 @@ def recovered(answer: Any) -> dict[str, Any]:
 def services(answer: Any) -> dict[str, Any]:
     """Return what C(nat_service_info) answered: C(table), C(services) and more. :raises Odd: it is no such answer."""
     checked: dict[str, Any] = _SERVICES(strangers.document(answer))
-    return {"table": False, "addresses": [], "synchronised": False, "unfinished": [], **checked}
+    return {"table": False, "addresses": [], "synchronised": False, "unfinished": [], "fenced": [], **checked}
 
 
 # -- results, in flight and in the ledger -------------------------------------------------------------------------------
