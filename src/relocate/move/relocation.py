@@ -200,6 +200,10 @@ class StillAlive(Refusal):
         self.host = host
 
 
+class NothingKept(Refusal):
+    """Nobody hears the hosts that were said to be dead, and there is no usable snapshot of the container."""
+
+
 def _act(book: str, action: str, expected: str, variables: dict[str, Any], **options: Any) -> dict[str, Any]:
     """Run a playbook and return the result of one action of it.
 
@@ -225,6 +229,8 @@ def _act(book: str, action: str, expected: str, variables: dict[str, Any], **opt
             raise
         if caught.result.get("alive"):
             raise StillAlive(str(caught.result["alive"]), str(caught.result["msg"])) from None
+        if caught.result.get("dead"):
+            raise NothingKept(str(caught.result["msg"])) from None
         raise Refusal(str(caught.result["msg"])) from None
     if expected not in caught.result:
         raise Refusal(f"{book} ended without a result: run it with --verbose to see why")

@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 from relocate.schedule.discovery import Survey
 from relocate.schedule.launchers.base import LaunchError
-from relocate.schedule.launchers.keeping import Keeper, StillAlive
+from relocate.schedule.launchers.keeping import Keeper, NothingKept, StillAlive
 from relocate.schedule.limits import Pauses
 from relocate.schedule.metrics import Metrics
 from relocate.schedule.records import Tenant
@@ -44,11 +44,15 @@ class Job:
 
 @dataclass(frozen=True)
 class Result:
-    """What came of a job: a document, or the sentence why nothing did. ``alive`` is a host that is not dead after all."""
+    """What came of a job: a document, or the sentence why nothing did.
+
+    ``alive`` is a host that is not dead after all; ``nothing`` says that the hosts are dead and there is nothing to restore.
+    """
 
     document: Mapping[str, Any]
     problem: str = ""
     alive: str = ""
+    nothing: bool = False
 
 
 @dataclass(frozen=True)
@@ -74,6 +78,8 @@ def carry_out(keeper: Keeper, job: Job, policy: dict[str, Any]) -> Result:
         return Result(keeper.restore(job.container, job.dead, policy))
     except StillAlive as alive:
         return Result({}, str(alive), alive.host)
+    except NothingKept as nothing:
+        return Result({}, str(nothing), nothing=True)
     except LaunchError as error:
         return Result({}, str(error))
     except Exception as error:  # the service must live on
@@ -107,6 +113,7 @@ class Keeping:
         self._due: dict[str, float] = {}
         self._silent: dict[str, float] = {}  # since when a host has not been reached
         self._lost: set[str] = set()  # hosts of which that was said
+        self._dead: set[str] = set()  # those of them that nobody hears
         self._kept: dict[str, str] | None = None  # what the store has, asked when a host was lost
         self._waits = _Waits()
         self._said: dict[str, str] = {}  # by container or host, the last sentence: each is said once
@@ -126,6 +133,7 @@ class Keeping:
         for host in [host for host in self._silent if host in seen.answered or host not in seen.silent]:
             del self._silent[host]  # it has come back, or was taken out of the inventory
             self._lost.discard(host)
+            self._dead.discard(host)
             self._said.pop(host, None)
             self._waits.forget(host)
         for host in back:
@@ -174,19 +182,21 @@ class Keeping:
         stranded = [each for each in stranded if not busy(each.container)]
         if stranded and self._kept is None:
             return Job("list") if self._waits.over("", now) else None
-        for tenant in sorted(stranded, key=lambda each: each.container):
+        kept = self._kept or {}
+        for tenant in sorted(stranded, key=lambda each: (each.container not in kept, each.container)):
             name, host = tenant.container, tenant.host
-            if name not in (self._kept or {}):
-                self._give_up(tenant, "it has no snapshot", now)
-            elif self._waits.over(host, now) and self._waits.over(name, now):
+            if name not in kept and host in self._dead:
+                self._give_up(name, host, "it has no snapshot", now)
+            elif (
+                self._said.get(name) != f"{host}: gone" and self._waits.over(host, now) and self._waits.over(name, now)
+            ):
                 return Job("restore", name, host, tuple(sorted(self._lost)))
         return None
 
-    def _give_up(self, tenant: Tenant, why: str, now: float) -> None:
-        name, host = tenant.container, tenant.host
-        if self._said.get(name) == f"{host}: {why}":
+    def _give_up(self, name: str, host: str, why: str, now: float) -> None:
+        if self._said.get(name) == f"{host}: gone":
             return
-        self._said[name] = f"{host}: {why}"
+        self._said[name] = f"{host}: gone"
         message = f"{name} is lost with {host} until that host is back: {why}"
         self._tell(Fate(name, host, "lost", message), now)
 
@@ -236,8 +246,13 @@ class Keeping:
 
     def _restored(self, job: Job, result: Result, now: float) -> str | None:
         name = job.container
-        if not result.problem:
+        if result.nothing or not result.problem:
+            self._dead.add(job.host)
             self._waits.forget(name)
+        if result.nothing:
+            self._give_up(name, job.host, result.problem, now)
+            return None
+        if not result.problem:
             self._said.pop(name, None)
             destination, at = str(result.document.get("host")), str(result.document.get("at"))
             message = f"{name}, lost with {job.host}, was restored on {destination} as it was at {at}"

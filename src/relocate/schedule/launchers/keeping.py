@@ -27,6 +27,10 @@ class StillAlive(LaunchError):
         self.host = host
 
 
+class NothingKept(LaunchError):
+    """The host is dead, by all accounts, and there is no usable snapshot of the container."""
+
+
 class Keeper(Protocol):
     """Makes and restores snapshots. One call at a time; each blocks until it has ended.
 
@@ -42,7 +46,7 @@ class Keeper(Protocol):
     def restore(self, container: str, dead: Sequence[str], policy: dict[str, Any]) -> dict[str, Any]:
         """Restore the newest snapshot of a container; return what the action C(container_restore) does.
 
-        Raises StillAlive if a host of ``dead`` is not.
+        Raises StillAlive if a host of ``dead`` is not, and NothingKept if they are and there is nothing to restore.
         """
 
 
@@ -86,5 +90,7 @@ def _carried_out(act: Callable[[], T]) -> T:
         return act()
     except relocation.StillAlive as alive:
         raise StillAlive(alive.host, str(alive)) from None
+    except relocation.NothingKept as nothing:
+        raise NothingKept(str(nothing)) from None
     except Refusal as refusal:
         raise LaunchError(str(refusal)) from None

@@ -20,7 +20,7 @@ from ansible_collections.relocate.mtd.plugins.plugin_utils._move.asking import A
 from ansible_collections.relocate.mtd.plugins.plugin_utils._move.deciding import Resident
 from ansible_collections.relocate.mtd.plugins.plugin_utils._move.plan import Refused
 from ansible_collections.relocate.mtd.plugins.plugin_utils._move.remote import Unreachable
-from ansible_collections.relocate.mtd.plugins.plugin_utils._snapshots.store import Snapshot
+from ansible_collections.relocate.mtd.plugins.plugin_utils._snapshots.store import Snapshot, Unusable
 
 from .test_actions import Told, fleet, run
 
@@ -125,6 +125,19 @@ def test_a_host_that_somebody_hears_is_not_dead(monkeypatch: pytest.MonkeyPatch,
     assert result["failed"] and result["alive"] == "host1"
     assert f"host1 is not dead: the controller does not reach it, but {witness} hears it at 10.77.0.11" in result["msg"]
     assert not {name for _, name, _ in told.calls} & {"put", "service_fence", "relocation_session"}
+
+
+def test_without_a_snapshot_it_is_said_whether_the_host_is_dead(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The scheduler calls nobody lost before that."""
+
+    def nothing(*_: object) -> Snapshot:
+        raise Unusable("the store /store has no snapshot of web")
+
+    monkeypatch.setattr(Shelf, "find", nothing)
+    result = restore(monkeypatch, fleet())
+    assert result["failed"] and result["dead"] == ["host1"] and "no snapshot of web" in result["msg"]
+    heard = fleet(gate_host_witness={"heard": True, "how": "it lives"})
+    assert restore(monkeypatch, heard)["alive"] == "host1" and "dead" not in restore(monkeypatch, heard)
 
 
 def test_an_edge_that_hears_it_later_prevents_the_restore(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,7 +19,7 @@ from ansible_collections.relocate.mtd.plugins.plugin_utils._move import ledger
 from relocate.schedule.discovery import INFO, Listener, Survey
 from relocate.schedule.keeping import Fate, Job, Keeping, Result, carry_out
 from relocate.schedule.launchers.base import LaunchError
-from relocate.schedule.launchers.keeping import StillAlive
+from relocate.schedule.launchers.keeping import NothingKept, StillAlive
 from relocate.schedule.launchers.null import NullLauncher
 from relocate.schedule.launchers.settings import NullSettings
 from relocate.schedule.limits import Asked, Kind, Limits, Pauses
@@ -54,8 +54,10 @@ class World:
     def job(self, now: float) -> Job | None:
         return self.keeping.job(self.tenants, self.busy.__contains__, self.pauses, now)
 
-    def done(self, job: Job, now: float, problem: str = "", alive: str = "", **document: Any) -> str | None:
-        host = self.keeping.done(job, Result(document, problem, alive), self.tenants, now)
+    def done(
+        self, job: Job, now: float, problem: str = "", alive: str = "", nothing: bool = False, **document: Any
+    ) -> str | None:
+        host = self.keeping.done(job, Result(document, problem, alive, nothing), self.tenants, now)
         if host:
             self.tenants[job.container] = Tenant(job.container, host, now, self.tenants[job.container].labels)
         return host
@@ -139,6 +141,24 @@ def test_who_has_a_snapshot_is_restored_and_the_other_is_named_once() -> None:
     assert world.metric("relocate_lost_hosts") == 1
 
 
+def test_nobody_is_called_lost_before_it_is_known_that_the_host_is_dead() -> None:
+    """The controller may be cut off from it alone; of a host without any snapshot, too."""
+    world = World(lost_hosts={"after": 30})
+    world.survey(0, ["host2"])
+    listing = world.job(30)
+    assert listing == Job("list")
+    world.done(listing, 31, **MADE)
+    job = world.job(32)
+    assert job == Job("restore", "db", "host2", ("host2",)) and world.told == []
+    world.done(job, 33, problem="host2 is not dead: host0 hears it", alive="host2")
+    assert world.told == [] and world.job(34) is None
+    again = world.job(63)
+    assert again == job
+    world.done(again, 64, problem="the store has no snapshot of db", nothing=True)
+    assert all(world.job(float(now)) is None for now in range(65, 9000, 10))
+    assert [(each.container, each.outcome) for each in world.told] == [("db", "lost")]
+
+
 def test_a_host_that_answers_in_time_is_not_lost() -> None:
     world = World(lost_hosts={"after": 30})
     for begin in (0, 100):
@@ -208,6 +228,7 @@ def test_nobody_is_given_up_because_the_store_cannot_be_read(caplog: pytest.LogC
 
 def test_a_move_whose_end_nobody_knows_is_not_restored_over() -> None:
     world = lose()
+    del world.tenants["web"]
     world.busy.add("bank")
     assert world.job(200) is None
     world.busy.clear()
@@ -259,6 +280,7 @@ def test_what_is_carried_out_always_ends_with_a_result(caplog: pytest.LogCapture
     assert result == Result({"dead": ["host1"], "policy": {"policy": "uniform"}, "host": "host2"})
     assert carry_out(Scripted(LaunchError("no room")), restore, {}) == Result({}, "no room")
     assert carry_out(Scripted(StillAlive("host1", "it lives")), restore, {}) == Result({}, "it lives", "host1")
+    assert carry_out(Scripted(NothingKept("none")), restore, {}) == Result({}, "none", nothing=True)
     with caplog.at_level(logging.CRITICAL):
         assert carry_out(Scripted(KeyError("x")), Job("list"), {}).problem == "KeyError: 'x'"
 

@@ -26,7 +26,7 @@ from ansible_collections.relocate.mtd.plugins.plugin_utils._snapshots.asked impo
     STORE_OPTIONS,
     open_store,
 )
-from ansible_collections.relocate.mtd.plugins.plugin_utils._snapshots.store import LATEST, Snapshot, Store
+from ansible_collections.relocate.mtd.plugins.plugin_utils._snapshots.store import LATEST, Snapshot, Store, Unusable
 
 from .container_snapshot import _NO_MOVE
 
@@ -86,11 +86,15 @@ class ActionModule(ActionBase):
         if unknown:
             raise Refused(f"there is no Docker host '{unknown[0]}' in the inventory, so it cannot be called dead")
         store = open_store(arguments)
-        snapshot = store.find(wanted.container, arguments["snapshot"])
         asking = Asking(remotes)
         answers = asking.fleet(wanted.docker_hosts)
         refuse_a_second(wanted.container, answers, dead)
         witnesses.hear(remotes, dead, wanted.edges, [host for host in answers.hosts if host not in dead])
+        try:
+            snapshot = store.find(wanted.container, arguments["snapshot"])
+        except Unusable as error:  # that the hosts are dead is worth knowing all the same
+            told = {"container": wanted.container, "dead": dead}
+            return {"failed": True, "changed": False, "msg": str(error), **told}
         destination = _destination(wanted, asking, answers, snapshot, set(dead))
         told = {
             "container": wanted.container,

@@ -110,8 +110,8 @@ host:
   returned: success
   type: str
 dead:
-  description: The hosts that were said to be dead.
-  returned: success
+  description: The hosts that were said to be dead, and that nobody hears.
+  returned: success, and when there is no usable snapshot
   type: list
   elements: str
 address_before:
