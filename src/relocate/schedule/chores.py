@@ -89,7 +89,14 @@ class Chores:
             LOG.error("not everything could be recovered: %s", error)
             return {}
         for each in said.get("settled") or []:
-            if isinstance(each, dict):
+            if isinstance(each, dict) and each.get("part") == "returned":
+                LOG.warning(
+                    "recovery cleared away what came back of %s on %s",
+                    each.get("container"),
+                    each.get("host"),
+                    extra={"found": each},
+                )
+            elif isinstance(each, dict):
                 LOG.warning(
                     "recovery settled relocation %s on %s",
                     each.get("relocation"),
