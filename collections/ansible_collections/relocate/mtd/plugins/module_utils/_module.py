@@ -28,6 +28,10 @@ class HostModule(AnsibleModule):
         try:
             super().__init__(argument_spec=argument_spec, **keywords)
         except Exception as error:  # as Ansible has for a whole number "inf", a mapping "0", half a character
+            if not hasattr(
+                self, "cleanup_files"
+            ):  # it was not about options: nothing had been made that could end a module
+                raise
             self.fail_json(msg=f"the options cannot be read ({error}): see the documentation for the type of each")
         for name in self._needed(argument_spec, **keywords):
             if self.params.get(name) is None:  # Ansible takes the nothing of `name: null` for a value that was given
