@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 
 from relocate.arguments import checked_directory, checked_name
+from relocate.commands import options
 from relocate.move import relocation
 from relocate.terminal import cell
 
@@ -22,7 +23,7 @@ def register(app: typer.Typer) -> None:
 
 
 def restore(
-    container: Annotated[str, typer.Argument(help="Name of the container.")],
+    container: options.ContainerName,
     snapshot: Annotated[
         str, typer.Option("--from", metavar="SNAPSHOT|latest", help="Which snapshot; see: relocate snapshots NAME.")
     ] = "latest",
@@ -46,12 +47,10 @@ def restore(
             metavar="DIRECTORY", help="The store of snapshots. Default: the inventory's relocate_snapshot_store."
         ),
     ] = None,
-    inventory: Annotated[
-        str | None, typer.Option("--inventory", "-i", help="Inventory. Default: RELOCATE_INVENTORY, else the lab's.")
-    ] = None,
+    inventory: options.Inventory = None,
     check: Annotated[bool, typer.Option("--check", help="Check everything and change nothing.")] = False,
-    json_: Annotated[bool, typer.Option("--json", help="Print the result document and nothing else.")] = False,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show Ansible's own output.")] = False,
+    json_: options.Json = False,
+    verbose: options.Verbose = False,
 ) -> None:
     """Restore a container from a snapshot, where no other copy of it can be.
 

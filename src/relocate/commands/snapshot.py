@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 
 from relocate.arguments import checked_directory, checked_name
+from relocate.commands import options
 from relocate.errors import Refusal
 from relocate.move import relocation
 from relocate.terminal import cell
@@ -23,11 +24,8 @@ def register(app: typer.Typer) -> None:
 
 
 def snapshot(
-    container: Annotated[str, typer.Argument(help="Name of the container.")],
-    source: Annotated[
-        str | None,
-        typer.Option("--from", metavar="HOST", help="Where it runs; decides only if several hosts claim to run it."),
-    ] = None,
+    container: options.ContainerName,
+    source: options.Source = None,
     keep: Annotated[
         int | None, typer.Option(metavar="N", help="Keep so many of its snapshots. Default: the inventory's, else 5.")
     ] = None,
@@ -42,12 +40,10 @@ def snapshot(
             help="The store of snapshots. Default: the inventory's relocate_snapshot_store.",
         ),
     ] = None,
-    inventory: Annotated[
-        str | None, typer.Option("--inventory", "-i", help="Inventory. Default: RELOCATE_INVENTORY, else the lab's.")
-    ] = None,
+    inventory: options.Inventory = None,
     check: Annotated[bool, typer.Option("--check", help="Say whether one could be made, and make none.")] = False,
-    json_: Annotated[bool, typer.Option("--json", help="Print the result document and nothing else.")] = False,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show Ansible's own output.")] = False,
+    json_: options.Json = False,
+    verbose: options.Verbose = False,
 ) -> None:
     """Make a snapshot of a running container, which runs on."""
     checked_name("the container", container)

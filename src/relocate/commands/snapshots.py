@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from relocate.arguments import checked_directory, checked_name
+from relocate.commands import options
 from relocate.move import relocation
 from relocate.terminal import cell
 
@@ -37,11 +38,9 @@ def snapshots(
             metavar="DIRECTORY", help="The store of snapshots. Default: the inventory's relocate_snapshot_store."
         ),
     ] = None,
-    inventory: Annotated[
-        str | None, typer.Option("--inventory", "-i", help="Inventory. Default: RELOCATE_INVENTORY, else the lab's.")
-    ] = None,
-    json_: Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")] = False,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show Ansible's own output.")] = False,
+    inventory: options.Inventory = None,
+    json_: options.Json = False,
+    verbose: options.Verbose = False,
 ) -> None:
     """List snapshots, each container's newest first.
 

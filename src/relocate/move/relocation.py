@@ -142,25 +142,9 @@ def check(
 
     Raises Refusal when there is nothing to give a verdict on: no such container, no fleet.
     """
-    root = project_root()
-    caught = Catcher(CHECK)
-    try:
-        playbook.run(
-            root,
-            "playbooks/check.yml",
-            _wishes(container, destination, source, mode, prefer, downtime_limit_ms),
-            inventory=inventory_path(inventory, root),
-            verbose=verbose,
-            quiet=quiet,
-            watch=caught,
-        )
-    except Refusal:
-        if "msg" not in caught.result:
-            raise
-        raise Refusal(str(caught.result["msg"])) from None
-    if "destinations" not in caught.result:
-        raise Refusal("the playbook ended without a verdict: run it with --verbose to see why")
-    return caught.result
+    variables = _wishes(container, destination, source, mode, prefer, downtime_limit_ms)
+    options = {"inventory": inventory, "verbose": verbose, "quiet": quiet}
+    return _act("playbooks/check.yml", CHECK, "destinations", variables, **options)
 
 
 def recover(
