@@ -3,7 +3,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A hundred consecutive hops of one container: sixteen connections into it and a download out of it must not notice one.
 
-``RELOCATE_SOAK_HOPS`` sets the number of hops (100). Writes build/bench/hundred_hops.json, which ``make bench`` reads.
+``RELOCATE_SOAK_HOPS`` sets the number of hops (100), ``RELOCATE_SOAK_MINUTES`` (none) ends it earlier. With
+``RELOCATE_SOAK_QUICK=1`` there is no Ansible between: many more of the same cutovers. What every host holds is counted all the
+time, and may not grow (``growth.py``). Writes build/bench/hundred_hops.json, which ``make bench`` reads, or quick_hops.json.
 """
 
 from __future__ import annotations
@@ -13,8 +15,9 @@ import os
 import re
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -27,7 +30,11 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "bench"))
 from capture import examine, frames
 from companions import Capture, PatternServer
 from cutover.summary import distribution
+from direct import Direct
 from fleet import NO_LIMIT, REPOSITORY, ROOT, VIRTUAL, Fleet, prepared_fleet
+from growth import growths
+from growth import table as growth_table
+from quick import QuickFleet
 
 from relocate.demo.watching import Client
 from relocate.move.relocation import relocate
@@ -38,6 +45,9 @@ pytestmark = pytest.mark.soak
 HOSTS = ("host1", "host2", "host3")
 WANTED = int(os.environ.get("RELOCATE_SOAK_HOPS", "100"))
 HOPS = WANTED + (1 - WANTED) % len(HOSTS)
+MINUTES = float(os.environ.get("RELOCATE_SOAK_MINUTES", "inf"))
+QUICK = os.environ.get("RELOCATE_SOAK_QUICK") == "1"
+SAMPLE_SECONDS = 20.0
 CLIENTS, INTERVAL_MS = 16, 20.0
 NAME, PORT, PEER, PEER_PORT, RATE = "hundred", 7100, "10.88.0.2", 8800, 64 << 10
 IMAGE = f"{REPOSITORY}/hundred:1"
@@ -76,7 +86,8 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
         pytest.fail("the lab needs root: NOT RUN", pytrace=False)
     if subprocess.run(["sh", "-c", "command -v tcpdump"], capture_output=True, check=False).returncode:
         pytest.fail("tcpdump is missing on this machine: apt-get install tcpdump", pytrace=False)
-    prepared = prepared_fleet()
+    ready = prepared_fleet()
+    prepared = QuickFleet(ready.inventory) if QUICK else ready
     prepared.on(
         "host1",
         f"set -e; docker pull -q {REPOSITORY}/counter:1; docker pull -q {REPOSITORY}/idle:1\n"
@@ -86,6 +97,8 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     )
     yield prepared
     prepared.remove_tenants()
+    if isinstance(prepared, QuickFleet):
+        prepared.end()
 
 
 def leftovers(fleet: Fleet) -> dict[str, dict[str, str]]:
@@ -133,6 +146,43 @@ def hop(fleet: Fleet, number: int) -> dict[str, Any]:
     return result
 
 
+def quick_hop(direct: Direct) -> Callable[[Fleet, int], dict[str, Any]]:
+    """Return what does the same without Ansible between."""
+
+    def move(_: Fleet, number: int) -> dict[str, Any]:
+        result = direct.move(HOSTS[(number - 1) % len(HOSTS)], HOSTS[number % len(HOSTS)])
+        assert result is not None and result["outcome"] == "committed", f"hop {number}: {result}"
+        assert result["flows"]["kept"] == CLIENTS + 1 and not result["flows"]["lost"], (
+            f"hop {number}: {result['flows']}"
+        )
+        assert not result["problems"], f"hop {number}: {result['problems']}"
+        return {**result, "mode": direct.mode}
+
+    return move
+
+
+class Sampler:
+    """Counts what every host holds, all the time."""
+
+    def __init__(self, fleet: Fleet) -> None:
+        self.samples: list[tuple[float, str, dict[str, float]]] = []
+        self._fleet, self._ending = fleet, threading.Event()
+        self._program = (Path(__file__).parent / "holdings.py").read_text(encoding="utf-8")
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        while not self._ending.wait(SAMPLE_SECONDS):
+            for host in ("host0", *HOSTS):
+                said = self._fleet.on(host, "python3 -", data=self._program)
+                self.samples.append((time.time(), host, json.loads(said)))
+
+    def end(self) -> None:
+        """Stop; it may be asked to twice."""
+        self._ending.set()
+        self._thread.join()
+
+
 def outside_interface(namespace: str) -> str:
     """Return the client's interface: the one that is not the loopback."""
     listed = subprocess.run(
@@ -153,7 +203,7 @@ def write_report(results: list[dict[str, Any]], pauses: list[float], capture: di
         "capture": capture,
         "load_average_at_end": round(os.getloadavg()[0], 2),
     }
-    target = ROOT / "build" / "bench" / "hundred_hops.json"
+    target = ROOT / "build" / "bench" / ("quick_hops.json" if QUICK else "hundred_hops.json")
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text(json.dumps(report, indent=1) + "\n")
 
@@ -181,12 +231,19 @@ def test_a_hundred_hops_go_unnoticed(fleet: Fleet, tmp_path: Path, monkeypatch: 
         for client in clients:
             stack.callback(client.stop)
 
+        make = quick_hop(Direct.of(fleet, NAME, *HOSTS)) if QUICK else hop
         for number in (1, 2, 3):  # every host has been left and reached once: what is made only once is there
-            hop(fleet, number)
-        results, pauses, first = [], [], {}
+            make(fleet, number)
+        results, pauses, begun, first = [], [], [], {}
+        sampler = Sampler(fleet)
+        stack.callback(sampler.end)
+        ending = time.monotonic() + MINUTES * 60
         for number in range(1, HOPS + 1):
+            if time.monotonic() > ending and number % len(HOSTS) == 2:
+                break
             began = time.time()
-            results.append(hop(fleet, number))
+            begun.append(began)
+            results.append(make(fleet, number))
             time.sleep(CALM_SECONDS)  # the answers come after the result
             lost = [client.lost for client in clients if client.lost]
             assert not lost, f"hop {number}: {lost[0]}"
@@ -197,6 +254,7 @@ def test_a_hundred_hops_go_unnoticed(fleet: Fleet, tmp_path: Path, monkeypatch: 
             if number == 1:
                 first = settled(fleet)
 
+        sampler.end()
         last = settled(fleet, first)
         size, digest = server.finish()
         dropped = capture.stop()
@@ -204,14 +262,17 @@ def test_a_hundred_hops_go_unnoticed(fleet: Fleet, tmp_path: Path, monkeypatch: 
         summaries = [client.stop() for client in clients]
         seen = examine(frames(tmp_path / "outside.pcap"), INSIDE)
 
-    there = HOSTS[HOPS % len(HOSTS)]
+    there = HOSTS[len(results) % len(HOSTS)]
+    found = growths(sampler.samples, begun)
+    print(growth_table(found), flush=True)
     write_report(results, pauses, {"packets": seen.packets, "resets": seen.resets.total(), "dropped": dropped}, size)
     assert [summary["error"] for summary in summaries] == [None] * CLIENTS
-    assert min(summary["requests"] for summary in summaries) > 10 * HOPS
+    assert min(summary["requests"] for summary in summaries) > 10 * len(results)
     said = re.findall(r"\b[0-9a-f]{64}\b", fleet.on(there, f"sleep 1; docker logs {NAME} 2>&1"))
     assert said == [digest], f"the download of {size} bytes arrived with other contents"
     assert dropped == 0, "the capture is not whole"
-    assert seen.tcp > CLIENTS * 10 * HOPS, "the capture saw less than there was"
+    assert seen.tcp > CLIENTS * 10 * len(results), "the capture saw less than there was"
     assert not seen.resets
     assert not seen.inner
     assert changes(first, last) == []
+    assert not [str(each) for each in found if each.grows]
