@@ -96,7 +96,13 @@ _prefix = _whole(8, 30)
 _binds = _forms.record({}, dict.fromkeys(("same", "shared"), _forms.maybe(_forms.each(_forms.path))), more=False)
 _interface = _forms.interface_name
 _scores = _forms.maybe(_forms.record(dict.fromkeys("cns", _number(-1e12, 1e12)), more=False))
-_line = lambda value: _forms.remark(value) if isinstance(value, str) else _forms.scalar(value)  # noqa: E731
+
+
+def _line(value: Any) -> Any:
+    """Return a text of one line, or a number, true or false. :raises Wrong: it is none."""
+    return _forms.remark(value) if isinstance(value, str) else _forms.scalar(value)
+
+
 _setting = _forms.formed(re.compile(r"[A-Za-z0-9_. -]{1,200}"), "value of a kernel setting")
 _sysctls = _forms.mapping(_word, lambda value: _setting(value if isinstance(value, str) else str(_forms.scalar(value))))
 
