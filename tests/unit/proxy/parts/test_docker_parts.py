@@ -279,7 +279,9 @@ def on_destination(did: list[str], answer: str | Exception = "running", state: S
         return {"event": event, "limits": []}
 
     made.docker, made.edge = Docker(did), Edge(did)
-    made.gate = SimpleNamespace(say=lambda what, **_: did.append(f"gate {what}"), expect=expect)
+    made.gate = SimpleNamespace(
+        say=lambda what, **_: did.append(f"gate {what}"), expect=expect, start_waits=lambda: True
+    )
     made.container_id, made.address, made.placed, made._start, made.pages = "c2", "172.20.2.2", [], None, None
     made.work, made.document = str(made.directory), {"restart_policy": {"Name": "always"}}
     vars(made)["_settle_tasks"] = lambda: None  # there are none
@@ -317,17 +319,36 @@ def test_a_keeper_that_is_gone_is_no_proof_of_death(did: list[str], status: str,
     assert did == ["record committed", "gate commit", "say accepted", *said]
 
 
-def test_a_keeper_that_was_gone_before_is_proof(did: list[str]) -> None:
+@pytest.mark.parametrize("error", [BrokenPipeError(), KeeperGone("gone")])
+def test_a_keeper_that_was_gone_before_is_proof(did: list[str], error: Exception) -> None:
     """It never heard of the commit: CRIU has taken the copy with it, and nothing was accepted."""
     made = on_destination(did)
 
-    def say(what: str, **_: Any) -> None:
-        raise BrokenPipeError
+    def fail(*_: str) -> bool:
+        raise error
 
-    made.gate = SimpleNamespace(say=say)
+    made.gate = SimpleNamespace(say=fail, start_waits=fail)
     with pytest.raises(RuntimeError, match="the keeper of the restored copy is gone, and the copy with it"):
         made.on_commit({})
-    assert did == ["record committed"]
+    assert did == []
+    made.gate = SimpleNamespace(say=fail, start_waits=lambda: True)  # killed in between
+    if isinstance(error, OSError):
+        with pytest.raises(RuntimeError, match="the keeper of the restored copy is gone, and the copy with it"):
+            made.on_commit({})
+        assert did == ["record committed"]
+
+
+@pytest.mark.parametrize("state", [State.RESTORING, State.PREPARED])
+def test_a_copy_whose_containerd_is_dead_must_not_run(did: list[str], state: State) -> None:
+    """dockerd has not noticed yet, and its request for the start goes on for seconds."""
+    made = on_destination(did, "prepared", state)
+    made.gate.print = lambda _: None
+    made._start = SimpleNamespace(is_alive=lambda: True)  # type: ignore[assignment]
+    made.gate.start_waits = lambda: False  # type: ignore[method-assign,union-attr]
+    step = (lambda: made._restore([])) if state is State.RESTORING else (lambda: made.on_commit({}))
+    with pytest.raises(RuntimeError, match="Docker has given up the start of the copy: the runtime does not wait"):
+        step()
+    assert made.journal.state is state and "gate commit" not in did
 
 
 @pytest.mark.parametrize("state", [State.RESTORING, State.PREPARED])
@@ -432,6 +453,44 @@ def test_a_destination_that_was_started_again_asks_docker_before_it_lets_the_cop
     assert did == ["record committed", "say accepted", "say running"]
     made.on_commit({})
     assert did[3:] == ["say accepted", "say running"]
+
+
+@pytest.mark.parametrize("waits", [True, False, KeeperGone("gone"), TimeoutError()])
+def test_a_destination_that_was_started_again_asks_the_keeper_too(
+    did: list[str], monkeypatch: pytest.MonkeyPatch, waits: object
+) -> None:
+    """It knows of a containerd that is dead before dockerd does."""
+
+    class Keeper:
+        def __init__(self, _: str) -> None:
+            did.append("connect")
+
+        def attach(self, _: float) -> None:
+            did.append("attach")
+
+        def start_waits(self) -> bool:
+            if isinstance(waits, Exception):
+                raise waits
+            return bool(waits)
+
+        def close(self) -> None:
+            did.append("close")
+
+    class Silent(Docker):
+        def request(self, *_: object, **__: object) -> object:
+            raise DockerError(0, "timed out")
+
+        def ping(self) -> None:
+            did.append("ping")
+
+    monkeypatch.setattr(endings, "KeeperClient", Keeper)
+    Path(paths.private_directory(paths.GATES), "c2.sock").touch()
+    if waits is True:
+        endings.insist_on_start(Silent(did), "c2")
+    else:
+        with pytest.raises(RuntimeError, match="Docker has given up the start of the copy: the runtime does not wait"):
+            endings.insist_on_start(Silent(did), "c2")
+    assert did == ["connect", "attach", "close", *(["ping"] if waits is True else [])]
 
 
 # -- around them --------------------------------------------------------------------------------------------------------

@@ -495,6 +495,18 @@ def test_a_gate_that_nobody_attends_is_given_up(scene: Scene, monkeypatch: pytes
     assert not any(Path(path).exists() for path in (paths.gate(ID), paths.verdict(ID), paths.marker(ID)))
 
 
+def test_whoever_asks_hears_whether_the_start_still_waits(scene: Scene) -> None:
+    """The shim kills it when its containerd has ended, long before dockerd knows."""
+    scene.do("proxy", do="attach")
+    scene.do("starter", do="start")
+    scene.do("proxy", do="ask")
+    assert scene.heard("proxy")[-1] == {"event": "start", "waits": True}
+    scene.starter.close()
+    scene.do("proxy", do="ask")
+    assert scene.heard("proxy")[-1] == {"event": "start", "waits": False}, "though nobody has read yet that it hung up"
+    assert scene.keeper.state == "gated"
+
+
 def test_a_peer_that_hangs_up_is_forgotten(scene: Scene) -> None:
     """What is said to the others still reaches them."""
     scene.keeper.selector.register(scene.ends["proxy"][1], 1, scene.keeper._hear)

@@ -70,6 +70,17 @@ def event(name: str, **fields: object) -> bytes:
     return json.dumps({"event": name, **fields}).encode() + b"\n"
 
 
+@pytest.mark.parametrize("waits", [True, False])
+def test_the_keeper_is_asked_whether_the_start_waits(keeper: FakeKeeper, waits: bool) -> None:
+    """What it said before is passed over."""
+    keeper.answers["attach"] = [event("prepared")]
+    keeper.answers["ask"] = [event("start", waits=waits)]
+    gate = KeeperClient(ID)
+    gate.attach(5)
+    assert gate.start_waits() is waits
+    gate.close()
+
+
 def test_events_come_in_pieces_and_in_heaps(keeper: FakeKeeper) -> None:
     """Others than the expected one are passed over, and nothing after it is lost."""
     keeper.answers["attach"] = [event("created") + event("gated", root="/r")[:7], event("gated", root="/r")[7:]]

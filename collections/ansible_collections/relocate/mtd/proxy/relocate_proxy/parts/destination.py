@@ -29,7 +29,7 @@ from ..protocol.channel import Channel, Outlet
 from ..protocol.journal import Journal
 from ..protocol.states import AFTER_COMMIT, State
 from ..protocol.words import sentence
-from ..restore.keeper_client import GateFailed, KeeperClient
+from ..restore.keeper_client import GateFailed, KeeperClient, KeeperGone
 from . import drain, endings
 from .base import Part
 
@@ -165,6 +165,9 @@ class Destination(Part):
         if self._start is not None and not self._start.is_alive():
             reason = self._start_error or "its request has ended"
             raise RuntimeError(f"Docker has given up the start of the copy: {reason}")
+        assert self.gate is not None
+        if not self.gate.start_waits():
+            raise RuntimeError(f"Docker has given up the start of the copy: {endings.ABANDONED}")
 
     def _plugged_address(self) -> str:
         """Return the address that Docker gave the container; ``inspect`` of a gated container would block."""
@@ -337,7 +340,10 @@ class Destination(Part):
         assert self.gate is not None
         gate = self.gate
         if self.journal.state is State.PREPARED:
-            self._insist_on_start()
+            try:
+                self._insist_on_start()
+            except (KeeperGone, OSError) as error:
+                raise RuntimeError("the keeper of the restored copy is gone, and the copy with it") from error
         first = endings.accept(self.journal, self.directory)
         if "running" not in self.moments:
             try:

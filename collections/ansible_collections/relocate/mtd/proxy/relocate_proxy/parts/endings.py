@@ -47,6 +47,7 @@ GONE_SECONDS = 10.0
 RESTORE_SECONDS = 120.0
 STOP_SECONDS = 20.0
 LOOK_SECONDS = 0.5  # Docker answers sooner, where it answers at all
+ABANDONED = "the runtime does not wait for it any more"
 NEVER = "0001-01-01"  # Docker's StartedAt of a container that was never started
 
 
@@ -229,6 +230,8 @@ def insist_on_start(docker: DockerClient, container_id: str) -> None:
 
     :raises RuntimeError: it does not. As long as a start is going on, Docker answers nothing about its container.
     """
+    if os.path.exists(paths.gate(container_id)) and not _start_waits(container_id):
+        raise RuntimeError(f"Docker has given up the start of the copy: {ABANDONED}")
     try:
         docker.request("GET", f"/containers/{container_id}/json", timeout=LOOK_SECONDS)
         reason = "it is not being started any more"
@@ -241,6 +244,17 @@ def insist_on_start(docker: DockerClient, container_id: str) -> None:
             except DockerError as error:
                 reason = str(error)
     raise RuntimeError(f"Docker has given up the start of the copy: {reason}")
+
+
+def _start_waits(container_id: str) -> bool:
+    gate = KeeperClient(container_id)
+    try:
+        gate.attach(1.0)
+        return gate.start_waits()
+    except (OSError, GateFailed):  # no keeper, no start
+        return False
+    finally:
+        gate.close()
 
 
 def has_run(docker: DockerClient, container_id: str) -> bool:

@@ -18,7 +18,8 @@ Who calls whom::
     the destination's proxy  -----------------------(gate socket)--> keeper -> runc restore -> criu (verdict socket) -> keeper
 
 Messages are JSON lines. To the keeper: ``{"do": "start" | "attach" | "prime" | "print" | "restore" | "routed" | "commit" |
-"cancel"}``; from it: ``{"event": "gated" | "primed" | "silent" | "prepared" | "running" | "failed" | "cancelled", ...}``.
+"ask" | "cancel"}``; from it: ``{"event": "gated" | "primed" | "silent" | "prepared" | "running" | "failed" | "cancelled",
+...}``, and ``{"event": "start", "waits": ...}`` to whoever asks.
 """
 
 from __future__ import annotations
@@ -285,6 +286,21 @@ class Keeper:
         if self.state == "prepared" and self.criu:
             self.criu.sendall(b"c")
             self.state = "resuming"
+
+    def _do_ask(self, client: socket.socket, _: dict) -> None:
+        """Say whether our ``start`` still waits. The shim kills it when the containerd that asked for it has ended.
+
+        dockerd takes seconds to notice, and takes the network of the copy away then: it must not run any more.
+        """
+        waits = self.starter is not None
+        if self.starter:
+            try:
+                waits = self.starter.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) != b""
+            except BlockingIOError:
+                pass
+            except OSError:
+                waits = False
+        self._send(client, {"event": "start", "waits": waits})
 
     def _do_cancel(self, _: socket.socket, message: dict) -> None:
         self._cancel(message.get("reason", "cancelled"))

@@ -13,6 +13,8 @@ from collections.abc import Callable
 
 from ..host import paths
 
+ASK_SECONDS = 5.0
+
 
 class GateFailed(RuntimeError):
     """The keeper gave up, and says why."""
@@ -83,6 +85,14 @@ class KeeperClient:
         """Have lines said on the container's standard streams before it runs: ``[stream, text]`` each."""
         for begin in range(0, len(words), 64):
             self.say("print", words=words[begin : begin + 64])
+
+    def start_waits(self) -> bool:
+        """Return whether the runtime's ``start`` still waits at the gate: if not, Docker will never know that the copy runs.
+
+        :raises GateFailed: the keeper has given up, or is gone; :raises TimeoutError: it is silent.
+        """
+        self.say("ask")
+        return bool(self.expect("start", ASK_SECONDS).get("waits"))
 
     def expect(self, event: str, seconds: float) -> dict:
         """Return the next event of that name.
