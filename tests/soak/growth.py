@@ -38,7 +38,6 @@ class Limit:
 
 
 HEAP = "Go's heap breathes"
-EACH = "one process for each container that is here"
 MOVING = "as many as moves are under way"
 CLIENTS = "connections of clients that are not closed at once"
 KEPT = "kept for 30 days, and of so many relocations at most"
@@ -47,7 +46,7 @@ KEPT = "kept for 30 days, and of so many relocations at most"
 LIMITS = {
     "KiB of dockerd": Limit(40960, why=HEAP),
     "KiB of containerd": Limit(20480, why=HEAP),
-    "KiB of containerd-shim": Limit(20480, why=EACH),
+    "KiB of a containerd-shim": Limit(4096, why=HEAP),
     "KiB of proxies": Limit(65536, why=MOVING),
     "KiB of Docker": Limit(2048, why="the layers of the containers that are here"),
     "KiB of /run": Limit(8192, why="memory images of what is under way"),
@@ -57,7 +56,7 @@ LIMITS = {
     "connections tracked": Limit(200, why="ended connections are kept for two minutes"),
     "descriptors of dockerd": Limit(12, why=CLIENTS),
     "descriptors of containerd": Limit(12, why=CLIENTS),
-    "descriptors of containerd-shim": Limit(24, why=EACH),
+    "descriptors of a containerd-shim": Limit(4, why="some of its container's"),
     "threads": Limit(30, why="Go's daemons keep threads that have once been needed"),
     "processes": Limit(12, why=MOVING),
     "nft rules and elements": Limit(12, why=MOVING),

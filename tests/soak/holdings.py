@@ -16,7 +16,8 @@ from pathlib import Path
 
 RUN, JOURNALS = Path("/run/relocate"), Path("/var/lib/relocate/journal")
 #: Programs whose memory and descriptors are told, each by its own name.
-DAEMONS = ("dockerd", "containerd", "containerd-shim")
+SHIM = "containerd-shim"
+DAEMONS = ("dockerd", "containerd", SHIM)
 #: What is counted in a directory: the name of the number → the directory.
 COUNTED = {
     "sessions": RUN / "sessions",
@@ -41,8 +42,12 @@ TAKEN = {
 
 
 def processes() -> dict[str, int]:
-    """Return how many processes, threads and zombies there are, and what the daemons and the proxies take."""
-    found: Counter[str] = Counter({"processes": 0, "threads": 0, "zombies": 0, "proxies": 0, "KiB of proxies": 0})
+    """Return how many processes, threads and zombies there are, and what the daemons and the proxies take.
+
+    A shim comes and goes with its container: of these it is how many there are, and what one takes on the average.
+    """
+    counted = ("processes", "threads", "zombies", "proxies", "KiB of proxies", "shims")
+    found: Counter[str] = Counter(dict.fromkeys(counted, 0))
     for daemon in DAEMONS:
         found[f"KiB of {daemon}"] = found[f"descriptors of {daemon}"] = 0
     for place in Path("/proc").iterdir():
@@ -62,9 +67,14 @@ def processes() -> dict[str, int]:
         if name:
             found[f"KiB of {name}"] += memory
             found[f"descriptors of {name}"] += descriptors
+            found["shims"] += name == SHIM
         elif b"relocate_proxy" in command:
             found["proxies"] += 1
             found["KiB of proxies"] += memory
+    for what in ("KiB", "descriptors"):
+        of_all = found.pop(f"{what} of {SHIM}")
+        if found["shims"]:
+            found[f"{what} of a {SHIM}"] = of_all // found["shims"]
     return dict(found)
 
 
