@@ -41,7 +41,7 @@ class Subject:
     """What evidence is wanted for: a tenant, from ``begun`` to ``ended``.
 
     :ivar connection: as the history has it, ``ADDRESS:PORT#N``; "" when it is not about one.
-    :ivar wait: whether the time itself is the finding.
+    :ivar wait: whether the time itself is the finding. :ivar failures: what was made to fail in the tenant's own moves.
     """
 
     kind: str
@@ -53,6 +53,7 @@ class Subject:
     connection: str = ""
     wait: bool = False
     events: list[Event] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
 
     @property
     def place(self) -> str:
@@ -167,6 +168,8 @@ def _add_faults(directory: Path, subjects: Sequence[Subject]) -> None:
                     f"{each['container'] or 'nobody by name'}, for {each['seconds']:.1f} s; {each['error']}"
                 )
                 subject.events.append(Event(begun, "failure ordered", words))
+                if each["struck"] and each["container"] == subject.tenant:
+                    subject.failures.append(f"{each['kind']} at {each['line']}")
 
 
 def _add_journals(hosts: Path, relocation: str, own: Path, subject: Subject) -> None:
@@ -194,6 +197,8 @@ def _write(own: Path, subject: Subject) -> str:
     if subject.wait:
         parts = stages(subject.events, subject.begun, subject.ended)
         summary += ": " + ", ".join(f"{seconds:.2f} s after {words}" for seconds, words in parts)
+    if subject.failures:
+        summary += f"; made to fail: {', '.join(subject.failures)}"
     page = [f"{subject.kind}: {summary}", f"from {subject.begun:.3f} to {subject.ended:.3f}", ""]
     for event in sorted(subject.events):
         page.append(f"{event.at:.3f} {event.at - subject.begun:+9.3f}  {event.where:28} {event.words}")

@@ -44,8 +44,12 @@ def soak(tmp_path: Path) -> Path:
         {"at": 102.0, "of": "conntrack", "line": "[UPDATE] tcp src=10.88.0.2 sport=4000 dport=7200 src=10.77.0.12"},
         {"at": 102.0, "of": "conntrack", "line": "[UPDATE] tcp src=10.88.0.2 sport=4001 dport=7200 src=10.77.0.12"},
     )
-    fault = {"at": 90.0, "kind": "cut-source-edge", "line": "edge after holding", "struck": True, "container": ""}
-    write(tmp_path / "faults.jsonl", {**fault, "seconds": 11.0, "error": ""}, {**fault, "seconds": 0.1, "error": "old"})
+    fault = {"at": 90.0, "kind": "cut-source-edge", "line": "edge after holding", "struck": True, "container": "one"}
+    write(
+        tmp_path / "faults.jsonl",
+        {**fault, "seconds": 11.0, "error": ""},
+        {**fault, "at": 80.0, "seconds": 0.1, "error": "old"},
+    )
     journal = [("staging", 99.0), ("holding", 100.5), ("committed", 107.0), ("done", 109.0)]
     entries = [{"state": state, "at_ns": int(at * 1e9), "fact": "x" * 1000} for state, at in journal]
     write(tmp_path / "hosts/host0" / f"{MOVE}.edge.jsonl", *entries)
@@ -60,7 +64,7 @@ def test_a_wait_is_told_by_its_stages(soak: Path) -> None:
     (said,) = cut_out(soak, [WAIT])
     assert said == (
         "one: waited: 0.50 s after edge staging, 0.50 s after edge holding, 6.00 s after nft: add element ip relocate held, "
-        "1.00 s after edge committed (00-wait-one)"
+        "1.00 s after edge committed; made to fail: cut-source-edge at edge after holding (00-wait-one)"
     )
 
 
