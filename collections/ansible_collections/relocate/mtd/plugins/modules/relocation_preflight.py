@@ -63,7 +63,8 @@ from ansible_collections.relocate.mtd.plugins.module_utils._commands import aski
 from ansible_collections.relocate.mtd.plugins.module_utils._docker import DockerClient, DockerError
 from ansible_collections.relocate.mtd.plugins.module_utils._module import HostModule
 
-_text, _texts = _forms.free, _forms.each(_forms.free)
+_text = _forms.free
+_texts = _forms.each(_text)
 #: What is read of the two descriptions. They may hold more.
 CONTAINER = _forms.record(
     {
