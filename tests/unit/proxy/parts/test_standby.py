@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.relocate.mtd.plugins.action.relocations_recover import verdict_of
+from relocate_proxy.host import paths
 from relocate_proxy.network.conntrack import Entry
 from relocate_proxy.network.flows import Flow
 from relocate_proxy.parts import edge, recovery, standby
@@ -170,7 +171,9 @@ class Scene:
             self.world.table.held = self.there()
         recovery.recover({**order, "part": "edge"})
         self.on(self.world.other, FakeTable(*self.world.table.held), OtherGateway, Steps())
-        recovery.recover({**order, "part": "standby"})
+        session = paths.private_directory(paths.session("r1"))
+        if recovery.recover({**order, "part": "standby"})["changed"]:
+            assert not Path(session).exists(), "its part listened, and had one"
         self.world.settle(verdict)
         return verdict
 

@@ -138,6 +138,7 @@ def _edge(journal: Journal, commit: bool) -> None:
     gateway.persist()
     gateway.close()
     table.close()
+    wipe(paths.session(_relocation(journal)))  # the other edge's part listens, and so has one
     journal.record(State.DONE if commit else State.ROLLED_BACK, reason="recovered")
 
 
