@@ -135,7 +135,7 @@ def rehearse(direct: Direct, heart: Heart, fault: Fault, outside: Outside | None
         finally:
             if struck:
                 struck.join()
-    if struck and struck.error:
+    if struck and struck.struck and struck.error:  # what was broken is not whole again: nothing can be said of the rest
         raise struck.error
     orders = [each for each in (fault.trigger, fault) if each]
     return _settled(scene, heart, identifier, result, orders, outside, struck)
