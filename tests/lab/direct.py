@@ -256,7 +256,8 @@ class Direct:
         for host in (EDGE, *(hosts or self.hosts)):
             script = (
                 "find /run/relocate -mindepth 2 ! -path '*/empty*' ! -name '*.pem'; ls /run/relocate/faults.json 2>/dev/null; "
-                "pgrep -fa '[r]elocate_proxy|[c]riu '; "
+                # a module waits for a result for a minute at most, though the controller that asks for it was killed
+                "pgrep -fa '[r]elocate_proxy|[c]riu ' | grep -v relocate_proxy.request; "
                 f"docker ps -a --format '{{{{.Names}}}} {{{{.State}}}}' 2>/dev/null | grep -vE '^({kept})$'; "
                 f"{ORPHANS}; "
                 "nft list table ip relocate 2>/dev/null | sed -nE '/ (held|barrier|shut|unborn) \\{/,/\\}/p' | grep elem"
