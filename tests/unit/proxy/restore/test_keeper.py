@@ -197,7 +197,7 @@ class Scene:
     def run(self, command: list[str], env: dict[str, str], **_: Any) -> SimpleNamespace:
         """Note what would be run. It does not end."""
         self.did.append(f"run {' '.join(command)} with {env['RELOCATE_PID']} ")
-        return SimpleNamespace(wait=threading.Event().wait)
+        return SimpleNamespace(wait=threading.Event().wait, pid=os.getpid())
 
     def do(self, who: str, **message: Any) -> None:
         """Let somebody say something to the keeper."""
@@ -436,6 +436,31 @@ def test_a_cancel_while_criu_is_at_work_is_its_answer(scene: Scene, begun: str, 
     assert scene.criu.recv(10) == b"x"
     assert ("links_down /run/docker/netns/x" in scene.did) == (asks == "p")
     assert "running" not in [event["event"] for event in scene.heard("proxy")]
+
+
+def test_a_criu_that_never_asks_is_killed(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It hangs for good when somebody else kills the init that it restores: containerd does, after a shim that was killed."""
+    killed: list[int] = []
+
+    def kill(process: int, number: int) -> None:
+        killed.append(number)
+        scene.keeper.runc_status = 137
+        os.write(scene.keeper._runc_end, b"e")
+
+    monkeypatch.setattr(signal, "pidfd_send_signal", kill)
+    monkeypatch.setattr(keeper, "ANSWER_SECONDS", 0.1)
+    scene.restoring()
+    scene.do("proxy", do="cancel", reason="the shim was killed")
+    scene.keeper.selector.register(scene.ends["proxy"][1], 1, scene.keeper._hear)
+    serving = threading.Thread(target=scene.keeper.serve, daemon=True)
+    serving.start()
+    serving.join(10)
+    assert (
+        not serving.is_alive()
+        and set(killed) == {signal.SIGKILL}
+        and scene.did.index("links_down /run/docker/netns/x") > 0
+    )
+    assert scene.keeper.finished and scene.heard("proxy")[-1] == {"event": "failed", "status": 137}
 
 
 def test_a_commit_after_a_cancel_is_too_late(scene: Scene) -> None:

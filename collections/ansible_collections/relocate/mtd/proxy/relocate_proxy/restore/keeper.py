@@ -25,6 +25,7 @@ Messages are JSON lines. To the keeper: ``{"do": "start" | "attach" | "prime" | 
 from __future__ import annotations
 
 import json
+import math
 import os
 import select
 import selectors
@@ -43,6 +44,9 @@ from .runtime import Runtime
 
 GATE_SECONDS = 120.0  # nobody attends the gate: give up cleanly, the container runs on at the source
 END_SECONDS = 10.0
+#: A CRIU that is not wanted any more asks for its answer within this time, or never will: it hangs when the init that it
+#: restores is killed, as containerd does after a shim that was killed.
+ANSWER_SECONDS = 10.0
 NETNS_DIRECTORY = "/run/docker/netns"
 
 
@@ -84,7 +88,8 @@ class Keeper:
         self.limits: list[limits.Limit] = []  # of the container, lifted
         self.last: dict = {}
         self._heard: dict[socket.socket, bytes] = {}
-        self._unwanted = ""
+        self._unwanted, self._give_up = "", math.inf
+        self._at_work: list[int] = []  # pidfds of runc and CRIU
         self.finished = False
 
     @staticmethod
@@ -138,6 +143,8 @@ class Keeper:
         while not self.finished:
             for key, _ in self.selector.select(1.0):
                 key.data(key.fileobj)
+            if time.monotonic() > self._give_up:
+                self._end_restore()
             if self.proxies:  # whoever attends decides; a large writable layer takes its time
                 deadline = time.monotonic() + GATE_SECONDS
             elif self.state in ("created", "gated", "primed") and time.monotonic() > deadline:
@@ -236,6 +243,8 @@ class Keeper:
             command, env=environment, stdin=self.stdio[0], stdout=self.stdio[1], stderr=self.stdio[2], close_fds=True
         )
 
+        self._know(process.pid)
+
         def wait() -> None:
             self.runc_status = process.wait()
             os.write(self._runc_end, b"e")
@@ -255,6 +264,7 @@ class Keeper:
         """criu waits: for the images ('i'), for the routes ('s'), or for the verdict ('p')."""
         client, _ = listener.accept()
         peer = struct.unpack("3i", client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[0]
+        self._know(peer)
         waits_at = {b"i": "primed", b"s": "silent", b"p": "prepared"}.get(client.recv(1))
         if waits_at:
             self.criu = client
@@ -313,11 +323,31 @@ class Keeper:
             self.finished = True
         elif self.state in ("priming", "restoring"):
             self._unwanted = reason  # runc or criu is at work: it is told when it asks
+            self._give_up = min(self._give_up, time.monotonic() + ANSWER_SECONDS)
         elif self.state in ("primed", "silent", "prepared") and self.criu:
             if self.state != "primed":  # The restored sockets are live: their FIN or RST must not get out.
                 syscalls.in_network(self.network, syscalls.links_down)
             self.criu.sendall(b"x")
             self.state = "cancelling"
+
+    def _know(self, pid: int) -> None:
+        """Remember a process that works on the restore."""
+        try:
+            self._at_work.append(os.pidfd_open(pid))
+        except ProcessLookupError:
+            pass
+
+    def _end_restore(self) -> None:
+        """Kill a runc and a CRIU that do not ask any more; :meth:`_restored` then ends what they have made."""
+        self._give_up = math.inf
+        if not self.holder_alive:  # restored sockets may be live: their FIN or RST must not get out
+            syscalls.in_network(self.network, syscalls.links_down)
+        print(f"keeper: killing a restore that does not end: {self._unwanted}", file=sys.stderr, flush=True)
+        for process in self._at_work:
+            try:
+                signal.pidfd_send_signal(process, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
 
     def _restored(self, _: object) -> None:
         """``runc restore`` has returned: the container runs, or there is none."""
