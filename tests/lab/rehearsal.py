@@ -9,6 +9,7 @@ import ast
 import functools
 import itertools
 import sys
+import time
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -23,6 +24,7 @@ sys.path.insert(0, str(PROXY))
 from relocate_proxy.protocol.faults import MOMENTS  # noqa: E402
 from relocate_proxy.protocol.states import AFTER_COMMIT, IN_DOUBT, State  # noqa: E402
 
+LEAVE_SECONDS = 15.0  # a restore that hangs is ended ten seconds after the rollback
 MODULES = {"source": ("source", "endings"), "destination": ("destination", "drain"), "edge": ("edge",)}
 PARTS = tuple(MODULES)
 
@@ -187,7 +189,10 @@ def _settled(
     )  # a link measured as bad
     assert result is None or taken_back is not committed or result["outcome"] == "in-doubt", result
     heart.assert_beats()
-    assert not direct.leftovers(), f"left by {fault}: {direct.leftovers()}"
+    deadline = time.monotonic() + LEAVE_SECONDS
+    while (left_over := direct.leftovers()) and time.monotonic() < deadline:
+        time.sleep(0.5)
+    assert not left_over, f"left by {fault}: {left_over}"
     return Outcome("committed" if committed else "rolled-back", heart.longest_ms, bool(problem))
 
 

@@ -220,12 +220,11 @@ def test_the_other_edge_s_part_is_killed_in_a_long_drain(pair: Pair, direct: Dir
     (here,) = direct.running()
     target = next(host for host in direct.hosts if host != here)
     serving = "pgrep -f '[p]age_process serve'"
-    pair.order(target, part="destination", state="draining", moment="before", do="pause", seconds=60)
+    pair.order(here, part="source", state="voted", moment="after", do="pause", seconds=60)
     relocation = pair.start(direct.document, here, target, active, "post-copy")
     try:
-        fleet.on(target, f"for i in $(seq 600); do [ -e {SIGN} ] && exit; sleep 0.05; done; exit 1")
-        fleet.on(here, f"kill -STOP $({serving})")
-        fleet.on(target, f"rm {SIGN}")
+        fleet.on(here, f"for i in $(seq 600); do [ -e {SIGN} ] && exit; sleep 0.05; done; exit 1")
+        fleet.on(here, f"kill -STOP $({serving}); rm {SIGN}")  # before the restore asks for the first page
         journal = f"/var/lib/relocate/journal/{relocation}.standby.jsonl"
         fleet.on(there, f"for i in $(seq 200); do grep -q draining {journal} && exit; sleep 0.05; done; exit 1")
         fleet.on(there, "kill -9 $(pgrep -n -f '[r]elocate_proxy standby')")

@@ -24,6 +24,7 @@ Messages are JSON lines. To the keeper: ``{"do": "start" | "attach" | "prime" | 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
@@ -341,7 +342,8 @@ class Keeper:
         """Kill a runc and a CRIU that do not ask any more; :meth:`_restored` then ends what they have made."""
         self._give_up = math.inf
         if not self.holder_alive:  # restored sockets may be live: their FIN or RST must not get out
-            syscalls.in_network(self.network, syscalls.links_down)
+            with contextlib.suppress(OSError):  # Docker has removed the network already
+                syscalls.in_network(self.network, syscalls.links_down)
         print(f"keeper: killing a restore that does not end: {self._unwanted}", file=sys.stderr, flush=True)
         for process in self._at_work:
             try:
