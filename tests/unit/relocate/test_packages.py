@@ -114,6 +114,7 @@ UTILS_MAY_IMPORT: dict[str, set[str]] = {
     "_heterogeneity": {"_trust"},
     "_placement": {"_heterogeneity"},
     "_move": {"_trust", "_placement", "_heterogeneity"},
+    "_snapshots": {"_trust", "_move"},
 }
 
 

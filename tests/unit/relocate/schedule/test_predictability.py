@@ -78,7 +78,8 @@ def test_another_future_changes_nothing_that_can_be_read(
 ) -> None:
     """All of it is a function of the past."""
     caplog.set_level(logging.DEBUG)
-    monkeypatch.setattr(logging.getLogger(logs.LOGGER), "propagate", True)  # a test that set the log up has cut it off
+    caplog.set_level(logging.DEBUG, logger=logs.LOGGER)  # a test that set the log up has left its level,
+    monkeypatch.setattr(logging.getLogger(logs.LOGGER), "propagate", True)  # and has cut it off
     world = World(tmp_path, text)
     world.begin()
     world.run(60)
