@@ -70,7 +70,7 @@ options:
     default: 300
 notes:
   - The hosts must have been prepared (C(playbooks/prepare.yml)).
-  - Containers with bind mounts, a terminal, devices or namespaces shared with others are refused.
+  - Containers with a terminal, devices, namespaces shared with others, or bind mounts that no policy names are refused.
 seealso:
   - module: relocate.mtd.relocation_info
   - module: relocate.mtd.nat_service
