@@ -184,7 +184,7 @@ REFUSALS = [
     ({"container": "fresh", "image": f"{REPOSITORY}/nosuch:1"}, "nor to be had from its repository"),
     ({"container": "fresh", "host": "nosuch"}, "nosuch is not a Docker host of this inventory"),
     ({"container": "fresh", "publish": "7000"}, "does not say where a service is reached"),
-    ({"container": "-x"}, "needs -e container=NAME"),
+    ({"container": "-x"}, "'-x' is no container's name"),
 ]
 
 

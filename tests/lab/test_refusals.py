@@ -126,7 +126,7 @@ def test_an_image_nobody_offers(ground: Fleet) -> None:
         ("--network host", "", "uses the host's network"),
         ("--network none", "", "has no network of its own"),
         ("--pid host", "", "shares its processes"),
-        ("-v /tmp:/there", "", "has bind mounts (/there)"),
+        ("-v /tmp:/there", "", "the bind mount of /tmp at /there of the container bound is not carried"),
         ("--device /dev/null:/dev/other", "", "uses devices of this host"),
         ("--log-driver local", "", "log driver 'local'"),
     ],

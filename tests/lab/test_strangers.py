@@ -358,8 +358,8 @@ def test_an_image_that_is_named_by_its_digest(fleet: Fleet) -> None:
     fleet.on("host1", f"docker pull -q {REPOSITORY}/idle:1")
     image = fleet.on("host1", f"docker inspect -f '{{{{index .RepoDigests 0}}}}' {REPOSITORY}/idle:1")
     fleet.tenants.append("digested")
-    options = "--mac-address 02:42:ac:1e:00:09 --health-cmd true --health-interval 1s"
-    fleet.on("host1", f"docker run -d {options} --name digested {image} /bin/busybox sh -c 'while :; do sleep 1; done'")
+    address = "--mac-address 02:42:ac:1e:00:09"
+    fleet.on("host1", f"docker run -d {address} --name digested {image} /bin/busybox sh -c 'while :; do sleep 1; done'")
     for host in ("host3", "host2"):
         fleet.on(host, f"docker rmi -f $(docker images -q {REPOSITORY}/idle) 2>/dev/null; true")
         fleet.move("digested", host)
