@@ -5,8 +5,10 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
+import typer
 from ansible_collections.relocate.mtd.plugins.plugin_utils._trust.strangers import shown
 from rich.markup import escape
 
@@ -19,3 +21,9 @@ def cell(text: Any) -> str:
 def paragraph(text: Any) -> str:
     """Return text of several lines, which may repeat foreign words, for a terminal: its line ends stay."""
     return "\n".join(shown(line) for line in str(text).split("\n"))
+
+
+def print_result(result: dict[str, Any]) -> None:
+    """Print what an action has returned as one JSON document, without what is Ansible's own."""
+    public = {name: value for name, value in result.items() if not name.startswith("_ansible")}
+    typer.echo(json.dumps(public, indent=2))

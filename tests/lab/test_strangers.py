@@ -24,7 +24,7 @@ from test_tenants import said
 pytestmark = pytest.mark.lab
 
 FRAME = """
-import ctypes, errno, fcntl, json, mmap, os, resource, select, signal, socket, struct, sys, threading, time
+import ctypes, fcntl, json, mmap, os, resource, select, signal, socket, struct, sys, threading, time
 libc = ctypes.CDLL(None, use_errno=True)
 libc.mmap.restype = libc.shmat.restype = ctypes.c_void_p
 wrong = []
@@ -78,7 +78,6 @@ for odd in (b"/odd \\xff\\xfe", b"/odd (deleted)", b"/odd\\nline", "/odd \\u00fc
 gone = os.open("/gone", os.O_CREAT | os.O_RDWR)
 os.write(gone, b"gone")
 os.unlink("/gone")
-library = sys.executable
 os.link("/counter", "/same")
 os.mkfifo("/fifo")
 os.symlink("nowhere", "/link")

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated, Any
 
 import typer
@@ -15,7 +14,7 @@ from rich.table import Table
 from relocate.arguments import check_wishes
 from relocate.commands import options
 from relocate.move import relocation
-from relocate.terminal import cell
+from relocate.terminal import cell, print_result
 
 
 def register(app: typer.Typer) -> None:
@@ -81,8 +80,7 @@ def check(
         quiet=json_,
     )
     if json_:
-        public = {key: value for key, value in result.items() if not key.startswith("_ansible")}
-        typer.echo(json.dumps(public, indent=2))
+        print_result(result)
     else:
         show(Console(highlight=False), result)
     if not result["movable"]:

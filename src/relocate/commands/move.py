@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated, Any
 
 import typer
@@ -17,7 +16,7 @@ from relocate.arguments import check_wishes, checked_words
 from relocate.commands import options
 from relocate.errors import Refusal
 from relocate.move.relocation import relocate
-from relocate.terminal import cell, paragraph
+from relocate.terminal import cell, paragraph, print_result
 
 #: Phases of the pause in the order in which they pass.
 PHASES = ("hold", "freeze", "dump", "rewrite", "transfer", "restore", "commit", "release")
@@ -123,8 +122,7 @@ def move(
         quiet=json_,
     )
     if json_:
-        public = {name: value for name, value in result.items() if not name.startswith("_ansible")}
-        typer.echo(json.dumps(public, indent=2))
+        print_result(result)
     if result["outcome"] not in ("committed", "planned"):
         if json_:
             raise typer.Exit(1)

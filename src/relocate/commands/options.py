@@ -32,5 +32,9 @@ DowntimeLimit = Annotated[
 Inventory = Annotated[
     str | None, typer.Option("--inventory", "-i", help="Inventory. Default: RELOCATE_INVENTORY, else the lab's.")
 ]
+Store = Annotated[
+    str | None,
+    typer.Option(metavar="DIRECTORY", help="The store of snapshots. Default: the inventory's relocate_snapshot_store."),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show Ansible's own output.")]

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated
 
 import typer
@@ -14,7 +13,7 @@ from rich.console import Console
 from relocate.arguments import checked_directory, checked_name
 from relocate.commands import options
 from relocate.move import relocation
-from relocate.terminal import cell
+from relocate.terminal import cell, print_result
 
 
 def register(app: typer.Typer) -> None:
@@ -41,12 +40,7 @@ def restore(
             help="This host is switched off, or cut off for good. You must know: silence proves nothing. May be repeated.",
         ),
     ] = None,
-    store: Annotated[
-        str | None,
-        typer.Option(
-            metavar="DIRECTORY", help="The store of snapshots. Default: the inventory's relocate_snapshot_store."
-        ),
-    ] = None,
+    store: options.Store = None,
     inventory: options.Inventory = None,
     check: Annotated[bool, typer.Option("--check", help="Check everything and change nothing.")] = False,
     json_: options.Json = False,
@@ -72,8 +66,7 @@ def restore(
         quiet=json_,
     )
     if json_:
-        public = {name: value for name, value in result.items() if not name.startswith("_ansible")}
-        typer.echo(json.dumps(public, indent=2))
+        print_result(result)
         return
     console = Console(highlight=False)
     name, host, made = cell(result["container"]), cell(result["host"]), cell(result["at"])

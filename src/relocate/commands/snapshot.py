@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated
 
 import typer
@@ -15,7 +14,7 @@ from relocate.arguments import checked_directory, checked_name
 from relocate.commands import options
 from relocate.errors import Refusal
 from relocate.move import relocation
-from relocate.terminal import cell
+from relocate.terminal import cell, print_result
 
 
 def register(app: typer.Typer) -> None:
@@ -65,8 +64,7 @@ def snapshot(
         quiet=json_,
     )
     if json_:
-        public = {name: value for name, value in result.items() if not name.startswith("_ansible")}
-        typer.echo(json.dumps(public, indent=2))
+        print_result(result)
         return
     console = Console(highlight=False)
     name, host = cell(result["container"]), cell(result["host"])

@@ -32,12 +32,7 @@ def snapshots(
     verify: Annotated[
         bool, typer.Option("--verify", help="Compare every recording with its manifest: as long as reading them takes.")
     ] = False,
-    store: Annotated[
-        str | None,
-        typer.Option(
-            metavar="DIRECTORY", help="The store of snapshots. Default: the inventory's relocate_snapshot_store."
-        ),
-    ] = None,
+    store: options.Store = None,
     inventory: options.Inventory = None,
     json_: options.Json = False,
     verbose: options.Verbose = False,

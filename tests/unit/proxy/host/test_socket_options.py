@@ -11,7 +11,7 @@ import os
 import re
 import socket
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -130,7 +130,7 @@ def test_a_usual_socket_is_not_told_of_and_a_shared_one_once() -> None:
         same.close()
 
 
-def test_a_connection_keeps_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_connection_keeps_its_own() -> None:
     """Both ends of a connection, and what listens; a maximum segment size is the listener's alone."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.setsockopt(socket.IPPROTO_TCP, TCP["TCP_MAXSEG"], 1000)
@@ -174,12 +174,11 @@ def test_what_is_no_description_is_not_believed(value: Any) -> None:
     assert not socket_options.is_description(value)
 
 
-def test_reading_changes_nothing(tmp_path: Any) -> None:
+def test_reading_changes_nothing() -> None:
     """A borrowed socket blocks or not as before, and stays open."""
-    check: Callable[[socket.socket], bool] = lambda sock: sock.getblocking()  # noqa: E731
     with opened(USUAL_KINDS[0]) as sock:
         for blocking in (True, False):
             sock.setblocking(blocking)
             described()
-            assert check(sock) is blocking and os.get_blocking(sock.fileno()) is blocking
+            assert sock.getblocking() is blocking and os.get_blocking(sock.fileno()) is blocking
             assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_TYPE)

@@ -22,13 +22,12 @@ from ansible_collections.relocate.mtd.plugins.plugin_utils._move.plan import Ref
 from ansible_collections.relocate.mtd.plugins.plugin_utils._move.remote import Remotes, Unreachable, said
 from ansible_collections.relocate.mtd.plugins.plugin_utils._snapshots import running, witnesses
 from ansible_collections.relocate.mtd.plugins.plugin_utils._snapshots.asked import (
+    NO_MOVE,
     STORE_FORMS,
     STORE_OPTIONS,
     open_store,
 )
 from ansible_collections.relocate.mtd.plugins.plugin_utils._snapshots.store import LATEST, Snapshot, Store, Unusable
-
-from .container_snapshot import _NO_MOVE
 
 #: In place of the host that a container is on, of one that is on none.
 NOWHERE = "(nowhere)"
@@ -63,7 +62,7 @@ class ActionModule(ActionBase):
         super().run(tmp, task_vars)
         variables = task_vars or {}
         arguments = options.options(self, OPTIONS, FORMS)
-        wanted = Wanted.of({**_NO_MOVE, "source": None, **arguments}, variables.get("groups") or {})
+        wanted = Wanted.of({**NO_MOVE, "source": None, **arguments}, variables.get("groups") or {})
         # whoever may make or restore a snapshot may read the container's memory: the movers' login may not
         with Remotes(self, variables, as_operator=True) as remotes:
             try:

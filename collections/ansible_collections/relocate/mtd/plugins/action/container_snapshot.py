@@ -18,6 +18,7 @@ from ansible_collections.relocate.mtd.plugins.plugin_utils._move.plan import Ref
 from ansible_collections.relocate.mtd.plugins.plugin_utils._move.remote import Remotes, Unreachable
 from ansible_collections.relocate.mtd.plugins.plugin_utils._snapshots import running, sealing
 from ansible_collections.relocate.mtd.plugins.plugin_utils._snapshots.asked import (
+    NO_MOVE,
     RETENTION_FORMS,
     RETENTION_OPTIONS,
     STORE_FORMS,
@@ -59,7 +60,7 @@ class ActionModule(ActionBase):
         super().run(tmp, task_vars)
         variables = task_vars or {}
         arguments = options.options(self, OPTIONS, FORMS)
-        wanted = Wanted.of({**_NO_MOVE, **arguments}, variables.get("groups") or {})
+        wanted = Wanted.of({**NO_MOVE, **arguments}, variables.get("groups") or {})
         # whoever may make or restore a snapshot may read the container's memory: the movers' login may not
         with Remotes(self, variables, as_operator=True) as remotes:
             try:
@@ -110,11 +111,6 @@ class ActionModule(ActionBase):
         kept = ("timings_ns", "bytes", "commands")
         shown = {**snapshot.document(), **{name: result.get(name) for name in kept}}
         return {"changed": True, "outcome": "recorded", **told, **shown, "removed": removed}
-
-
-_NO_MOVE: dict[str, Any] = {
-    "destination": None, "mode": "auto", "prefer": "safety", "downtime_limit_ms": 300.0, "ledger": None
-}  # fmt: skip
 
 
 def _shared(resident: Resident) -> list[str]:

@@ -12,21 +12,10 @@ class ModuleDocFragment:
 
     DOCUMENTATION = r"""
 options:
-  container:
-    description: The name of the container.
-    type: str
-    required: true
   source:
     description:
       - The host on which the container is known to run. It decides only if several hosts claim to run a container of this name;
         one of them may be in strange hands.
-    type: str
-  docker_hosts:
-    description: The hosts to look at, instead of the group C(docker_hosts).
-    type: list
-    elements: str
-  edge:
-    description: The host that the services are published on, instead of the first of the group C(edge).
     type: str
   mode:
     description:
@@ -58,4 +47,20 @@ options:
       - The ledger whose earlier moves between these hosts teach the prediction.
       - E(RELOCATE_LEDGER) without it, else C($XDG_STATE_HOME/relocate/ledger.jsonl). It need not exist.
     type: path
+"""
+
+    # Which container, and where to look for it
+    FLEET = r"""
+options:
+  container:
+    description: The name of the container.
+    type: str
+    required: true
+  docker_hosts:
+    description: The hosts to look at, instead of the group C(docker_hosts).
+    type: list
+    elements: str
+  edge:
+    description: The host that the services are published on, instead of the first of the group C(edge).
+    type: str
 """

@@ -77,6 +77,7 @@ seealso:
 extends_documentation_fragment:
   - relocate.mtd.attributes
   - relocate.mtd.move
+  - relocate.mtd.move.fleet
 attributes:
   check_mode:
     support: full

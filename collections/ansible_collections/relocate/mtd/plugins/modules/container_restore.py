@@ -22,10 +22,6 @@ description:
   - A snapshot that was changed or cut off, or is of another container or key, is refused before anything is changed.
   - The task runs on the controller (C(hosts=localhost)) and reaches the hosts through the inventory.
 options:
-  container:
-    description: The name of the container.
-    type: str
-    required: true
   snapshot:
     description: The id of the snapshot, or V(latest) for the newest one that the key proves.
     type: str
@@ -47,23 +43,6 @@ options:
     description: How the destination is drawn, as for M(relocate.mtd.container_relocate).
     type: dict
     default: {}
-  docker_hosts:
-    description: The hosts to look at, instead of the group C(docker_hosts).
-    type: list
-    elements: str
-  edge:
-    description: The host that the services are published on, instead of the first of the group C(edge).
-    type: str
-  store:
-    description:
-      - The directory that the snapshots are in, on the controller or mounted there. It need not be safe from readers.
-      - Without it, C($XDG_STATE_HOME/relocate/snapshots).
-    type: path
-  key:
-    description:
-      - The file with the store's key, 32 bytes in base64, that nobody but its owner may read. It must not lie in the store.
-      - Without it, C($XDG_CONFIG_HOME/relocate/snapshots.key).
-    type: path
   timeout:
     description: After how many seconds without a result the restore is reported as having failed.
     type: int
@@ -74,6 +53,8 @@ seealso:
   - module: relocate.mtd.host_witness
 extends_documentation_fragment:
   - relocate.mtd.attributes
+  - relocate.mtd.move.fleet
+  - relocate.mtd.snapshots
 attributes:
   check_mode:
     support: full

@@ -19,30 +19,9 @@ description:
   - Old snapshots of the container are removed afterwards, as O(keep) and O(days) say. The newest one that is whole never is.
   - The task runs on the controller (C(hosts=localhost)) and reaches the hosts through the inventory.
 options:
-  container:
-    description: The name of the container.
-    type: str
-    required: true
   source:
     description: The host on which the container is known to run. It decides only if several hosts claim to run it.
     type: str
-  docker_hosts:
-    description: The hosts to look at, instead of the group C(docker_hosts).
-    type: list
-    elements: str
-  edge:
-    description: The host that the services are published on, instead of the first of the group C(edge).
-    type: str
-  store:
-    description:
-      - The directory that the snapshots are in, on the controller or mounted there. It need not be safe from readers.
-      - Without it, C($XDG_STATE_HOME/relocate/snapshots).
-    type: path
-  key:
-    description:
-      - The file with the store's key, 32 bytes in base64, that nobody but its owner may read. It must not lie in the store.
-      - Without it, C($XDG_CONFIG_HOME/relocate/snapshots.key).
-    type: path
   keep:
     description: How many good snapshots of this container are kept at most.
     type: int
@@ -66,6 +45,8 @@ seealso:
   - module: relocate.mtd.snapshots_info
 extends_documentation_fragment:
   - relocate.mtd.attributes
+  - relocate.mtd.move.fleet
+  - relocate.mtd.snapshots
 attributes:
   check_mode:
     support: full

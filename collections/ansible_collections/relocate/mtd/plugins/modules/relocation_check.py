@@ -30,6 +30,7 @@ seealso:
 extends_documentation_fragment:
   - relocate.mtd.attributes.info
   - relocate.mtd.move
+  - relocate.mtd.move.fleet
 """
 
 EXAMPLES = r"""

@@ -22,20 +22,11 @@ options:
     description: Whether every recording is compared with its manifest, byte for byte. It takes as long as reading them.
     type: bool
     default: false
-  store:
-    description:
-      - The directory that the snapshots are in, on the controller or mounted there. It need not be safe from readers.
-      - Without it, C($XDG_STATE_HOME/relocate/snapshots).
-    type: path
-  key:
-    description:
-      - The file with the store's key, 32 bytes in base64, that nobody but its owner may read. It must not lie in the store.
-      - Without it, C($XDG_CONFIG_HOME/relocate/snapshots.key).
-    type: path
 seealso:
   - module: relocate.mtd.container_snapshot
 extends_documentation_fragment:
   - relocate.mtd.attributes.info
+  - relocate.mtd.snapshots
 """
 
 EXAMPLES = r"""

@@ -20,6 +20,10 @@ RETENTION_OPTIONS: dict[str, dict[str, Any]] = {
     "keep": {"type": "int", "default": KEEP},
     "days": {"type": "float", "default": DAYS},
 }
+#: What a move is asked for and a snapshot is not: both look for the container in the same way.
+NO_MOVE: dict[str, Any] = {
+    "destination": None, "mode": "auto", "prefer": "safety", "downtime_limit_ms": 300.0, "ledger": None
+}  # fmt: skip
 RETENTION_FORMS = {"keep": _forms.whole(1, 1_000_000), "days": _forms.number(0, 36500)}
 
 
@@ -49,6 +53,7 @@ def check_retention(arguments: dict[str, Any]) -> None:
 
 
 __all__ = [
+    "NO_MOVE",
     "RETENTION_FORMS",
     "RETENTION_OPTIONS",
     "STORE_FORMS",
