@@ -31,7 +31,8 @@ class Survey:
     were not reached at all are in ``unreachable``; ``results`` the relocations' results that lay at the edge, by their ids;
     ``unfinished`` the ids of relocations whose journal has no end, ``abandoned``
     those of them that have no process on any host that answered. A container that
-    several hosts say they run is in ``contested`` instead of ``tenants``, once for each of them.
+    several hosts say they run is in ``contested`` instead of ``tenants``, once for each of them, in the order of the hosts'
+    names: they answer in any order, and a sentence about them must not be a new one for that.
     """
 
     tenants: dict[str, Tenant] = field(default_factory=dict)
@@ -47,10 +48,11 @@ class Survey:
     def claimed(self, tenant: Tenant) -> None:
         """A host says that it runs a container."""
         name = tenant.container
-        if name in self.contested:
-            self.contested[name].append(tenant)
-        elif name in self.tenants:
-            self.contested[name] = [self.tenants.pop(name), tenant]
+        claims = self.contested.get(name, [])
+        if not claims and name in self.tenants:
+            claims = [self.tenants.pop(name)]
+        if claims:
+            self.contested[name] = sorted([*claims, tenant], key=lambda each: each.host)
         else:
             self.tenants[name] = tenant
 

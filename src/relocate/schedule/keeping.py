@@ -127,7 +127,7 @@ class Keeping:
 
     def survey(self, seen: Survey, now: float) -> list[str]:
         """Take in a survey; return the hosts that have come back: what they bring may have been restored meanwhile."""
-        for host in seen.unreachable:
+        for host in sorted(seen.unreachable):  # the sentences about several come in this order
             self._silent.setdefault(host, now)
         back = [host for host in self._silent if host in seen.answered]
         for host in [host for host in self._silent if host in seen.answered or host not in seen.silent]:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shutil
@@ -134,6 +135,15 @@ def test_a_contested_container_stays_where_it_is_known() -> None:
         assert roster.learn(listen, ()) == ([], [])
     assert roster.tenants["web"].host == "h1" and "new" not in roster.tenants
     assert roster.contested == {"web": ["h1", "h2"], "new": ["h1", "h1"]}
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(["h1", "h2", "h3"])))
+def test_claims_are_in_one_order_whoever_answers_first(order: tuple[str, ...]) -> None:
+    """Else the warning of a contested container would come again with every survey."""
+    listen = Listener(0.0)
+    for host in order:
+        listen(said(host, info(web())))
+    assert [each.host for each in listen.ended().contested["web"]] == ["h1", "h2", "h3"]
 
 
 def test_events_that_are_none_are_no_host_s() -> None:
