@@ -39,7 +39,7 @@ class Docker:
 
     def container(self, name: str) -> dict[str, Any]:
         """Say that it runs."""
-        return {"State": {"Running": True, "Status": "running"}}
+        return {"State": {"Running": True, "Status": "running", "Pid": os.getpid()}}
 
     def parts(self) -> set[str]:
         """Say that containerd answers."""
@@ -280,7 +280,7 @@ def on_destination(did: list[str], answer: str | Exception = "running", state: S
 
     made.docker, made.edge = Docker(did), Edge(did)
     made.gate = SimpleNamespace(
-        say=lambda what, **_: did.append(f"gate {what}"), expect=expect, start_waits=lambda: True
+        say=lambda what, **_: did.append(f"gate {what}"), expect=expect, ask=lambda: {"shim": True}
     )
     made.container_id, made.address, made.placed, made._start, made.pages = "c2", "172.20.2.2", [], None, None
     made.work, made.document = str(made.directory), {"restart_policy": {"Name": "always"}}
@@ -293,9 +293,24 @@ def test_a_destination_that_hears_commit(did: list[str]) -> None:
     """On the disk before the copy runs; said again, the copy is not run twice."""
     made = on_destination(did)
     made.on_commit({})
-    assert did == ["record committed", "gate commit", "say accepted", "say running"]
+    assert did == ["record committed", "gate commit", "say accepted", "say running", "record committed"]
+    assert made.journal.facts["ran"], "written down when nobody waits for it any more"
     made.on_commit({})
-    assert did[4:] == ["say accepted", "say running"]
+    assert did[5:] == ["say accepted", "say running"]
+
+
+def test_a_disk_that_is_full_after_the_commit_does_not_undo_it(did: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The copy runs: the edge must not hear that anything failed."""
+    made = on_destination(did)
+
+    def refuse(state: State, **facts: object) -> None:
+        if "ran" in facts:
+            raise OSError(28, "No space left on device")
+        Journal.record(made.journal, state, **facts)
+
+    monkeypatch.setattr(made.journal, "record", refuse)
+    made.on_commit({})
+    assert did[-1] == "say running"
 
 
 def test_a_copy_that_died_is_told_in_crius_words(did: list[str]) -> None:
@@ -310,11 +325,11 @@ def test_a_copy_that_died_is_told_in_crius_words(did: list[str]) -> None:
         made.on_commit({})
 
 
-@pytest.mark.parametrize(("status", "said"), [("running", ["say running"]), ("exited", [])])
+@pytest.mark.parametrize(("status", "said"), [("running", ["say running", "record committed"]), ("exited", [])])
 def test_a_keeper_that_is_gone_is_no_proof_of_death(did: list[str], status: str, said: list[str]) -> None:
     """The copy may have run: saying that it failed would thaw the source, and two would run. Docker knows whether it runs."""
     made = on_destination(did, KeeperGone("gone"))
-    made.docker.container = lambda _: {"State": {"Running": status == "running", "Status": status}}
+    made.docker.container = lambda _: {"State": {"Running": status == "running", "Pid": os.getpid()}}
     made.on_commit({})
     assert did == ["record committed", "gate commit", "say accepted", *said]
 
@@ -324,14 +339,14 @@ def test_a_keeper_that_was_gone_before_is_proof(did: list[str], error: Exception
     """It never heard of the commit: CRIU has taken the copy with it, and nothing was accepted."""
     made = on_destination(did)
 
-    def fail(*_: str) -> bool:
+    def fail(*_: str) -> dict:
         raise error
 
-    made.gate = SimpleNamespace(say=fail, start_waits=fail)
+    made.gate = SimpleNamespace(say=fail, ask=fail)
     with pytest.raises(RuntimeError, match="the keeper of the restored copy is gone, and the copy with it"):
         made.on_commit({})
     assert did == []
-    made.gate = SimpleNamespace(say=fail, start_waits=lambda: True)  # killed in between
+    made.gate = SimpleNamespace(say=fail, ask=lambda: {"shim": True})  # killed in between
     if isinstance(error, OSError):
         with pytest.raises(RuntimeError, match="the keeper of the restored copy is gone, and the copy with it"):
             made.on_commit({})
@@ -339,29 +354,40 @@ def test_a_keeper_that_was_gone_before_is_proof(did: list[str], error: Exception
 
 
 @pytest.mark.parametrize("state", [State.RESTORING, State.PREPARED])
-def test_a_copy_whose_containerd_is_dead_must_not_run(did: list[str], state: State) -> None:
-    """dockerd has not noticed yet, and its request for the start goes on for seconds."""
+def test_a_copy_whose_shim_is_dead_must_not_run(did: list[str], state: State) -> None:
+    """containerd ends it as soon as it has noticed. Nothing is accepted, and the source has its container still."""
     made = on_destination(did, "prepared", state)
     made.gate.print = lambda _: None
-    made._start = SimpleNamespace(is_alive=lambda: True)  # type: ignore[assignment]
-    made.gate.start_waits = lambda: False  # type: ignore[method-assign,union-attr]
+    made.gate.ask = lambda: {"shim": False}  # type: ignore[method-assign,union-attr]
     step = (lambda: made._restore([])) if state is State.RESTORING else (lambda: made.on_commit({}))
-    with pytest.raises(RuntimeError, match="Docker has given up the start of the copy: the runtime does not wait"):
+    with pytest.raises(RuntimeError, match="the containerd-shim of the copy was killed, and containerd ends the copy"):
         step()
     assert made.journal.state is state and "gate commit" not in did
 
 
-@pytest.mark.parametrize("state", [State.RESTORING, State.PREPARED])
-def test_a_copy_that_docker_does_not_start_any_more_must_not_run(did: list[str], state: State) -> None:
-    """``dockerd`` was killed while the start waited at the gate: it would take the copy's network away. Nothing is accepted."""
-    made = on_destination(did, "prepared", state)
-    made.gate.print = lambda _: None
-    made._start = threading.Thread(target=int)  # never begun: not alive
-    made._start_error = "Remote end closed connection"
-    step = (lambda: made._restore([])) if state is State.RESTORING else (lambda: made.on_commit({}))
-    with pytest.raises(RuntimeError, match=r"Docker has given up the start of the copy: Remote end closed"):
-        step()
-    assert made.journal.state is state and "gate commit" not in did
+@pytest.mark.parametrize(
+    ("goes_on", "error", "reason"),
+    [
+        (False, "", ""),
+        (False, "Remote end closed connection", "Remote end closed connection"),
+        (True, "", "it has not answered within 20 s"),
+    ],
+)
+def test_nothing_is_frozen_before_docker_takes_the_copy_for_running(
+    did: list[str], goes_on: bool, error: str, reason: str
+) -> None:
+    """A ``dockerd`` that is killed later finds the copy among its containers. One that was killed before does not."""
+    made = on_destination(did, "primed", State.GATED)
+    made.images, primed = "/i", {"event": "primed", "command": ["runc", "restore"]}
+    vars(made)["_expect"] = lambda *_: primed
+    made._start = SimpleNamespace(join=lambda _: did.append("join"), is_alive=lambda: goes_on)  # type: ignore[assignment]
+    made._start_error = error
+    if reason:
+        with pytest.raises(RuntimeError, match=f"Docker has given up the start of the copy: {reason}"):
+            made._prime()
+    else:
+        made._prime()
+    assert did == ["record restoring", "gate prime", "join"]
 
 
 def test_a_destination_at_the_end(did: list[str]) -> None:
@@ -403,63 +429,26 @@ def test_a_destination_that_has_given_its_word_does_not_give_up(did: list[str]) 
     assert not made.renounce() and made.journal.state is State.PREPARED
 
 
-def test_a_destination_that_throws_its_copy_away(did: list[str]) -> None:
+def test_a_destination_that_throws_its_copy_away(did: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """The start is cancelled before the container is removed: removing one that starts would block."""
+    monkeypatch.setattr(endings, "cancel_gate", lambda container, reason: did.append(f"cancel {container}: {reason}"))
     on_destination(did).roll_back("x")
-    assert did == ["gate cancel", "forget", "remove c2", "record rolled-back", "say rolled_back"]
-
-
-NO_ANSWER = DockerError(0, "timed out")
+    assert did == ["cancel c2: x", "forget", "remove c2", "record rolled-back", "say rolled_back"]
 
 
 @pytest.mark.parametrize(
-    ("answer", "daemon", "problem"),
+    ("answer", "problem"),
     [
-        (NO_ANSWER, None, ""),  # as long as it starts the container
-        (NO_ANSWER, DockerError(0, "connection refused"), "connection refused"),
-        (DockerError(404, "no such container"), None, "no such container"),
-        ({"State": {"Running": False, "Status": "created"}}, None, "not being started any more"),
+        ({"shim": True}, ""),
+        ({"shim": False}, "the containerd-shim of the copy was killed"),
+        (KeeperGone("gone"), "the keeper of the restored copy is gone, and the copy with it: gone"),
+        (TimeoutError("silent"), "the keeper of the restored copy is gone, and the copy with it: silent"),
     ],
 )
-def test_a_destination_that_was_started_again_asks_docker_before_it_lets_the_copy_run(
-    did: list[str], monkeypatch: pytest.MonkeyPatch, answer: object, daemon: Exception | None, problem: str
+def test_a_destination_that_was_started_again_asks_the_keeper_before_it_lets_the_copy_run(
+    did: list[str], monkeypatch: pytest.MonkeyPatch, answer: dict | Exception, problem: str
 ) -> None:
-    """Its own request for the start has died with the process before it; Docker may have given up meanwhile."""
-
-    class Daemon(Docker):
-        def request(self, *_: object, **__: object) -> object:
-            if isinstance(answer, Exception):
-                raise answer
-            return answer
-
-        def ping(self) -> None:
-            if daemon:
-                raise daemon
-
-    monkeypatch.setattr(restarted, "DockerClient", lambda: Daemon(did))
-    monkeypatch.setattr(endings, "let_copy_run", lambda *_: True)
-    Journal.at("r1", "destination").record(State.PREPARED, container_id="c2", mode="stop-and-copy")
-    did.clear()
-    made = restarted.RestartedDestination(
-        {"id": "r1", "listen": "", "credentials": {}}, Journal.at("r1", "destination")
-    )
-    made.edge = Edge(did)
-    if problem:
-        with pytest.raises(RuntimeError, match=f"Docker has given up the start of the copy: .*{problem}"):
-            made.on_commit({})
-        assert did == [] and made.journal.state is State.PREPARED
-        return
-    made.on_commit({})
-    assert did == ["record committed", "say accepted", "say running"]
-    made.on_commit({})
-    assert did[3:] == ["say accepted", "say running"]
-
-
-@pytest.mark.parametrize("waits", [True, False, KeeperGone("gone"), TimeoutError()])
-def test_a_destination_that_was_started_again_asks_the_keeper_too(
-    did: list[str], monkeypatch: pytest.MonkeyPatch, waits: object
-) -> None:
-    """It knows of a containerd that is dead before dockerd does."""
+    """Nothing is accepted of a copy that is gone, or is about to go."""
 
     class Keeper:
         def __init__(self, _: str) -> None:
@@ -468,29 +457,32 @@ def test_a_destination_that_was_started_again_asks_the_keeper_too(
         def attach(self, _: float) -> None:
             did.append("attach")
 
-        def start_waits(self) -> bool:
-            if isinstance(waits, Exception):
-                raise waits
-            return bool(waits)
+        def ask(self) -> dict:
+            if isinstance(answer, Exception):
+                raise answer
+            return answer
 
         def close(self) -> None:
             did.append("close")
 
-    class Silent(Docker):
-        def request(self, *_: object, **__: object) -> object:
-            raise DockerError(0, "timed out")
-
-        def ping(self) -> None:
-            did.append("ping")
-
     monkeypatch.setattr(endings, "KeeperClient", Keeper)
-    Path(paths.private_directory(paths.GATES), "c2.sock").touch()
-    if waits is True:
-        endings.insist_on_start(Silent(did), "c2")
-    else:
-        with pytest.raises(RuntimeError, match="Docker has given up the start of the copy: the runtime does not wait"):
-            endings.insist_on_start(Silent(did), "c2")
-    assert did == ["connect", "attach", "close", *(["ping"] if waits is True else [])]
+    monkeypatch.setattr(restarted, "DockerClient", lambda: Docker(did))
+    monkeypatch.setattr(endings, "let_copy_run", lambda *_: True)
+    Journal.at("r1", "destination").record(State.PREPARED, container_id="c2", mode="stop-and-copy")
+    did.clear()
+    made = restarted.RestartedDestination(
+        {"id": "r1", "listen": "", "credentials": {}}, Journal.at("r1", "destination")
+    )
+    made.edge = Edge(did)
+    if problem:
+        with pytest.raises(RuntimeError, match=problem):
+            made.on_commit({})
+        assert did == ["connect", "attach", "close"] and made.journal.state is State.PREPARED
+        return
+    made.on_commit({})
+    assert did[3:] == ["record committed", "say accepted", "say running", "record committed"]
+    made.on_commit({})
+    assert did[7:] == ["say accepted", "say running"]
 
 
 # -- around them --------------------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,7 @@ def did(monkeypatch: pytest.MonkeyPatch, host: Path) -> list[str]:
         """Docker, as far as recovery asks it."""
 
         def container(self, name: str) -> dict[str, Any] | None:
-            return {"State": {"Running": "copy runs" in calls}}
+            return {"State": {"Running": "copy runs" in calls, "Pid": os.getpid()}}
 
         def happened(self, name: str, events: tuple[str, ...], since: float) -> bool:
             return "stopped by hand" in calls
@@ -221,9 +222,9 @@ def test_a_copy_that_ended_with_its_host_is_adopted(
 ) -> None:
     """The host was started anew between the commit and the end. The copy had run, so that its source never may; Docker, which
     has had no policy for it, did not start it."""
-    state = {"Running": False, "Status": "exited", "StartedAt": "2026-11-27T23:00:00Z", "ExitCode": code}
+    state = {"Running": False, "ExitCode": code}
     monkeypatch.setattr(recovery.DockerClient, "container", lambda *_: {"State": state})
-    begun("destination", State.COMMITTED, container_id="c2", restart_policy={"Name": policy})
+    begun("destination", State.COMMITTED, container_id="c2", restart_policy={"Name": policy}, ran=True)
     assert settle("destination", COMMIT)["outcome"] == "done"
     assert did == ["forget c2", *([f"policy {policy} for c2"] if policy != "no" else []), *(["start c2"] * started)]
 
@@ -241,6 +242,28 @@ def test_a_commit_is_taken_back_by_an_edges_journal_alone(did: list[str], part: 
     assert (
         recover({"relocation": "r1", "part": part, "verdict": ROLL_BACK, "decided": True})["outcome"] == "rolled-back"
     )
+
+
+def test_a_copy_that_criu_holds_is_waited_for(did: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Docker takes it for running from before it was restored. CRIU, whose keeper is dead, kills it or has let it go."""
+    begun("destination", State.COMMITTED, container_id="c2")
+    did.append("copy runs")
+    held = [True, True, False]
+    monkeypatch.setattr(endings, "_held_by_criu", lambda _: held.pop(0))
+    assert settle("destination", COMMIT)["outcome"] == "done" and not held
+    assert Journal.at("r1", "destination").facts["ran"]
+
+
+def test_a_copy_that_criu_has_killed_did_not_run(did: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pid that is gone proves nothing before Docker has heard of it."""
+    begun("destination", State.COMMITTED, container_id="c2")
+    states = [{"Running": True, "Pid": 2**22 + 1}, {"Running": False, "Pid": 0}]
+    monkeypatch.setattr(
+        recovery.DockerClient, "container", lambda *_: {"State": states.pop(0) if states[1:] else states[0]}
+    )
+    with pytest.raises(DockerError, match="the copy was committed and is not running: its source must not be removed"):
+        settle("destination", COMMIT)
+    assert len(states) == 1
 
 
 def test_a_copy_whose_keeper_is_dead(did: list[str], monkeypatch: pytest.MonkeyPatch) -> None:

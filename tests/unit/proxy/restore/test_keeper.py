@@ -377,6 +377,27 @@ def test_a_cancel_of_a_restored_copy_silences_it_first(scene: Scene) -> None:
     scene.keeper.runc_status = 1
     scene.keeper._restored(None)
     assert scene.did[-1] == "stand-in 4711" and scene.heard("proxy")[-1] == {"event": "cancelled", "status": 1}
+    assert scene.heard("starter") == [{"status": 0}], "its start was answered long ago: Docker sees it end"
+
+
+def test_docker_hears_that_the_copy_runs_when_the_restore_waits_for_memory(scene: Scene) -> None:
+    """Not earlier: a first copy may take minutes. Not later: from the freeze on dockerd may be killed."""
+    scene.gated()
+    scene.do("proxy", do="prime", images="/i", work="/w", configuration="/c", options=[])
+    assert scene.heard("starter") == []
+    scene.asks("i")
+    assert scene.heard("starter") == [{"status": 0}]
+
+
+def test_a_start_that_is_not_wanted_any_more_fails(scene: Scene) -> None:
+    """The cancel came while runc was at work."""
+    scene.gated()
+    scene.do("proxy", do="prime", images="/i", work="/w", configuration="/c", options=[])
+    scene.do("proxy", do="cancel", reason="x")
+    scene.asks("i")
+    assert scene.heard("starter") == [] and scene.criu.recv(10) == b"x"
+    scene.keeper.runc_status = 1
+    scene.keeper._restored(None)
     assert scene.heard("starter") == [{"status": 1}]
 
 
@@ -410,7 +431,7 @@ def test_a_cancel_before_the_image_ends_criu_and_then_the_placeholder(scene: Sce
     scene.keeper.runc_status = 1
     scene.keeper._restored(None)
     assert scene.did[-1].startswith("kill 4711") and scene.heard("proxy")[-1] == {"event": "cancelled", "status": 1}
-    assert scene.heard("starter") == [{"status": 1}] and not any(done.startswith("links_down") for done in scene.did)
+    assert scene.heard("starter") == [{"status": 0}] and not any(done.startswith("links_down") for done in scene.did)
 
 
 def test_a_runc_that_fails_before_the_image_ends_the_placeholder(scene: Scene) -> None:
@@ -479,7 +500,7 @@ def test_a_restore_that_fails_leaves_no_shim_waiting(scene: Scene) -> None:
     scene.keeper.runc_status = 1
     scene.keeper._restored(None)
     assert scene.did[-1] == "stand-in 4711"
-    assert scene.heard("proxy")[-1] == {"event": "failed", "status": 1} and scene.heard("starter") == [{"status": 1}]
+    assert scene.heard("proxy")[-1] == {"event": "failed", "status": 1} and scene.heard("starter") == [{"status": 0}]
 
 
 @pytest.mark.parametrize(("namespace", "dies"), [("its own", True), ("another's", True), ("its own", False)])
@@ -522,16 +543,15 @@ def test_a_gate_that_nobody_attends_is_given_up(scene: Scene, monkeypatch: pytes
     assert not any(Path(path).exists() for path in (paths.gate(ID), paths.verdict(ID), paths.marker(ID)))
 
 
-def test_whoever_asks_hears_whether_the_start_still_waits(scene: Scene) -> None:
-    """The shim kills it when its containerd has ended, long before dockerd knows."""
+def test_whoever_asks_hears_whether_the_shim_lives(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A child whose parent dies gets another one: containerd does not know so soon that a shim was killed."""
     scene.do("proxy", do="attach")
     scene.do("starter", do="start")
     scene.do("proxy", do="ask")
-    assert scene.heard("proxy")[-1] == {"event": "start", "waits": True}
-    scene.starter.close()
+    assert scene.heard("proxy")[-1] == {"event": "asked", "pid": 4711, "shim": True}
+    monkeypatch.setattr(os, "getppid", lambda: 1)
     scene.do("proxy", do="ask")
-    assert scene.heard("proxy")[-1] == {"event": "start", "waits": False}, "though nobody has read yet that it hung up"
-    assert scene.keeper.state == "gated"
+    assert scene.heard("proxy")[-1]["shim"] is False and scene.keeper.state == "gated"
 
 
 def test_a_peer_that_hangs_up_is_forgotten(scene: Scene) -> None:

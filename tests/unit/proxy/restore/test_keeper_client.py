@@ -5,8 +5,6 @@
 
 from __future__ import annotations
 
-import json
-import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -17,44 +15,7 @@ from relocate_proxy.host import paths
 from relocate_proxy.parts import endings
 from relocate_proxy.restore.keeper_client import GateFailed, KeeperClient
 
-ID = "c" * 64
-
-
-class FakeKeeper:
-    """Listens where a container's keeper would, remembers what it hears, and says what it is told to."""
-
-    def __init__(self) -> None:
-        paths.private_directory(paths.GATES)
-        self.listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.listener.bind(paths.gate(ID))
-        self.listener.listen()
-        self.heard: list[dict] = []
-        self.answers: dict[str, list[bytes]] = {}
-        self._thread = threading.Thread(target=self._serve, daemon=True)
-        self._thread.start()
-
-    def _serve(self) -> None:
-        while True:
-            try:
-                client, _ = self.listener.accept()
-            except OSError:
-                return
-            with client, client.makefile("rb") as lines:
-                for line in lines:
-                    message = json.loads(line)
-                    self.heard.append(message)
-                    for answer in self.answers.get(message["do"], []):
-                        if answer == b"hang up":
-                            client.shutdown(socket.SHUT_RDWR)
-                            break
-                        client.sendall(answer)
-
-    def close(self) -> None:
-        """Stop listening."""
-        self.listener.shutdown(socket.SHUT_RDWR)
-        self.listener.close()
-        self._thread.join(5)
-        Path(paths.gate(ID)).unlink(missing_ok=True)
+from .fake_keeper import ID, FakeKeeper, event
 
 
 @pytest.fixture
@@ -65,19 +26,13 @@ def keeper(host: Path) -> Iterator[FakeKeeper]:
     made.close()
 
 
-def event(name: str, **fields: object) -> bytes:
-    """Return what the keeper sends."""
-    return json.dumps({"event": name, **fields}).encode() + b"\n"
-
-
-@pytest.mark.parametrize("waits", [True, False])
-def test_the_keeper_is_asked_whether_the_start_waits(keeper: FakeKeeper, waits: bool) -> None:
+def test_the_keeper_is_asked_how_it_stands(keeper: FakeKeeper) -> None:
     """What it said before is passed over."""
     keeper.answers["attach"] = [event("prepared")]
-    keeper.answers["ask"] = [event("start", waits=waits)]
+    keeper.answers["ask"] = [event("asked", pid=7, shim=True)]
     gate = KeeperClient(ID)
     gate.attach(5)
-    assert gate.start_waits() is waits
+    assert gate.ask() == {"event": "asked", "pid": 7, "shim": True}
     gate.close()
 
 

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import subprocess
 import threading
@@ -29,13 +28,13 @@ from ..protocol.channel import Channel, Outlet
 from ..protocol.journal import Journal
 from ..protocol.states import AFTER_COMMIT, State
 from ..protocol.words import sentence
-from ..restore.keeper_client import GateFailed, KeeperClient, KeeperGone
+from ..restore.keeper_client import GateFailed, KeeperClient
 from . import drain, endings
 from .base import Part
 
 STAGE_SECONDS = 300.0  # a log and a writable layer of any size come over the network
 GATE_SECONDS = 60.0
-START_SECONDS = 3600.0  # `docker start` lasts as long as the gate: a first copy of a large layer is part of it
+START_SECONDS = 3600.0  # `docker start` lasts until the restore is primed: a first copy of a large layer is part of it
 
 
 class Destination(Part):
@@ -115,7 +114,7 @@ class Destination(Part):
         return places
 
     def on_start(self, _: dict) -> None:
-        """Start it, as soon as its log is here: ``docker start`` blocks at the gate."""
+        """Start it, as soon as its log is here: ``docker start`` waits at the gate until the restore is primed."""
         if not self._log_stored.wait(STAGE_SECONDS):
             raise TimeoutError("the log of the container did not arrive from the source")
         KeeperClient.expect_container(self.container_id, self.directory)
@@ -155,19 +154,16 @@ class Destination(Part):
         except (DockerError, OSError) as error:
             self._start_error = str(error)
 
-    def _insist_on_start(self) -> None:
-        """See that Docker still waits for the copy's start.
+    def _await_start(self) -> None:
+        """Return when Docker takes the copy for running: from here on it may be killed, and will know the copy afterwards.
 
-        One that does not (it was killed, or its containerd was) will never know that the copy runs: it takes its network away.
-
-        :raises RuntimeError: it does not.
+        :raises RuntimeError: it does not, and would take the network away from a copy that runs.
         """
-        if self._start is not None and not self._start.is_alive():
-            reason = self._start_error or "its request has ended"
-            raise RuntimeError(f"Docker has given up the start of the copy: {reason}")
-        assert self.gate is not None
-        if not self.gate.start_waits():
-            raise RuntimeError(f"Docker has given up the start of the copy: {endings.ABANDONED}")
+        if self._start is not None:
+            self._start.join(endings.STOP_SECONDS)
+            if self._start.is_alive() or self._start_error:
+                reason = self._start_error or f"it has not answered within {endings.STOP_SECONDS:g} s"
+                raise RuntimeError(f"Docker has given up the start of the copy: {reason}")
 
     def _plugged_address(self) -> str:
         """Return the address that Docker gave the container; ``inspect`` of a gated container would block."""
@@ -272,6 +268,7 @@ class Destination(Part):
         )
         primed = self._expect("primed", "the restore could not be prepared")
         self.commands.append(primed["command"])
+        self._await_start()
 
     def _restore(self, words: list[list[str]]) -> None:
         assert self.gate is not None
@@ -286,7 +283,7 @@ class Destination(Part):
         with self._deciding:
             if self._given_up:
                 raise RuntimeError("the move was called off")
-            self._insist_on_start()
+            endings.insist_on_shim(self.gate)
             self.journal.record(State.PREPARED, limits=prepared["limits"])
         self.say("prepared")
 
@@ -341,16 +338,16 @@ class Destination(Part):
         gate = self.gate
         if self.journal.state is State.PREPARED:
             try:
-                self._insist_on_start()
-            except (KeeperGone, OSError) as error:
-                raise RuntimeError("the keeper of the restored copy is gone, and the copy with it") from error
+                endings.insist_on_shim(gate)
+            except (GateFailed, OSError) as error:
+                raise RuntimeError(f"{endings.KEEPER_GONE}: {error}") from error
         first = endings.accept(self.journal, self.directory)
         if "running" not in self.moments:
             try:
                 gate.say("commit")
             except OSError as error:
                 if first:
-                    raise RuntimeError("the keeper of the restored copy is gone, and the copy with it") from error
+                    raise RuntimeError(f"{endings.KEEPER_GONE}: {error}") from error
         self.say("accepted")
         if "running" not in self.moments:
             # the copy may run: the edge must not hear "failed", which would thaw the source
@@ -364,6 +361,7 @@ class Destination(Part):
                 ) from error
             self.moments.mark("running")
         self.say("running", address=self.address)
+        endings.note_that_it_ran(self.journal)
 
     def on_drain(self, _: dict) -> None:
         """Say when the last page is here: the copy does not need its source any more."""
@@ -371,8 +369,6 @@ class Destination(Part):
 
     def on_finish(self, _: dict) -> None:
         """The source is gone: the container is Docker's again, with the restart policy it came with."""
-        if self._start is not None:
-            self._start.join(endings.STOP_SECONDS)
         if not self.journal.finished:
             endings.adopt_copy(self.journal, self.docker)
         timings = {
@@ -397,8 +393,6 @@ class Destination(Part):
         self.say_if_heard("rolled_back", commands=self.commands)
 
     def _cancel(self, reason: str) -> None:
-        if self.gate is not None:
-            with contextlib.suppress(OSError):
-                self.gate.say("cancel", reason=reason)
-            if self._start is not None:
-                self._start.join(endings.STOP_SECONDS)
+        endings.cancel_gate(self.container_id, reason)
+        if self._start is not None:
+            self._start.join(endings.STOP_SECONDS)

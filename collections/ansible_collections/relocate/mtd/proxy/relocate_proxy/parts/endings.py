@@ -18,6 +18,7 @@ edge         :func:`turn_to_destination`                  :func:`turn_to_source`
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -25,6 +26,7 @@ import time
 from collections.abc import Callable, Iterable
 
 from ansible_collections.relocate.mtd.plugins.module_utils import _freezer as freezer
+from ansible_collections.relocate.mtd.plugins.module_utils import _kernel
 from ansible_collections.relocate.mtd.plugins.module_utils._docker import DockerClient, DockerError
 
 from ..files.binds import remove_probes
@@ -38,7 +40,7 @@ from ..network.flows import Flow, forget_address, forget_on_host, give_back_on_e
 from ..network.packet_rules import PacketRules
 from ..protocol.facts import DestinationFacts, SourceFacts
 from ..protocol.journal import Journal
-from ..protocol.states import State
+from ..protocol.states import AFTER_COMMIT, State
 from ..protocol.words import sentence
 from ..restore.keeper_client import GateFailed, KeeperClient, KeeperGone
 from . import drain
@@ -46,9 +48,7 @@ from . import drain
 GONE_SECONDS = 10.0
 RESTORE_SECONDS = 120.0
 STOP_SECONDS = 20.0
-LOOK_SECONDS = 0.5  # Docker answers sooner, where it answers at all
-ABANDONED = "the runtime does not wait for it any more"
-NEVER = "0001-01-01"  # Docker's StartedAt of a container that was never started
+KEEPER_GONE = "the keeper of the restored copy is gone, and the copy with it"
 
 
 def nothing() -> None:
@@ -209,7 +209,10 @@ def open_gate(container_id: str) -> None:
 
 
 def runs(docker: DockerClient, container_id: str) -> bool:
-    """Return whether a copy runs, by Docker's word. Docker gives none while the start is going on."""
+    """Return whether a copy runs that was let run, or was not: nobody knows but Docker and the kernel.
+
+    Docker takes it for running from before it was restored. A CRIU that holds it still will let it go, or kill it.
+    """
     deadline = time.monotonic() + STOP_SECONDS
     while time.monotonic() < deadline:
         try:
@@ -217,51 +220,63 @@ def runs(docker: DockerClient, container_id: str) -> bool:
         except DockerError:  # it may be starting itself
             time.sleep(0.05)
             continue
-        if found is None or found["State"]["Running"] or found["State"].get("Status") != "created":
-            return bool(found and found["State"]["Running"])
+        if found is None or not found["State"]["Running"]:
+            return False
+        if not _held_by_criu(found["State"]["Pid"]):
+            return True
         time.sleep(0.05)
     return False
 
 
-def insist_on_start(docker: DockerClient, container_id: str) -> None:
-    """See that Docker still waits for a copy's start, where the request is another process's.
+def _held_by_criu(pid: int) -> bool:
+    """Return whether a process is traced by CRIU, or has just ended: Docker will hear of that."""
+    try:
+        status = dict(line.split(":", 1) for line in _kernel.lines(_kernel.read_text(f"/proc/{pid}/status")))
+        tracer = int(status["TracerPid"])
+        return bool(tracer) and _kernel.read_text(f"/proc/{tracer}/comm").strip() == "criu"
+    except (FileNotFoundError, ProcessLookupError):
+        return True
 
-    One that does not (it was killed, or its containerd was) will never know that the copy runs: it takes its network away.
 
-    :raises RuntimeError: it does not. As long as a start is going on, Docker answers nothing about its container.
+def insist_on_shim(keeper: KeeperClient) -> None:
+    """See that the shim of a restored copy lives: containerd ends a container whose shim was killed, after a moment.
+
+    :raises RuntimeError: it is dead; :raises GateFailed: the keeper has given up, or is gone; :raises OSError: so it is.
     """
-    if os.path.exists(paths.gate(container_id)) and not _start_waits(container_id):
-        raise RuntimeError(f"Docker has given up the start of the copy: {ABANDONED}")
-    try:
-        docker.request("GET", f"/containers/{container_id}/json", timeout=LOOK_SECONDS)
-        reason = "it is not being started any more"
-    except DockerError as silence:
-        reason = str(silence)
-        if not silence.status:  # else it has answered: there is no such container
-            try:
-                docker.ping()
-                return
-            except DockerError as error:
-                reason = str(error)
-    raise RuntimeError(f"Docker has given up the start of the copy: {reason}")
+    if not keeper.ask().get("shim"):
+        raise RuntimeError("the containerd-shim of the copy was killed, and containerd ends the copy with it")
 
 
-def _start_waits(container_id: str) -> bool:
-    gate = KeeperClient(container_id)
+def insist_on_copy(container_id: str) -> None:
+    """See that a restored copy still waits for the verdict, where another process has seen to that.
+
+    :raises RuntimeError: it does not.
+    """
+    keeper = KeeperClient(container_id)
     try:
-        gate.attach(1.0)
-        return gate.start_waits()
-    except (OSError, GateFailed):  # no keeper, no start
-        return False
+        keeper.attach(1.0)
+        insist_on_shim(keeper)
+    except (GateFailed, OSError) as error:
+        raise RuntimeError(f"{KEEPER_GONE}: {error}") from error
     finally:
-        gate.close()
+        keeper.close()
 
 
-def has_run(docker: DockerClient, container_id: str) -> bool:
+def note_that_it_ran(journal: Journal) -> None:
+    """Write down that the copy has run: from now on its end is its own, and its source must never run again.
+
+    A disk that refuses must not stop a commit. Whoever recovers it then has to ask the operator, should the copy end.
+    """
+    if journal.state in AFTER_COMMIT and not journal.finished and not DestinationFacts.of(journal).ran:
+        with contextlib.suppress(OSError):
+            journal.record(journal.state, ran=True)
+
+
+def has_run(docker: DockerClient, journal: Journal) -> bool:
     """Return whether a copy that has ended had run: by itself, or with its host. Then its source must never run again."""
-    found = docker.container(container_id)
-    state = found["State"] if found else {}
-    return state.get("Status") == "exited" and not state.get("StartedAt", NEVER).startswith(NEVER)
+    facts = DestinationFacts.of(journal)
+    found = docker.container(facts.container_id)
+    return facts.ran and found is not None and not found["State"]["Running"]
 
 
 def adopt_copy(journal: Journal, docker: DockerClient) -> None:
@@ -332,8 +347,12 @@ def cancel_gate(container_id: str, reason: str) -> None:
         gate.attach(1.0)
         gate.say("cancel", reason=reason)
         gate.expect("cancelled", STOP_SECONDS)
-    except (OSError, GateFailed):
+    except KeeperGone:
+        return
+    except GateFailed:
         pass
+    except OSError:  # nobody listens: it was killed
+        return
     finally:
         gate.close()
     deadline = time.monotonic() + STOP_SECONDS

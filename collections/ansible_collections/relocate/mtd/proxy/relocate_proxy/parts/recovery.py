@@ -169,6 +169,8 @@ def _destination(journal: Journal, commit: bool, gone: str) -> None:
     if commit:
         endings.accept(journal, session, living=False)
         runs = endings.let_copy_run(docker, container_id)
+        if runs:
+            endings.note_that_it_ran(journal)
         if (
             journal.state is State.DRAINING
             and gone
@@ -178,7 +180,7 @@ def _destination(journal: Journal, commit: bool, gone: str) -> None:
             drain.give_up(journal, session, gone)
         elif journal.state is State.DRAINING:
             drain.settle(journal, session, STILL_SECONDS)
-        if not runs and not DestinationFacts.of(journal).lost and not endings.has_run(docker, container_id):
+        if not runs and not DestinationFacts.of(journal).lost and not endings.has_run(docker, journal):
             endings.insist_that_docker_knows(docker, container_id)
             raise DockerError(0, "the copy was committed and is not running: its source must not be removed")
         endings.adopt_copy(journal, docker)

@@ -79,11 +79,12 @@ class RestartedDestination(Part):
     def on_commit(self, _: dict) -> None:
         """The copy may run, if it does not yet. If it does not, nobody may decide: see ``Destination.on_commit``."""
         if self.journal.state is State.PREPARED:
-            endings.insist_on_start(self.docker, self.container_id)
+            endings.insist_on_copy(self.container_id)
         endings.accept(self.journal, self.directory)
         self.say("accepted")
         if endings.let_copy_run(self.docker, self.container_id):
             self.say("running", address=self.facts.address)
+            endings.note_that_it_ran(self.journal)
 
     def on_drain(self, _: dict) -> None:
         """Say when the last page is here, or that it will never be."""

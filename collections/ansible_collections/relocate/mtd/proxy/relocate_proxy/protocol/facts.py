@@ -69,7 +69,7 @@ class DestinationFacts(Facts):
     """Facts of the destination.
 
     :ivar container_id: of the copy, once it was made; before that only its provisional name is known.
-    :ivar address: of the copy. :ivar pid: of its init, on this host.
+    :ivar address: of the copy. :ivar pid: of its init, on this host. :ivar ran: it has run an instruction, at least.
     :ivar restart_policy: what the copy is to have when it is Docker's.
     :ivar lost: why the last of its memory never came. :ivar limits: see :class:`SourceFacts`; lifted for the restore.
     :ivar volumes: the names of those that are made for it.
@@ -81,6 +81,7 @@ class DestinationFacts(Facts):
     mode: str | None = None
     address: str = ""
     pid: int = 0
+    ran: bool = False
     restart_policy: dict = field(default_factory=dict)
     lost: str = ""
     limits: list[list[str]] = field(default_factory=list)

@@ -6,10 +6,11 @@ dockerd asks the runtime to *create* and later to *start* a container. The conta
 looks again. So on create we report a placeholder, the holder H: a sleeping process in a new network namespace and in the
 container's cgroups. dockerd plugs veth, address, routes and port mapping into its namespace. On start we wait at a gate: all
 of dockerd's 200-260 ms are spent before anything is frozen. Then ``runc restore`` is started, still before the freeze: it does
-all that needs no image, and its criu waits where it would open the first one. When the gate opens we kill H, and the container
-is restored *under H's pid* (``restore_shim.c``). Its sockets stay silent until the edge knows where they are now: a packet of
-theirs that came before would be answered with a reset. When all is restored, the copy waits, stopped, for the verdict:
-commit or cancel.
+all that needs no image, and its criu waits where it would open the first one. Now the start is answered: as far as Docker
+knows, the container runs, with H's pid. A dockerd or containerd that is killed from here on will know the copy afterwards.
+When the gate opens we kill H, and the container is restored *under H's pid* (``restore_shim.c``). Its sockets stay silent until
+the edge knows where they are now: a packet of theirs that came before would be answered with a reset. When all is restored, the
+copy waits, stopped, for the verdict: commit or cancel. What Docker asks of it until then is answered by ``meanwhile``.
 
 Who calls whom::
 
@@ -19,7 +20,7 @@ Who calls whom::
 
 Messages are JSON lines. To the keeper: ``{"do": "start" | "attach" | "prime" | "print" | "restore" | "routed" | "commit" |
 "ask" | "cancel"}``; from it: ``{"event": "gated" | "primed" | "silent" | "prepared" | "running" | "failed" | "cancelled",
-...}``, and ``{"event": "start", "waits": ...}`` to whoever asks.
+...}``, and ``{"event": "asked", "pid": ..., "shim": ...}`` to whoever asks.
 """
 
 from __future__ import annotations
@@ -80,6 +81,7 @@ class Keeper:
         self.selector.register(self.gate, selectors.EVENT_READ, self._accept)
         self.selector.register(self.verdicts, selectors.EVENT_READ, self._accept_criu)
         self.starter: socket.socket | None = None
+        self.shim = 0  # our parent, once ``create`` has returned
         self.proxies: list[socket.socket] = []
         self.criu: socket.socket | None = None
         self.routed = False  # destination and edge have the entries of the copy's connections
@@ -199,7 +201,7 @@ class Keeper:
 
     def _do_start(self, client: socket.socket, _: dict) -> None:
         """dockerd has plugged the network in: point the bundle at the namespace, and wait."""
-        self.starter = client
+        self.starter, self.shim = client, os.getppid()
         self.network = self._namespace_path()
         self.config.pop("hooks", None)
         for namespace in self.config["linux"]["namespaces"]:
@@ -275,6 +277,8 @@ class Keeper:
             self._tell(waits_at, pid=self.holder, command=self.command, limits=self.limits)
             if self._unwanted:
                 self._cancel(self._unwanted)
+            elif waits_at == "primed":
+                self._answer_start(0)
             else:
                 self._let_speak()
 
@@ -299,19 +303,8 @@ class Keeper:
             self.state = "resuming"
 
     def _do_ask(self, client: socket.socket, _: dict) -> None:
-        """Say whether our ``start`` still waits. The shim kills it when the containerd that asked for it has ended.
-
-        dockerd takes seconds to notice, and takes the network of the copy away then: it must not run any more.
-        """
-        waits = self.starter is not None
-        if self.starter:
-            try:
-                waits = self.starter.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) != b""
-            except BlockingIOError:
-                pass
-            except OSError:
-                waits = False
-        self._send(client, {"event": "start", "waits": waits})
+        """Say which pid Docker knows, and whether our shim lives: containerd ends a container whose shim was killed."""
+        self._send(client, {"event": "asked", "pid": self.holder, "shim": os.getppid() == self.shim})
 
     def _do_cancel(self, _: socket.socket, message: dict) -> None:
         self._cancel(message.get("reason", "cancelled"))
@@ -355,7 +348,6 @@ class Keeper:
         """``runc restore`` has returned: the container runs, or there is none."""
         if self.runc_status == 0 and self.state == "resuming":
             self._tell("running", pid=self.holder)
-            self._answer_start(0)
             self._set_limits()
         else:
             cancelled = self.state == "cancelling"
@@ -410,6 +402,7 @@ class Keeper:
     def _answer_start(self, status: int) -> None:
         if self.starter:
             self._send(self.starter, {"status": status})
+            self.starter = None
 
     def _leave(self) -> None:
         container = self.runtime.container
@@ -448,7 +441,7 @@ def create(runtime: Runtime) -> None:
 
 
 def start(runtime: Runtime) -> None:
-    """``runc start``: returns when the container runs (0) or the relocation was given up (1)."""
+    """``runc start``: returns when the restore waits for the container's memory (0), or the relocation was given up (1)."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as gate:
         gate.connect(paths.gate(runtime.container))
         gate.sendall(b'{"do": "start"}\n')

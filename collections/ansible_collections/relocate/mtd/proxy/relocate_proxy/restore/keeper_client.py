@@ -86,13 +86,13 @@ class KeeperClient:
         for begin in range(0, len(words), 64):
             self.say("print", words=words[begin : begin + 64])
 
-    def start_waits(self) -> bool:
-        """Return whether the runtime's ``start`` still waits at the gate: if not, Docker will never know that the copy runs.
+    def ask(self) -> dict:
+        """Return which ``pid`` Docker knows, and whether the container's ``shim`` lives.
 
         :raises GateFailed: the keeper has given up, or is gone; :raises TimeoutError: it is silent.
         """
         self.say("ask")
-        return bool(self.expect("start", ASK_SECONDS).get("waits"))
+        return self.expect("asked", ASK_SECONDS)
 
     def expect(self, event: str, seconds: float) -> dict:
         """Return the next event of that name.

@@ -6,14 +6,16 @@ from __future__ import annotations
 
 import os
 
+COMMANDS = ("create", "start", "ps", "kill", "exec")
+
 
 class Runtime:
     """The command line that the shim gave us, as far as we need it."""
 
     def __init__(self, arguments: list[str]) -> None:
         self.arguments = arguments
-        self.container = arguments[-1]
-        self.command = next(word for word in arguments if word in ("create", "start"))
+        self.command = next(word for word in arguments if word in COMMANDS)
+        self.container = arguments[-2 if self.command == "kill" else -1]  # a signal comes behind it
         self.root = self._option("--root") or "/run/runc"
         self.log = self._option("--log") or os.devnull
         self.bundle = self._option("--bundle") or self._option("-b") or ""
