@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from direct import Direct, Heart
 from fleet import Fleet
-from outside import instead_of_criu, partition
+from outside import Outside, Scene, instead_of_criu, kinds, partition
 from rehearsal import AFTER_COMMIT, PARTS, Fault, State, every_fault, journaled, rehearse
 
 pytestmark = pytest.mark.lab
@@ -106,6 +106,25 @@ def test_what_a_client_sent_inside_the_hold_is_not_lost_to_the_copy(direct: Dire
     The client's request, which it sends again and again, must not be acknowledged by the copy that is thrown away.
     """
     assert rehearse(direct, heart, Fault("edge", State.COMMITTED, "before", do)).ended == "rolled-back"
+
+
+@pytest.mark.parametrize("daemon", ["dockerd", "containerd"])
+def test_a_daemon_that_is_killed_at_the_commit_finds_the_copy_again(direct: Direct, heart: Heart, daemon: str) -> None:
+    """The verdict is on the disk, and the copy has not run: Docker has to know it already."""
+    fault = Fault("destination", State.COMMITTED, "after", "pause")
+    assert rehearse(direct, heart, fault, kinds()[f"kill-{daemon}-destination"]).ended == "committed"
+    (here,) = direct.running()
+    direct.fleet.on(here, f'docker top {NAME} && docker inspect {NAME} | grep -q \'"IPAddress": "1\'')
+
+
+def test_who_stops_a_copy_calls_the_move_off(direct: Direct, heart: Heart) -> None:
+    """Docker takes it for running. The original is what runs, and goes on."""
+
+    def stop(scene: Scene) -> bool:
+        return bool(scene.on("destination", f"docker stop {NAME}"))
+
+    fault = Fault("destination", State.PREPARED, "after", "pause")
+    assert rehearse(direct, heart, fault, Outside("stop-copy", stop)).ended == "rolled-back"
 
 
 def expect_rolled_back(direct: Direct, heart: Heart, source: str, destination: str) -> dict[str, Any]:
