@@ -9,6 +9,7 @@ import errno
 import json
 import random
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from relocate_proxy.network import flows
@@ -185,3 +186,45 @@ def test_a_flow_that_the_edge_has_not_seen_cannot_be_placed_there() -> None:
     """A programming error, told as one."""
     with pytest.raises(ValueError, match="the edge has not seen tcp"):
         flows.place_on_edge(FakeTable(), INGRESS_FLOW)
+
+
+class BusyTable(FakeTable):
+    """Connections go on while their entries are changed: packets make new ones between a deletion and an insertion."""
+
+    def __init__(self, *made: Entry) -> None:
+        """Hold the edge's entries; each of ``made`` is made once, when an entry is to be inserted."""
+        super().__init__(*EDGE_TABLE)
+        self.made = list(made)
+
+    def insert(self, *place: Any, **nat: Any) -> None:
+        """Find what a packet has made in the way."""
+        self.delete(*place)
+        if self.made:
+            self.held.append(self.made.pop(0))
+            raise OSError(errno.EEXIST, "File exists")
+        super().insert(*place, **nat)
+
+
+OLD_WAY, NEW_WAY = (Entry("tcp", THERE, VIRTUAL, Endpoint(host, 7001), THERE) for host in (OLD, NEW))
+
+
+@pytest.mark.parametrize("made", [[NEW_WAY], [OLD_WAY], [OLD_WAY, OLD_WAY, NEW_WAY]], ids=["right", "wrong", "both"])
+def test_an_entry_is_led_elsewhere_while_packets_flow(made: list[Entry]) -> None:
+    """Recovery turns an edge to a copy that runs already."""
+    table = BusyTable(*made)
+    flows.lead_on_edge(table, replace(INGRESS_SEEN, host=Endpoint(NEW, 7001)))
+    assert NEW_WAY in table.held and OLD_WAY not in table.held
+
+
+def test_an_entry_that_leads_there_is_not_touched() -> None:
+    """Taken away for a moment, it would be made anew by the next packet, and be in the way of ours."""
+    table = BusyTable()
+    flows.lead_on_edge(table, INGRESS_SEEN)
+    flows.lead_on_edge(table, EGRESS_SEEN)
+    assert table.calls == []
+
+
+def test_what_stays_in_the_way_is_told() -> None:
+    """Not for ever: its recovery can be tried again."""
+    with pytest.raises(FileExistsError):
+        flows.lead_on_edge(BusyTable(*[OLD_WAY] * 100), replace(INGRESS_SEEN, host=Endpoint(NEW, 7001)))

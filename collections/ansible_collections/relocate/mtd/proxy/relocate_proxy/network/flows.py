@@ -27,6 +27,7 @@ from .conntrack import PROTOCOLS, Conntrack, Endpoint
 INGRESS, EGRESS, INNER = "ingress", "egress", "inner"
 DIRECTIONS = (INGRESS, EGRESS, INNER)
 PORT_ATTEMPTS = 64
+LEAD_ATTEMPTS = 8  # the next packet of a busy connection comes within microseconds, seldom in between
 
 
 def _one_of(document: dict, name: str, known: Collection[str]) -> str:
@@ -218,6 +219,31 @@ def place_on_edge(table: Conntrack, flow: Flow) -> None:
         table.insert(flow.protocol, flow.host, flow.remote, source_nat=flow.virtual)
 
 
+def lead_on_edge(table: Conntrack, flow: Flow, missing: bool = True) -> None:
+    """Have the edge's entry of a flow lead to ``flow.host``, and leave one that does.
+
+    Packets may flow meanwhile: an entry that was taken away for a moment is made anew by the next packet, and by the other
+    edge's conntrackd. So the one that is found in the way is looked at again.
+
+    :param missing: place it as well if there is no entry any more.
+    :raises OSError: EEXIST when what is in the way leads elsewhere time and again.
+    """
+    if flow.virtual is None:
+        raise ValueError(f"the edge has not seen {flow}")
+    for left in reversed(range(LEAD_ATTEMPTS)):
+        entry = table.find(flow.protocol, flow.remote, flow.virtual)
+        if entry is None and not missing:
+            return
+        if entry is not None and (entry.reply_source if flow.direction == INGRESS else entry.source) == flow.host:
+            return
+        try:
+            place_on_edge(table, flow)
+            return
+        except OSError as error:
+            if error.errno != errno.EEXIST or not left:
+                raise
+
+
 def give_back_on_edge(table: Conntrack, flows: Iterable[Flow], missing: bool = True) -> None:
     """Point the edge's entries of ``flows`` back at the source, if they do not lead there.
 
@@ -225,15 +251,8 @@ def give_back_on_edge(table: Conntrack, flows: Iterable[Flow], missing: bool = T
         one that has ended meanwhile.
     """
     for flow in flows:
-        if flow.virtual is None:
-            continue
-        entry = table.find(flow.protocol, flow.remote, flow.virtual)
-        if flow.direction == INGRESS:
-            right = entry is not None and entry.reply_source == flow.host
-        else:
-            right = entry is not None and entry.source == flow.host
-        if not right and (entry is not None or missing):
-            place_on_edge(table, flow)
+        if flow.virtual is not None:
+            lead_on_edge(table, flow, missing)
 
 
 def forget_on_host(table: Conntrack, flow: Flow) -> None:

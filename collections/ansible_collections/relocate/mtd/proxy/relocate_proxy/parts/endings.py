@@ -36,7 +36,7 @@ from ..host.docker import remove_container, restarts, set_restart_policy
 from ..memory import lazy_pages
 from ..memory.strays import end_strays
 from ..network.conntrack import Conntrack
-from ..network.flows import Flow, forget_address, forget_on_host, give_back_on_edge, place_on_edge
+from ..network.flows import Flow, forget_address, forget_on_host, give_back_on_edge, lead_on_edge
 from ..network.packet_rules import PacketRules
 from ..protocol.facts import DestinationFacts, SourceFacts
 from ..protocol.journal import Journal
@@ -371,7 +371,7 @@ def provisional_name(container: str, relocation: str) -> str:
 def turn_to_destination(gateway: PacketRules, table: Conntrack, host: str, moved: Iterable[Flow]) -> None:
     """Point the services and their connections at the destination ``host``, whatever they pointed at before."""
     for flow in moved:
-        place_on_edge(table, flow)
+        lead_on_edge(table, flow)  # the copy may run, and its clients talk to it
     gateway.route(host)
 
 
