@@ -350,16 +350,18 @@ class FakePeers:
             raise ChannelLost(f"the {part} is gone")
         self.steps.take(f"tell {part} {kind}", lambda: self.world.hear(part, kind, fields))
 
-    def expect(self, part: str, kind: str, seconds: float, otherwise: str | None = None) -> dict:
+    def expect(
+        self, part: str, kind: str, seconds: float, otherwise: str | None = None, state: str | None = None
+    ) -> dict:
         """Receive; what is not there will never come."""
-        return self.steps.take(f"expect {part} {kind}", lambda: self._find(part, kind, otherwise))
+        return self.steps.take(f"expect {part} {kind}", lambda: self._find(part, kind, otherwise, state))
 
-    def _find(self, part: str, kind: str, otherwise: str | None) -> dict:
+    def _find(self, part: str, kind: str, otherwise: str | None, state: str | None) -> dict:
         for position, (sender, item) in enumerate(self.world.mail):
             if isinstance(item, Exception):
                 del self.world.mail[position]
                 raise item
-            if sender == part and item["kind"] in (kind, otherwise):
+            if sender == part and item["kind"] in (kind, otherwise) and state in (None, item.get("state")):
                 del self.world.mail[position]
                 return item
         if part in self.world.lost:

@@ -328,6 +328,30 @@ def test_a_verdict_that_one_edge_does_not_know_of(scene: Callable[..., Scene], f
     it.assert_alike()
 
 
+def test_an_answer_that_nobody_waited_for_is_not_the_next_one_s(scene: Callable[..., Scene]) -> None:
+    """The move failed while the other edge wrote a line. It is killed at the next: its new process must be told again.
+
+    Else it would have waited for an edge that had ended, and taken over from it.
+    """
+    it = scene()
+    world = it.world
+    world.fault = ("source", State.VOTED, "fails")
+    hear, killed = world.hear, []
+
+    def killed_once(part: str, kind: str, fields: dict[str, Any]) -> None:
+        if (part, fields.get("state")) == ("standby", State.ROLLED_BACK.value) and not killed:
+            killed.append(part)
+            world.lost.add(part)
+            return
+        hear(part, kind, fields)
+
+    world.hear = killed_once  # type: ignore[method-assign]
+    result = it.run()
+    assert result is not None and result["outcome"] == "rolled-back" and killed
+    assert it.journal("standby").state is State.ROLLED_BACK and it.take_over() is None
+    it.assert_alike()
+
+
 def test_an_edge_that_was_taken_over_from_is_heard_no_more(scene: Callable[..., Scene]) -> None:
     """It lives, and cannot reach the other one for a while: what it says then comes too late."""
     it = scene(at=PROMISE, when="before", error=Killed())

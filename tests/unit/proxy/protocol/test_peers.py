@@ -56,3 +56,21 @@ def test_a_part_that_is_lost_while_another_is_waited_for_is_told_of_at_once(host
     peers.close()
     for each in (*channels.values(), *listeners.values()):
         each.close()
+
+
+def test_an_answer_is_about_what_was_told(host: Path) -> None:
+    """The one to an earlier line, for which nobody waited to the end, is not taken for that to the next."""
+    keys = credentials.make("r1", ("source", "destination", "edge", "standby"))
+    listener = Listener("127.0.0.1", keys["standby"])
+    with ThreadPoolExecutor(1) as pool:
+        accepted = pool.submit(listener.accept, 5)
+        peers = Peers("r1", keys["edge"], {"standby": ("127.0.0.1", listener.port)})
+        channel = accepted.result()
+        channel.send("noted", state="routing")
+        with pytest.raises(TimeoutError):
+            peers.expect("standby", "noted", 0.3, state="rolled-back")
+        channel.send("noted", state="rolled-back")
+        assert peers.expect("standby", "noted", 5.0, state="rolled-back")["state"] == "rolled-back"
+    peers.close()
+    channel.close()
+    listener.close()

@@ -129,7 +129,7 @@ class Edge:
         gateway.raise_barrier()
         peers.tell("source", "settle")
         peers.expect("source", "settled", SETTLE_SECONDS)
-        self._noted()
+        self._noted(State.HOLDING)
         self.moments.mark("hold")
         deadline = Deadline(self.plan.downtime_limit_ms)
         gateway.hold(self.armed)
@@ -154,7 +154,7 @@ class Edge:
         peers.tell("destination", "place", flows=documents)
         placed = deadline.expect(peers, "destination", "placed", CUTOVER_SECONDS)
         self.moved = Flow.read_all(placed["flows"])
-        self._noted()
+        self._noted(State.ROUTING)
         # Before the entries: what gets past the queue from now on must not reach the copy.
         gateway.route(self.plan.destination, born=False)
         for flow, moved in zip(flows, self.moved):
@@ -186,9 +186,9 @@ class Edge:
         if self.specification.standby and self.peers:
             self.peers.tell("standby", "note", state=state.value, facts=facts)
 
-    def _noted(self) -> None:
+    def _noted(self, state: State) -> None:
         if self.specification.standby and self.peers:
-            self.peers.expect("standby", "noted", NOTE_SECONDS)
+            self.peers.expect("standby", "noted", NOTE_SECONDS, state=state.value)
 
     def _follow(self, state: State, **facts: Any) -> None:
         """Have it write a line, and return when it has. :raises OSError, PartFailed: it has not, for all that is known."""
@@ -354,6 +354,7 @@ class Edge:
         """Have a part do what the verdict demands of it, and return its answer; a part that was killed is told again.
 
         :param told: it has heard it already, and only its answer is missing. :param otherwise: another answer that counts.
+        :param fields: what it is told; if that is a ``state``, the answer must be about this one, and not a late one.
         :raises PartFailed: it says time and again that it cannot; of a commit it says so once, and means it.
         :raises OSError: it is gone, or silent.
         """
@@ -367,7 +368,7 @@ class Edge:
                 told = True
                 while True:
                     try:
-                        return peers.expect(part, answer, seconds, otherwise)
+                        return peers.expect(part, answer, seconds, otherwise, fields.get("state"))
                     except PartFailed as error:
                         if error.part == part:
                             raise

@@ -95,16 +95,20 @@ class Peers:
             raise ChannelLost(f"the {part}'s proxy is gone")
         self.channels[part].send(kind, **fields)
 
-    def expect(self, part: str, kind: str, seconds: float, otherwise: str | None = None) -> dict:
+    def expect(
+        self, part: str, kind: str, seconds: float, otherwise: str | None = None, state: str | None = None
+    ) -> dict:
         """Return the next message of that kind from that part, or of the kind ``otherwise``.
 
+        :param state: the one that the message must name; the answer about another, for which nobody waited to the end, is none.
         :raises PartFailed: when any part reports a failure; :raises ChannelLost: when this part is gone;
         :raises TimeoutError: when it stays silent.
         """
         deadline = time.monotonic() + seconds
         while True:
             for position, (sender, message) in enumerate(self._kept):
-                if sender == part and message["kind"] in (kind, otherwise):
+                right = message["kind"] in (kind, otherwise) and state in (None, message.get("state"))
+                if sender == part and right:
                     del self._kept[position]
                     return message
             if part in self._lost:
