@@ -20,6 +20,7 @@ from relocate_proxy import guardian
 from relocate_proxy.host import limits, paths
 from relocate_proxy.host.docker import remove_container
 from relocate_proxy.memory.dump import Freeze
+from relocate_proxy.memory.lazy_pages import PagesLost
 from relocate_proxy.memory.rounds import PreCopy, Round
 from relocate_proxy.parts import base, endings, restarted, source
 from relocate_proxy.parts.destination import Destination
@@ -427,6 +428,21 @@ def test_a_destination_that_has_given_its_word_does_not_give_up(did: list[str]) 
     made.gate.print = lambda _: None
     made._restore([])
     assert not made.renounce() and made.journal.state is State.PREPARED
+
+
+def test_a_destination_gives_its_word_only_for_memory_that_another_could_go_on_with(did: list[str]) -> None:
+    """The page process was killed before it had written down all that the copy lacks: that copy could never be saved."""
+    made = on_destination(did, "prepared", State.RESTORING)
+    made.gate.print = lambda _: None
+
+    def lost() -> None:
+        did.append("await restored")
+        raise PagesLost("it is gone")
+
+    made.pages = SimpleNamespace(begin=lambda *_: None, await_restored=lost)  # type: ignore[assignment]
+    with pytest.raises(PagesLost, match="it is gone"):
+        made._restore([])
+    assert made.journal.state is State.RESTORING and did[-1] == "await restored"
 
 
 def test_a_destination_that_throws_its_copy_away(did: list[str], monkeypatch: pytest.MonkeyPatch) -> None:

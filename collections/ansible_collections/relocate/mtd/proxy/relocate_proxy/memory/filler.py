@@ -123,7 +123,7 @@ class Filler:
         :param record: where is written down what happens.
         :param sources: connections of the source, of which the latest counts.
         :param keep: is told every descriptor that must outlive this process, under its number, and None when it may go.
-        :param report: is told how it goes.
+        :param report: is told how it goes; ``restored`` says that what came is written down, and another could go on.
         """
         self._images, self._sources, self._keep, self._tell = images, sources, keep, report
         self._record = record
@@ -227,6 +227,7 @@ class Filler:
         if pid == ALL_RESTORED:
             self._record.add(Happened(RESTORED, 0))
             self._restored = True
+            self._report(True)  # the destination's vote waits for it
         elif pid > 0:
             _, descriptors, _, _ = socket.recv_fds(connection, 1, 1)
             number = self._new(descriptors[0])
@@ -537,6 +538,7 @@ class Filler:
             self._rate_from = (now, self.received)
         self._tell(
             {
+                "restored": self._restored,
                 "left": self.left,
                 "received": self.received,
                 "rate": round(self._rate),

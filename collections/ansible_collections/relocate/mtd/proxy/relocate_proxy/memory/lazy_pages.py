@@ -29,6 +29,7 @@ PROGRAM = "relocate_proxy.memory.page_process"
 REPORT, ORDER, FETCH_ORDER = "progress", "serve.json", "fetch.json"
 START_SECONDS = 20.0
 END_SECONDS = 10.0
+RESTORED_SECONDS = 5.0
 POLL_SECONDS = 0.005
 LOOK_SECONDS, TELL_SECONDS = 0.1, 1.0
 
@@ -163,6 +164,17 @@ class PageClient:
         """
         self._helper.tell({"container_id": container_id, "pid": pid})
         self._helper.hear(START_SECONDS)
+
+    def await_restored(self) -> None:
+        """Return when all that the copy lacks is written down: from then on another goes on where one is killed.
+
+        CRIU has said its last word before it asks whether the tasks may run: so this hardly ever waits.
+
+        :raises PagesLost: it is not, and never will be.
+        """
+        said = self._helper.hear(RESTORED_SECONDS)
+        if "restored" not in said:
+            raise PagesLost(said.get("lost", "the process that carries memory after the move has ended too early"))
 
 
 def write_order(path: str, order: dict[str, Any]) -> None:

@@ -255,6 +255,8 @@ def _kept(sender: socket.socket, held: dict[bytes, int]) -> bytes:
 class Fetcher:
     """The destination's side: wait for the source, and for the image; then place pages until the last one."""
 
+    _told = False  # the proxy knows that all of the copy is there
+
     def __init__(self, session: str, specification: dict) -> None:
         self.session, self._specification = session, specification
         self.outcome = os.open(lazy_pages.outcome_path(session), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -337,6 +339,9 @@ class Fetcher:
         self._write({"lost": reason} if reason else {"bytes": filler.received})
 
     def _report(self, document: dict) -> None:
+        if document["restored"] and not self._told:
+            self._told = True
+            say(restored=True)
         self._keeping.check()
         path = f"{self.session}/{lazy_pages.REPORT}"
         try:

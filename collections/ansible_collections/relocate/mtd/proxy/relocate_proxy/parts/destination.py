@@ -277,6 +277,8 @@ class Destination(Part):
             self.pages.begin(self.container_id, self.pid)
         self.gate.say("restore")
         prepared = self._expect("prepared", "CRIU could not restore the container")
+        if self.pages:
+            self.pages.await_restored()
         self._settle_tasks()
         binds.insist(self.shown, f"/proc/{self.pid}/root")
         self.moments.mark("prepared")
