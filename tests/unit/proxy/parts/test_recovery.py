@@ -47,6 +47,9 @@ def did(monkeypatch: pytest.MonkeyPatch, host: Path) -> list[str]:
         def container(self, name: str) -> dict[str, Any] | None:
             return {"State": {"Running": "copy runs" in calls, "Pid": os.getpid()}}
 
+        def parts(self) -> set[str]:
+            return {"Engine", "containerd"}
+
         def happened(self, name: str, events: tuple[str, ...], since: float) -> bool:
             return "stopped by hand" in calls
 

@@ -9,12 +9,12 @@ import time
 from ansible_collections.relocate.mtd.plugins.module_utils._docker import DockerClient, DockerError
 
 NO_RESTART = {"Name": "no", "MaximumRetryCount": 0}
-CONTAINERD_SECONDS = 15.0  # dockerd starts a containerd that was killed again: after a second, later after ten
+AGAIN_SECONDS = 15.0  # dockerd starts a containerd that was killed again: after a second, later after ten
 
 
 def remove_container(docker: DockerClient, container: str) -> None:
     """Remove a container, by its id or name; one that is gone, or that Docker is removing itself (``--rm``), is fine."""
-    _await_containerd(docker)
+    await_docker(docker)
     try:
         docker.remove(container)
     except DockerError as error:
@@ -22,15 +22,22 @@ def remove_container(docker: DockerClient, container: str) -> None:
             raise
 
 
-def _await_containerd(docker: DockerClient) -> None:
-    """Return when Docker's containerd answers it, or does not for long.
+def await_docker(docker: DockerClient) -> None:
+    """Return when Docker and its containerd answer, or do not for long: they are started again when they were killed.
 
-    While it does not, Docker hears of no container's end: one whose tasks are dead it would remove, and keep its network.
-    Docker 28 then listens on the published ports for good, and no container can have them.
+    While containerd does not, Docker hears of no container's end: one whose tasks are dead it would remove, and keep its
+    network. Docker 28 then listens on the published ports for good, and no container can have them.
     """
-    deadline = time.monotonic() + CONTAINERD_SECONDS
-    while "containerd" not in docker.parts() and time.monotonic() < deadline:
+    deadline = time.monotonic() + AGAIN_SECONDS
+    while not _answers(docker) and time.monotonic() < deadline:
         time.sleep(0.1)
+
+
+def _answers(docker: DockerClient) -> bool:
+    try:
+        return "containerd" in docker.parts()
+    except DockerError:
+        return False
 
 
 def restarts(policy: dict) -> bool:

@@ -32,7 +32,7 @@ from ansible_collections.relocate.mtd.plugins.module_utils._docker import Docker
 from ..files.binds import remove_probes
 from ..host import limits, paths, volumes
 from ..host.cgroups import tasks_of
-from ..host.docker import remove_container, restarts, set_restart_policy
+from ..host.docker import await_docker, remove_container, restarts, set_restart_policy
 from ..memory import lazy_pages
 from ..memory.strays import end_strays
 from ..network.conntrack import Conntrack
@@ -291,6 +291,7 @@ def adopt_copy(journal: Journal, docker: DockerClient) -> None:
     facts = DestinationFacts.of(journal)
     limits.set_again(limits.Limit(*each) for each in facts.limits)  # the keeper has, if nobody has killed it
     KeeperClient.forget(facts.container_id)
+    await_docker(docker)  # it may have been killed: the copy runs meanwhile
     insist_that_docker_knows(docker, facts.container_id)
     if not restarts(facts.restart_policy):
         return
