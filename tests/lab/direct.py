@@ -253,7 +253,7 @@ class Direct:
         """
         found = []
         kept = "|".join([f"({self.container}) ({state})", *(f"{other} .*" for other in self.others)])
-        for host in (EDGE, *(hosts or self.hosts)):
+        for host in dict.fromkeys((EDGE, *(hosts or self.hosts))):
             script = (
                 "find /run/relocate -mindepth 2 ! -path '*/empty*' ! -name '*.pem'; ls /run/relocate/faults.json 2>/dev/null; "
                 # a module waits for a result for a minute at most, though the controller that asks for it was killed

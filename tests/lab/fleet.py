@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from dataclasses import dataclass, field
@@ -96,14 +97,26 @@ class Fleet:
         inside: int | None = None,
         tenant: str = "test",
     ) -> None:
-        """Instantiate a tenant, published at ``port`` (another one ``inside`` the container); removed after the test."""
-        variables = {"container": name, "image": f"{REPOSITORY}/{image}:1", "host": host, "tenant": tenant}
-        if command:
-            variables["command"] = command
-        if port:
-            variables["publish"] = f"{VIRTUAL}:{port}:{inside or port}/tcp"
+        """Run a tenant, published at ``port`` (another one ``inside`` the container); removed after the test.
+
+        What ``instantiate.yml`` leaves is made by Docker's and nft's own commands, in a tenth of the time.
+        """
         self.tenants.append(name)
-        self.playbook("instantiate.yml", **variables)
+        run = ["docker", "run", "-d", "--name", name]
+        run += ["--label", "relocate.mtd/enabled=true", "--label", f"relocate.mtd/tenant={tenant}"]
+        if port:
+            run += ["-p", f"0.0.0.0:{port}:{inside or port}/tcp"]
+        self.on(host, shlex.join([*run, f"{REPOSITORY}/{image}:1", *shlex.split(command)]))
+        place = f"{self.variables(host)['ansible_host']} . {port}"
+        for edge in self.edges if port else ():
+            element = f'tcp . {VIRTUAL} . {port} comment "{name}" : {place}'
+            self.on(edge, f"nft {shlex.quote(f'add element ip relocate services {{ {element} }}')}")
+
+    def instantiate(self, name: str, image: str, host: str, command: str, port: int) -> None:
+        """Run a tenant as a user does."""
+        self.tenants.append(name)
+        variables = {"container": name, "image": f"{REPOSITORY}/{image}:1", "host": host, "command": command}
+        self.playbook("instantiate.yml", publish=f"{VIRTUAL}:{port}:{port}/tcp", **variables)
 
     def remove_tenants(self) -> None:
         """Remove what the test made, wherever it is now, with its services."""

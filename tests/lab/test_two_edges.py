@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import subprocess
@@ -22,6 +23,7 @@ from relocate.lab.paths import Lab
 pytestmark = [pytest.mark.lab, pytest.mark.needs("lxc-info", "nsenter")]
 
 NAME, PORT, CALL = "paired", 7400, 9400
+RETURN_SECONDS = 20.0  # for which the other edge's part waits for its edge
 #: After three signs of life that did not come (0.3 s each) the other edge takes over; TCP waits for as long as it has waited.
 IDLE_MS = 6000.0
 #: A client's retransmissions double: what is settled after three seconds it notices after seven at the latest.
@@ -52,7 +54,7 @@ def pair() -> Iterator[Pair]:
 @pytest.fixture(scope="module")
 def direct(pair: Pair) -> Iterator[Direct]:
     """Return a counter on host1, published by both edges."""
-    pair.fleet.tenant(NAME, "counter", "host1", f"{PORT} 8", port=PORT)
+    pair.fleet.instantiate(NAME, "counter", "host1", f"{PORT} 8", PORT)
     assert len([pair.fleet.services(edge) for edge in pair.fleet.edges]) == 2
     yield Direct.of(pair.fleet, NAME, "host1", "host2")
     pair.fleet.remove_tenants()
@@ -87,6 +89,11 @@ def assert_alike(pair: Pair, host: str) -> None:
         assert places == [pair.fleet.variables(host)["ansible_host"]], edge
         sets = "nft list table ip relocate | sed -nE '/ (held|barrier|shut|unborn) \\{/,/\\}/p' | grep elem; true"
         assert not pair.fleet.on(edge, sets), edge
+
+
+def assert_nothing_left(pair: Pair, direct: Direct) -> None:
+    """Neither on the hosts nor on any of the edges."""
+    assert direct.leftovers(hosts={*pair.fleet.edges, *direct.hosts}) == ""
 
 
 def test_an_edge_is_lost_while_nothing_moves(pair: Pair, direct: Direct, active: str, heart: Heart) -> None:
@@ -162,7 +169,8 @@ def test_an_edge_is_lost_in_the_middle_of_a_move(
     heart.assert_beats()
     print(f"edge lost {moment} '{state}': {ended['outcome']}, the client waited {heart.longest_ms:.0f} ms")
     assert heart.longest_ms < MOVING_MS
-    assert direct.running() == [stays] and not direct.leftovers()
+    assert direct.running() == [stays]
+    assert_nothing_left(pair, direct)
 
 
 def result_of(pair: Pair, edge: str, relocation: str) -> dict[str, Any]:
@@ -174,11 +182,20 @@ def result_of(pair: Pair, edge: str, relocation: str) -> dict[str, Any]:
 
 
 STANDBY = ("holding", "routing", "committed", "draining", "released", "done", "rolled-back")
+VERDICTS = ("committed", "rolled-back")  # here the line decides what becomes of the move, and who is told again
 
 
-@pytest.mark.parametrize("do", ["kill", "kill-guardian"])
-@pytest.mark.parametrize("moment", ["before", "after"])
-@pytest.mark.parametrize("state", STANDBY)
+def deaths() -> list[tuple[str, str, str]]:
+    """Return how the part is killed: in all ways at a verdict, else each state's neighbours in the other two of the four."""
+    ways = list(itertools.product(("before", "after"), ("kill", "kill-guardian")))
+    found = []
+    for number, state in enumerate(STANDBY):
+        chosen = ways if state in VERDICTS else ways[0::3] if number % 2 else ways[1:3]
+        found += [(state, *way) for way in chosen]
+    return found
+
+
+@pytest.mark.parametrize(("state", "moment", "do"), deaths())
 def test_the_other_edge_s_part_is_killed_at_every_line(
     pair: Pair, direct: Direct, active: str, heart: Heart, state: str, moment: str, do: str
 ) -> None:
@@ -199,7 +216,11 @@ def test_the_other_edge_s_part_is_killed_at_every_line(
             "for i in $(seq 600); do pgrep -f '[r]elocate_proxy (edge|standby)' || exit 0; sleep 0.1; done; exit 1",
         )
     assert not direct.ordered(there), f"never reached: {ended}"
-    before = state in ("holding", "routing", "rolled-back") or (state == "committed" and do == "kill-guardian")
+    # on a busy machine its next process may be too late for the edge that decides, and takes over when that has ended
+    gone = do == "kill-guardian" or any("does not come back" in each for each in ended["problems"])
+    if "took_over" in fleet.on(there, f"cat /var/lib/relocate/journal/{relocation}.standby.jsonl"):
+        assert gone and result_of(pair, there, relocation)["outcome"] in (ended["outcome"], "in-doubt")
+    before = state in ("holding", "routing", "rolled-back") or (state == "committed" and gone)
     stays = here if before else target
     assert ended["outcome"] == ("rolled-back" if before else "committed"), ended["problems"]
     assert direct.running() == [stays]
@@ -211,7 +232,8 @@ def test_the_other_edge_s_part_is_killed_at_every_line(
     print(
         f"standby, {do} {moment} '{state}': {ended['outcome']}, waited {heart.longest_ms:.0f} ms; {ended['problems']}"
     )
-    assert heart.longest_ms < MOVING_MS and not direct.leftovers()
+    assert heart.longest_ms < MOVING_MS
+    assert_nothing_left(pair, direct)
 
 
 def test_the_other_edge_s_part_is_killed_in_a_long_drain(pair: Pair, direct: Direct, active: str, heart: Heart) -> None:
@@ -228,7 +250,7 @@ def test_the_other_edge_s_part_is_killed_in_a_long_drain(pair: Pair, direct: Dir
         journal = f"/var/lib/relocate/journal/{relocation}.standby.jsonl"
         fleet.on(there, f"for i in $(seq 200); do grep -q draining {journal} && exit; sleep 0.05; done; exit 1")
         fleet.on(there, "kill -9 $(pgrep -n -f '[r]elocate_proxy standby')")
-        time.sleep(25.0)  # longer than it would wait for its edge
+        time.sleep(RETURN_SECONDS + 2.0)  # nothing shows that it goes on waiting
     finally:
         fleet.on(here, f"kill -CONT $({serving})", check=False)
     ended = result_of(pair, active, relocation)
