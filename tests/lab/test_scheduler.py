@@ -67,13 +67,13 @@ def postgresql() -> Iterator[str]:
 
 
 class Running:
-    """``relocate schedule`` as a process, with its log."""
+    """``relocate schedule`` as a process, with its log. It ends with the test's own process, however that ends."""
 
     def __init__(self, config: Path, log: Path) -> None:
         self.log = log
         with log.open("w") as stream:
             self.process = subprocess.Popen(
-                [str(BIN / "relocate"), "schedule", "--config", str(config)],
+                ["setpriv", "--pdeathsig", "TERM", str(BIN / "relocate"), "schedule", "--config", str(config)],
                 cwd=ROOT,
                 stderr=stream,
                 stdin=subprocess.DEVNULL,
