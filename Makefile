@@ -9,6 +9,8 @@ BIN := .venv/bin
 # Tests in several processes, file by file. On the hosts each process has a lab of its own; LABS=0 means the one that is up.
 LABS ?= 2
 SPREAD := --dist loadfile -n
+# Files in the order that tests/lab/conftest.py gives them, not those with the most tests first
+IN_ORDER := --no-loadscope-reorder
 # yamllint and ansible-lint look for their companions in PATH
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
@@ -36,7 +38,7 @@ integration: environment ## Tests against this machine's kernel, in namespaces o
 	$(BIN)/pytest tests/integration
 
 lab-test: install ## Tests on real Docker hosts, in two labs at a time (root)
-	$(BIN)/pytest $(SPREAD) $(LABS) tests/lab
+	$(BIN)/pytest $(SPREAD) $(LABS) $(IN_ORDER) tests/lab
 
 lint: environment ## Style, types, Ansible's production profile, and ansible-test sanity
 	$(BIN)/ruff check .

@@ -21,6 +21,28 @@ if WORKER:
     os.environ["RELOCATE_LAB_NAME"] = "-".join(filter(None, (os.environ.get("RELOCATE_LAB_NAME"), WORKER)))
 
 
+#: The files that take minutes, the longest first ("time per file" at the end of a run). ``--dist loadfile`` gives them out in
+#: this order, so that no process begins a long one when the others have nothing left; the rest follow by name.
+LONGEST = (
+    "test_two_edges",
+    "test_relocation",
+    "test_lab_lifecycle",
+    "test_faults",
+    "test_modes",
+    "test_lost_host",
+    "test_scheduler",
+    "test_modules",
+    "test_refusals",
+    "test_strangers",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the longest files first."""
+    rank = {name: number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: rank.get(item.path.stem, len(rank)))
+
+
 @pytest.fixture(scope="session")
 def prepared() -> Iterator[Fleet]:
     """Return the lab, up and prepared."""
