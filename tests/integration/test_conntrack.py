@@ -14,6 +14,7 @@ import pytest
 from relocate_proxy.host import syscalls
 from relocate_proxy.network import flows
 from relocate_proxy.network.conntrack import Conntrack, Endpoint, Entry
+from relocate_proxy.network.published import Published, behind_router
 
 from .namespaces import Network
 
@@ -113,3 +114,38 @@ def test_a_flow_of_each_direction_on_the_destination(table: Conntrack) -> None:
     for flow in moved:
         flows.forget_on_host(table, flow)
     assert [entry.source for entry in table.entries()] == [Endpoint("172.20.2.3", 1)]
+
+
+def test_a_connection_that_both_tables_have_lost_is_carried(network: Callable[[], Network]) -> None:
+    """Its entries are made as those of a known one are: at its host, at the edge, and at the destination."""
+    source, edge, destination = (syscalls.in_network(network().path, Conntrack) for _ in range(3))
+    inside = Endpoint("172.20.1.2", 7000)
+    ports = Published(PLACE.address, {("tcp", 7000): {7001}}, lambda: {7000}, lambda _: True)
+    found = flows.on_source([flows.Connection("tcp", inside, CLIENT)], source, inside.address, ports)
+    assert list(source.entries()) == [Entry("tcp", CLIENT, PLACE, inside, CLIENT)]
+    service = {"protocol": "tcp", "virtual_address": VIRTUAL.address, "virtual_port": VIRTUAL.port}
+    (seen,) = flows.on_edge(found, edge, [{**service, "host_port": 7001, "container_port": 7000}])
+    moved = flows.place_on_destination(destination, seen, "10.77.0.12", "172.20.2.9")
+    flows.place_on_edge(edge, moved)
+    assert list(edge.entries()) == [Entry("tcp", CLIENT, VIRTUAL, moved.host, CLIENT)]
+    assert list(destination.entries()) == [Entry("tcp", CLIENT, moved.host, moved.local, CLIENT)]
+    flows.give_back_on_edge(edge, [seen])
+    assert list(edge.entries()) == [Entry("tcp", CLIENT, VIRTUAL, PLACE, CLIENT)]
+
+
+def test_who_comes_through_the_edge_is_told_by_the_hosts_routes(network: Callable[[], Network]) -> None:
+    """Neighbours on the bridge, other hosts and the host itself do not; without a route nobody does."""
+    place = network()
+    for name, address in (("fabric", "10.77.0.11/24"), ("bridge", "172.20.1.1/24")):
+        place.run("ip", "link", "add", name, "type", "veth", "peer", "name", f"{name}-end")
+        place.run("ip", "link", "set", f"{name}-end", "up")
+        place.run("ip", "addr", "add", address, "dev", name)
+        place.run("ip", "link", "set", name, "up")
+    through = lambda address: syscalls.in_network(place.path, lambda: behind_router(address))  # noqa: E731
+    assert not through(CLIENT.address)
+    place.run("ip", "route", "add", "default", "via", "10.77.0.10")
+    assert through(CLIENT.address)
+    for address in ("172.20.1.3", "172.20.1.1", "10.77.0.12", "10.77.0.11", "127.0.0.1", "172.20.1.255"):
+        assert not through(address), address
+    place.run("ip", "route", "add", "unreachable", "10.88.0.0/24")
+    assert not through(CLIENT.address)

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -104,3 +105,41 @@ def test_a_connection_that_is_being_made(fleet: Fleet) -> None:
             time.sleep(0.5)
     finally:
         peer.kill()
+
+
+#: Asks a counter for a number whenever it is told to, over one connection, and says nothing in between.
+SILENT = """
+import socket, sys
+connection = socket.create_connection((sys.argv[1], int(sys.argv[2])), 20)
+connection.settimeout(60)
+for line in sys.stdin:
+    connection.sendall(b"x\\n")
+    print(connection.recv(64).decode().strip(), flush=True)
+"""
+
+
+def test_a_silent_connection_that_no_table_knows_any_more_goes_on(fleet: Fleet) -> None:
+    """Its entries are gone from its host and from the edge; then, on the way back, from its host alone."""
+    direct = server(fleet, "silent", 7204, "7204 8")
+    command = ["ip", "netns", "exec", fleet.client_namespace, sys.executable, "-c", SILENT, VIRTUAL, "7204"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as client:
+        assert client.stdin is not None and client.stdout is not None
+        try:
+            for number, (here, there, forgetting) in enumerate(
+                ((HERE, THERE, (HERE, EDGE)), (THERE, HERE, (THERE,))), 1
+            ):
+                print(file=client.stdin, flush=True)
+                assert client.stdout.readline() == f"{number}\n"
+                for host in forgetting:
+                    fleet.on(host, "conntrack -D -p tcp --dport 7204")
+                result = direct.move(here, there)
+                assert result is not None
+                assert result["outcome"] == "committed", result["problems"]
+                assert result["flows"] == {"ingress": 1, "egress": 0, "kept": 1, "lost": 0}
+                direct.wait_until_quiet()
+                for host in (there, EDGE):
+                    assert f"src={CLIENT}" in fleet.on(host, "conntrack -L -p tcp --dport 7204")
+            print(file=client.stdin, flush=True)
+            assert client.stdout.readline() == "3\n"
+        finally:
+            client.kill()

@@ -56,6 +56,27 @@ def test_connections_of_both_families(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [each.protocol for each in found] == ["tcp"] * 6 + ["udp"] * 3
 
 
+def test_where_it_accepts_connections(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By its listeners of both families, and by nothing else that is bound to a port."""
+    assert one(monkeypatch, [(SELF, PEER, 1, 0), (SELF, ANY, 7, 0)]).listening() == set()
+    assert (
+        one(monkeypatch, [(SELF, ANY, 10, 0)]).listening()
+        == one(monkeypatch, [(SELF, ANY, 10, 0)], ("tcp6",)).listening()
+    )
+    assert one(monkeypatch, [(SELF, ANY, 10, 0)]).listening() == {7000}
+
+
+def test_where_its_host_publishes_it() -> None:
+    """Docker names a port once for each family; one that is exposed alone leads nowhere."""
+    made: Container = object.__new__(Container)
+    both = [{"HostIp": "0.0.0.0", "HostPort": "7001"}, {"HostIp": "::", "HostPort": "7001"}]
+    ports = {"7000/tcp": both, "7000/udp": [{"HostIp": "", "HostPort": "7002"}], "80/tcp": None}
+    made.inspect = {"NetworkSettings": {"Ports": ports}}
+    assert made.published() == {("tcp", 7000): {7001}, ("udp", 7000): {7002}}
+    made.inspect = {"NetworkSettings": {"Ports": None}}
+    assert made.published() == {}
+
+
 def test_half_open_connections_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     """Those between SYN and ACK, and those that nobody has accepted yet."""
     rows = [(SELF, PEER, 3, 0), (SELF, PEER, 1, 5), (SELF, ANY, 10, 2), (SELF, ANY, 10, 0)]

@@ -15,6 +15,7 @@ import pytest
 from relocate_proxy.network import flows
 from relocate_proxy.network.conntrack import Endpoint, Entry
 from relocate_proxy.network.flows import EGRESS, INGRESS, Connection, Flow, UntrackedFlow
+from relocate_proxy.network.published import Published
 
 from ..tables import FakeTable
 
@@ -118,7 +119,7 @@ def test_udp_conversations_are_read_from_the_edge() -> None:
 
 def test_documents_survive_json() -> None:
     """What crosses the channel and the journal is the same flow afterwards."""
-    for flow in (INGRESS_FLOW, EGRESS_SEEN):
+    for flow in (INGRESS_FLOW, EGRESS_SEEN, replace(INGRESS_SEEN, routed=True)):
         assert Flow.read(json.loads(json.dumps(flow.document()))) == flow
     connection = Connection("tcp", HERE, THERE)
     assert Connection.read(json.loads(json.dumps(connection.document()))) == connection
@@ -228,3 +229,128 @@ def test_what_stays_in_the_way_is_told() -> None:
     """Not for ever: its recovery can be tried again."""
     with pytest.raises(FileExistsError):
         flows.lead_on_edge(BusyTable(*[OLD_WAY] * 100), replace(INGRESS_SEEN, host=Endpoint(NEW, 7001)))
+
+
+SERVICE = {
+    "protocol": "tcp",
+    "virtual_address": VIRTUAL.address,
+    "virtual_port": VIRTUAL.port,
+    "host_port": 7001,
+    "container_port": 7000,
+}
+ROUTED = replace(INGRESS_FLOW, routed=True)
+
+
+def published(
+    *, ports: tuple[int, ...] = (7001,), listening: tuple[int, ...] = (7000,), routed: bool = True
+) -> Published:
+    """Return what the source's host publishes of the container."""
+    return Published(OLD, {("tcp", 7000): ports, ("tcp", 51000): (51001,)}, lambda: listening, lambda _: routed)
+
+
+def test_a_clients_connection_that_its_host_has_forgotten_is_known_by_its_port() -> None:
+    """It gets its entry back at once: the container can speak to its client again, wherever it runs."""
+    table = FakeTable()
+    connections = [Connection("tcp", HERE, THERE)]
+    assert flows.on_source(connections, table, "172.20.1.2", published()) == [ROUTED]
+    assert table.held == [SOURCE_TABLE[0]]
+    assert flows.on_source(connections, table, "172.20.1.2", published()) == [ROUTED]
+    assert len(table.calls) == 1, "it is there now"
+
+
+def test_a_packet_may_have_been_faster() -> None:
+    """It has made the entry between the look and the insertion."""
+    table = FakeTable()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(table, "insert", lambda *_, **__: (_ for _ in ()).throw(FileExistsError(errno.EEXIST, "")))
+        assert flows.on_source([Connection("tcp", HERE, THERE)], table, "172.20.1.2", published()) == [ROUTED]
+
+
+@pytest.mark.parametrize(
+    ("connection", "ports"),
+    [
+        (Connection("tcp", CALL, CALLED), published()),  # the container's own: what port it has outside, nobody knows
+        (Connection("tcp", HERE, THERE), published(listening=())),  # may be its own, by a port that it has bound
+        (Connection("tcp", HERE, THERE), published(ports=(7001, 7002))),
+        (Connection("tcp", HERE, THERE), published(ports=())),
+        (Connection("tcp", HERE, THERE), published(routed=False)),  # a neighbour on the bridge
+        (Connection("tcp", HERE, Endpoint("2001:db8::2", 40000)), published()),
+    ],
+)
+def test_what_cannot_be_known_of_a_forgotten_connection_is_refused(connection: Connection, ports: Published) -> None:
+    table = FakeTable()
+    with pytest.raises(UntrackedFlow, match="does not pass through the edge"):
+        flows.on_source([connection], table, "172.20.1.2", ports)
+    assert table.held == []
+
+
+def test_a_clients_connection_that_the_edge_has_forgotten_is_known_by_its_service() -> None:
+    table = FakeTable()
+    other = {**SERVICE, "virtual_port": 7070, "host_port": 7071, "container_port": 7070}
+    assert flows.on_edge([ROUTED], table, [SERVICE, other]) == [replace(ROUTED, virtual=VIRTUAL)]
+    moved = replace(ROUTED, virtual=VIRTUAL, host=Endpoint(NEW, 7001))
+    flows.place_on_edge(table, moved)
+    assert table.held == [Entry("tcp", THERE, VIRTUAL, Endpoint(NEW, 7001), THERE)]
+
+
+@pytest.mark.parametrize(
+    ("flow", "services", "entries"),
+    [
+        (INGRESS_FLOW, [SERVICE], []),  # a neighbour's, for all that the source knows
+        (replace(EGRESS_FLOW, routed=True), [SERVICE], []),
+        (ROUTED, [], []),
+        (ROUTED, [{**SERVICE, "host_port": 7002}], []),  # a host that lies names a port that is not the container's
+        (ROUTED, [{**SERVICE, "container_port": 7002}], []),
+        (ROUTED, [{**SERVICE, "protocol": "udp"}], []),
+        (ROUTED, [SERVICE, {**SERVICE, "virtual_port": 7070}], []),  # either may be what the client knows
+        (ROUTED, [SERVICE], [Entry("tcp", THERE, VIRTUAL, Endpoint("10.77.0.13", 7001), THERE)]),  # another's
+    ],
+)
+def test_what_cannot_be_known_at_the_edge_is_refused(flow: Flow, services: list[dict], entries: list[Entry]) -> None:
+    """No word of a source makes the edge take a connection for its container's that may be another's."""
+    table = FakeTable(*entries)
+    with pytest.raises(UntrackedFlow, match="does not pass through the edge"):
+        flows.on_edge([flow], table, services)
+    assert table.held == entries and not table.calls
+
+
+def test_a_source_moves_its_own_connections_only() -> None:
+    """One that names another host's would lead that host's clients away; a neighbour's has no place outside at all."""
+    assert flows.of_host([INGRESS_FLOW, EGRESS_FLOW], OLD) == [INGRESS_FLOW, EGRESS_FLOW]
+    for address in ("10.77.0.13", HERE.address):
+        for flow in (INGRESS_FLOW, EGRESS_FLOW):
+            strange = replace(flow, host=Endpoint(address, flow.host.port))
+            with pytest.raises(UntrackedFlow, match="does not pass through the edge"):
+                flows.of_host([strange], OLD)
+            assert flows.of_host([replace(strange, protocol="udp")], OLD) == []
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"virtual": Endpoint("10.88.0.100", 22)},
+        {"remote": Endpoint("10.88.0.3", 40000)},
+        {"direction": EGRESS},
+        {"protocol": "udp"},
+        {"host": Endpoint("10.77.0.13", 7001)},
+    ],
+)
+def test_a_destination_places_what_it_was_told_on_itself(change: dict[str, Any]) -> None:
+    """One that lies would have the edge lead another service's clients to it."""
+    right = replace(INGRESS_SEEN, host=Endpoint(NEW, 7001), local=Endpoint("172.20.2.9", 7000))
+    assert flows.as_placed([INGRESS_SEEN], [right], NEW) == [right]
+    for placed in ([replace(right, **change)], [], [right, right]):
+        with pytest.raises(ValueError, match="the destination has placed other connections than it was told"):
+            flows.as_placed([INGRESS_SEEN], placed, NEW)
+
+
+def test_the_way_to_an_address_is_asked_once() -> None:
+    """Much of it in the freeze."""
+    asked: list[str] = []
+
+    def routed(address: str) -> bool:
+        asked.append(address)
+        return True
+
+    ports = Published(OLD, {}, tuple, routed)
+    assert ports.passes_edge(THERE) and ports.passes_edge(Endpoint(THERE.address, 1)) and asked == [THERE.address]

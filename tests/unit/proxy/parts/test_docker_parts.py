@@ -134,6 +134,7 @@ def test_memory_goes_ahead_when_all_else_is_ready(did: list[str], monkeypatch: p
     made.plain_cgroups, made.conntrack, made.address = True, None, "172.20.1.2"
     made.container.pid, made.container.descriptors = 4711, lambda: "[]"
     made.container.connections, made.container.memory_bytes = list, lambda: 64 << 20
+    made.container.published, made.container.listening = dict, set
     made.container.dump_command = lambda *arguments: [str(arguments[3])]
     made.container.find_watches = lambda: SimpleNamespace(lonely_files=list, paths={})
     monkeypatch.setattr(made, "say", lambda kind, **fields: heard.append({"kind": kind, **fields}))

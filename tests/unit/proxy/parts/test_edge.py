@@ -13,19 +13,21 @@ import datetime
 import os
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from relocate_proxy.network.conntrack import Endpoint, Entry
 from relocate_proxy.network.flows import Flow
 from relocate_proxy.parts import edge, recovery
 from relocate_proxy.parts.edge import Edge, PartFailed
 from relocate_proxy.protocol.channel import ChannelLost
 from relocate_proxy.protocol.states import AFTER_COMMIT, State
 
+from .. import world
 from ..protocol_page import documented
-from ..world import IN, NEW, OLD, OUT, PLAN, FakeGateway, FakePeers, StepJournal, Steps, World
+from ..world import CLIENT, IN, NEW, OLD, OUT, PLAN, FakeGateway, FakePeers, StepJournal, Steps, World
 
 SPECIFICATION = {"id": "r1", "credentials": {}, "plan": PLAN, "source": [OLD, 1], "destination": [NEW, 1]}
 POST_COPY = {**SPECIFICATION, "plan": {**PLAN, "mode": "post-copy"}}
@@ -236,6 +238,48 @@ def test_a_connection_that_passes_elsewhere_is_refused_before_anything_is_held(s
     assert "does not pass through the edge and would be cut" in result["problems"][0]
     assert "hold" not in it.steps.names and "record holding" not in it.steps.names
     assert it.world.copies["source"] == "running"
+
+
+def test_a_clients_connection_that_the_edge_has_forgotten_is_moved_all_the_same(
+    scene: Maker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The table was lost while the connection was idle: the service leads to the container, and says what the client knows."""
+    it = scene()
+    it.world.table.held.pop(0)
+    monkeypatch.setattr(world, "IN", replace(IN, routed=True))
+    result = it.run()
+    assert result is not None and result["outcome"] == "committed"
+    it.world.assert_whole()
+
+
+def test_a_source_that_names_another_hosts_connection_gets_nothing_moved(
+    scene: Maker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or a neighbour's on its bridge: the edge would lead its client away from it."""
+    it = scene()
+    other = Endpoint("10.77.0.13", 7001)
+    it.world.table.held.append(Entry("tcp", CLIENT, Endpoint("10.88.0.100", 9000), other, CLIENT))
+    monkeypatch.setattr(world, "IN", replace(IN, host=other))
+    result = it.run()
+    assert result is not None and result["outcome"] == "rolled-back"
+    assert "does not pass through the edge and would be cut" in result["problems"][0]
+    assert "record holding" not in it.steps.names
+
+
+def test_a_destination_that_places_something_else_gets_nothing(scene: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The edge would lead the clients of another service to it."""
+    it = scene()
+
+    def place(fields: dict[str, Any]) -> None:
+        stolen = {"host": {"address": NEW, "port": 7001}, "virtual": {"address": "10.88.0.100", "port": 9000}}
+        it.world.say("destination", "placed", flows=[{**each, **stolen} for each in fields["flows"]])
+
+    monkeypatch.setattr(it.world, "destination_place", place)
+    result = it.run()
+    assert result is not None and result["outcome"] == "rolled-back"
+    assert "the destination has placed other connections than it was told" in result["problems"][0]
+    it.recover()
+    it.world.assert_whole()
 
 
 def limited(limit_ms: float) -> dict[str, Any]:

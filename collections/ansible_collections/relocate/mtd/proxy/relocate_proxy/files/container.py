@@ -140,6 +140,24 @@ class Container:
                     found.append(Connection(table[:3], _endpoint(fields[1]), _endpoint(fields[2])))
         return found
 
+    def listening(self) -> set[int]:
+        """Return the TCP ports on which the container accepts connections."""
+        return {
+            _endpoint(fields[1]).port
+            for table in ("tcp", "tcp6")
+            for fields in _socket_table(self.pid, table)
+            if int(fields[3], 16) == LISTEN
+        }
+
+    def published(self) -> dict[tuple[str, int], set[int]]:
+        """Return the ports of the host that lead to the container, by protocol and port there."""
+        found: dict[tuple[str, int], set[int]] = {}
+        for name, places in (self.inspect["NetworkSettings"].get("Ports") or {}).items():
+            port, _, protocol = name.partition("/")
+            for place in places or []:
+                found.setdefault((protocol, int(port)), set()).add(int(place["HostPort"]))
+        return found
+
     def half_open(self) -> int:
         """Return how many connections are between SYN and ``accept``: CRIU cannot carry those."""
         count = 0

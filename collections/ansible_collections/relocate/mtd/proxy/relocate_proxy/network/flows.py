@@ -12,15 +12,19 @@ address::
               destination: c':port -> remote      source NAT       D:Q'       (Q' any free port; the old one may be taken)
 
 On the source host the entries stay as they are until the container is removed there, for rollback needs them, and go then.
+
+An ingress flow of a published port is known without either table: see ``published``.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import ipaddress
 import random
 from collections.abc import Collection, Iterable
 from dataclasses import asdict, dataclass, replace
+from typing import Protocol
 
 from .conntrack import PROTOCOLS, Conntrack, Endpoint
 
@@ -72,7 +76,8 @@ class Flow:
     """One connection that has to survive.
 
     ``local`` is the container's end (its address is the old one), ``remote`` the peer's, ``host`` what the outside of the
-    source host sees of the container (published port, or masqueraded port), ``virtual`` what the peer sees.
+    source host sees of the container (published port, or masqueraded port), ``virtual`` what the peer sees. ``routed``: the
+    peer is a client whose packets the source's host gets from the edge.
     """
 
     direction: str
@@ -81,6 +86,7 @@ class Flow:
     remote: Endpoint
     host: Endpoint
     virtual: Endpoint | None = None
+    routed: bool = False
 
     def document(self) -> dict:
         """Return it as JSON-ready data."""
@@ -92,7 +98,7 @@ class Flow:
         ends = {name: _end(document, name) for name in ("local", "remote", "host")}
         virtual = _end(document, "virtual") if document.get("virtual") else None
         direction, protocol = _one_of(document, "direction", DIRECTIONS), _one_of(document, "protocol", PROTOCOLS)
-        return cls(direction, protocol, virtual=virtual, **ends)
+        return cls(direction, protocol, virtual=virtual, routed=document.get("routed") is True, **ends)
 
     @classmethod
     def read_all(cls, flows: Iterable[dict]) -> list[Flow]:
@@ -108,16 +114,36 @@ class UntrackedFlow(RuntimeError):
     """A connection does not pass where its NAT could be changed: it would be cut by the move."""
 
 
+def _untracked(connection: str) -> UntrackedFlow:
+    return UntrackedFlow(
+        f"the connection {connection} does not pass through the edge and would be cut: close it, or let it go through the "
+        "virtual address"
+    )
+
+
+class Ports(Protocol):
+    """What the host publishes of the container: see ``published``."""
+
+    def passes_edge(self, remote: Endpoint) -> bool:
+        """Return whether a peer's packets come through the edge."""
+
+    def place(self, connection: Connection) -> Endpoint | None:
+        """Return where the outside finds the container's end of a connection that the host has forgotten."""
+
+
 def is_inner(connection: Connection, own_address: str) -> bool:
     """Whether both ends are inside the container: it moves as a whole, nobody has to be told."""
     remote = connection.remote.address
     return remote == own_address or remote.startswith("127.") or remote == "::1"
 
 
-def on_source(connections: Iterable[Connection], table: Conntrack, own_address: str) -> list[Flow]:
+def on_source(
+    connections: Iterable[Connection], table: Conntrack, own_address: str, published: Ports | None = None
+) -> list[Flow]:
     """Match the container's connections with the source host's table.
 
-    A connected UDP socket of which the host knows nothing has been silent for long: its next datagram makes a new entry.
+    A connected UDP socket of which the host knows nothing has been silent for long: its next datagram makes a new entry. A
+    client's connection to a published port whose entry the host has lost gets it back, whether the move succeeds or not.
 
     :raises UntrackedFlow: for one that the host does not translate, such as to a neighbour on the same bridge.
     """
@@ -128,20 +154,25 @@ def on_source(connections: Iterable[Connection], table: Conntrack, own_address: 
         key = (connection.protocol, connection.local, connection.remote)
         entry = table.find(*key)
         if entry and (entry.reply_source, entry.source) == key[1:]:
-            flows.append(Flow(INGRESS, *key, host=entry.destination))
+            routed = published is not None and key[0] == "tcp" and published.passes_edge(connection.remote)
+            flows.append(Flow(INGRESS, *key, host=entry.destination, routed=routed))
         elif entry and (entry.source, entry.destination) == key[1:] and entry.reply_destination.address != own_address:
             flows.append(Flow(EGRESS, *key, host=entry.reply_destination))
+        elif entry is None and published and (host := published.place(connection)):
+            with contextlib.suppress(FileExistsError):  # its next packet has just brought it back
+                table.insert(connection.protocol, connection.remote, host, destination_nat=connection.local)
+            flows.append(Flow(INGRESS, *key, host=host, routed=True))
         elif connection.protocol != "udp":
-            raise UntrackedFlow(
-                f"the connection {connection.protocol} {connection.local} - {connection.remote} does not pass through the "
-                "edge and would be cut: close it, or let it go through the virtual address"
-            )
+            raise _untracked(f"{connection.protocol} {connection.local} - {connection.remote}")
     return flows
 
 
-def on_edge(flows: Iterable[Flow], table: Conntrack) -> list[Flow]:
+def on_edge(flows: Iterable[Flow], table: Conntrack, services: Iterable[dict] = ()) -> list[Flow]:
     """Complete the flows with what the peer sees, read from the edge's table.
 
+    What that has lost of a client's connection, the services tell: it gets its entry when it is placed, or given back.
+
+    :param services: the container's own, as the plan has them: nothing that the source says leads to another's.
     :raises UntrackedFlow: for one that does not pass through the edge.
     """
     complete = []
@@ -153,15 +184,60 @@ def on_edge(flows: Iterable[Flow], table: Conntrack) -> list[Flow]:
         elif entry and (entry.source, entry.destination) == (flow.host, flow.remote):
             # One that a client opened looks so, too, if an edge whose table was lost saw an answer first.
             virtual = entry.reply_destination
+        elif entry is None:
+            virtual = _served(flow, table, services)
         if virtual is None and flow.protocol == "udp":
             continue
         if virtual is None:
-            raise UntrackedFlow(
-                f"the connection {flow} does not pass through the edge and would be cut: close it, or let it go through "
-                "the virtual address"
-            )
+            raise _untracked(str(flow))
         complete.append(replace(flow, virtual=virtual))
     return complete
+
+
+def _served(flow: Flow, table: Conntrack, services: Iterable[dict]) -> Endpoint | None:
+    """Return the virtual place of a client's connection that the edge has forgotten; None if it cannot be known.
+
+    It cannot where several places lead to the port, or where the client has a connection to that place which leads elsewhere.
+    """
+    if flow.direction != INGRESS or flow.protocol != "tcp" or not flow.routed:
+        return None
+    places = {
+        Endpoint(each["virtual_address"], each["virtual_port"])
+        for each in services
+        if (each["protocol"], each["host_port"], each["container_port"])
+        == (flow.protocol, flow.host.port, flow.local.port)
+    }
+    if len(places) != 1:
+        return None
+    (place,) = places
+    return None if table.find(flow.protocol, flow.remote, place) else place
+
+
+def of_host(flows: Iterable[Flow], host: str) -> list[Flow]:
+    """Return those of a source's flows that are its own to move: its datagrams to and from neighbours concern nobody else.
+
+    :raises UntrackedFlow: one is not: a neighbour's on its bridge, or, if the host lies, another host's, whose clients would be
+        led away.
+    """
+    own = []
+    for flow in flows:
+        if flow.host.address == host:
+            own.append(flow)
+        elif flow.protocol != "udp":
+            raise _untracked(str(flow))
+    return own
+
+
+def as_placed(flows: Iterable[Flow], placed: Iterable[Flow], host: str) -> list[Flow]:
+    """Return flows as the destination has placed them.
+
+    :raises ValueError: it says something of them that only source and edge can know, or names another host's place.
+    """
+    flows, placed = list(flows), list(placed)
+    expected = [replace(flow, local=new.local, host=new.host) for flow, new in zip(flows, placed)]
+    if len(flows) != len(placed) or expected != placed or any(new.host.address != host for new in placed):
+        raise ValueError("the destination has placed other connections than it was told: run prepare.yml again")
+    return placed
 
 
 def datagram_flows(table: Conntrack, host: str, services: Iterable[dict], own_address: str) -> list[Flow]:

@@ -15,7 +15,7 @@ from typing import Any
 from ansible_collections.relocate.mtd.plugins.module_utils._modes import POST_COPY
 
 from ..network.conntrack import Conntrack
-from ..network.flows import EGRESS, Flow, UntrackedFlow, datagram_flows, on_edge, place_on_edge
+from ..network.flows import EGRESS, Flow, UntrackedFlow, as_placed, datagram_flows, of_host, on_edge, place_on_edge
 from ..network.packet_rules import PacketRules
 from ..protocol.channel import ChannelLost
 from ..protocol.documents import EdgeSpecification
@@ -113,7 +113,7 @@ class Edge:
         peers.tell("source", "arm", address=gated["address"])
         armed = peers.expect("source", "armed", STAGE_SECONDS)
         # both refuse while all still runs
-        self.armed = on_edge(Flow.read_all(armed["flows"]), self.conntrack)
+        self.armed = self._seen(armed["flows"])
         self.report["rounds"] = armed.get("rounds", [])
         self.report |= budget.predict(plan, armed, len(self.armed))
         budget.refuse_over(plan, self.report["predicted_downtime_ms"])
@@ -143,7 +143,7 @@ class Edge:
         dumped = deadline.expect(peers, "source", "dumped", FREEZE_SECONDS + self.plan.dump_seconds)
         self.moments.mark("dumped")
         # The image is on its way to the destination while we place entries on both sides.
-        flows = on_edge(Flow.read_all(dumped["flows"]), self.conntrack)
+        flows = self._seen(dumped["flows"])
         self._all_held(flows)
         datagrams = datagram_flows(self.conntrack, self.plan.source, self.plan.services, self.report["address_before"])
         flows += [flow for flow in datagrams if flow not in flows]  # a server may have connected its socket to a client
@@ -153,7 +153,7 @@ class Edge:
         self.journal.record(State.ROUTING, flows=documents)
         peers.tell("destination", "place", flows=documents)
         placed = deadline.expect(peers, "destination", "placed", CUTOVER_SECONDS)
-        self.moved = Flow.read_all(placed["flows"])
+        self.moved = as_placed(flows, Flow.read_all(placed["flows"]), self.plan.destination)
         self._noted(State.ROUTING)
         # Before the entries: what gets past the queue from now on must not reach the copy.
         gateway.route(self.plan.destination, born=False)
@@ -178,6 +178,11 @@ class Edge:
             if self.journal.state is State.COMMITTED:
                 raise
             raise NotWritten(f"the edge could not write its verdict: {error}") from error
+
+    def _seen(self, documents: list[dict]) -> list[Flow]:
+        """Return the flows that the source names, as the peers see them. :raises UntrackedFlow: one would be cut."""
+        named = of_host(Flow.read_all(documents), self.plan.source)
+        return on_edge(named, self.conntrack, self.plan.services)
 
     # -- the other edge, if there is one: it goes on from its journal should this one be lost -------------------------------
 

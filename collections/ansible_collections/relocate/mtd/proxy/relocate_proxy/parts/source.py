@@ -39,6 +39,7 @@ from ..memory.rounds import PreCopy
 from ..memory.strays import end_strays
 from ..network.conntrack import Conntrack
 from ..network.flows import on_source
+from ..network.published import Published
 from ..protocol.channel import Channel, Outlet
 from ..protocol.documents import Specification
 from ..protocol.journal import Journal
@@ -88,6 +89,7 @@ class Source(Part):
         self.conntrack = Conntrack()
         self.address = self.container.address
         self.new_address = ""
+        self.published: Published | None = None
         self.command: list[str] = []
         self.data: Outlet | None = None
         self.freeze = Freeze()
@@ -237,7 +239,8 @@ class Source(Part):
         self.prepared = PreparedDump(self.command, self.images, self.work, deferred, watches)
         if self.outside:
             ahead["files_ms"] = self._catch_up()
-        flows = on_source(self.container.connections(), self.conntrack, self.address)
+        self.published = Published(self.specification.listen, self.container.published(), self.container.listening)
+        flows = on_source(self.container.connections(), self.conntrack, self.address, self.published)
         measured = {"memory_bytes": self.container.memory_bytes(), "link_ms_per_mib": link, **ahead}
         self.say("armed", flows=[flow.document() for flow in flows], **measured)
 
@@ -338,7 +341,7 @@ class Source(Part):
         if self.plain_cgroups:
             forget_cgroups(self.images)
         self.moments.mark("rewritten")
-        flows = on_source(connections, self.conntrack, self.address)
+        flows = on_source(connections, self.conntrack, self.address, self.published)
         self.say("dumped", flows=[flow.document() for flow in flows])
         sent()
         self._send_link_remaps()
