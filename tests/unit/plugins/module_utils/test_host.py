@@ -10,6 +10,7 @@ import json
 import os
 import socket
 from pathlib import Path
+from typing import Any
 
 import pytest
 from ansible_collections.relocate.mtd.plugins.module_utils import _host, _paths
@@ -69,3 +70,35 @@ def test_ended_journals_are_not_read_through(tmp_path: Path, monkeypatch: pytest
     (tmp_path / "r1.edge.jsonl").write_text('{"state":"staging"}\n{"state":"rolled-back","reason":"why"}\n')
     monkeypatch.setattr(_host, "_text", lambda path: pytest.fail(f"{path} was read"))
     assert _host.unfinished() == []
+
+
+class Checked:
+    """An engine whose container has a command inside when it is looked at for the first times."""
+
+    def __init__(self, looks: int, test: list[str]) -> None:
+        self.looks, self.test = looks, test
+
+    def container(self, _: str) -> dict[str, Any]:
+        """Return it."""
+        self.looks -= 1
+        return {"Config": {"Healthcheck": {"Test": self.test}}, "ExecIDs": ["e1"] if self.looks >= 0 else None}
+
+
+@pytest.mark.parametrize(
+    ("looks", "test", "still"),
+    [
+        (0, ["CMD", "/bin/true"], None),
+        (3, ["CMD", "/bin/true"], None),  # it ends while the host is surveyed
+        (1000, ["CMD", "/bin/true"], ["e1"]),  # it has no end, or is somebody's docker exec
+        (1, ["NONE"], ["e1"]),  # nothing that ends by itself: nobody waits
+    ],
+)
+def test_a_health_check_is_no_command_of_somebody(
+    monkeypatch: pytest.MonkeyPatch, looks: int, test: list[str], still: list[str] | None
+) -> None:
+    """It runs every few seconds for some milliseconds: a plan that meets one waits for its end, and not for ever."""
+    clock = iter(range(1000))
+    monkeypatch.setattr(_host.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(_host.time, "sleep", lambda _: None)
+    found = _host._between_checks(Checked(looks, test), "c1", 10.0)  # type: ignore[arg-type]
+    assert found is not None and found["ExecIDs"] == still

@@ -11,6 +11,7 @@ import importlib.util
 import json
 import os
 import platform
+import time
 from typing import Any, Callable, Dict, List, Optional
 
 from ansible_collections.relocate.mtd.plugins.module_utils import (
@@ -35,6 +36,9 @@ from ansible_collections.relocate.mtd.plugins.module_utils._docker import (
 FINAL = ("done", "rolled-back")
 TAIL = 4096  # bytes of a journal in which its last line usually is
 ESTABLISHED = "01"  # <net/tcp_states.h>
+#: How long all health checks of a host may keep its survey: most take milliseconds, and the freeze waits for one as well.
+CHECK_SECONDS = 2.0
+CHECK_LOOK_SECONDS = 0.02
 
 
 def _text(path: str) -> str:
@@ -117,10 +121,31 @@ def _declared(identifier: str) -> List[str]:
         return []
 
 
+def _between_checks(engine: DockerClient, identifier: str, deadline: float) -> Optional[Dict[str, Any]]:
+    """Return how a container is inspected when no health check of it runs: that ends by itself, and keeps it nowhere.
+
+    :param deadline: one that runs still is taken for a command of somebody's.
+    """
+    while True:
+        inspected = engine.container(identifier)
+        if (
+            inspected is None
+            or not inspected.get("ExecIDs")
+            or not _preflight.checks_health(inspected)
+            or time.monotonic() > deadline
+        ):
+            return inspected
+        time.sleep(CHECK_LOOK_SECONDS)
+
+
 def _container(
-    engine: DockerClient, short: Dict[str, Any], volumes: Dict[str, Any], users: Dict[str, List[str]]
+    engine: DockerClient,
+    short: Dict[str, Any],
+    volumes: Dict[str, Any],
+    users: Dict[str, List[str]],
+    deadline: float,
 ) -> Optional[Dict[str, Any]]:
-    inspected = engine.container(short["Id"])
+    inspected = _between_checks(engine, short["Id"], deadline)
     if inspected is None:  # gone since the listing
         return None
     image = engine.image(inspected["Image"]) or {}
@@ -195,7 +220,8 @@ def _docker(engine: DockerClient, host: Dict[str, Any], starting: List[str]) -> 
         volumes=sorted(volumes),
         userns_remap=any("name=userns" in each for each in info.get("SecurityOptions") or []),
     )
-    found = [_container(engine, short, volumes, users) for short in listed if short["Id"] not in starting]
+    deadline = time.monotonic() + CHECK_SECONDS
+    found = [_container(engine, short, volumes, users, deadline) for short in listed if short["Id"] not in starting]
     return sorted((each for each in found if each), key=lambda each: each["name"])
 
 

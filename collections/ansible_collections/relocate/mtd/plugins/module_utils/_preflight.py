@@ -105,6 +105,12 @@ def _names(bits: int) -> List[str]:
     return [f"CAP_{name}" for number, name in enumerate(CAPABILITIES) if bits >> number & 1]
 
 
+def checks_health(inspected: Dict[str, Any]) -> bool:
+    """Return whether Docker itself starts commands in a container, to see that it is well."""
+    test = (inspected["Config"].get("Healthcheck") or {}).get("Test") or ["NONE"]
+    return bool(test[0] != "NONE")
+
+
 def container_refusals(inspected: Dict[str, Any]) -> List[str]:
     """Return why this container cannot be carried to another host at all.
 
@@ -120,6 +126,9 @@ def container_refusals(inspected: Dict[str, Any]) -> List[str]:
     if inspected.get("ExecIDs"):
         found.append(
             f"a command started with docker exec is running in the container {name}: end it, because it cannot follow"
+            if not checks_health(inspected)
+            else f"a command started with docker exec, or its health check, is running in the container {name}: end it, or "
+            "try again when it has ended, because it cannot follow"
         )
     if config.get("Tty"):
         found.append(f"the container {name} has a terminal (TTY), which cannot follow it: run it without -t")
