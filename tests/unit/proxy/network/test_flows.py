@@ -275,6 +275,10 @@ def test_a_packet_may_have_been_faster() -> None:
         (Connection("tcp", HERE, THERE), published(ports=())),
         (Connection("tcp", HERE, THERE), published(routed=False)),  # a neighbour on the bridge
         (Connection("tcp", HERE, Endpoint("2001:db8::2", 40000)), published()),
+        (
+            Connection("tcp", Endpoint("172.20.1.9", 7000), THERE),
+            published(),
+        ),  # no port of the host leads to that address
     ],
 )
 def test_what_cannot_be_known_of_a_forgotten_connection_is_refused(connection: Connection, ports: Published) -> None:

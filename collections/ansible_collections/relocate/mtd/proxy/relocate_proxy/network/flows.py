@@ -158,7 +158,12 @@ def on_source(
             flows.append(Flow(INGRESS, *key, host=entry.destination, routed=routed))
         elif entry and (entry.source, entry.destination) == key[1:] and entry.reply_destination.address != own_address:
             flows.append(Flow(EGRESS, *key, host=entry.reply_destination))
-        elif entry is None and published and (host := published.place(connection)):
+        elif (
+            entry is None
+            and published
+            and connection.local.address == own_address
+            and (host := published.place(connection))
+        ):
             with contextlib.suppress(FileExistsError):  # its next packet has just brought it back
                 table.insert(connection.protocol, connection.remote, host, destination_nat=connection.local)
             flows.append(Flow(INGRESS, *key, host=host, routed=True))
