@@ -102,6 +102,7 @@ LEFT = {
     "memory.page_process:serve": OURS,
     "memory.strays:_criu_of": KERNEL,
     "memory.userfault:Userfault.events": KERNEL,
+    "parts.endings:_held_by_criu": KERNEL,
     "protocol.recording:key_of": "the controller's order, over SSH, as root",
     "restore.keeper:Keeper.__init__": RUNC,
     "restore.keeper:Keeper._accept_criu": KERNEL,
