@@ -5,13 +5,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
 import socket
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -552,6 +553,59 @@ def test_whoever_asks_hears_whether_the_shim_lives(scene: Scene, monkeypatch: py
     monkeypatch.setattr(os, "getppid", lambda: 1)
     scene.do("proxy", do="ask")
     assert scene.heard("proxy")[-1]["shim"] is False and scene.keeper.state == "gated"
+
+
+@contextlib.contextmanager
+def shim_of(scene: Scene) -> Iterator[Callable[[], None]]:
+    """Give the keeper a shim of its own; yield what ends that, and lets the keeper hear of it."""
+    with subprocess.Popen(["cat"], stdin=subprocess.PIPE) as shim, pytest.MonkeyPatch.context() as patch:
+        assert shim.stdin is not None
+        patch.setattr(os, "getppid", lambda: shim.pid)
+
+        def end() -> None:
+            assert scene.keeper.selector.select(0) == []
+            shim.stdin.close()  # type: ignore[union-attr]
+            ((key, _),) = scene.keeper.selector.select(10)
+            key.data(key.fileobj)
+
+        yield end
+
+
+@pytest.mark.parametrize("state", ["primed", "restoring"])
+def test_a_restore_whose_shim_is_killed_is_given_up_at_once(scene: Scene, state: str) -> None:
+    """Whoever waits for it hears why: it would wait until its own time is up, and the clients with it."""
+    with shim_of(scene) as end:
+        (scene.primed if state == "primed" else scene.restoring)()
+        end()
+    assert scene.heard("proxy")[-1] == {
+        "event": "failed",
+        "reason": "the containerd-shim of the copy was killed, and containerd ends the copy with it",
+    }
+    if state == "restoring":
+        scene.asks("p")  # CRIU had not noticed
+    assert scene.criu.recv(10) == b"x"
+    scene.do("proxy", do="commit")
+    assert scene.keeper.state == "cancelling"
+
+
+def test_a_gate_whose_shim_is_killed_is_given_up_at_once(scene: Scene) -> None:
+    """Nothing has been restored: the placeholder ends, and so does the start."""
+    with shim_of(scene) as end:
+        scene.gated()
+        end()
+    gated, failed, cancelled = scene.heard("proxy")
+    assert (gated["event"], failed["event"], cancelled["event"]) == ("gated", "failed", "cancelled")
+    assert "the containerd-shim of the copy was killed" in failed["reason"] == cancelled["reason"]
+    assert scene.keeper.finished and scene.heard("starter") == [{"status": 1}]
+
+
+def test_a_copy_that_waits_for_its_verdict_is_not_given_up_by_its_keeper(scene: Scene) -> None:
+    """The word is given: whoever has it asks whether the shim lives, and could take what nobody asked for as an answer."""
+    with shim_of(scene) as end:
+        scene.prepared()
+        scene.heard("proxy")
+        end()
+    assert scene.heard("proxy") == [] and scene.keeper.state == "prepared"
 
 
 def test_a_peer_that_hangs_up_is_forgotten(scene: Scene) -> None:

@@ -202,6 +202,7 @@ class Keeper:
     def _do_start(self, client: socket.socket, _: dict) -> None:
         """dockerd has plugged the network in: point the bundle at the namespace, and wait."""
         self.starter, self.shim = client, os.getppid()
+        self.selector.register(os.pidfd_open(self.shim), selectors.EVENT_READ, self._shim_died)
         self.network = self._namespace_path()
         self.config.pop("hooks", None)
         for namespace in self.config["linux"]["namespaces"]:
@@ -305,6 +306,20 @@ class Keeper:
     def _do_ask(self, client: socket.socket, _: dict) -> None:
         """Say which pid Docker knows, and whether our shim lives: containerd ends a container whose shim was killed."""
         self._send(client, {"event": "asked", "pid": self.holder, "shim": os.getppid() == self.shim})
+
+    def _shim_died(self, shim: int) -> None:
+        """Say so, and give up, as long as no word is given: containerd will kill what is restored here.
+
+        CRIU would wait for its init for good, and who waits for us would not know why. A copy that waits for the verdict is not
+        ours to give up: whoever has the word asks before it is used.
+        """
+        self.selector.unregister(shim)
+        os.close(shim)
+        if self.state in ("gated", "priming", "primed", "silent", "restoring"):
+            reason = "the containerd-shim of the copy was killed, and containerd ends the copy with it"
+            for proxy in self.proxies:
+                self._send(proxy, {"event": "failed", "reason": reason})
+            self._cancel(reason)
 
     def _do_cancel(self, _: socket.socket, message: dict) -> None:
         self._cancel(message.get("reason", "cancelled"))
