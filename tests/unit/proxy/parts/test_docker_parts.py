@@ -438,6 +438,20 @@ def test_a_destination_that_has_given_its_word_does_not_give_up(did: list[str]) 
     assert not made.renounce() and made.journal.state is State.PREPARED
 
 
+@pytest.mark.parametrize("step", ["_prime", "_restore"])
+def test_a_keeper_that_has_given_up_is_heard_to_the_end(did: list[str], step: str) -> None:
+    """It listens no more, but has said why: a broken pipe tells nobody anything."""
+    made = on_destination(did, GateFailed("the containerd-shim of the copy was killed"), State.RESTORING)
+    made.images = "/i"
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise BrokenPipeError(32, "Broken pipe")
+
+    made.gate.say = made.gate.print = fail
+    with pytest.raises(RuntimeError, match="the containerd-shim of the copy was killed"):
+        getattr(made, step)(*([[]] if step == "_restore" else []))
+
+
 def test_a_destination_gives_its_word_only_for_memory_that_another_could_go_on_with(did: list[str]) -> None:
     """The page process was killed before it had written down all that the copy lacks: that copy could never be saved."""
     made = on_destination(did, "prepared", State.RESTORING)

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import threading
@@ -34,6 +35,8 @@ from .base import Part
 
 STAGE_SECONDS = 300.0  # a log and a writable layer of any size come over the network
 GATE_SECONDS = 60.0
+#: A keeper that has given up listens no more, and what it said last is read next: it says why.
+LAST_WORDS = contextlib.suppress(BrokenPipeError)
 START_SECONDS = 3600.0  # `docker start` lasts until the restore is primed: a first copy of a large layer is part of it
 
 
@@ -263,19 +266,21 @@ class Destination(Part):
         assert self.gate is not None
         self.journal.record(State.RESTORING)
         options = ["--lazy-pages"] if self.pages else []
-        self.gate.say(
-            "prime", images=self.images, work=self.work, configuration=f"{self.directory}/restore.conf", options=options
-        )
+        configuration = f"{self.directory}/restore.conf"
+        with LAST_WORDS:
+            self.gate.say("prime", images=self.images, work=self.work, configuration=configuration, options=options)
         primed = self._expect("primed", "the restore could not be prepared")
         self.commands.append(primed["command"])
         self._await_start()
 
     def _restore(self, words: list[list[str]]) -> None:
         assert self.gate is not None
-        self.gate.print(words)
+        with LAST_WORDS:
+            self.gate.print(words)
         if self.pages:
             self.pages.begin(self.container_id, self.pid)
-        self.gate.say("restore")
+        with LAST_WORDS:
+            self.gate.say("restore")
         prepared = self._expect("prepared", "CRIU could not restore the container")
         if self.pages:
             self.pages.await_restored()
