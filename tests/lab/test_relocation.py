@@ -20,18 +20,18 @@ from relocate.demo.watching import Client
 
 pytestmark = pytest.mark.lab
 
-HOPS = 10
 
-
-def test_a_connection_survives_ten_hops_and_the_address_changes_every_time(fleet: Fleet) -> None:
+def test_a_connection_survives_hops_and_the_address_changes_every_time(fleet: Fleet) -> None:
+    """host1 and host2 have Docker 26, host3 has 28: every kind of hop between these, then some that are drawn."""
     fleet.tenant("walker", "counter", "host1", "7100 8", 7100)
     with watching(fleet, "counter", 7100):
-        for _ in range(HOPS):
+        for destination in ("host2", "host3", "host1", None, None):
             before = fleet.where("walker")
-            result = fleet.move("walker")
+            result = fleet.move("walker", destination)
             after = fleet.where("walker")
             assert before == [result["source"]["host"]]
             assert after == [result["destination"]["host"]]
+            assert destination in (None, *after)
             assert result["address_before"] != result["address_after"]
             assert result["flows"] == {"ingress": 1, "egress": 0, "kept": 1, "lost": 0}
             listing = "docker ps -a --format '{{.Names}}' | grep -x walker"
@@ -42,19 +42,10 @@ def test_a_connection_survives_ten_hops_and_the_address_changes_every_time(fleet
     assert fleet.services()[0]["host_address"] == fleet.variables(host)["ansible_host"]
 
 
-def test_every_version_of_docker_sends_and_receives(fleet: Fleet) -> None:
-    """host1 and host2 have Docker 26, host3 has 28: all four kinds of hop."""
-    fleet.tenant("walker", "counter", "host1", "7100 8", 7100)
-    with watching(fleet, "counter", 7100):
-        for destination in ("host2", "host3", "host1"):
-            fleet.move("walker", destination)
-    assert fleet.where("walker") == ["host1"]
-
-
 def test_redis_keeps_its_data_and_its_connection(fleet: Fleet) -> None:
     fleet.tenant("store", "redis", "host2", port=6400, inside=6379)
     with watching(fleet, "redis", 6400) as client:
-        for destination in ("host3", "host1", "host2"):
+        for destination in ("host3", "host1"):
             fleet.move("store", destination)
     again = Client("redis", VIRTUAL, 6400, fleet.client_namespace).start()
     time.sleep(0.2)
@@ -95,37 +86,30 @@ def pattern(size: int) -> bytes:
     return (block * (size // len(block) + 1))[:size]
 
 
+# Sends until it is told that it is enough, then says how much that was.
 SERVER = """
-import hashlib, socket, sys, time
-size, rate = int(sys.argv[2]), int(sys.argv[3])
+import hashlib, select, socket, sys, time
+rate = int(sys.argv[2])
 block = b"".join(hashlib.sha256(str(number).encode()).digest() for number in range(1024))
-data = (block * (size // len(block) + 1))[:size]
 with socket.create_server(("", int(sys.argv[1]))) as server:
     print("listening", flush=True)
     peer, _ = server.accept()
     with peer:
-        for offset in range(0, size, rate // 50):
-            peer.sendall(data[offset:offset + rate // 50])
-            time.sleep(0.02)
+        sent = 0
+        while not select.select([sys.stdin], [], [], 0.02)[0]:
+            at = sent % len(block)
+            part = (block[at:] + block)[:rate // 50]
+            peer.sendall(part)
+            sent += len(part)
+print(sent, flush=True)
 """
 
 
 def test_a_download_of_the_container_survives(fleet: Fleet) -> None:
     """The container is the client here: its packets leave by the egress address, and its peer must notice nothing."""
-    size, rate, port = 24 << 20, 320 << 10, 8800  # 77 s: two moves fit in, also on a busy machine
-    command = [
-        "ip",
-        "netns",
-        "exec",
-        fleet.client_namespace,
-        sys.executable,
-        "-c",
-        SERVER,
-        str(port),
-        str(size),
-        str(rate),
-    ]
-    server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    rate, port = 320 << 10, 8800
+    command = ["ip", "netns", "exec", fleet.client_namespace, sys.executable, "-c", SERVER, str(port), str(rate)]
+    server = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert server.stdout is not None
     assert server.stdout.readline() == "listening\n"
     try:
@@ -135,11 +119,13 @@ def test_a_download_of_the_container_survives(fleet: Fleet) -> None:
         )
         flows = [fleet.move("reader", destination)["flows"] for destination in ("host1", "host3")]
         assert flows == [{"ingress": 0, "egress": 1, "kept": 1, "lost": 0}] * 2
-        assert server.wait(120) == 0
+        told, _ = server.communicate("enough\n", timeout=120)
+        size = int(told)
+        assert size > 3 * rate, "it went on before, between and after the moves"
         deadline = time.monotonic() + 30
         while fleet.on("host3", "docker logs reader") != "complete":
             assert time.monotonic() < deadline, "the download did not come to its end"
-            time.sleep(0.5)
+            time.sleep(0.2)
         digest = fleet.on("host3", "docker exec reader /bin/busybox sha256sum /download").split()[0]
         assert digest == hashlib.sha256(pattern(size)).hexdigest()
     finally:
@@ -161,8 +147,7 @@ def test_a_move_that_fails_is_taken_back(fleet: Fleet) -> None:
     finally:
         fleet.on("host2", "umount /run/relocate/sessions")
     assert fleet.on("host2", "docker ps -aq") == "", "nothing is left at the destination"
-    with watching(fleet, "counter", 7100):
-        assert fleet.move("walker", "host2")["outcome"] == "committed", "and it can be tried again"
+    assert fleet.move("walker", "host2")["outcome"] == "committed", "and it can be tried again"
 
 
 def test_the_hosts_finish_without_their_controller(fleet: Fleet) -> None:
@@ -187,29 +172,26 @@ def test_the_hosts_finish_without_their_controller(fleet: Fleet) -> None:
 
 
 def test_nothing_is_left_behind(fleet: Fleet) -> None:
-    """After hops in both directions the hosts hold what one container needs, and no more."""
+    """After hops in both directions the hosts hold what they held before, and nothing more."""
 
-    def leftovers(host: str) -> str:
+    def held(host: str) -> str:
+        # Docker removes the names of network namespaces that it no longer uses once a minute: those in use are mounts
         return fleet.on(
             host,
-            "find /run/relocate -mindepth 2 ! -path '*/empty*' | sort; ls /run/docker/netns 2>/dev/null | grep -v default; "
+            "find /run/relocate -mindepth 2 ! -path '*/empty*' | sort; grep -c ' /run/docker/netns/[0-9a-f]' /proc/mounts; "
             "ip -br link | grep -c veth; pgrep -fc '[r]elocate_proxy'; conntrack -L -p tcp --dport 7100 2>/dev/null | wc -l",
             check=False,
         )
 
+    before = {host: held(host) for host in fleet.docker_hosts if host != "host1"}
     fleet.tenant("walker", "counter", "host1", "7100 8", 7100)
     with watching(fleet, "counter", 7100):
-        fleet.move("walker", "host2")
-        fleet.move("walker", "host1")
-        time.sleep(65)  # see below
-        first = {host: leftovers(host) for host in fleet.docker_hosts if host != "host1"}
-        for destination in ("host2", "host3", "host2", "host1"):
+        for destination in ("host2", "host3", "host1"):
             fleet.move("walker", destination)
-        # Docker collects the names of network namespaces it no longer uses once a minute (libnetwork's garbage paths)
-        deadline = time.monotonic() + 100
-        while {host: leftovers(host) for host in first} != first and time.monotonic() < deadline:
-            time.sleep(5)
-        assert {host: leftovers(host) for host in first} == first
+        deadline = time.monotonic() + 60  # Docker's own cleaning, on a busy machine
+        while {host: held(host) for host in before} != before and time.monotonic() < deadline:
+            time.sleep(0.5)
+        assert {host: held(host) for host in before} == before
         table = fleet.on("host0", "nft -s list table ip relocate")
     for name in ("held", "barrier", "shut", "unborn"):
         body = table.split(f" {name} {{")[1].split("}")[0]
