@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 from relocate_proxy.parts import base, destination, endings, restarted, source, standby
+from relocate_proxy.parts.recreated_destination import RecreatedDestination
+from relocate_proxy.parts.recreated_source import RecreatedSource
 from relocate_proxy.protocol.documents import EdgeSpecification, Plan, Specification
 from relocate_proxy.protocol.facts import FACTS
 from relocate_proxy.protocol.messages import MESSAGES, check
@@ -20,16 +22,17 @@ from relocate_proxy.protocol.messages import MESSAGES, check
 from .world import NEW, OLD, PLAN
 
 DIRECTORY = Path(endings.__file__).parent
-LISTENERS: dict[str, type[base.Listening]] = {
-    "source": source.Source,
-    "destination": destination.Destination,
-    "standby": standby.Standby,
+#: Every part that listens, for each strategy.
+LISTENERS: dict[str, list[type[base.Listening]]] = {
+    "source": [source.Source, RecreatedSource],
+    "destination": [destination.Destination, RecreatedDestination],
+    "standby": [standby.Standby],
 }
 #: Which files write the journal of which part, and say its messages.
 FILES = {
-    "source": ("base", "source", "endings"),
-    "destination": ("base", "destination", "drain", "endings"),
-    "edge": ("edge",),
+    "source": ("base", "source", "recreated_source", "endings"),
+    "destination": ("base", "destination", "recreated_destination", "drain", "endings"),
+    "edge": ("edge", "recreating"),
     "standby": ("base", "standby"),
 }
 
@@ -54,7 +57,8 @@ def texts(part: str, *methods: str, position: int = 0) -> set[str]:
 @pytest.mark.parametrize("part", LISTENERS)
 def test_a_part_hears_what_the_edge_may_say_and_nothing_else(part: str) -> None:
     """Every message to it has a handler, and every handler a message."""
-    heard = {name.removeprefix("on_") for name in dir(LISTENERS[part]) if name.startswith("on_")}
+    names = {name for listener in LISTENERS[part] for name in dir(listener)}
+    heard = {name.removeprefix("on_") for name in names if name.startswith("on_")}
     assert heard == {kind for (kind, _), message in MESSAGES.items() if message.receiver == part}
 
 
@@ -75,7 +79,7 @@ def test_a_restarted_part_hears_what_can_come_after_its_word() -> None:
     """The edge repeats these to it."""
     for part, resumed in (("source", restarted.RestartedSource), ("destination", restarted.RestartedDestination)):
         heard = {name.removeprefix("on_") for name in dir(resumed) if name.startswith("on_")}
-        after = {"finish", "roll_back", *(("commit", "drain") if part == "destination" else ())}
+        after = {"finish", "roll_back", "drain", *(("commit",) if part == "destination" else ())}
         assert heard == after
 
 

@@ -61,6 +61,7 @@ MOVE: dict[str, Any] = {
 }
 CHECKS = {
     "container": (INSPECTED, _preflight.container_refusals),
+    "recreate": (INSPECTED, lambda inspected: _preflight.recreate_refusals(inspected, [])),
     "network": (INSPECTED, _preflight.network_refusals),
     "host": (HOST, lambda host: _preflight.host_refusals("host2", host)),
     "destination": (MOVE, lambda move: _preflight.destination_refusals("host2", **move)),
@@ -117,3 +118,11 @@ def _sentences() -> list[str]:
 def test_every_sentence_of_the_program_is_in_the_table(piece: str) -> None:
     """A refusal that is added needs a row."""
     assert any(piece in (row["says"] or "") for rows in TABLE.values() for row in rows)
+
+
+def test_what_keeps_a_container_from_being_made_anew() -> None:
+    """Its bind mounts, too, and whatever would show it another host."""
+    found = _preflight.recreate_refusals(changed(INSPECTED, {"HostConfig.Privileged": True}), ["no policy names /srv"])
+    assert len(found) == 2 and "is privileged" in found[0] and found[1] == "no policy names /srv"
+    two = changed(INSPECTED, {"NetworkSettings.Networks": {"a": {}, "b": {}}})
+    assert len(_preflight.recreate_refusals(two, [])) == 1

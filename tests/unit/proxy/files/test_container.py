@@ -84,6 +84,18 @@ def test_half_open_connections_are_counted(monkeypatch: pytest.MonkeyPatch) -> N
     assert one(monkeypatch, rows[1:2]).half_open() == 0
 
 
+def test_visits_are_connections_that_others_have_opened(monkeypatch: pytest.MonkeyPatch) -> None:
+    """To a port that is published: established, half-open, half-closed; not those of its own, inside it, or to another port."""
+    hidden, outgoing, inner = "020114AC:1B59", "020114AC:C738", "0100007F:9C41"
+    rows = [(SELF, PEER, state, 0) for state in (1, 3, 5, 6, 8)]
+    rows += [(hidden, PEER, 1, 0), (outgoing, PEER, 1, 0), ("0100007F:1B58", inner, 1, 0), (SELF, ANY, 10, 3)]
+    made = one(monkeypatch, rows)
+    made.name = "web"
+    ports = {"7000/tcp": [{"HostPort": "80"}], "7001/tcp": None, "51000/udp": [{"HostPort": "81"}]}
+    made.inspect = {"NetworkSettings": {"Networks": {"b": {"IPAddress": "172.20.1.2"}}, "Ports": ports}}
+    assert made.visits() == 4
+
+
 @pytest.mark.parametrize(
     ("state", "unacknowledged", "repeats", "inode", "counts"),
     [

@@ -47,9 +47,6 @@ def did(monkeypatch: pytest.MonkeyPatch, host: Path) -> list[str]:
         def container(self, name: str) -> dict[str, Any] | None:
             return {"State": {"Running": "copy runs" in calls, "Pid": os.getpid()}}
 
-        def parts(self) -> set[str]:
-            return {"Engine", "containerd"}
-
         def happened(self, name: str, events: tuple[str, ...], since: float) -> bool:
             return "stopped by hand" in calls
 
@@ -144,6 +141,34 @@ def test_a_container_that_was_stopped_by_hand_stays_stopped(did: list[str]) -> N
     did.append("stopped by hand")
     settle("source", ROLL_BACK)
     assert "policy always for c1" in did and "start c1" not in did
+
+
+@pytest.mark.parametrize("verdict", [COMMIT, ROLL_BACK])
+def test_an_old_one_whose_new_one_runs_is_stopped(
+    did: list[str], monkeypatch: pytest.MonkeyPatch, verdict: str
+) -> None:
+    """With its own signal, not killed; and left alone if it is to stay."""
+    monkeypatch.setattr(endings, "stop_container", lambda _, name, policy: did.append(f"stop {name} {policy['Name']}"))
+    begun("source", State.VOTED, **FACTS, mode="recreate")
+    settle("source", verdict)
+    assert did == (["stop c1 always", "remove c1"] if verdict == COMMIT else [])
+
+
+@pytest.mark.parametrize("state", [State.DRAINING, State.ROUTING])
+def test_an_edge_forgets_the_conversations_with_what_is_removed(
+    did: list[str], monkeypatch: pytest.MonkeyPatch, state: State
+) -> None:
+    """Else their next datagrams would go on to a container that is not there."""
+    virtual, clients = Endpoint("10.88.0.100", 53), [Endpoint("10.88.0.2", port) for port in (5000, 5001)]
+    there, here = (
+        Entry("udp", client, virtual, Endpoint(host, 54), client)
+        for client, host in zip(clients, (NEW, OLD), strict=True)
+    )
+    table = FakeTable(there, here)
+    monkeypatch.setattr(recovery, "Conntrack", lambda: table)
+    begun("edge", state, plan={**PLAN, "mode": "recreate"})
+    settle("edge")
+    assert table.held == [there if state is State.DRAINING else here]
 
 
 @pytest.mark.parametrize("state", [State.VOTED, State.COMMITTED])

@@ -394,3 +394,16 @@ def test_the_verdict_of_all_journals(edges: list[str], copy: str | None, verdict
 def test_whose_the_addresses_are(monkeypatch: pytest.MonkeyPatch) -> None:
     """The kernel binds to addresses of this host alone."""
     assert standby.has_address("127.0.0.1") and not standby.has_address("192.0.2.77")
+
+
+def test_both_places_may_be_spoken_to_where_a_container_is_made_anew(host: Path) -> None:
+    """So nothing is dropped here; and once the old one drains, new connections that come here are led to the new one."""
+    world = PairWorld(lambda: Journal.at("r1", "standby"))
+    follower = world.follower
+    follower.plan = Plan.read({**PAIR, "mode": "recreate", "predictions": {"recreate": 0.0}})
+    follower.on_note({"state": "routing", "facts": {"flows": []}})
+    assert not world.other.guarded and world.other.host == OLD
+    follower.on_note({"state": "committed", "facts": {"moved": [], "report": {"stop_limit_s": 10}}})
+    assert world.other.host == OLD
+    follower.on_note({"state": "draining", "facts": {}})
+    assert world.other.host == NEW

@@ -24,6 +24,15 @@ STOP_AND_COPY, POST_COPY, PRE_COPY = "stop-and-copy", "post-copy", "pre-copy"
 MODES = (STOP_AND_COPY, POST_COPY, PRE_COPY)
 ASKABLE = ("auto", *MODES)
 
+#: The strategies of a move, and what an operator may ask for: C(auto) is what the container's label says, else live. The mode
+#: of a move in which no memory travels is the name of its strategy.
+LIVE, RECREATE = STRATEGIES = ("live", "recreate")
+ASKABLE_STRATEGIES = ("auto", *STRATEGIES)
+#: A container with this label is moved so; one labelled C(live) is never made anew.
+STRATEGY_LABEL = "relocate.mtd/strategy"
+#: For how many seconds the connections of a container that was made anew elsewhere may go on where they are.
+DRAIN_LIMIT_S = 60.0
+
 #: From the safest on. After the commit only post-copy needs the source; before it a pre-copy has more that can fail.
 SAFEST_FIRST = (STOP_AND_COPY, PRE_COPY, POST_COPY)
 #: What C(auto) looks at first.
@@ -31,6 +40,8 @@ SAFETY, PAUSE = PREFERENCES = ("safety", "pause")
 
 #: In what is shown while a post-copy's last memory comes.
 DRAINING_WORDS = "of its memory are still on"
+#: The same while the connections of a container that was made anew are drained.
+CONNECTIONS_WORDS = "of its connections are still on"
 
 #: A container with this label and value never depends on two hosts at once.
 POST_COPY_LABEL, NEVER = "relocate.mtd/post-copy", "never"

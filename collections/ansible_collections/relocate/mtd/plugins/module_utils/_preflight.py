@@ -111,10 +111,11 @@ def checks_health(inspected: Dict[str, Any]) -> bool:
     return bool(test[0] != "NONE")
 
 
-def container_refusals(inspected: Dict[str, Any]) -> List[str]:
+def container_refusals(inspected: Dict[str, Any], live: bool = True) -> List[str]:
     """Return why this container cannot be carried to another host at all.
 
-    :param inspected: ``docker inspect`` of one container.
+    :param inspected: ``docker inspect`` of one container. :param live: False: it is made anew there, and loses what only a live
+        move keeps.
     """
     name, state = inspected["Name"].lstrip("/"), inspected["State"]
     config, host = inspected["Config"], inspected["HostConfig"]
@@ -123,16 +124,16 @@ def container_refusals(inspected: Dict[str, Any]) -> List[str]:
         found.append(f"the container {name} is not running ({state.get('Status')}): start it first")
     elif state.get("Paused"):
         found.append(f"the container {name} is paused: unpause it first")
-    if inspected.get("ExecIDs"):
+    if inspected.get("ExecIDs") and (live or not checks_health(inspected)):
         found.append(
             f"a command started with docker exec is running in the container {name}: end it, because it cannot follow"
             if not checks_health(inspected)
             else f"a command started with docker exec, or its health check, is running in the container {name}: end it, or "
             "try again when it has ended, because it cannot follow"
         )
-    if config.get("Tty"):
+    if live and config.get("Tty"):
         found.append(f"the container {name} has a terminal (TTY), which cannot follow it: run it without -t")
-    if config.get("OpenStdin"):
+    if live and config.get("OpenStdin"):
         found.append(
             f"the container {name} reads a standard input (docker run -i), whose other end would stay behind: run it without -i"
         )
@@ -144,7 +145,7 @@ def container_refusals(inspected: Dict[str, Any]) -> List[str]:
         )
     if host.get("Privileged"):
         found.append(f"the container {name} is privileged: it may hold parts of this host that cannot follow it")
-    if host.get("PidsLimit") == 1:
+    if live and host.get("PidsLimit") == 1:
         found.append(
             f"the container {name} may have one process only (--pids-limit 1), and restoring it takes two: give it two "
             f"(docker update --pids-limit 2 {name})"
@@ -168,7 +169,7 @@ def container_refusals(inspected: Dict[str, Any]) -> List[str]:
     if runtime not in RUNTIMES:
         found.append(f"the container {name} uses the runtime '{runtime}': only containers of runc can be carried")
     driver = (host.get("LogConfig") or {}).get("Type", "json-file")
-    if driver not in PORTABLE_LOGS:
+    if live and driver not in PORTABLE_LOGS:
         found.append(
             f"the log driver '{driver}' of the container {name} keeps a log that cannot be carried: use json-file"
         )
@@ -189,6 +190,22 @@ def _namespace_refusals(name: str, host: Dict[str, Any]) -> List[str]:
     if host.get("UsernsMode") not in (None, "", "host"):
         found.append(f"the container {name} has a user namespace of its own, which is not carried yet")
     return found
+
+
+def recreate_refusals(inspected: Dict[str, Any], about_binds: List[str]) -> List[str]:
+    """Return why this container cannot be made anew on another host, with its settings and without its memory and files.
+
+    :param about_binds: why its bind mounts keep it here.
+    """
+    name = inspected["Name"].lstrip("/")
+    own = sorted({each["Destination"] for each in inspected.get("Mounts") or [] if each.get("Type") == "volume"})
+    found = container_refusals(inspected, live=False)
+    if own:
+        found.append(
+            f"the container {name} has volumes ({', '.join(own)}), and the new one would run beside it without their data: use "
+            "the strategy live, or keep the data in a directory that both hosts share"
+        )
+    return [*found, *about_binds, *network_refusals(inspected)]
 
 
 def network_refusals(inspected: Dict[str, Any]) -> List[str]:

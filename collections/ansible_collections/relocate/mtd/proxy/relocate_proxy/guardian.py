@@ -20,6 +20,7 @@ import traceback
 from collections.abc import Callable
 
 from ansible_collections.relocate.mtd.plugins.module_utils._docker import DockerClient, DockerError
+from ansible_collections.relocate.mtd.plugins.module_utils._modes import RECREATE
 
 from .host import mounts, paths, volumes
 from .host.secrets import wipe
@@ -182,16 +183,18 @@ def run_part(part: str, specification: dict, ready: int) -> int:
 
 
 def _run_edge(specification: dict, journal: Journal, ready: int) -> None:
-    from .parts.edge import Edge, resume
+    from .parts.edge import resume
+    from .parts.recreating import kind_of
 
+    kind = kind_of(specification)
     if journal.state is None:
-        edge = Edge(specification, journal)
+        edge = kind(specification, journal)
         edge.on_drain = lambda going: _show(specification["id"], going)
         _announce(ready, {"pid": os.getpid(), "port": 0})
         result = edge.run()
         edge.close()
     else:
-        result = resume(specification, journal)
+        result = resume(specification, journal, kind)
     _write(paths.result(specification["id"]), result)
     with contextlib.suppress(FileNotFoundError):
         os.unlink(paths.progress(specification["id"]))
@@ -214,8 +217,9 @@ def _run_listener(part: str, specification: dict, journal: Journal, ready: int) 
         _run_alone(part, specification, journal, ready)
     elif journal.state is None:
         mounts.keep_in_memory(paths.private_directory(paths.SESSIONS))
-        module = importlib.import_module(f".parts.{part}", __package__)
-        listening = getattr(module, part.capitalize())(specification, journal)
+        anew = specification.get("mode") == RECREATE
+        module = importlib.import_module(f".parts.{'recreated_' if anew else ''}{part}", __package__)
+        listening = getattr(module, f"{'Recreated' if anew else ''}{part.capitalize()}")(specification, journal)
         _announce(ready, {"pid": os.getpid(), "port": listening.listener.port})
         listening.serve()
     elif not journal.finished:  # else it was killed between its last line and its end

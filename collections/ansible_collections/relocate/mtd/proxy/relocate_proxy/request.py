@@ -22,7 +22,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ansible_collections.relocate.mtd.plugins.module_utils import _edge_table
-from ansible_collections.relocate.mtd.plugins.module_utils._modes import MODES
+from ansible_collections.relocate.mtd.plugins.module_utils._modes import MODES, RECREATE
 
 from .network.nft import Nft
 
@@ -203,7 +203,7 @@ class Border:
         needed: dict[str, Check] = {"id": _relocation, "credentials": _credentials, "listen": self._fleet}
         known: dict[str, Check] = {
             "container": _container,
-            "mode": _one_of(*MODES),
+            "mode": _one_of(*MODES, RECREATE),
             "memory_bytes": _between(*BYTES),
         }
         checked: dict = _record(needed, known)(specification)
@@ -244,7 +244,7 @@ class Border:
         needed: dict[str, Check] = {
             "id": _relocation,
             "container": _container,
-            "mode": _one_of(*MODES),
+            "mode": _one_of(*MODES, RECREATE),
             "source": end,
             "destination": end,
             "services": _list(service),
@@ -255,7 +255,8 @@ class Border:
             "cost": _mapping(lambda value: value if isinstance(value, bool) else _between(*MILLISECONDS)(value)),
         }
         other = _record({"host": _text, "address": self._fleet, "gateway": _address})
-        checked: dict = _record(needed, {**dict.fromkeys(set(plan) - set(needed), _any), "standby": other})(plan)
+        known = {**dict.fromkeys(set(plan) - set(needed), _any), "standby": other, "drain_limit_s": _between(*SECONDS)}
+        checked: dict = _record(needed, known)(plan)
         published = {
             (each.protocol, each.virtual_address, each.virtual_port, each.host_port)
             for each in (self._services() if checked["services"] else ())

@@ -20,7 +20,7 @@ from ansible_collections.relocate.mtd.plugins.module_utils._freezer import freez
 
 from ..host import syscalls
 from ..network.conntrack import Endpoint
-from ..network.flows import Connection
+from ..network.flows import Connection, is_inner
 from ..protocol.words import shown
 from . import tmpfs
 from .trees import EveryInode, Tree, upper_directory
@@ -157,6 +157,21 @@ class Container:
             for place in places or []:
                 found.setdefault((protocol, int(port)), set()).add(int(place["HostPort"]))
         return found
+
+    def visits(self) -> int:
+        """Return how many TCP connections others have opened to the container's published ports and that are not over yet."""
+        published = {port for protocol, port in self.published() if protocol == "tcp"}
+        return sum(
+            each.protocol == "tcp" and each.local.port in published and not is_inner(each, self.address)
+            for each in self.connections()
+        ) + self._half_open_at(published)
+
+    def _half_open_at(self, ports: Collection[int]) -> int:
+        return sum(
+            int(fields[3], 16) == SYN_RECEIVED and int(fields[1].rpartition(":")[2], 16) in ports
+            for table in ("tcp", "tcp6")
+            for fields in _socket_table(self.pid, table)
+        )
 
     def half_open(self) -> int:
         """Return how many connections are between SYN and ``accept``: CRIU cannot carry those."""

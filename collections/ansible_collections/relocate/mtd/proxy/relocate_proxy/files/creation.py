@@ -94,13 +94,13 @@ def _pinned(host: dict, ports: dict) -> dict:
     return pinned
 
 
-def check(document: dict, container: str) -> None:
+def check(document: dict, container: str, live: bool = True) -> None:
     """Check that what another host asks for is the container that is being moved, and nothing that this host would not take.
 
     The source may be somebody else's by now. What it says of the container's memory cannot be judged; what it may ask Docker
     for, and write into CRIU's configuration, can.
 
-    :param container: the name that the controller gave. :raises Untrusted: it is not.
+    :param container: the name that the controller gave. :param live: its memory comes with it. :raises Untrusted: it is not.
     """
     for name, kind in PARTS.items():
         if not isinstance(document.get(name), kind):
@@ -115,7 +115,7 @@ def check(document: dict, container: str) -> None:
         raise Untrusted(f"the source's description of {container} has no proper 'HostConfig'")
     inspected = {"Name": container, "State": {"Running": True}, "Config": body, "HostConfig": host}
     try:
-        asked = [*_preflight.container_refusals(inspected)]
+        asked = [*_preflight.container_refusals(inspected, live)]
         asked += [f"it asks for {name}" for name in _volumes.foreign(body)]
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise Untrusted(

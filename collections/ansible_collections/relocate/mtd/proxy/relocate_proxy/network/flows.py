@@ -347,6 +347,18 @@ def forget_on_host(table: Conntrack, flow: Flow) -> None:
         table.delete(flow.protocol, flow.local, flow.remote)
 
 
+def forget_services(table: Conntrack, host: str, services: Iterable[dict], protocols: Collection[str]) -> None:
+    """Remove the edge's entries that lead to ``services`` on a host.
+
+    The next datagram of a conversation makes a new entry, which leads where the service is now; the next packet of a TCP
+    connection is answered with a reset there.
+    """
+    places = {(each["protocol"], Endpoint(host, each["host_port"])) for each in services}
+    for entry in list(table.entries()):
+        if entry.protocol in protocols and (entry.protocol, entry.reply_source) in places:
+            table.delete(entry.protocol, entry.source, entry.destination)
+
+
 def forget_address(table: Conntrack, address: str) -> None:
     """Remove every entry of a container on this host that never ran, by its address: such entries were only placed for it."""
     for entry in list(table.entries()):

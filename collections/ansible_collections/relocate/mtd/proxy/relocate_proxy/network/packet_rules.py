@@ -186,6 +186,29 @@ class PacketRules:
         self.queue.close()
 
 
+class Signpost(PacketRules):
+    """The same table for a relocation that holds nothing: new connections are led elsewhere, and those that exist go on.
+
+    It needs no queue, of which there are few: a drain may take minutes.
+    """
+
+    def __init__(self, owner: str, services: list[dict], source: str, destination: str) -> None:
+        self.owner, self.services = owner, services
+        self.source, self.destination = source, destination
+        self.nft = Nft()
+        self._unborn: set[str] = set()
+
+    def release(self) -> int:
+        """Nothing is held."""
+        return 0
+
+    def reopen(self) -> None:
+        """Nothing is shut."""
+
+    def close(self) -> None:
+        """Nothing is bound."""
+
+
 class Bystander:
     """The table of an edge that does not have the packets of a relocation, and must be ready to get them.
 

@@ -13,7 +13,7 @@ from functools import partial
 from ansible_collections.relocate.mtd.plugins.module_utils import _criu
 from ansible_collections.relocate.mtd.plugins.module_utils import _freezer as freezer
 from ansible_collections.relocate.mtd.plugins.module_utils._docker import DockerClient, DockerError
-from ansible_collections.relocate.mtd.plugins.module_utils._modes import POST_COPY
+from ansible_collections.relocate.mtd.plugins.module_utils._modes import POST_COPY, RECREATE
 
 from ..files import binds, creation, tmpfs
 from ..files.cargo import Receiver
@@ -76,7 +76,7 @@ class Destination(Part):
     def on_create(self, message: dict) -> None:
         """Pull the image if it is missing, and create the container."""
         self.document = document = message["document"]
-        creation.check(document, self.specification.container)
+        creation.check(document, self.specification.container, live=self.specification.mode != RECREATE)
         self._need_image(document["image"], document["image_layers"])
         self.shown = binds.find(document["binds"], "the destination")
         named = [each for each in document["volumes"] if "name" in each]

@@ -12,7 +12,7 @@ import datetime
 from collections.abc import Callable
 from typing import Any
 
-from ansible_collections.relocate.mtd.plugins.module_utils._modes import POST_COPY
+from ansible_collections.relocate.mtd.plugins.module_utils._modes import POST_COPY, RECREATE
 
 from ..network.conntrack import Conntrack
 from ..network.flows import EGRESS, Flow, UntrackedFlow, as_placed, datagram_flows, of_host, on_edge, place_on_edge
@@ -90,12 +90,17 @@ class Edge:
                 return self.roll_back(error)
         return self.finish()
 
+    def rules(self, left: list[Flow] | None = None) -> PacketRules:
+        """Return the edge's table, as this relocation uses it. :param left: see :class:`PacketRules`."""
+        plan = self.plan
+        return PacketRules(plan.container, plan.services, plan.source, plan.destination, left)
+
     def stage(self) -> None:
         """Everything that takes time, while the container runs."""
         self.moments.mark("begin")
         plan = self.plan
         self.journal.record(State.STAGING, plan=plan.document)
-        self.gateway = PacketRules(plan.container, plan.services, plan.source, plan.destination)
+        self.gateway = self.rules()
         self.peers = peers = Peers(self.id, self.specification.credentials, self.specification.addresses)
         self._follow(State.STAGING)
         peers.on_loss = self._regain_standby
@@ -170,6 +175,10 @@ class Edge:
         gateway.persist()
         deadline.expect(peers, "destination", "prepared", CUTOVER_SECONDS + self.plan.dump_seconds)
         self.moments.mark("prepared")
+        self._decide()
+
+    def _decide(self) -> None:
+        """Write the verdict: commit. :raises NotWritten: it may not be on this disk; :raises Undecided: or on the other."""
         verdict = {"moved": [flow.document() for flow in self.moved], "report": self.report}
         self._promise(verdict)
         try:
@@ -291,7 +300,7 @@ class Edge:
         self.moments.mark("running")
         attempts.take(gateway.persist)
         lost: dict[str, str] = {}
-        if self.plan.mode == POST_COPY and self.journal.state is not State.RELEASED:
+        if self.plan.mode in (POST_COPY, RECREATE) and self.journal.state is not State.RELEASED:
             try:
                 lost = self._drain(attempts)
             except Exception as error:  # the copy runs, for all we know, and its source is still needed
@@ -299,14 +308,26 @@ class Edge:
         # The move itself is done. Whatever fails here keeps nothing else from being done; `recover` can repeat it.
         attempts.take(lambda: self.journal.record(State.RELEASED, **lost))
         attempts.take(lambda: self._follow(State.RELEASED, **lost))
-        if attempts.take(lambda: source.update(self._insist("source", "finish", "finished"))):
-            attempts.take(gateway.reopen)
+        if attempts.take(
+            lambda: source.update(self._insist("source", "finish", "finished", seconds=self.finish_seconds))
+        ):
+            attempts.take(self._source_gone)
         attempts.take(lambda: destination.update(self._insist("destination", "finish", "finished")))
         attempts.take(lambda: self._follow(State.DONE, everywhere=not attempts.problems))
         if not attempts.problems:
             attempts.take(lambda: self.journal.record(State.DONE, everywhere=True))
         self.moments.mark("end")
         return self._result("committed", source, destination, attempts.problems)
+
+    @property
+    def finish_seconds(self) -> float:
+        """How long the source may take to remove the original."""
+        return FINISH_SECONDS
+
+    def _source_gone(self) -> None:
+        """Nothing is left at the source."""
+        assert self.gateway is not None
+        self.gateway.reopen()
 
     def _release(self, attempts: Attempts) -> None:
         """Let the copy run and the packets go to it, and return when it runs.
@@ -462,13 +483,13 @@ class Edge:
         self.conntrack.close()
 
 
-def resume(specification: dict, journal: Journal) -> dict:
+def resume(specification: dict, journal: Journal, kind: type[Edge] = Edge) -> dict:
     """Bring a relocation to its end after this part was killed: repeat the commit, or roll back.
 
     The queue died with the process, and the kernel dropped what it held; what came since was dropped if it led to the copy, and
     else passed on to the original. TCP repairs that.
     """
-    edge = Edge(specification, journal)
+    edge = kind(specification, journal)
     facts, plan = EdgeFacts.of(journal), edge.plan
     edge.armed, edge.flows, edge.moved = (Flow.read_all(each) for each in (facts.armed, facts.flows, facts.moved))
     edge.report = {"packets_held": 0, **facts.report}
@@ -476,7 +497,7 @@ def resume(specification: dict, journal: Journal) -> dict:
         done = journal.state is State.DONE
         return edge._result("committed" if done else "rolled-back", {}, {}, [] if done else [facts.reason])
     left = [*edge.armed, *edge.flows]
-    edge.gateway = PacketRules(plan.container, plan.services, plan.source, plan.destination, left)
+    edge.gateway = edge.rules(left)
     edge.moments.mark("begin")
     seconds = CONNECT_SECONDS + plan.dump_seconds  # a source in the middle of its dump answers after it
     if journal.state is State.ROUTING and edge.specification.standby:

@@ -10,6 +10,7 @@ host, every step of it can be repeated, and its caller writes the final state wh
 part         commit                                       rollback
 ===========  ===========================================  ====================================================
 source       :func:`end_original`: kill what is frozen    :func:`give_original_back`: thaw it
+             (one that was made anew elsewhere: stop it)  (nothing was done to it)
 destination  :func:`accept`, :func:`let_copy_run`,        :func:`discard_copy`: cancel its start, remove it
              :func:`adopt_copy`: it is Docker's again
 edge         :func:`turn_to_destination`                  :func:`turn_to_source`
@@ -28,11 +29,12 @@ from collections.abc import Callable, Iterable
 from ansible_collections.relocate.mtd.plugins.module_utils import _freezer as freezer
 from ansible_collections.relocate.mtd.plugins.module_utils import _kernel
 from ansible_collections.relocate.mtd.plugins.module_utils._docker import DockerClient, DockerError
+from ansible_collections.relocate.mtd.plugins.module_utils._modes import RECREATE
 
 from ..files.binds import remove_probes
 from ..host import limits, paths, volumes
 from ..host.cgroups import tasks_of
-from ..host.docker import await_docker, remove_container, restarts, set_restart_policy
+from ..host.docker import remove_container, restarts, set_restart_policy, stop_container
 from ..memory import lazy_pages
 from ..memory.strays import end_strays
 from ..network.conntrack import Conntrack
@@ -97,7 +99,10 @@ def end_original(journal: Journal, docker: DockerClient, detach: Callable[[], No
     facts = SourceFacts.of(journal)
     detach()
     remove_probes(facts.probes)
-    kill_frozen(freezer.Freezer(*facts.freezer), facts.veth)
+    if facts.mode == RECREATE:
+        stop_container(docker, facts.container_id, facts.restart_policy)
+    else:
+        kill_frozen(freezer.Freezer(*facts.freezer), facts.veth)
     volumes.put_aside(docker, facts.volumes, facts.container_id, facts.container, journal.relocation)
     remove_container(docker, facts.container_id)
     volumes.remove_left(docker, facts.volumes, facts.container_id)
@@ -117,6 +122,10 @@ def give_original_back(
     """
     facts = SourceFacts.of(journal)
     detach()
+    if facts.mode == RECREATE:  # nothing was done to it
+        thawed()
+        remove_probes(facts.probes)
+        return
     limits.set_again(limits.Limit(*each) for each in facts.limits)
     freezer.thaw(freezer.Freezer(*facts.freezer))
     thawed()
@@ -291,7 +300,6 @@ def adopt_copy(journal: Journal, docker: DockerClient) -> None:
     facts = DestinationFacts.of(journal)
     limits.set_again(limits.Limit(*each) for each in facts.limits)  # the keeper has, if nobody has killed it
     KeeperClient.forget(facts.container_id)
-    await_docker(docker)  # it may have been killed: the copy runs meanwhile
     insist_that_docker_knows(docker, facts.container_id)
     if not restarts(facts.restart_policy):
         return

@@ -13,12 +13,13 @@ from functools import partial
 
 from ansible_collections.relocate.mtd.plugins.module_utils import _freezer as freezer
 from ansible_collections.relocate.mtd.plugins.module_utils._docker import DockerClient, DockerError
+from ansible_collections.relocate.mtd.plugins.module_utils._modes import RECREATE
 
 from ..host import paths
 from ..host.secrets import wipe
 from ..memory import lazy_pages
-from ..network.conntrack import Conntrack
-from ..network.flows import Flow
+from ..network.conntrack import PROTOCOLS, Conntrack
+from ..network.flows import Flow, forget_services
 from ..network.packet_rules import PacketRules
 from ..protocol.channel import EDGES
 from ..protocol.facts import DestinationFacts, EdgeFacts, SourceFacts
@@ -135,6 +136,8 @@ def _edge(journal: Journal, commit: bool) -> None:
         gateway.reopen()
     else:
         endings.turn_to_source(gateway, table, source, flows, missing=False).insist()
+    if plan["mode"] == RECREATE:  # the copy that is removed has no part in any conversation
+        forget_services(table, source if commit else destination, plan["services"], PROTOCOLS)
     gateway.persist()
     gateway.close()
     table.close()

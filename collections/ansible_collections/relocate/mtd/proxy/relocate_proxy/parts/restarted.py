@@ -10,13 +10,14 @@ from __future__ import annotations
 from functools import partial
 
 from ansible_collections.relocate.mtd.plugins.module_utils._docker import DockerClient
+from ansible_collections.relocate.mtd.plugins.module_utils._modes import RECREATE
 
 from ..host import paths
 from ..host.secrets import wipe
-from ..protocol.facts import DestinationFacts
+from ..protocol.facts import DestinationFacts, SourceFacts
 from ..protocol.journal import Journal
 from ..protocol.states import AFTER_COMMIT, State
-from . import drain, endings
+from . import drain, endings, leaving
 from .base import Part
 
 
@@ -47,9 +48,16 @@ def _resume_destination(specification: dict, journal: Journal) -> None:
 
 
 class RestartedSource(Part):
-    """A source that has voted: the container is frozen, and only the edge may say what becomes of it."""
+    """A source that has voted: the container is frozen, and only the edge may say what becomes of it.
+
+    One that was made anew elsewhere runs, until its connections are over.
+    """
 
     name = "source"
+
+    def on_drain(self, _: dict) -> None:
+        """Say how many connections are left."""
+        self.say("drained", left=leaving.visits(DockerClient(), SourceFacts.of(self.journal).container_id))
 
     def on_finish(self, _: dict) -> None:
         """The destination runs."""
@@ -78,9 +86,13 @@ class RestartedDestination(Part):
 
     def on_commit(self, _: dict) -> None:
         """The copy may run, if it does not yet. If it does not, nobody may decide: see ``Destination.on_commit``."""
-        if self.journal.state is State.PREPARED:
+        if self.facts.mode == RECREATE:  # the old one still runs, and is kept if this one does not
+            leaving.insist_that_it_runs(self.docker, self.container_id)
+        elif self.journal.state is State.PREPARED:
             endings.insist_on_copy(self.container_id)
         endings.accept(self.journal, self.directory)
+        if self.facts.mode == RECREATE:
+            endings.adopt_copy(self.journal, self.docker)
         self.say("accepted")
         if endings.let_copy_run(self.docker, self.container_id):
             self.say("running", address=self.facts.address)

@@ -155,14 +155,20 @@ class Source(Part):
             "image": inspect["Config"]["Image"],
             "image_layers": (self.docker.image(inspect["Image"]) or {}).get("RootFS", {}).get("Layers", []),
             "restart_policy": self.policy,
+            "binds": self.binds.document,
+            **self._carried(),
+        }
+        self.say("described", document=document, address=self.address)
+
+    def _carried(self) -> dict:
+        """Return what the destination needs to know of what is carried into the container that it makes."""
+        return {
             "masked": self.container.masked_directories(),
             "memory": self.container.memory_file_systems(),
             "plain_cgroups": self.plain_cgroups,
             "volumes": self.container.volume_document(),
-            "binds": self.binds.document,
             "init": self.container.init_program is not None,
         }
-        self.say("described", document=document, address=self.address)
 
     def _known(self, place: list) -> tuple[str, int]:
         """Return address and port of a peer. :raises ValueError: this part was told of its peers, and that is none."""

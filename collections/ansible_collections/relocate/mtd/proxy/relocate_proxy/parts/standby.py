@@ -21,6 +21,8 @@ import threading
 import time
 from collections.abc import Iterable
 
+from ansible_collections.relocate.mtd.plugins.module_utils._modes import RECREATE
+
 from ..host.secrets import wipe
 from ..network.flows import Flow
 from ..network.packet_rules import Bystander
@@ -31,6 +33,7 @@ from ..protocol.journal import Journal
 from ..protocol.states import AFTER_COMMIT, State
 from . import edge
 from .base import EDGE_SECONDS, Listening
+from .recreating import kind_of
 
 #: An edge's proxy that was killed is back within two seconds, and says something with the next line of its journal.
 RETURN_SECONDS = 20.0
@@ -111,7 +114,7 @@ class Standby(Listening):
         known = EdgeFacts.of(self.journal)
         armed = Flow.read_all(facts.get("armed", known.armed))
         flows = [*armed, *Flow.read_all(facts.get("flows", known.flows))]
-        if state in (State.HOLDING, State.ROUTING):
+        if state in (State.HOLDING, State.ROUTING) and self.plan.mode != RECREATE:  # then both places may be spoken to
             self.table.guard(flows)
         if state is State.DONE:
             self._lead(self.plan.destination, flows)
@@ -144,7 +147,7 @@ class Standby(Listening):
         end = "after" if state in AFTER_COMMIT else "before"
         self.journal.record(state, took_over=f"{self.reason}, {end} the commit")
         alone = {name: value for name, value in self.given.items() if name != "standby"}
-        result = edge.resume(alone, self.journal)
+        result = edge.resume(alone, self.journal, kind_of(self.given))
         wipe(self.directory)
         return result
 

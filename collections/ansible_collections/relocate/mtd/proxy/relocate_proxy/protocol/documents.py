@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ansible_collections.relocate.mtd.plugins.module_utils._downtime import Cost
+from ansible_collections.relocate.mtd.plugins.module_utils._modes import DRAIN_LIMIT_S
 
 from .words import shown
 
@@ -37,6 +38,7 @@ class Plan:
     :ivar dump_seconds: after which a dump or a restore is stuck.
     :ivar predictions: milliseconds of downtime by mode.
     :ivar gateway: with two edges, the address that the one has which packets go to; else "".
+    :ivar drain_limit_s: for how long the connections of a container that is made anew may go on at the source.
     """
 
     document: dict
@@ -51,6 +53,7 @@ class Plan:
     predictions: dict[str, float]
     cost: Cost
     gateway: str = ""
+    drain_limit_s: float = DRAIN_LIMIT_S
 
     @classmethod
     def read(cls, document: dict) -> Plan:
@@ -65,6 +68,7 @@ class Plan:
                 destination=destination["address"],
                 cost=Cost(**cost),
                 gateway=str((document.get("standby") or {}).get("gateway", "")),
+                drain_limit_s=float(document.get("drain_limit_s", DRAIN_LIMIT_S)),
                 **values,
             )
         except (TypeError, KeyError, AttributeError) as error:

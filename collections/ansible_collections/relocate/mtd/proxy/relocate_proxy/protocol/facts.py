@@ -51,10 +51,12 @@ class SourceFacts(Facts):
     :ivar restart_policy: what the container is to have again. :ivar limits: what may have been lifted: file, value, and what
         lifts it, of each. :ivar volumes: the names of its volumes.
     :ivar probes: the files in shared directories by which the destination sees that they are shared.
+    :ivar mode: how its memory travels, or that it does not.
     """
 
     container: str = ""
     container_id: str = ""
+    mode: str = ""
     volumes: list[str] = field(default_factory=list)
     probes: list[str] = field(default_factory=list)
     freezer: tuple[str, int] = ("", 0)

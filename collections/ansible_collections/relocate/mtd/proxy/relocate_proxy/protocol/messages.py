@@ -128,7 +128,7 @@ MESSAGES: dict[tuple[str, str], Message] = {
         ),
         # packets wait
         ("settle", _message("edge", "source")),
-        ("settled", _message("source", "edge")),
+        ("settled", _message("source", "edge", {"stop_limit_s": NUMBER})),
         ("freeze", _message("edge", "source")),
         ("frozen", _message("source", "edge")),
         ("dumped", _message("source", "edge", flows=FLOWS)),
@@ -142,6 +142,8 @@ MESSAGES: dict[tuple[str, str], Message] = {
         ("running", _message("destination", "edge", address=ADDRESS)),
         ("drain", _message("edge", "destination")),
         ("drained", _message("destination", "edge", {"going": DOCUMENT, "stands": TEXT, "lost": TEXT, "bytes": COUNT})),
+        ("drain", _message("edge", "source")),
+        ("drained", _message("source", "edge", left=COUNT)),
         ("finish", _message("edge", "source")),
         ("finished", _message("source", "edge", {"bytes": COUNTS, "commands": COMMANDS}, timings_ns=TIMINGS)),
         ("finish", _message("edge", "destination")),

@@ -28,6 +28,8 @@ ROLLED_BACK           ROLLED_BACK                ROLLED_BACK              the so
 
 A part that loses its channel before it voted rolls back by itself. After its vote it is in doubt: the source stays frozen,
 the destination stays gated, until the edge (restarted by its guardian) or ``relocate recover`` brings the verdict.
+
+A move in which the container is made anew passes fewer of them: ``parts.recreating`` has its table.
 """
 
 from __future__ import annotations
