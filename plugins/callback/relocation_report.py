@@ -100,6 +100,12 @@ def lines(result: dict[str, Any]) -> list[str]:
     timings = result.get("timings_ns") or {}
     phases = "  ".join(f"{label} {timings[name] / 1e6:.1f}" for name, label in PHASES if name in timings)
     flows = {"kept": 0, **(result.get("flows") or {})}
+    if result.get("strategy") == "recreate":
+        drain = {"connections": 0, "cut": 0, **(result.get("drain") or {})}
+        return [
+            f"{result['container']}: {source} -> {destination}   made anew, {drain['connections']} connections drained, "
+            f"{drain['cut']} of them cut"
+        ]
     return [
         f"{result['container']}: {source} -> {destination}   {result.get('address_before')} -> {result.get('address_after')}",
         f"down {result.get('downtime_ms') or 0:.1f} ms   ({phases} ms)",

@@ -10,7 +10,7 @@ import os
 from collections.abc import Collection
 from pathlib import Path
 
-from ansible_collections.relocate.mtd.plugins.module_utils._modes import ASKABLE, PREFERENCES
+from ansible_collections.relocate.mtd.plugins.module_utils._modes import ASKABLE, ASKABLE_STRATEGIES, PREFERENCES
 from ansible_collections.relocate.mtd.plugins.plugin_utils._trust import strangers
 
 from relocate.errors import Refusal
@@ -20,6 +20,7 @@ WORDS = 200
 PICTURES = (".png", ".svg", ".pdf")
 FILE_NAME = 250  # bytes of one part of a path
 PATH = 4095
+LONGEST_DRAIN = 86400  # seconds
 
 
 def checked_name(what: str, text: str) -> str:
@@ -71,11 +72,17 @@ def check_wishes(
     source: str | None,
     mode: str,
     prefer: str | None,
+    strategy: str | None,
     downtime_limit: float | None,
+    drain_limit: float | None = None,
 ) -> None:
     """Check what ``move`` and ``check`` are asked for. Raises Refusal with status 2 for what no move can be."""
     if downtime_limit is not None and not (math.isfinite(downtime_limit) and downtime_limit > 0):
         raise Refusal(f"--downtime-limit is {downtime_limit:g}: it must be a number of milliseconds above 0", status=2)
+    if drain_limit is not None and not 0 <= drain_limit <= LONGEST_DRAIN:
+        raise Refusal(f"--drain-limit is {drain_limit:g}: it must be 0 to {LONGEST_DRAIN} seconds", status=2)
+    if strategy is not None and strategy not in ASKABLE_STRATEGIES:
+        raise Refusal(f"--strategy is {shown(strategy)}: use one of {', '.join(ASKABLE_STRATEGIES)}", status=2)
     if prefer is not None and prefer not in PREFERENCES:
         raise Refusal(f"--prefer is {shown(prefer)}: use one of {', '.join(PREFERENCES)}", status=2)
     if mode not in ASKABLE:

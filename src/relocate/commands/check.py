@@ -34,6 +34,8 @@ def show(console: Console, result: dict[str, Any]) -> None:
         console.print("It [red]cannot leave[/red]:")
         for reason in result["refusals"]:
             console.print(f"  • {cell(reason)}")
+        if result.get("remedy"):
+            console.print(f"  → {cell(result['remedy'])}")
     table = Table("host", "can take it", "mode", "pause", "why not, or why this mode")
     for each in result["destinations"]:
         pause = each.get("predicted_downtime_ms")
@@ -58,6 +60,7 @@ def check(
     source: options.Source = None,
     mode: options.Mode = "auto",
     prefer: options.Prefer = None,
+    strategy: options.Strategy = None,
     downtime_limit: options.DowntimeLimit = None,
     inventory: options.Inventory = None,
     json_: options.Json = False,
@@ -67,13 +70,22 @@ def check(
 
     Exit status: 0 if it can go to one of the hosts, 1 if not.
     """
-    check_wishes(container, to=to, source=source, mode=mode, prefer=prefer, downtime_limit=downtime_limit)
+    check_wishes(
+        container,
+        to=to,
+        source=source,
+        mode=mode,
+        prefer=prefer,
+        strategy=strategy,
+        downtime_limit=downtime_limit,
+    )
     result = relocation.check(
         container,
         destination=to,
         source=source,
         mode=mode,
         prefer=prefer,
+        strategy=strategy,
         downtime_limit_ms=downtime_limit,
         inventory=inventory,
         verbose=verbose and not json_,

@@ -71,11 +71,26 @@ def show(console: Console, result: dict[str, Any]) -> None:
     table.add_row("address", f"{cell(result['address_before'])} → [bold]{cell(result['address_after'])}[/bold]")
     if result.get("choice", {}).get("why"):
         table.add_row("why", cell(result["choice"]["why"]))
+    if result.get("strategy") == "recreate":
+        _show_drain(console, table, result)
+        return
     table.add_row("down", f"[bold]{result['downtime_ms']:.1f} ms[/bold]  ({cell(how(result))})")
     table.add_row("", phase_bar(result["timings_ns"]))
     table.add_row("", phase_words(result["timings_ns"]))
     flows = result["flows"]
     table.add_row("connections", f"{flows['kept']} kept, {flows['lost']} lost; {result['packets_held']} packets held")
+    console.print(table)
+
+
+def _show_drain(console: Console, table: Table, result: dict[str, Any]) -> None:
+    """Print what became of the connections of a container that was made anew, and of the container that had them."""
+    drain = result.get("drain") or {"connections": 0, "cut": 0, "seconds": 0.0}
+    table.add_row("anew", "made from its image and settings; its memory is lost")
+    table.add_row(
+        "connections",
+        f"{drain['connections']} drained at {cell(result['source']['host'])} in {drain['seconds']:.0f} s, "
+        f"{drain['cut']} of them cut",
+    )
     console.print(table)
 
 
@@ -98,6 +113,8 @@ def move(
     source: options.Source = None,
     mode: options.Mode = "auto",
     prefer: options.Prefer = None,
+    strategy: options.Strategy = None,
+    drain_limit: options.DrainLimit = None,
     downtime_limit: options.DowntimeLimit = None,
     reason: Annotated[str, typer.Option(help="The reason, for the ledger.")] = "manual",
     inventory: options.Inventory = None,
@@ -105,8 +122,17 @@ def move(
     json_: options.Json = False,
     verbose: options.Verbose = False,
 ) -> None:
-    """Move a container to another host, live."""
-    check_wishes(container, to=to, source=source, mode=mode, prefer=prefer, downtime_limit=downtime_limit)
+    """Move a container to another host, live; or, if asked, make it anew there and drain the old one."""
+    check_wishes(
+        container,
+        to=to,
+        source=source,
+        mode=mode,
+        prefer=prefer,
+        strategy=strategy,
+        downtime_limit=downtime_limit,
+        drain_limit=drain_limit,
+    )
     checked_words("--reason", reason)
     result = relocate(
         container,
@@ -114,7 +140,9 @@ def move(
         source=source,
         mode=mode,
         prefer=prefer,
+        strategy=strategy,
         downtime_limit_ms=downtime_limit,
+        drain_limit_s=drain_limit,
         reason=reason,
         inventory=inventory,
         check=check,

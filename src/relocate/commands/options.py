@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
-from ansible_collections.relocate.mtd.plugins.module_utils._modes import ASKABLE, PREFERENCES
+from ansible_collections.relocate.mtd.plugins.module_utils._modes import ASKABLE, ASKABLE_STRATEGIES, PREFERENCES
 
 ContainerName = Annotated[str, typer.Argument(help="Name of the container.")]
 Source = Annotated[
@@ -23,6 +23,21 @@ Prefer = Annotated[
     typer.Option(
         metavar="|".join(PREFERENCES),
         help="For auto: the safest mode within the limit, or the shortest pause. Default: the inventory's, else safety.",
+    ),
+]
+Strategy = Annotated[
+    str | None,
+    typer.Option(
+        metavar="|".join(ASKABLE_STRATEGIES),
+        help="Live, or made anew there without its memory; auto: by its label, else live. Default: the inventory's, else auto.",
+    ),
+]
+DrainLimit = Annotated[
+    float | None,
+    typer.Option(
+        "--drain-limit",
+        metavar="S",
+        help="For recreate: cut connections that last longer at the source. Default: the inventory's, else 60.",
     ),
 ]
 DowntimeLimit = Annotated[

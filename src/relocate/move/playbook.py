@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import ansible_runner
-from ansible_collections.relocate.mtd.plugins.module_utils._modes import DRAINING_WORDS
+from ansible_collections.relocate.mtd.plugins.module_utils._modes import CONNECTIONS_WORDS, DRAINING_WORDS
 from ansible_collections.relocate.mtd.plugins.plugin_utils._trust.strangers import shown as escaped
 from rich.console import Console
 
@@ -28,6 +28,7 @@ from relocate.errors import Refusal
 from relocate.move import events
 from relocate.terminal import cell
 
+DRAINS = (DRAINING_WORDS, CONNECTIONS_WORDS)
 PATIENCE = 1.0  # seconds before a task is worth a line where nothing can be redrawn
 
 
@@ -216,7 +217,7 @@ def run(
             watch(event)
         if kind == "playbook_on_task_start":
             shown.task(task_name(event))
-        elif kind == "verbose" and DRAINING_WORDS in str(event.get("stdout")):
+        elif kind == "verbose" and any(words in str(event.get("stdout")) for words in DRAINS):
             shown.task(str(event["stdout"]).strip())
         elif kind in ("runner_on_failed", "runner_on_unreachable") and not events.data(event).get("ignore_errors"):
             failed.append(failure(event))

@@ -72,7 +72,9 @@ def relocate(
     source: str | None = None,
     mode: str = "auto",
     prefer: str | None = None,
+    strategy: str | None = None,
     downtime_limit_ms: float | None = None,
+    drain_limit_s: float | None = None,
     reason: str = "manual",
     inventory: str | None = None,
     check: bool = False,
@@ -85,7 +87,7 @@ def relocate(
     it was interrupted: a cutover that has begun is finished or rolled back by the hosts themselves.
     """
     root = project_root()
-    variables = _wishes(container, destination, source, mode, prefer, downtime_limit_ms)
+    variables = _wishes(container, destination, source, mode, prefer, strategy, downtime_limit_ms, drain_limit_s)
     caught = Catcher(RELOCATE)
     try:
         playbook.run(
@@ -112,7 +114,9 @@ def _wishes(
     source: str | None,
     mode: str,
     prefer: str | None,
+    strategy: str | None,
     downtime_limit_ms: float | None,
+    drain_limit_s: float | None = None,
 ) -> dict[str, Any]:
     """Return the variables of the playbooks that ask for a move; what is not wished for is the inventory's to say."""
     wishes = {
@@ -121,6 +125,8 @@ def _wishes(
         "source": source,
         "mode": mode,
         "relocate_prefer": prefer,
+        "relocate_strategy": strategy,
+        "relocate_drain_limit_s": drain_limit_s,
         "relocate_downtime_limit_ms": downtime_limit_ms,
     }
     return {name: value for name, value in wishes.items() if value is not None}
@@ -133,6 +139,7 @@ def check(
     source: str | None = None,
     mode: str = "auto",
     prefer: str | None = None,
+    strategy: str | None = None,
     downtime_limit_ms: float | None = None,
     inventory: str | None = None,
     verbose: bool = False,
@@ -142,7 +149,7 @@ def check(
 
     Raises Refusal when there is nothing to give a verdict on: no such container, no fleet.
     """
-    variables = _wishes(container, destination, source, mode, prefer, downtime_limit_ms)
+    variables = _wishes(container, destination, source, mode, prefer, strategy, downtime_limit_ms)
     options = {"inventory": inventory, "verbose": verbose, "quiet": quiet}
     return _act("playbooks/check.yml", CHECK, "destinations", variables, **options)
 

@@ -220,6 +220,8 @@ class Engine:
             "relocation_id": firing.id,
             "relocation_alert": alert_of(firing),
         }
+        if self.configuration.strategy:
+            variables["relocate_strategy"] = self.configuration.strategy
         if self.configuration.prefer:
             variables["relocate_prefer"] = self.configuration.prefer
         if self.tenants.contested(firing.container):  # AWX need not let through what is hardly ever sent

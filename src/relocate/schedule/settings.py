@@ -221,6 +221,9 @@ class Configuration(Section):
     labels: Labels = Labels()
     destination: dict[str, Any] = Field(default_factory=dict)
     mode: str = "auto"
+    strategy: Literal["auto", "live", "recreate"] | None = Field(
+        None, description="auto: what a container's label says, else live; the inventory's without it"
+    )
     prefer: Literal["safety", "pause"] | None = Field(
         None, description="what mode auto looks at first; the inventory's without it"
     )

@@ -107,3 +107,39 @@ def test_an_edge_that_is_silent_is_one_reason_among_others(fleet: Fleet, monkeyp
     result = check()
     assert "the edge edge cannot tell its services" in result["refusals"][0]
     assert by_host(result)["two"] == ["two: full"] and not result["movable"]
+
+
+LEASER = {**WEB, "refusals": ["web holds a lease"], "recreate_refusals": []}
+
+
+def test_where_only_a_live_move_is_refused_the_other_strategy_is_named(fleet: Fleet) -> None:
+    fleet.hosts["one"] = info(LEASER)
+    result = check()
+    assert not result["movable"] and result["strategy"] == "live" and "--strategy recreate" in result["remedy"]
+    for change in (
+        {"recreate_refusals": ["web has volumes"]},
+        {"labels": {"relocate.mtd/strategy": "live"}},
+        {"refusals": []},
+    ):
+        fleet.hosts["one"] = info({**LEASER, **change})
+        assert check()["remedy"] == "", change
+
+
+@pytest.mark.parametrize("how", ["option", "label"])
+def test_one_that_is_made_anew_has_its_own_refusals_and_no_pause(fleet: Fleet, how: str) -> None:
+    label = {"relocate.mtd/strategy": "recreate"} if how == "label" else {}
+    fleet.hosts["one"] = info({**LEASER, "labels": label, "processors": [7]})
+    result = check(downtime_limit_ms=1, **({"strategy": "recreate"} if how == "option" else {}))
+    assert (result["movable"], result["strategy"], result["refusals"]) == (True, "recreate", [])
+    assert {each["mode"] for each in result["destinations"]} == {"recreate"}
+    fleet.hosts["one"] = info({**LEASER, "labels": label, "recreate_refusals": ["web has volumes"]})
+    assert check(strategy="recreate")["refusals"] == ["web has volumes"]
+    fleet.hosts["one"] = info({name: value for name, value in LEASER.items() if name != "recreate_refusals"})
+    assert "does not tell whether web can be made anew" in check(strategy="recreate")["refusals"][0]
+
+
+@pytest.mark.parametrize(("label", "says"), [("live", "never made anew"), ("both", "=both: use one of live, recreate")])
+def test_a_label_that_forbids_it_and_one_that_is_none(fleet: Fleet, label: str, says: str) -> None:
+    fleet.hosts["one"] = info({**LEASER, "labels": {"relocate.mtd/strategy": label}})
+    result = check(strategy="recreate")
+    assert result["failed"] and says in result["msg"]

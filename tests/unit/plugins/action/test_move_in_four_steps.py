@@ -206,3 +206,25 @@ def test_an_edge_that_reports_nothing_leaves_a_doubt(fleet: Fleet) -> None:
     result = move(destination="two", timeout=1)
     assert ("edge", "finished") in fleet.told
     assert result["outcome"] == "in-doubt" and "no result within 1 s" in result["msg"]
+
+
+def test_a_container_that_is_made_anew(fleet: Fleet) -> None:
+    """The parts hear of it as of a mode; the plan says what is lost; what binds running programs alone is not asked about."""
+    leaser = {**WEB, "refusals": ["web holds a lease"], "recreate_refusals": [], "processors": [7]}
+    fleet.hosts["one"] = info(leaser)
+    refused = move(destination="two")
+    assert refused["msg"] == (
+        "web holds a lease; or have it made anew at the destination (--strategy recreate), which loses its memory and the "
+        "files that are in no shared directory"
+    )
+    planned = move(check_mode=True, destination="two", strategy="recreate")["diff"]["after"]
+    assert "\nlost         its memory" in planned and "at one for at most 60 s" in planned and "\nmode " not in planned
+    result = move(destination="two", strategy="recreate", drain_limit_s=5, downtime_limit_ms=1)
+    assert (result["outcome"], result["strategy"], result["drain_limit_s"]) == ("committed", "recreate", 5)
+    assert {
+        part: each.get("mode", each.get("plan", {}).get("mode")) for part, each in fleet.specifications.items()
+    } == {
+        "source": "recreate",
+        "destination": "recreate",
+        "edge": "recreate",
+    }

@@ -178,3 +178,9 @@ def test_a_ledger_that_cannot_be_written_does_not_fail_the_move(tmp_path: Path) 
         len(listener.warned) == 1
         and f"the ledger {tmp_path}/file/ledger.jsonl could not be written" in listener.warned[0]
     )
+
+
+def test_one_that_was_made_anew() -> None:
+    """No pause, no phases."""
+    result = {**RESULT, "strategy": "recreate", "mode": "recreate", "drain": {"connections": 4, "cut": 1}}
+    assert load().lines(result) == ["web: host1 -> host2   made anew, 4 connections drained, 1 of them cut"]

@@ -90,3 +90,10 @@ def test_nothing_to_judge_is_one_sentence(asked: dict[str, Any]) -> None:
     result = check("web")
     assert isinstance(result.exception, Refusal)
     assert str(result.exception) == "no host of the fleet has a container named 'web'"
+
+
+def test_the_other_strategy_is_named(asked: dict[str, Any]) -> None:
+    asked["result"] = {**VERDICT, "refusals": ["web holds a lease"], "movable": False, "remedy": "or have it made anew"}
+    assert "→ or have it made anew" in check("web").stdout
+    check("web", "--strategy", "recreate")
+    assert asked["variables"]["relocate_strategy"] == "recreate"

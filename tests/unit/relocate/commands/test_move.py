@@ -222,3 +222,17 @@ def test_an_inventory_that_is_not_there_is_wrong_usage(monkeypatch: pytest.Monke
     assert "/elsewhere" in str(run.invoke("web").exception)
     monkeypatch.setenv("RELOCATE_INVENTORY", "host9,")
     assert run.invoke("web").exit_code == 0 and run.asked["inventory"] == "host9,"
+
+
+def test_one_that_is_made_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is asked for, and what became of its connections."""
+    drained = {"connections": 3, "cut": 1, "seconds": 12.3}
+    run = Run(monkeypatch, {**RESULT, "strategy": "recreate", "mode": "recreate", "drain": drained})
+    done = run.invoke("web", "-i", "host1,", "--strategy", "recreate", "--drain-limit", "12")
+    assert done.exit_code == 0 and "3 drained at host1 in 12 s, 1 of them cut" in done.stdout
+    assert (run.asked["relocate_strategy"], run.asked["relocate_drain_limit_s"]) == ("recreate", 12.0)
+    assert run.invoke("web", "-i", "host1,").exit_code == 0
+    assert "relocate_strategy" not in run.asked and "relocate_drain_limit_s" not in run.asked
+    for option, value in (("--strategy", "cold"), ("--drain-limit", "-1"), ("--drain-limit", "nan")):
+        wrong = run.invoke("web", "-i", "host1,", option, value).exception
+        assert isinstance(wrong, Refusal) and wrong.status == 2 and str(wrong).startswith(option)

@@ -63,7 +63,10 @@ def test_the_audit_passes_over_crashes(tmp_path: Path) -> None:
 
 
 def test_a_move_knows_its_alert_and_nothing_of_the_next(tmp_path: Path) -> None:
-    world = World(tmp_path, FAST + "destination: {policy: uniform}\nvariables: {x: 1}\nmode: auto\nprefer: pause\n")
+    world = World(
+        tmp_path,
+        FAST + "destination: {policy: uniform}\nvariables: {x: 1}\nmode: auto\nprefer: pause\nstrategy: live\n",
+    )
     world.begin()
     world.run(60)
     firing, move = world.launched[0]
@@ -71,7 +74,7 @@ def test_a_move_knows_its_alert_and_nothing_of_the_next(tmp_path: Path) -> None:
     assert move.variables["relocation_alert"]["clamp"] == firing.clamp
     assert move.variables["relocate_policy"] == {"policy": "uniform"}
     assert (move.variables["x"], move.variables["mode"], move.reason) == (1, "auto", "clock")
-    assert move.variables["relocate_prefer"] == "pause"
+    assert move.variables["relocate_prefer"] == "pause" and move.variables["relocate_strategy"] == "live"
     text = (
         json.dumps(move.variables)
         + repr(world.engine.timetable)

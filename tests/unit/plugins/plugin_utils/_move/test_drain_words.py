@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.relocate.mtd.plugins.module_utils._modes import DRAINING_WORDS
+from ansible_collections.relocate.mtd.plugins.module_utils._modes import CONNECTIONS_WORDS, DRAINING_WORDS
 from ansible_collections.relocate.mtd.plugins.plugin_utils._move.starting import drain_words
 
 PLAN = {"container": "web", "source": {"host": "host1"}, "destination": {"host": "host2"}}
@@ -23,3 +23,10 @@ def test_how_much_is_missing_and_how_fast_it_comes() -> None:
 @pytest.mark.parametrize("odd", [None, -1, 10**400, "many", [1], {}])
 def test_odd_numbers_are_none(odd: object) -> None:
     assert "; 0.0 MiB " in drain_words(PLAN, {"left": odd, "rate": odd})
+
+
+def test_how_many_connections_are_left() -> None:
+    plan = {**PLAN, "strategy": "recreate", "drain_limit_s": 60.0}
+    said = "web runs on host2; 3 of its connections are still on host1, for at most 60 s"
+    assert drain_words(plan, {"connections": 3, "seconds": 1.0}) == said and CONNECTIONS_WORDS in said
+    assert drain_words(plan, {"connections": "\x1b"}).startswith("web runs on host2; some of its connections")

@@ -14,6 +14,7 @@ from typing import Any
 from ansible.plugins.action import ActionBase
 from ansible_collections.relocate.mtd.plugins.module_utils import _forms
 from ansible_collections.relocate.mtd.plugins.module_utils._downtime import over_budget
+from ansible_collections.relocate.mtd.plugins.module_utils._modes import DRAIN_LIMIT_S, RECREATE
 from ansible_collections.relocate.mtd.plugins.plugin_utils._move import (
     alert,
     deciding,
@@ -33,6 +34,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "identifier": {"type": "str"},
     "alert": {"type": "dict", "options": alert.OPTIONS},
     "policy": {"type": "dict", "default": {}},
+    "drain_limit_s": {"type": "float", "default": DRAIN_LIMIT_S},
     "timeout": {"type": "int", "default": 300},
 }
 FORMS = {
@@ -41,6 +43,7 @@ FORMS = {
     "identifier": lambda name: name,  # as the container's name: deciding.check
     "alert": alert.FORM,
     "policy": _forms.settings,
+    "drain_limit_s": _forms.number(0, 86400),
     "timeout": _forms.whole(1, 100_000),
 }
 
@@ -86,11 +89,14 @@ class ActionModule(ActionBase):
         source, container = moving
         edges = asking.edges(wanted.edges, container["name"])
         services = plan.container_services(container, edges.services, answers.addresses[source])
+        asked = (container, answers.hosts[source])
+        if deciding.strategy(wanted, container) == RECREATE:
+            asked = deciding.as_new(*asked)
         destination, choice = deciding.destination(
             wanted,
             moving,
             answers,
-            preflight=lambda host: asking.preflight(host, container, answers.hosts[source], edges.fenced),
+            preflight=lambda host: asking.preflight(host, *asked, edges.fenced),
             show_draw=self._task.check_mode,
         )
         return plan.make(

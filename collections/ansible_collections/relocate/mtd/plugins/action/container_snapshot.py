@@ -11,6 +11,7 @@ from typing import Any
 from ansible.plugins.action import ActionBase
 from ansible_collections.relocate.mtd.plugins.module_utils import _forms
 from ansible_collections.relocate.mtd.plugins.module_utils._binds import SHARED
+from ansible_collections.relocate.mtd.plugins.module_utils._modes import LIVE
 from ansible_collections.relocate.mtd.plugins.plugin_utils._move import deciding, options, plan
 from ansible_collections.relocate.mtd.plugins.plugin_utils._move.asking import Asking
 from ansible_collections.relocate.mtd.plugins.plugin_utils._move.deciding import Resident, Wanted
@@ -75,7 +76,7 @@ class ActionModule(ActionBase):
         answers = asking.fleet(wanted.docker_hosts)
         resident = deciding.found(wanted, answers)
         host = answers.hosts[resident.host]["host"]
-        refusals = [*deciding.stays(resident, answers), *_shared(resident), *_room(resident, host)]
+        refusals = [*deciding.stays(resident, answers, LIVE), *_shared(resident), *_room(resident, host)]
         if refusals:
             raise Refused("; ".join(refusals))
         now = datetime.datetime.now(datetime.timezone.utc)

@@ -9,6 +9,7 @@ from typing import Any
 
 from ansible.plugins.action import ActionBase
 from ansible_collections.relocate.mtd.plugins.module_utils._downtime import over_budget
+from ansible_collections.relocate.mtd.plugins.module_utils._modes import RECREATE
 from ansible_collections.relocate.mtd.plugins.plugin_utils._move import deciding, options, plan
 from ansible_collections.relocate.mtd.plugins.plugin_utils._move.asking import Answers, Asking
 from ansible_collections.relocate.mtd.plugins.plugin_utils._move.deciding import Resident, Wanted
@@ -40,7 +41,8 @@ class ActionModule(ActionBase):
         answers = asking.fleet(wanted.docker_hosts)
         moving = deciding.found(wanted, answers)
         deciding.not_here_already(wanted, moving)
-        refusals = deciding.stays(moving, answers)
+        strategy = deciding.strategy(wanted, moving.container)
+        refusals = deciding.stays(moving, answers, strategy)
         fenced: frozenset[str] = frozenset()
         try:
             edges = asking.edges(wanted.edges, moving.container["name"])
@@ -53,6 +55,8 @@ class ActionModule(ActionBase):
         return {
             "container": wanted.container,
             "source": moving.host,
+            "strategy": strategy,
+            "remedy": deciding.remedy(moving, strategy),
             "refusals": refusals,
             "destinations": destinations,
             "movable": not refusals and any(not each["refusals"] for each in destinations),
@@ -64,7 +68,10 @@ class ActionModule(ActionBase):
         """Return what one destination would do with the container, and every reason why it cannot take it."""
         if host in answers.silent:
             return {"host": host, "refusals": [answers.silent[host]]}
-        refusals = asking.preflight(host, moving.container, answers.hosts[moving.host], fenced)
+        asked = (moving.container, answers.hosts[moving.host])
+        if deciding.strategy(wanted, moving.container) == RECREATE:
+            asked = deciding.as_new(*asked)
+        refusals = asking.preflight(host, *asked, fenced)
         try:
             decision = deciding.mode(wanted, moving, host, answers)
         except Refused as refused:

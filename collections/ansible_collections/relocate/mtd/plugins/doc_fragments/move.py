@@ -42,6 +42,19 @@ options:
     type: str
     choices: [safety, pause]
     default: safety
+  strategy:
+    description:
+      - V(live) carries the running container.
+      - V(recreate) makes it anew at the destination, from its image and its settings. When the new one is healthy, new
+        connections are led to it; those that exist go on at the source until they have ended, or for a limited time. Then the
+        old one is stopped with its own signal, and removed. Its memory, its log and what it has written to its own files are
+        lost, and both run for a while. It is meant for what CRIU cannot take. O(mode), O(prefer) and the limit of the downtime
+        then mean nothing. A container with volumes is refused.
+      - V(auto) is what the container's label C(relocate.mtd/strategy) says, else V(live). A container that is labelled V(live)
+        is never made anew.
+    type: str
+    choices: [auto, live, recreate]
+    default: auto
   ledger:
     description:
       - The ledger whose earlier moves between these hosts teach the prediction.

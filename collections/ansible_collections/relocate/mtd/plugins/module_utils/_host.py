@@ -175,6 +175,7 @@ def _container(
         "binds": binds,
         "volumes": [_volume(inspected, mount) for mount in _volumes.mounted(inspected)],
         **traits,
+        "recreate_refusals": _preflight.recreate_refusals(inspected, about_binds),
         "refusals": [
             *_preflight.container_refusals(inspected),
             *_volumes.refusals(inspected, volumes, users),

@@ -38,6 +38,12 @@ options:
       - A cutover that has lasted for twice as long without being ready to commit is rolled back.
     type: float
     default: 300
+  drain_limit_s:
+    description:
+      - With O(strategy=recreate), for how many seconds connections may go on at the source. What has not ended then is cut when
+        the old container is stopped.
+    type: float
+    default: 60
   reason:
     description: Why it is moved, for the ledger.
     type: str
@@ -105,9 +111,26 @@ EXAMPLES = r"""
     container: database
     mode: auto
     downtime_limit_ms: 150
+
+- name: Make a web server that uses io_uring anew on host2, and give its connections ten minutes
+  relocate.mtd.container_relocate:
+    container: web
+    destination: host2
+    strategy: recreate
+    drain_limit_s: 600
 """
 
 RETURN = r"""
+strategy:
+  description: V(live), or V(recreate) - it was made anew, and O(mode) is V(recreate) as well, because no memory travels.
+  returned: when there was a plan
+  type: str
+drain:
+  description: >-
+    With V(recreate), how many C(connections) the old container had at most, how many of them were C(cut), and after how many
+    C(seconds) it was stopped.
+  returned: when a container was made anew
+  type: dict
 id:
   description: The relocation's id, which its journals carry.
   returned: when there was a plan

@@ -53,6 +53,14 @@ source:
   description: The host that runs it.
   returned: success
   type: str
+strategy:
+  description: V(live), or V(recreate), for which the verdicts hold.
+  returned: success
+  type: str
+remedy:
+  description: What can be done if only a live move is refused; empty otherwise.
+  returned: success
+  type: str
 movable:
   description: Whether nothing stands in the way at the source and at one destination at least.
   returned: success

@@ -49,7 +49,8 @@ relocation_info:
       description: >-
         Every container with C(name), C(id), C(state), C(started_at) (here), C(image), C(image_id), C(labels), C(address),
         C(ports), C(network), C(memory_bytes), C(connections), C(volumes), C(binds) (its bind mounts, and by what another host
-        sees that it has the same) and C(refusals), the sentences that keep it here.
+        sees that it has the same), C(refusals), the sentences that keep it here, and C(recreate_refusals), those that keep it
+        from being made anew elsewhere.
       type: list
       elements: dict
     used_ports:

@@ -17,9 +17,15 @@ from ansible_collections.relocate.mtd.plugins.module_utils._downtime import DEFA
 from ansible_collections.relocate.mtd.plugins.module_utils._forms import Form, each, host_name, number, path, remark
 from ansible_collections.relocate.mtd.plugins.module_utils._modes import (
     ASKABLE,
+    ASKABLE_STRATEGIES,
+    DRAIN_LIMIT_S,
+    LIVE,
     MODES,
     PREFERENCES,
+    RECREATE,
     SAFETY,
+    STRATEGIES,
+    STRATEGY_LABEL,
     mode_refusals,
 )
 from ansible_collections.relocate.mtd.plugins.module_utils._preflight import host_refusals
@@ -46,6 +52,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "edge": {"type": "str"},
     "mode": {"type": "str", "choices": list(ASKABLE), "default": "auto"},
     "prefer": {"type": "str", "choices": list(PREFERENCES), "default": SAFETY},
+    "strategy": {"type": "str", "choices": list(ASKABLE_STRATEGIES), "default": "auto"},
     "downtime_limit_ms": {"type": "float", "default": DEFAULT_LIMIT_MS},
     "ledger": {"type": "path"},
 }
@@ -72,6 +79,8 @@ class Wanted(NamedTuple):
     downtime_limit_ms: float
     ledger: str | None
     source: str | None
+    strategy: str = "auto"
+    drain_limit_s: float = DRAIN_LIMIT_S
     reason: str = ""
     identifier: str | None = None
     policy: dict[str, Any] | None = None
@@ -133,11 +142,61 @@ def found(wanted: Wanted, answers: Answers) -> Resident:
     return Resident(source, container)
 
 
-def stays(moving: Resident, answers: Answers) -> list[str]:
+def strategy(wanted: Wanted, container: dict[str, Any]) -> str:
+    """Return the strategy of a move: the one that is asked for, else what the container's label says, else live.
+
+    :raises Refused: the label forbids what is asked for, or is none.
+    """
+    label = container["labels"].get(STRATEGY_LABEL)
+    if label not in (None, *STRATEGIES):
+        raise Refused(
+            f"the container {container['name']} is labelled {STRATEGY_LABEL}={strangers.shown(label)[:80]}: use one of "
+            f"{', '.join(STRATEGIES)}"
+        )
+    chosen: str = wanted.strategy if wanted.strategy != "auto" else label or LIVE
+    if chosen == RECREATE and label == LIVE:
+        raise Refused(
+            f"the container {container['name']} is labelled {STRATEGY_LABEL}={LIVE}, so that it is never made anew: use the "
+            "strategy live"
+        )
+    return chosen
+
+
+def stays(moving: Resident, answers: Answers, strategy: str) -> list[str]:
     """Return why the container cannot leave its host now, wherever it is to go."""
     source, container = moving
     info = answers.hosts[source]
-    return container["refusals"] + host_refusals(source, info["host"]) + _under_way(container["name"], info)
+    refusals = container["refusals"] if strategy == LIVE else _stays_whole(moving)
+    return refusals + host_refusals(source, info["host"]) + _under_way(container["name"], info)
+
+
+def _stays_whole(moving: Resident) -> list[str]:
+    """Return why the container cannot be made anew elsewhere."""
+    unknown = (
+        f"{moving.host} does not tell whether {moving.container['name']} can be made anew elsewhere: run prepare.yml"
+    )
+    found: list[str] = moving.container.get("recreate_refusals", [unknown])
+    return found
+
+
+def remedy(moving: Resident, strategy: str) -> str:
+    """Return what can be done where only a live move is refused; nothing where something else stands in the way."""
+    container = moving.container
+    anew = strategy == LIVE and container["refusals"] and not _stays_whole(moving)
+    if not anew or container["labels"].get(STRATEGY_LABEL) == LIVE:
+        return ""
+    return (
+        "or have it made anew at the destination (--strategy recreate), which loses its memory and the files that are in no "
+        "shared directory"
+    )
+
+
+def as_new(container: dict[str, Any], source: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return a container and its source as a destination is asked about them that makes it anew.
+
+    What its programs use now, and the processor they have found, do not bind new ones.
+    """
+    return {**container, "processors": []}, {**source, "host": {**source["host"], "cpu_flags": ""}}
 
 
 def resident(wanted: Wanted, answers: Answers) -> Resident:
@@ -146,9 +205,10 @@ def resident(wanted: Wanted, answers: Answers) -> Resident:
     not_here_already(wanted, moving)
     if wanted.destination in answers.silent:
         raise Refused(f"the destination {answers.silent[wanted.destination]}")
-    refusals = stays(moving, answers)
+    chosen = strategy(wanted, moving.container)
+    refusals = stays(moving, answers, chosen)
     if refusals:
-        raise Refused("; ".join(refusals))
+        raise Refused("; ".join([*refusals, *filter(None, [remedy(moving, chosen)])]))
     return moving
 
 
@@ -228,6 +288,8 @@ def mode(wanted: Wanted, moving: Resident, destination: str, answers: Answers) -
     :raises Refused: the mode that is asked for cannot be had between these hosts.
     """
     source, container = moving
+    if strategy(wanted, container) == RECREATE:
+        return prediction.without_pause(wanted.mode, wanted.downtime_limit_ms, wanted.drain_limit_s)
     here, there = answers.hosts[source]["host"], answers.hosts[destination]["host"]
     refused = {mode: mode_refusals(mode, container, source, here, destination, there) for mode in MODES}
     if refused.get(wanted.mode):
@@ -242,4 +304,4 @@ def mode(wanted: Wanted, moving: Resident, destination: str, answers: Answers) -
     )
     decision = prediction.decide(wanted.mode, predictions, wanted.downtime_limit_ms, wanted.prefer)
     unavailable = {mode: "; ".join(reasons) for mode, reasons in refused.items() if reasons}
-    return {**decision, "modes_unavailable": unavailable}
+    return {**decision, "strategy": LIVE, "modes_unavailable": unavailable}

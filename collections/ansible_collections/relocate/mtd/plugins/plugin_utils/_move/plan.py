@@ -14,6 +14,7 @@ import secrets
 from typing import Any
 
 import jmespath
+from ansible_collections.relocate.mtd.plugins.module_utils._modes import RECREATE
 from ansible_collections.relocate.mtd.plugins.plugin_utils._trust import strangers
 
 RUNNING = jmespath.compile("containers[?state=='running'].name")
@@ -173,6 +174,20 @@ def _downtime(plan: dict[str, Any]) -> str:
     return f"{predicted}; at most {plan['downtime_limit_ms']:g} ms allowed{beside}"
 
 
+def _live(plan: dict[str, Any]) -> list[str]:
+    return [f"mode         {plan['mode']}: {plan['mode_why']}", f"downtime     {_downtime(plan)}"]
+
+
+def _anew(plan: dict[str, Any]) -> list[str]:
+    source, destination = plan["source"]["host"], plan["destination"]["host"]
+    return [
+        f"strategy     recreate: made anew from its image and settings; once healthy, new connections go to {destination}",
+        "lost         its memory, what it has written to its own files, and its log",
+        f"drained      its connections go on at {source} for at most {plan['drain_limit_s']:g} s, and are cut then; both run "
+        "until it is stopped",
+    ]
+
+
 def steps(plan: dict[str, Any]) -> list[str]:
     """Return the plan as lines for people: what C(--check --diff) prints."""
     source, destination = plan["source"], plan["destination"]
@@ -180,8 +195,7 @@ def steps(plan: dict[str, Any]) -> list[str]:
         f"container    {plan['container']} (image {plan['image']}, {plan['memory_bytes'] / 2**20:.0f} MiB resident)",
         f"from         {source['host']} ({source['address']}), address {plan['address_before']}",
         f"to           {destination['host']} ({destination['address']}), with a new address",
-        f"mode         {plan['mode']}: {plan['mode_why']}",
-        f"downtime     {_downtime(plan)}",
+        *(_anew(plan) if plan.get("strategy") == RECREATE else _live(plan)),
     ]
     lines += [f"no           {mode}: {reason}" for mode, reason in plan["modes_unavailable"].items()]
     for volume in plan.get("volumes") or []:
@@ -198,7 +212,8 @@ def steps(plan: dict[str, Any]) -> list[str]:
     for service in plan["services"]:
         place = f"{service['virtual_address']}:{service['virtual_port']}/{service['protocol']}"
         lines.append(
-            f"service      {place} -> {destination['address']}:{service['host_port']}, held at {plan['edge']['host']}"
+            f"service      {place} -> {destination['address']}:{service['host_port']}, "
+            f"{'turned' if plan.get('strategy') == RECREATE else 'held'} at {plan['edge']['host']}"
         )
     if plan.get("standby"):
         lines.append(f"edges        {plan['edge']['host']} decides; {plan['standby']['host']} goes on if it is lost")

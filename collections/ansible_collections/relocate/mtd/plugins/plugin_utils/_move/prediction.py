@@ -27,6 +27,7 @@ from ansible_collections.relocate.mtd.plugins.module_utils._modes import (
     MODES,
     POST_COPY,
     PRE_COPY,
+    RECREATE,
     SAFEST_FIRST,
     SAFETY,
     STOP_AND_COPY,
@@ -235,6 +236,26 @@ def decide(
         "predicted_from": basis(chosen),
         "downtime_limit_ms": limit_ms,
         "cost": chosen.cost._asdict(),
+    }
+
+
+def without_pause(asked: str, limit_ms: float, drain_limit_s: float) -> dict[str, Any]:
+    """Return what the plan says where the container is made anew: nothing is held, and no memory travels.
+
+    :param asked: the mode that was asked for; it does not matter. :param drain_limit_s: for how long connections may go on.
+    """
+    return {
+        "strategy": RECREATE,
+        "mode": RECREATE,
+        "mode_asked": asked,
+        "mode_why": "no memory travels",
+        "modes_unavailable": {},
+        "predictions": {RECREATE: 0.0},
+        "predicted_downtime_ms": 0.0,
+        "predicted_from": "both run while the old one drains",
+        "downtime_limit_ms": limit_ms,
+        "drain_limit_s": drain_limit_s,
+        "cost": Cost(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, overlapped=True)._asdict(),
     }
 
 

@@ -10,7 +10,7 @@ import time
 from typing import Any
 
 from ansible.utils.display import Display
-from ansible_collections.relocate.mtd.plugins.module_utils._modes import DRAINING_WORDS
+from ansible_collections.relocate.mtd.plugins.module_utils._modes import CONNECTIONS_WORDS, DRAINING_WORDS, RECREATE
 from ansible_collections.relocate.mtd.plugins.plugin_utils._move import credentials
 from ansible_collections.relocate.mtd.plugins.plugin_utils._move.plan import Refused
 from ansible_collections.relocate.mtd.plugins.plugin_utils._move.remote import Remotes, Unreachable, checked, said
@@ -40,6 +40,7 @@ def run_parts(remotes: Remotes, document: dict[str, Any], timeout: int) -> dict[
         follows = {"listen": document["standby"]["address"], "plan": document, **places}
         port = _start(remotes, document, "standby", {**follows, "credentials": keys["standby"]})
         places["standby"] = [document["standby"]["address"], port]
+    timeout += int(document.get("drain_limit_s") or 0)
     problem = f"the edge reported no result within {timeout} s"
     try:
         _start(remotes, document, "edge", {"plan": document, "credentials": keys["edge"], **places})
@@ -78,6 +79,13 @@ def _await_result(remotes: Remotes, document: dict[str, Any], edge: str, timeout
 
 def drain_words(document: dict[str, Any], drain: dict[str, Any]) -> str:
     """Return how the memory of a copy that runs already comes, in one line."""
+    if document.get("strategy") == RECREATE:
+        many, limit = drain.get("connections"), document["drain_limit_s"]
+        counted = many if isinstance(many, int) and 0 <= many < WHOLE else "some"
+        return (
+            f"{document['container']} runs on {document['destination']['host']}; {counted} {CONNECTIONS_WORDS} "
+            f"{document['source']['host']}, for at most {limit:g} s"
+        )
     left, rate = (_mebibytes(drain.get(name)) for name in ("left", "rate"))
     words = f"{document['container']} runs on {document['destination']['host']}; {left:.1f} MiB {DRAINING_WORDS} "
     words += f"{document['source']['host']}, {rate:.1f} MiB/s"

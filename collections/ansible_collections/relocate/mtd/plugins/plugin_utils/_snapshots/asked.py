@@ -22,7 +22,8 @@ RETENTION_OPTIONS: dict[str, dict[str, Any]] = {
 }
 #: What a move is asked for and a snapshot is not: both look for the container in the same way.
 NO_MOVE: dict[str, Any] = {
-    "destination": None, "mode": "auto", "prefer": "safety", "downtime_limit_ms": 300.0, "ledger": None
+    "destination": None, "mode": "auto", "prefer": "safety", "downtime_limit_ms": 300.0, "ledger": None,
+    "strategy": "live",
 }  # fmt: skip
 RETENTION_FORMS = {"keep": _forms.whole(1, 1_000_000), "days": _forms.number(0, 36500)}
 

@@ -183,6 +183,7 @@ _CONTAINER = _record(
         ),
         "volumes": _list(_record({"name": _text, "point": _text, "anonymous": _flag, "bytes": _size})),
         "refusals": _sentences,
+        "recreate_refusals": _sentences,
     },
 )
 #: What a move needs of a container, beyond what a clock needs.
@@ -314,7 +315,8 @@ _RESULT = _record(
         **dict.fromkeys(PARTS, _END),
         **dict.fromkeys(("downtime_ms", "predicted_downtime_ms", "source_needed_ms", "exposure_latency_ms"), _MS),
         **dict.fromkeys(("stay_ms", "drawn_ms", "downtime_limit_ms"), _MS),
-        **dict.fromkeys(("timings_ns", "flows", "bytes", "measured"), _COUNTS),
+        **dict.fromkeys(("timings_ns", "flows", "bytes", "measured", "drain"), _COUNTS),
+        "strategy": _word,
         **dict.fromkeys(("packets_held", "memory_bytes"), _maybe(_number(float(BYTES)))),
         **dict.fromkeys(("msg", "reason", "tenant", "started_at", "frozen_at", "at", "alerted_at"), _maybe(_text)),
         **dict.fromkeys(("address_before", "address_after", "image"), _maybe(_text)),

@@ -17,7 +17,7 @@ from typing import Any
 from ansible.module_utils.parsing.convert_bool import BOOLEANS
 from ansible_collections.relocate.mtd.plugins.module_utils import _forms
 from ansible_collections.relocate.mtd.plugins.module_utils._forms import Form, Wrong, quoted, sentence
-from ansible_collections.relocate.mtd.plugins.module_utils._modes import ASKABLE, PREFERENCES
+from ansible_collections.relocate.mtd.plugins.module_utils._modes import ASKABLE, ASKABLE_STRATEGIES, PREFERENCES
 from jinja2 import Undefined
 
 _USER = re.compile(r"[a-z_][a-z0-9_-]{0,31}")
@@ -122,6 +122,8 @@ INVENTORY: dict[str, Form] = {
     "relocate_virtual_addresses": _forms.each(_forms.with_prefix),
     "relocate_downtime_limit_ms": _number(0.001, 1e9),
     "relocate_prefer": _forms.one_of(*PREFERENCES),
+    "relocate_strategy": _forms.one_of(*ASKABLE_STRATEGIES),
+    "relocate_drain_limit_s": _number(0, 86400),
     "relocate_policy": _forms.settings,
     "relocate_binds": _forms.maybe(_binds),
     "relocate_user": _user,
