@@ -96,6 +96,7 @@ class Fleet:
         port: int | None = None,
         inside: int | None = None,
         tenant: str = "test",
+        protocols: tuple[str, ...] = ("tcp",),
     ) -> None:
         """Run a tenant, published at ``port`` (another one ``inside`` the container); removed after the test.
 
@@ -104,13 +105,14 @@ class Fleet:
         self.tenants.append(name)
         run = ["docker", "run", "-d", "--name", name]
         run += ["--label", "relocate.mtd/enabled=true", "--label", f"relocate.mtd/tenant={tenant}"]
-        if port:
-            run += ["-p", f"0.0.0.0:{port}:{inside or port}/tcp"]
+        published = protocols if port else ()
+        for protocol in published:
+            run += ["-p", f"0.0.0.0:{port}:{inside or port}/{protocol}"]
         self.on(host, shlex.join([*run, f"{REPOSITORY}/{image}:1", *shlex.split(command)]))
         place = f"{self.variables(host)['ansible_host']} . {port}"
-        for edge in self.edges if port else ():
-            element = f'tcp . {VIRTUAL} . {port} comment "{name}" : {place}'
-            self.on(edge, f"nft {shlex.quote(f'add element ip relocate services {{ {element} }}')}")
+        elements = ", ".join(f'{each} . {VIRTUAL} . {port} comment "{name}" : {place}' for each in published)
+        for edge in self.edges if published else ():
+            self.on(edge, f"nft {shlex.quote(f'add element ip relocate services {{ {elements} }}')}")
 
     def instantiate(self, name: str, image: str, host: str, command: str, port: int) -> None:
         """Run a tenant as a user does."""

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 
 import pytest
 from direct import EDGE, Direct, Heart
-from fleet import REPOSITORY, VIRTUAL, Fleet
+from fleet import VIRTUAL, Fleet
 
 pytestmark = pytest.mark.lab
 
@@ -36,10 +36,7 @@ def there_and_back(direct: Direct, *hearts: Heart) -> list[dict[str, int]]:
 
 def server(fleet: Fleet, name: str, port: int, command: str) -> Direct:
     """Return a counter that is published on one port for both protocols."""
-    fleet.tenants.append(name)
-    places = ",".join(f"{VIRTUAL}:{port}:{port}/{protocol}" for protocol in ("tcp", "udp"))
-    variables = {"container": name, "image": f"{REPOSITORY}/counter:1", "host": HERE, "tenant": "test"}
-    fleet.playbook("instantiate.yml", **variables, command=command, publish=places)
+    fleet.tenant(name, "counter", HERE, command, port, protocols=("tcp", "udp"))
     return Direct.of(fleet, name, HERE, THERE)
 
 
