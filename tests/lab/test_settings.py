@@ -1,22 +1,48 @@
 # Copyright (c) 2026 The RELOCATE authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a container was started with is what it has after a move, on either version of Docker."""
+"""What a container was started with is what it has after a move, on either version of Docker, or the move is refused."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import run_options
 from fleet import REPOSITORY, Fleet
+from test_modules import JSON_RESULT
 
 pytestmark = pytest.mark.lab
 
-SYSCTLS = ("net/core/somaxconn", "net/ipv4/ip_unprivileged_port_start", "net/ipv4/ping_group_range", "kernel/msgmax")
-WAIT = "/bin/busybox sh -c 'while :; do /bin/busybox sleep 1; done'"  # a restored nanosleep(2) is interrupted
-#: Settings that a copy may have otherwise: it is restored by our runtime, and the ports that Docker chose are asked for now.
-DIFFERENT = {"Runtime", "PortBindings", "PublishAllPorts"}
+LOOP = "'while :; do /bin/busybox sleep 1; done'"  # a restored nanosleep(2) is interrupted
+IMAGE = f"{REPOSITORY}/idle:1"
+#: What the kernel says of a container: its init's rights, limits and surroundings, its control groups, its sysctls, its mounts.
+LOOK = r"""
+pid=$(docker inspect -f '{{.State.Pid}}' NAME)
+grep -E '^(Uid|Gid|Groups|Cap|NoNewPrivs|Seccomp:|Umask)' /proc/$pid/status
+cat /proc/$pid/limits /proc/$pid/oom_score_adj
+readlink /proc/$pid/cwd
+tr '\0' '\n' </proc/$pid/cmdline
+tr '\0' '\n' </proc/$pid/environ
+awk '{ split($0, half, " - "); $1 = $2 = $3 = $4 = ""; print $5, $6, half[2] }' /proc/$pid/mountinfo |
+    grep -E '^(/|/m|/data|/anonymous|/scratch|/dev/shm|/etc/hosts) ' | sed 's/lowerdir.*//; s/ - .*\/dev\/[^ ]*//' | sort
+nsenter -t $pid -u uname -n
+for path in kernel/domainname kernel/msgmax net/core/somaxconn net/ipv4/ip_unprivileged_port_start net/ipv4/ping_group_range; do
+    nsenter -t $pid -u -i -n cat /proc/sys/$path
+done
+while IFS=: read -r _ kind path; do
+    for file in /sys/fs/cgroup/$kind$path/*; do
+        case ${file##*/} in
+            *usage*|*failcnt*|*stat|*pressure*|*events*|*current|*peak|*numa*) ;;
+            memory.*|cpu.*|cpuset.cpus|cpuset.mems|pids.max|io.weight|io.max) echo ${file##*/} $(cat $file 2>/dev/null) ;;
+        esac
+    done
+done </proc/$pid/cgroup
+docker exec NAME /bin/busybox grep -E '^(search|options)|example|a.test' /etc/resolv.conf /etc/hosts
+docker exec NAME /bin/busybox cat /etc/hostname /dev/shm/note
+"""
 
 
 def inspect(fleet: Fleet, host: str, name: str) -> dict[str, Any]:
@@ -25,36 +51,98 @@ def inspect(fleet: Fleet, host: str, name: str) -> dict[str, Any]:
     return found
 
 
-def sysctls(fleet: Fleet, host: str, name: str) -> list[str]:
-    """Return the settings that the container sees."""
-    paths = " ".join(f"/proc/sys/{each}" for each in SYSCTLS)
-    return fleet.on(host, f"docker exec {name} /bin/busybox cat {paths}").splitlines()
+def kernels_view(fleet: Fleet, host: str, name: str) -> list[str]:
+    """Return what the kernel says of a container. The addresses are its places'."""
+    return fleet.on(host, LOOK.replace("NAME", name)).splitlines()
 
 
-def test_what_docker_run_was_told(fleet: Fleet) -> None:
-    """Settings of the kernel, ``--rm``, limits, and a port that Docker chose: the edge knows it."""
-    fleet.tenants += ["settled", "neighbour"]
-    fleet.on("host1", f"docker run -d --name neighbour -p 7300 {REPOSITORY}/idle:1 {WAIT}")
-    fleet.on(
-        "host1",
-        "docker run -d --rm --name settled --sysctl net.core.somaxconn=777 --sysctl kernel.msgmax=9000 -p 7301 -m 64m "
-        "--pids-limit 50 --ulimit nofile=200:300 --cap-drop NET_RAW --tmpfs /scratch:size=1m --add-host a.test:192.0.2.1 "
-        f"--stop-timeout 3 -e A=b -w /bin --label c=d {REPOSITORY}/idle:1 {WAIT}",
+@pytest.fixture
+def ground(fleet: Fleet) -> Iterator[Fleet]:
+    """Return the fleet, where all hosts have the network and the files that the options name."""
+    network = f"--ipv6 --subnet {run_options.SUBNET} --subnet {run_options.SUBNET6} {run_options.NETWORK}"
+    begin = (
+        f"docker network inspect {run_options.NETWORK} >/dev/null 2>&1 || docker network create {network}; "
+        "echo X=y >/run/options.env; rm -f /run/whole.cid"
     )
-    before, seen = inspect(fleet, "host1", "settled"), sysctls(fleet, "host1", "settled")
-    assert seen[0] == "777" and seen[3] == "9000"
-    for host in ("host3", "host2"):
-        fleet.move("settled", host)
-        after = inspect(fleet, host, "settled")
-        assert sysctls(fleet, host, "settled") == seen
-        asked, has = before["HostConfig"], after["HostConfig"]
-        assert {key: has.get(key) for key in asked if key not in DIFFERENT} == {
-            key: value for key, value in asked.items() if key not in DIFFERENT
-        }
-        assert (
-            after["Config"]["Env"] == before["Config"]["Env"]
-            and after["Config"]["Labels"] == before["Config"]["Labels"]
+    for host in fleet.docker_hosts:
+        fleet.on(host, begin)
+    yield fleet
+    fleet.remove_tenants()
+    for host in fleet.docker_hosts:
+        fleet.on(
+            host,
+            f"docker network rm {run_options.NETWORK}; docker volume rm options-volume; rm -f /run/whole.cid",
+            check=False,
         )
-        assert after["NetworkSettings"]["Ports"]["7301/tcp"] == before["NetworkSettings"]["Ports"]["7301/tcp"]
-    fleet.on("host2", "docker stop settled")
-    assert "settled" not in fleet.on("host2", "docker ps -a --format '{{.Names}}'").split(), "--rm is kept"
+
+
+def test_every_option_has_a_decision(fleet: Fleet) -> None:
+    """Docker gets new ones, and takes old ones away: a version that the page does not know fails this."""
+    offered = {host: run_options.options_of(fleet.on(host, "docker run --help")) for host in fleet.docker_hosts}
+    for host, options in offered.items():
+        assert options - run_options.decisions().keys() == set(), (
+            f"{host} has options of which docs/options.md says nothing"
+        )
+    known = set.union(*offered.values())
+    assert run_options.decisions().keys() - known == set(), "docs/options.md has options that no version of Docker has"
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "command", "way"),
+    [
+        ("whole", run_options.WHOLE, f"{IMAGE} sh -c {LOOP}", ("host1", "host3", "host2")),
+        ("second", run_options.SECOND, f"{IMAGE} /bin/busybox sh -c {LOOP}", ("host3", "host1")),
+    ],
+)
+def test_what_docker_run_was_told(ground: Fleet, name: str, options: str, command: str, way: tuple[str, ...]) -> None:
+    """Both documents of ``docker inspect`` are the same but for what the page lists, and so is what the kernel says.
+
+    Docker chooses a port for a neighbour: the next it would choose on another host is another one.
+    """
+    ground.tenants += [name, "neighbour"]
+    here, *others = way
+    ground.on(here, f"docker run -d --name neighbour -p 7300 {IMAGE}")
+    ground.on(here, f"docker run -d --name {name} {' '.join(options.split())} {command}")
+    ground.on(here, f"docker exec {name} /bin/busybox sh -c 'echo kept >/dev/shm/note'")
+    before, seen = inspect(ground, here, name), kernels_view(ground, here, name)
+    asked = [
+        f"NetworkSettings.Networks.{network}.{key}"
+        for network, settings in before["NetworkSettings"]["Networks"].items()
+        for key in ("IPAddress", "GlobalIPv6Address", "MacAddress")
+        if settings.get("IPAMConfig")
+    ] + [f"Mounts.{mount['Destination']}.Name" for mount in before["Mounts"] if (mount.get("Name") or "?") in options]
+    for host in others:
+        ground.move(name, host)
+        assert run_options.differences(before, inspect(ground, host, name), kept=asked) == []
+        assert kernels_view(ground, host, name) == seen
+    if "--rm" in options:
+        ground.on(others[-1], f"docker stop -t 0 {name}")
+        assert name not in ground.on(others[-1], "docker ps -a --format '{{.Names}}'").split()
+
+
+def test_what_is_refused(fleet: Fleet) -> None:
+    """Each is one sentence of the plan and of ``relocate check``, which ask the host this very question."""
+    partner = "partner"
+    wanted = {("host1", f"refused{number}"): refusal for number, refusal in enumerate(run_options.REFUSALS.items())} | {
+        ("host3", f"refused{number}"): refusal for number, refusal in enumerate(run_options.REFUSALS_28.items())
+    }
+    fleet.tenants += [partner, *{name for _, name in wanted}]
+    fleet.on("host1", f"docker run -d --name {partner} --ipc shareable {IMAGE}")
+    for host in ("host1", "host3"):
+        runs = [
+            f"docker run -d --name {name} {option} {IMAGE}" for (at, name), (option, _) in wanted.items() if at == host
+        ]
+        fleet.on(host, "set -e\n" + "\n".join(runs))
+    command = ["ansible", "-i", "inventories/lab", "host1,host3", "-m", "relocate.mtd.relocation_info"]
+    printed = fleet.run(*command, **JSON_RESULT).stdout
+    answers = json.loads(printed[printed.index("{") :])["plays"][0]["tasks"][0]["hosts"]
+    said = {
+        (host, each["name"]): each["refusals"]
+        for host, answer in answers.items()
+        for each in answer["relocation_info"]["containers"]
+    }
+    for place, (option, reason) in wanted.items():
+        assert sum(reason in sentence for sentence in said[place]) == 1, f"{option}: {said[place]}"
+    guests = [name for (_, name), (option, _) in wanted.items() if "container:" in option]
+    of_guests = [f"the container {guest} is in a namespace of {partner} " for guest in guests]
+    assert all(sum(each.startswith(guest) for each in said["host1", partner]) == 1 for guest in of_guests)

@@ -32,6 +32,7 @@ HOST: dict[str, Any] = {
     "disk_available_bytes": 4 << 30,
 }
 INSPECTED: dict[str, Any] = {
+    "Id": "a1",
     "Name": "/web",
     "State": {"Running": True, "Status": "running", "Paused": False, "Restarting": False, "Dead": False},
     "Config": {"Tty": False},
@@ -59,7 +60,9 @@ MOVE: dict[str, Any] = {
     "container": CONTAINER,
     "source": copy.deepcopy(HOST),
 }
+OTHERS: dict[str, Any] = {"web": INSPECTED, "helper": {"Name": "/helper", "HostConfig": {"NetworkMode": "bridge"}}}
 CHECKS = {
+    "guests": (OTHERS, lambda others: _preflight.guest_refusals(INSPECTED, others.values())),
     "container": (INSPECTED, _preflight.container_refusals),
     "recreate": (INSPECTED, lambda inspected: _preflight.recreate_refusals(inspected, [])),
     "network": (INSPECTED, _preflight.network_refusals),

@@ -35,6 +35,12 @@ def test_hosts_for_the_new_place(old: str, merged: str) -> None:
     assert merged_hosts(old, MADE) == merged
 
 
+def test_a_container_with_two_kinds_of_addresses() -> None:
+    """Docker writes two lines with the same names, and 28 writes them in another order than 26."""
+    old = "172.30.1.9\tweb\nfd00:1::9\tweb\n"
+    assert merged_hosts(old, "fd00:2::8\tweb\n172.30.2.8\tweb\n") == "172.30.2.8\tweb\nfd00:2::8\tweb\n"
+
+
 class Ends:
     """A sender and a receiver, and Docker's directories behind them."""
 

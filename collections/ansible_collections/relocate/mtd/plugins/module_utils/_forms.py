@@ -112,6 +112,15 @@ def address(value: Any) -> Any:
     return value
 
 
+def either_address(value: Any) -> Any:
+    """Form of an IPv4 or IPv6 address."""
+    try:
+        ipaddress.ip_address(word(value))
+    except ValueError:
+        raise Wrong("is no IP address") from None
+    return value
+
+
 def with_prefix(value: Any) -> Any:
     """Form of an IPv4 address with the length of its prefix, C(192.0.2.1/24)."""
     try:

@@ -141,6 +141,7 @@ def _between_checks(engine: DockerClient, identifier: str, deadline: float) -> O
 def _container(
     engine: DockerClient,
     short: Dict[str, Any],
+    others: List[Dict[str, Any]],
     volumes: Dict[str, Any],
     users: Dict[str, List[str]],
     deadline: float,
@@ -165,6 +166,7 @@ def _container(
         "labels": inspected["Config"].get("Labels") or {},
         "address": address(inspected),
         "network": None if network in ("default", "bridge") else network,
+        "fixed_addresses": _preflight.fixed_addresses(inspected),
         "ports": [
             {"protocol": port.protocol, "host_port": port.host_port, "container_port": port.container_port}
             for port in publications(short)
@@ -186,6 +188,7 @@ def _container(
                 else []
             ),
             *_preflight.network_refusals(inspected),
+            *_preflight.guest_refusals(inspected, others),
             *traits["refusals"],
         ],
     }
@@ -204,26 +207,37 @@ def _docker(engine: DockerClient, host: Dict[str, Any], starting: List[str]) -> 
             docker_problem=str(error),
             runtime=False,
             networks=[],
+            subnets={},
             disk_available_bytes=None,
             volumes=[],
         )
         return []
     disk = os.statvfs(info["DockerRootDir"])
     volumes = {volume["Name"]: volume for volume in engine.request("GET", "/volumes").get("Volumes") or []}
+    networks = engine.request("GET", "/networks")
     listed = engine.containers()
     users = _volumes.users(listed)
     host.update(
         docker_version=info["ServerVersion"],
         docker_problem=None,
         runtime="relocate" in (info.get("Runtimes") or {}),
-        networks=sorted(network["Name"] for network in engine.request("GET", "/networks")),
+        networks=sorted(network["Name"] for network in networks),
+        subnets={network["Name"]: _subnets(network) for network in networks},
         disk_available_bytes=disk.f_bavail * disk.f_frsize,
         volumes=sorted(volumes),
         userns_remap=any("name=userns" in each for each in info.get("SecurityOptions") or []),
     )
     deadline = time.monotonic() + CHECK_SECONDS
-    found = [_container(engine, short, volumes, users, deadline) for short in listed if short["Id"] not in starting]
+    known = [short for short in listed if short["Id"] not in starting]
+    others = [each for each in (engine.container(short["Id"]) for short in known) if each]
+    found = [_container(engine, short, others, volumes, users, deadline) for short in known]
     return sorted((each for each in found if each), key=lambda each: each["name"])
+
+
+def _subnets(network: Dict[str, Any]) -> List[str]:
+    """Return the subnets of a Docker network."""
+    configured = (network.get("IPAM") or {}).get("Config") or []
+    return [each["Subnet"] for each in configured if each.get("Subnet")]
 
 
 def _has_ended(path: str) -> bool:

@@ -10,7 +10,8 @@ about it; no sentence means that the move may begin. Standard library only, Pyth
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Optional, Tuple
+import ipaddress
+from typing import Any, Dict, Iterable, List, Optional, Tuple
 
 from ansible_collections.relocate.mtd.plugins.module_utils import _paths
 from ansible_collections.relocate.mtd.plugins.module_utils._criu import version_problem
@@ -28,6 +29,16 @@ PORTABLE_LOGS = (
     "gcplogs",
     "etwlogs",
 )
+#: Settings of ``docker run --device-read-bps`` and its like.
+DISK_LIMITS = (
+    "BlkioWeightDevice",
+    "BlkioDeviceReadBps",
+    "BlkioDeviceWriteBps",
+    "BlkioDeviceReadIOps",
+    "BlkioDeviceWriteIOps",
+)
+#: What one container can have from another: its namespaces, by the option of ``docker run`` that joins them.
+JOINED = {"NetworkMode": "--network", "IpcMode": "--ipc", "PidMode": "--pid"}
 #: Names under which Docker knows runc, and ours, which is runc too.
 RUNTIMES = ("runc", "io.containerd.runc.v2", "relocate")
 #: Room that the destination needs beyond the container's own memory: its image lies in tmpfs while it is restored.
@@ -163,6 +174,21 @@ def container_refusals(inspected: Dict[str, Any], live: bool = True) -> List[str
         found.append(f"the container {name} has the volumes of another (--volumes-from), which would stay behind")
     if host.get("Devices") or host.get("DeviceRequests"):
         found.append(f"the container {name} uses devices of this host, which cannot follow it")
+    if host.get("DeviceCgroupRules"):
+        found.append(
+            f"the container {name} may use devices of this host (--device-cgroup-rule), which cannot follow it: run it without"
+        )
+    disks = sorted({each.get("Path") or "" for key in DISK_LIMITS for each in host.get(key) or []})
+    if disks:
+        found.append(
+            f"the container {name} has limits for disks of this host ({', '.join(disks)}), and what has that name on another "
+            "host is another disk: run it without --device-read-bps and its like"
+        )
+    if host.get("VolumeDriver") not in (None, "", "local"):
+        found.append(
+            f"the container {name} has its volumes from the driver '{host['VolumeDriver']}', which alone knows where they are: "
+            "use Docker's own"
+        )
     if host.get("Links"):
         found.append(f"the container {name} is linked to others (--link): use a user-defined network instead")
     runtime = host.get("Runtime") or "runc"
@@ -187,6 +213,11 @@ def _namespace_refusals(name: str, host: Dict[str, Any]) -> List[str]:
         mode = host.get(key) or ""
         if mode == "host" or mode.startswith("container:"):
             found.append(f"the container {name} shares its {what} ({mode}) with others, which would stay behind")
+    if host.get("IpcMode") == "shareable":
+        found.append(
+            f"the container {name} offers its shared memory to others (--ipc shareable), which is not carried yet: run it with "
+            "--ipc private"
+        )
     if host.get("UsernsMode") not in (None, "", "host"):
         found.append(f"the container {name} has a user namespace of its own, which is not carried yet")
     return found
@@ -206,6 +237,28 @@ def recreate_refusals(inspected: Dict[str, Any], about_binds: List[str]) -> List
             "the strategy live, or keep the data in a directory that both hosts share"
         )
     return [*found, *about_binds, *network_refusals(inspected)]
+
+
+def guest_refusals(inspected: Dict[str, Any], others: Iterable[Dict[str, Any]]) -> List[str]:
+    """Return why other containers of the host keep this one here: they live in its namespaces.
+
+    :param others: ``docker inspect`` of every container of the host, this one may be among them.
+    """
+    name, mode = inspected["Name"].lstrip("/"), f"container:{inspected['Id']}"
+    return [
+        f"the container {other['Name'].lstrip('/')} is in a namespace of {name} ({option} container:{name}), and would be left "
+        "in it behind: remove it before"
+        for other in others
+        for key, option in JOINED.items()
+        if (other.get("HostConfig") or {}).get(key) == mode
+    ]
+
+
+def fixed_addresses(inspected: Dict[str, Any]) -> List[str]:
+    """Return the addresses that were asked for in the container's networks (``--ip`` and ``--ip6``)."""
+    networks = (inspected.get("NetworkSettings") or {}).get("Networks") or {}
+    asked = [each.get("IPAMConfig") or {} for each in networks.values()]
+    return sorted(each[key] for each in asked for key in ("IPv4Address", "IPv6Address") if each.get(key))
 
 
 def network_refusals(inspected: Dict[str, Any]) -> List[str]:
@@ -299,7 +352,24 @@ def destination_refusals(
     network = container.get("network")
     if network and network not in (host.get("networks") or []):
         found.append(f"{name} has no Docker network '{network}': create it there")
+    elif network:
+        found += _address_refusals(name, network, (host.get("subnets") or {}).get(network) or [], container)
     return found
+
+
+def _address_refusals(name: str, network: str, subnets: List[str], container: Dict[str, Any]) -> List[str]:
+    """Return why the container cannot have on a host the addresses that were chosen for it."""
+    known = [ipaddress.ip_network(subnet, strict=False) for subnet in subnets]
+    lacking = [
+        address
+        for address in container.get("fixed_addresses") or []
+        if not any(ipaddress.ip_address(address) in subnet for subnet in known)
+    ]
+    return [
+        f"the Docker network '{network}' on {name} ({', '.join(subnets) or 'without a subnet'}) does not have the address "
+        f"{address}, which the container {container['name']} was given: create it there with the same subnet"
+        for address in lacking
+    ]
 
 
 def _capacity_refusals(name: str, host: Dict[str, Any], container: Dict[str, Any]) -> List[str]:

@@ -82,6 +82,7 @@ CONTAINER = _forms.record(
         "processors": _forms.maybe(_forms.each(_forms.whole(0, 1 << 20))),
         "capabilities": _forms.whole(0, (1 << 64) - 1),
         "network": _forms.maybe(_text),
+        "fixed_addresses": _forms.maybe(_forms.each(_forms.either_address)),
         "memory_bytes": _forms.size,
         "layer_bytes": _forms.size,
     },

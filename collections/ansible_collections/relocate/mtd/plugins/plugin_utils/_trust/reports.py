@@ -154,6 +154,7 @@ _HOST = _record(
         "memory_speed": _maybe(_mapping(_maybe(_number(1e6)))),
         "cpu_flags": _maybe(_text),
         "networks": _maybe(_list(_text)),
+        "subnets": _maybe(_mapping(_list(_text))),
         "volumes": _maybe(_list(_text)),
     },
 )
@@ -172,6 +173,7 @@ _CONTAINER = _record(
         "started_at": _maybe(_text),
         "address": _maybe(strangers.address),
         "network": _maybe(_formed(strangers.NAME, "network's name")),
+        "fixed_addresses": _list(strangers.address),
         "ports": _list(_record({"protocol": _protocol, "host_port": _port, "container_port": _port})),
         "memory_bytes": _size,
         "connections": _size,

@@ -28,8 +28,6 @@ PARTS: dict[str, type] = {
     "binds": list,
     "init": bool,
 }
-#: Settings that put something of the host into a container: whoever asks for one does not describe what preflight has let pass.
-HOSTS_OWN = ("VolumesFrom", "DeviceCgroupRules", "VolumeDriver")
 #: What is ours to say until the copy is Docker's own: no policy may start it, and its start is a restore. ``--rm`` is the
 #: container's: a copy that is cancelled may remove itself.
 OURS: dict[str, Any] = {
@@ -40,7 +38,7 @@ OURS: dict[str, Any] = {
 
 
 #: What ``docker run --network name=…`` says of a container's place in a network, beside its addresses and names.
-OF_ENDPOINT = ("DriverOpts", "GwPriority")
+OF_ENDPOINT = ("DriverOpts", "GwPriority", "IPAMConfig")
 
 
 class Untrusted(ValueError):
@@ -50,11 +48,13 @@ class Untrusted(ValueError):
 def creation_document(inspect: dict) -> dict:
     """Return the body of ``POST /containers/create`` that makes the same container, from what ``inspect`` says.
 
-    The restart policy is left out until the commit: nothing but us may start the copy. Addresses are left out: they change.
+    The restart policy is left out until the commit: nothing but us may start the copy. Addresses that Docker chose are left
+    out: they change.
     Generated names (a hostname that is the ID) stay: the process may have read them. So do ports that Docker chose: the edge
     knows them.
     """
     body = copy.deepcopy(inspect["Config"])
+    body["Entrypoint"] = body.get("Entrypoint") or [""]  # none at all would be the image's own
     host = copy.deepcopy(inspect["HostConfig"])
     host.update(copy.deepcopy(OURS))
     host["PortBindings"] = _pinned(host, inspect["NetworkSettings"].get("Ports") or {})
@@ -70,6 +70,15 @@ def creation_document(inspect: dict) -> dict:
     if networks:
         body["NetworkingConfig"] = {"EndpointsConfig": networks}
     return body
+
+
+def dropped(body: dict, made: dict) -> list[str]:
+    """Return the settings that Docker was asked for and has left out: it warns where a kernel lacks something, and goes on.
+
+    :param body: of ``POST /containers/create``. :param made: ``docker inspect`` of what came of it.
+    """
+    host = made["HostConfig"]
+    return sorted(name for name, value in body["HostConfig"].items() if value and host.get(name) != value)
 
 
 def _pinned(host: dict, ports: dict) -> dict:
@@ -121,7 +130,6 @@ def check(document: dict, container: str, live: bool = True) -> None:
         raise Untrusted(
             f"the source's description of {container} has settings of another kind than Docker's"
         ) from error
-    asked += [f"it asks for {name}" for name in HOSTS_OWN if host.get(name)]
     asked += [f"it sets {name}" for name, value in OURS.items() if host.get(name) != value]
     if asked:
         raise Untrusted(f"the source asks for a container that must not be made here: {sentence('; '.join(asked))}")

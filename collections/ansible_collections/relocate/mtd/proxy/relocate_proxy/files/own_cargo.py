@@ -26,15 +26,17 @@ MOST_BYTES = 16 << 20
 def merged_hosts(old: str, made: str) -> str:
     """Return ``/etc/hosts`` for the new place: the old one, in which every line that Docker makes is as Docker makes it now.
 
-    :param old: as the container has it. :param made: as Docker has made it here. Lines are the same if their names are.
+    :param old: as the container has it. :param made: as Docker has made it here. Lines are the same if their names are, and the
+        kind of their address: with IPv6 a container has two.
     """
-    here = {_names(line): line for line in _kernel.lines(made) if _names(line)}
-    return "".join(here.get(_names(line), line) + "\n" for line in _kernel.lines(old))
+    here = {_key(line): line for line in _kernel.lines(made) if _key(line)}
+    return "".join(here.get(_key(line), line) + "\n" for line in _kernel.lines(old))
 
 
-def _names(line: str) -> tuple[str, ...]:
-    """Return the names in a line of a hosts file."""
-    return tuple(line.partition("#")[0].split()[1:])
+def _key(line: str) -> tuple[bool | str, ...]:
+    """Return what identifies a line of a hosts file: whether its address is IPv6, and its names; nothing if it has none."""
+    address, *names = line.partition("#")[0].split() or [""]
+    return (":" in address, *names) if names else ()
 
 
 class OwnSender:

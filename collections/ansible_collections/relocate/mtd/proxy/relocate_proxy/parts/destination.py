@@ -88,6 +88,7 @@ class Destination(Part):
         self.container_id = self.docker.create(endings.provisional_name(document["name"], self.id), document["create"])
         facts = {"container": document["name"], "restart_policy": document["restart_policy"]}
         self.journal.record(State.STAGING, container_id=self.container_id, **facts)
+        self._insist_on_settings(document["create"])
         self.docker.request("POST", f"/containers/{self.container_id}/rename", {"name": document["name"]})
         self.volumes = self._empty_volumes(document["volumes"])
         self.memory = tmpfs.mount_all(document["memory"], f"{self.directory}/memory")
@@ -100,6 +101,14 @@ class Destination(Part):
             self.pages = lazy_pages.PageClient(self.directory, self.specification)
             where["pages"] = [self.specification.listen, self.pages.port]
         self.say("created", container_id=self.container_id, **where)
+
+    def _insist_on_settings(self, body: dict) -> None:
+        """See that Docker has taken every setting. :raises LookupError: it has not; its kernel lacks what the source's has."""
+        if lost := creation.dropped(body, self.docker.container(self.container_id) or {"HostConfig": {}}):
+            raise LookupError(
+                f"Docker on this host leaves out what the container has on the source ({', '.join(lost)}): its kernel or its "
+                "version lacks that"
+            )
 
     def _empty_volumes(self, described: list[dict]) -> dict[str, str]:
         """Return where the copy's volumes are on this host, by mount point, with nothing in them.
