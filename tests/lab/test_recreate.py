@@ -6,8 +6,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 import subprocess
 import sys
 import time
@@ -19,6 +17,7 @@ import pytest
 import python_image
 from direct import Direct
 from fleet import BIN, ROOT, VIRTUAL, Fleet
+from outside import kill_family
 from test_modules import module
 
 pytestmark = pytest.mark.lab
@@ -166,9 +165,7 @@ def everywhere(fleet: Fleet) -> list[str]:
 def begin(fleet: Fleet, *options: str) -> subprocess.Popen[str]:
     """Begin to make it anew on host2, as a person does."""
     command = [str(BIN / "relocate"), "move", NAME, "--to", "host2", "--json", *options]
-    return subprocess.Popen(
-        command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, start_new_session=True
-    )
+    return subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
 
 
 def test_a_container_that_criu_refuses_is_made_anew_under_load(fleet: Fleet) -> None:
@@ -237,7 +234,7 @@ def test_the_controller_and_the_source_are_killed_while_the_old_one_drains(fleet
         visitor.tell("ask")
         move = begin(fleet, "--strategy", "recreate", "--drain-limit", "600")
         until(lambda: leads_to(fleet, "host2"))
-        os.killpg(move.pid, signal.SIGKILL)
+        kill_family(move.pid)
         move.wait()
         fleet.on("host1", "kill -9 $(pgrep -nf '[r]elocate_proxy source')")  # the guardian is the older one
         assert set(fleet.where(NAME)) == {"host1", "host2"}
