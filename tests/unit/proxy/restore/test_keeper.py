@@ -195,8 +195,9 @@ class Scene:
         self.starter, self.proxy, self.criu = (ours for ours, _ in self.ends.values())
         self.criu.settimeout(5)
 
-    def run(self, command: list[str], env: dict[str, str], **_: Any) -> SimpleNamespace:
+    def run(self, command: list[str], env: dict[str, str], extra_groups: list[int], **_: Any) -> SimpleNamespace:
         """Note what would be run. It does not end."""
+        assert extra_groups == []
         self.did.append(f"run {' '.join(command)} with {env['RELOCATE_PID']} ")
         return SimpleNamespace(wait=threading.Event().wait, pid=os.getpid())
 

@@ -244,7 +244,13 @@ class Keeper:
         self.command = command
         self.selector.register(self.runc_ended, selectors.EVENT_READ, self._restored)
         process = subprocess.Popen(
-            command, env=environment, stdin=self.stdio[0], stdout=self.stdio[1], stderr=self.stdio[2], close_fds=True
+            command,
+            env=environment,
+            stdin=self.stdio[0],
+            stdout=self.stdio[1],
+            stderr=self.stdio[2],
+            # CRIU gives no task an empty list of groups: one that has dropped them all would have CRIU's, who got dockerd's
+            extra_groups=[],
         )
 
         self._know(process.pid)
