@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help install environment demo test unit integration lab-test test-packages lint bench faults soak vm-test lab-up lab-down clean
+.PHONY: help install environment demo test unit integration lab-test test-packages lint bench faults soak apps vm-test lab-up lab-down clean
 
 BIN := .venv/bin
 # Tests in several processes, file by file. On the hosts each process has a lab of its own; LABS=0 means the one that is up.
@@ -57,6 +57,9 @@ faults: install ## Every failure at every state, on the lab's hosts: OPTIONS="--
 soak: install ## The long tests: a hundred hops, hours of a fleet, drains (root; hours)
 	$(BIN)/relocate lab up
 	$(BIN)/pytest -s tests/soak
+
+apps: install ## Real applications under load: redis, PostgreSQL, nginx … (root; half an hour): OPTIONS="--only redis"
+	$(BIN)/python -u tests/apps/run.py $(OPTIONS)
 
 vm-test: install ## Pre-copy under a kernel that tracks written memory, in a virtual machine (root; minutes)
 	$(BIN)/relocate lab up
