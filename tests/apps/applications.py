@@ -122,7 +122,7 @@ APPLICATIONS = (
         )
         + "echo \"grant all on test.* to walker@'%';\" >>/tmp/init.sql\n"
         "exec mariadbd --user=mysql --datadir=/data/db --bind-address=0.0.0.0 --port=8000 --socket=/tmp/db.sock "
-        "--init-file=/tmp/init.sql",
+        "--pid-file=/tmp/db.pid --init-file=/tmp/init.sql",
         (("mariadb", "ROOT"),),
         options="-v apps-mariadb:/data",
         verify="mariadb-check --socket=/tmp/db.sock --all-databases --extended",
