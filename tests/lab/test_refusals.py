@@ -116,13 +116,16 @@ def test_a_criu_too_old_for_the_kernel(ground: Fleet) -> None:
         assert "CRIU 3.17.1 is too old for kernel" in refused(ground, "walker", "--to", "host3")
 
 
-def test_an_image_nobody_offers(ground: Fleet) -> None:
-    name = f"{REPOSITORY}/unpushed:1"
-    begin = f"docker tag {REPOSITORY}/idle:1 {name}; docker run -d --name stranger {name}"
-    ground.on("host1", f"docker pull -q {REPOSITORY}/idle:1")
-    with on_host(ground, "host1", begin, f"docker rm -f stranger; docker rmi {name}"):
+def test_another_image_of_that_name(ground: Fleet) -> None:
+    name = "local/app:1"
+    begin = f"docker pull -q {REPOSITORY}/idle:1; docker tag {REPOSITORY}/idle:1 {name}; docker run -d --name stranger {name}"
+    other = f"docker pull -q {REPOSITORY}/counter:1; docker tag {REPOSITORY}/counter:1 {name}"
+    with (
+        on_host(ground, "host1", begin, f"docker rm -f stranger; docker rmi {name}"),
+        on_host(ground, "host2", other, f"docker rmi {name}"),
+    ):
         said = refused(ground, "stranger", "--to", "host2")
-    assert f"host2 does not have the image {name} and no repository offers it" in said
+    assert f"the image {name} on host2 is not the one that stranger was made from" in said
 
 
 @pytest.mark.parametrize(

@@ -440,7 +440,7 @@ DESCRIPTION = {
     "volumes": [{"point": "/data", "name": "data", "labels": {}}, {"point": "/scratch"}],
     "binds": [{"source": "/srv", "point": "/srv", "rule": "shared", "inode": 2, "probe": "p", "secret": "s" * 32}],
     "init": False, "memory": [{"point": "/dev", "source": "tmpfs", "options": "mode=755"}],
-    "create": {"HostConfig": {**creation.OURS, "NetworkMode": "bridge", "Binds": ["data:/data", "/srv:/srv"]}},
+    "create": {"Image": "a", "HostConfig": {**creation.OURS, "NetworkMode": "bridge", "Binds": ["data:/data", "/srv:/srv"]}},
 }  # fmt: skip
 PARTS_OF_A_MOUNT = ["point", "source", "options"]
 SETTINGS = [

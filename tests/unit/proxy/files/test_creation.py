@@ -324,3 +324,28 @@ def test_a_mount_point_that_would_be_an_option_of_criu(point: Any, key: str) -> 
     """Its configuration is read line by line; ``libdir`` loads programs."""
     with pytest.raises(Untrusted):
         check(described(**{key: [point if key == "masked" else {"point": point}]}), "web")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"image_id": "web:1"},
+        {"image_id": 7},
+        {"image_digests": "sha256:1"},
+        {"image_digests": [7]},
+        {"image_layers": [None]},
+        {"image": "another:1"},
+    ],
+    ids=str,
+)
+def test_an_image_that_is_described_wrongly(change: dict[str, Any]) -> None:
+    """Its id is a digest, and the container is made of the image that was looked for."""
+    with pytest.raises(Untrusted, match="image"):
+        check(described(**change), "web")
+
+
+def test_a_snapshot_that_is_older_than_the_images_id() -> None:
+    """Its document gets what stands for not knowing it."""
+    document = described()
+    check(document, "web")
+    assert (document["image_id"], document["image_digests"]) == ("", None)

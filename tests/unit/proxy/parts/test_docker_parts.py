@@ -571,3 +571,28 @@ def test_an_image_without_cgroups_has_its_head(tmp_path: Path) -> None:
     (tmp_path / "cgroup.img").unlink()
     source.forget_cgroups(str(tmp_path))
     assert not (tmp_path / "cgroup.img").exists()
+
+
+@pytest.mark.parametrize("offered", [True, False])
+def test_an_image_that_is_not_there(did: list[str], monkeypatch: pytest.MonkeyPatch, offered: bool) -> None:
+    """It is pulled where the very same is offered. Else it is asked for, once; under a digest it cannot be had at all."""
+    made = on_destination(did)
+    made.document = {"image": "web:1", "image_id": "sha256:1", "image_layers": ["a"], "image_digests": ["sha256:2"]}
+    images: dict[str, Any] = {}
+    docker: Any = made.docker
+    docker.image, docker.registered = images.get, lambda _: "sha256:2" if offered else "sha256:3"
+    docker.pull = lambda name: images.update({name: {"RootFS": {"Layers": ["a"]}}})
+    made._image_lacks = False
+    assert made._has_image(made.document) is offered
+    if offered:
+        return
+    made._lack_image()
+    assert did == ["say lacks_image"]
+    with pytest.raises(LookupError, match="no repository offers it"):
+        made._lack_image()
+    made._image_lacks, made.document["image"] = False, "web@sha256:2"
+    with pytest.raises(LookupError, match="no repository offers it"):
+        made._lack_image()
+    images["web:1"] = {"RootFS": {"Layers": ["b"]}}
+    with pytest.raises(LookupError, match="is another one on this host"):
+        made._has_image({**made.document, "image": "web:1"})

@@ -477,10 +477,10 @@ def test_a_part_that_is_killed_while_nobody_waits_for_it_is_found_again(
     it = scene(drains=True)
     expect, again = FakePeers.expect, []
 
-    def interrupted(peers: FakePeers, part: str, kind: str, *rest: Any) -> dict:
+    def interrupted(peers: FakePeers, part: str, kind: str, *rest: Any, **more: Any) -> dict:
         if kind == waits_for:
             peers.on_loss(killed)
-        return expect(peers, part, kind, *rest)
+        return expect(peers, part, kind, *rest, **more)
 
     monkeypatch.setattr(FakePeers, "expect", interrupted)
     monkeypatch.setattr(FakePeers, "reconnect", lambda _, part: again.append(part))

@@ -10,7 +10,7 @@ import re
 from typing import Any
 
 import pytest
-from ansible_collections.relocate.mtd.plugins.plugin_utils._move import plan
+from ansible_collections.relocate.mtd.plugins.plugin_utils._move import plan, prediction
 from ansible_collections.relocate.mtd.plugins.plugin_utils._move.plan import Refused
 
 
@@ -183,6 +183,16 @@ def test_the_plan_for_people() -> None:
         "no           pre-copy: the kernel of host1 does not tell",
         "service      10.88.0.100:80/tcp -> 10.77.0.12:8080, held at host0",
     ]
+
+
+def test_an_image_that_is_to_be_sent() -> None:
+    """With what it takes, as far as that is known before."""
+    sent = prediction.image_sent({"image_bytes": 100 << 20}, {"cost": {"link_ms": 8.0}})
+    assert sent == {"bytes": 100 << 20, "ms": 2000.0}
+    assert (
+        plan.steps({**made(), "image_sent": sent})[-2]
+        == "image        sent by host1 (100 MiB, about 2 s), while it runs"
+    )
 
 
 def test_identifiers_sort_by_time_and_never_meet() -> None:

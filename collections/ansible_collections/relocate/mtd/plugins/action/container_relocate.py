@@ -20,6 +20,7 @@ from ansible_collections.relocate.mtd.plugins.plugin_utils._move import (
     deciding,
     options,
     plan,
+    prediction,
     starting,
     wording,
 )
@@ -99,6 +100,7 @@ class ActionModule(ActionBase):
             preflight=lambda host: asking.preflight(host, *asked, edges.fenced),
             show_draw=self._task.check_mode,
         )
+        decision = deciding.mode(wanted, moving, destination, answers)
         return plan.make(
             container,
             (source, answers.addresses[source]),
@@ -107,7 +109,8 @@ class ActionModule(ActionBase):
             services,
             reason=wanted.reason,
             identifier=wanted.identifier,
-            decision=deciding.mode(wanted, moving, destination, answers),
+            decision=decision,
+            image=prediction.image_sent(container, decision) if destination in asking.without_image else None,
             choice=choice,
             standby=edges.standby,
         )

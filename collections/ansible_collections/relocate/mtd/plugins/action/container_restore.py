@@ -183,7 +183,8 @@ def _destination(wanted: Wanted, asking: Asking, answers: Answers, snapshot: Sna
 
     def preflight(host: str) -> list[str]:
         reasons = host_refusals(host, answers.hosts[host]["host"])
-        return reasons or asking.preflight(host, description, {"host": snapshot.manifest["source"]})
+        sendable = {**description, "image_bytes": 0}  # nobody has the image to send it
+        return reasons or asking.preflight(host, sendable, {"host": snapshot.manifest["source"]})
 
     # Where it was it may come back to, unless that host is dead. No host is different from none, and the draw is even then.
     origin = was if was in dead else NOWHERE

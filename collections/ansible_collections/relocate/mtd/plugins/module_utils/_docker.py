@@ -9,11 +9,12 @@ Paths carry no version: the daemon then speaks its newest, and everything used h
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import socket
 import time
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, Iterable, Iterator, NamedTuple
 from urllib.parse import quote, urlencode
 
 from ansible_collections.relocate.mtd.plugins.module_utils._forms import Wrong, container_name, image_name, quoted
@@ -22,6 +23,8 @@ SOCKET = "/var/run/docker.sock"
 TIMEOUT_S = 60.0
 # dockerd fetches whole images while we wait for the next progress line
 PULL_TIMEOUT_S = 600.0
+# a large layer is unpacked without a word
+TRANSFER_TIMEOUT_S = 600.0
 
 
 class DockerError(Exception):
@@ -146,13 +149,50 @@ class DockerClient:
 
     def pull(self, image: str) -> None:
         """Fetch an image from its registry, by its tag or its digest."""
-        name, tag = image, ""
-        if "@" not in image:
-            name, _colon, tag = image.rpartition(":") if ":" in image.rsplit("/", 1)[-1] else (image, ":", "latest")
-        lines = self.request("POST", "/images/create", {"fromImage": name, "tag": tag}, timeout=PULL_TIMEOUT_S)
-        for line in lines if isinstance(lines, list) else [lines]:
-            if line and "error" in line:  # the status was sent, as 200, before the fetching began
-                raise DockerError(500, line["error"])
+        name, tag = (image, "") if "@" in image else _split(image)
+        _insist(self.request("POST", "/images/create", {"fromImage": name, "tag": tag}, timeout=PULL_TIMEOUT_S))
+
+    @contextlib.contextmanager
+    def saved(self, image: str) -> Iterator[BinaryIO]:
+        """Give the stream of C(docker save) of an image by its id: then there are no names in it."""
+        connection = _UnixConnection(self._path, TRANSFER_TIMEOUT_S)
+        try:
+            connection.request("GET", f"/images/{_image(image)}/get")
+            response = connection.getresponse()
+            if response.status >= 400:
+                raise DockerError(response.status, _message(response.read().decode(errors="replace")))
+            yield response
+        except http.client.HTTPException as error:
+            raise DockerError(0, f"Docker did not save the image {image}: {error}") from error
+        finally:
+            connection.close()
+
+    def load_image(self, archive: Iterable[bytes]) -> None:
+        """Have an archive loaded as by C(docker load), while it is made. What its maker raises is raised; Docker forgets it."""
+        target = "/images/load?quiet=1"
+        self.changes.append(["POST", target])
+        connection = _UnixConnection(self._path, TRANSFER_TIMEOUT_S)
+        try:
+            headers = {"Content-Type": "application/x-tar", "Transfer-Encoding": "chunked"}
+            connection.request("POST", target, body=archive, headers=headers, encode_chunked=True)
+            response = connection.getresponse()
+            text = response.read().decode(errors="replace")
+        except http.client.HTTPException as error:
+            raise DockerError(0, f"Docker did not load the image: {error}") from error
+        finally:
+            connection.close()
+        if response.status >= 400:
+            raise DockerError(response.status, _message(text) or f"POST {target}: status {response.status}")
+        _insist(_parsed(text))
+
+    def tag(self, image: str, name: str) -> None:
+        """Give an image another name, with its tag."""
+        repository, tag = _split(name)
+        self.request("POST", f"/images/{_image(image)}/tag", {"repo": repository, "tag": tag})
+
+    def untag(self, name: str) -> None:
+        """Take a name from an image that has another one."""
+        self.request("DELETE", f"/images/{_image(name)}")
 
     def create(self, name: str, specification: dict[str, Any]) -> str:
         """Create a container and return its id."""
@@ -190,6 +230,19 @@ def _image(name: str) -> str:
         return quote(image_name(name))
     except Wrong as wrong:
         raise DockerError(400, f"{quoted(name)} {wrong}") from None
+
+
+def _split(name: str) -> tuple[str, str]:
+    """Return repository and tag of an image's name."""
+    repository, _colon, tag = name.rpartition(":") if ":" in name.rsplit("/", 1)[-1] else (name, ":", "latest")
+    return repository, tag
+
+
+def _insist(lines: Any) -> None:
+    """Raise what went wrong while Docker told its progress: the status was sent before, as 200."""
+    for line in lines if isinstance(lines, list) else [lines]:
+        if isinstance(line, dict) and "error" in line:
+            raise DockerError(500, line["error"])
 
 
 def _message(text: str) -> str:

@@ -379,7 +379,11 @@ def _capacity_refusals(name: str, host: Dict[str, Any], container: Dict[str, Any
     if memory is not None and memory < needed:
         found.append(f"{name} has {memory >> 20} MiB of memory available and the move needs {needed >> 20} MiB")
     disk: Optional[int] = host.get("disk_available_bytes")
-    files = container.get("layer_bytes", 0) + sum(each["bytes"] for each in container.get("volumes") or [])
+    files = (
+        container.get("layer_bytes", 0)
+        + container.get("incoming_bytes", 0)
+        + sum(each["bytes"] for each in container.get("volumes") or [])
+    )
     if disk is not None and disk < DISK_RESERVE + files:
         found.append(f"{name} has {disk >> 20} MiB of disk available for Docker, which is too little")
     return found

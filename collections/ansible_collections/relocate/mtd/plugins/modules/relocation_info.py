@@ -42,15 +42,15 @@ relocation_info:
       description: >-
         Versions (C(kernel), C(architecture), C(docker_version), C(criu_version)), what is installed (C(pycriu), C(proxy),
         C(runtime)), capacity (C(memory_available_bytes), C(disk_available_bytes)), C(memory_speed) (milliseconds for each
-        MiB into and out of tmpfs, as just measured), C(cpu_flags), Docker's C(networks), C(cordoned), and what the modes
-        depend on (C(userfaultfd), C(dirty_tracking)).
+        MiB into and out of tmpfs, as just measured), C(cpu_flags), Docker's C(networks) and their C(subnets), C(cordoned), and
+        what the modes depend on (C(userfaultfd), C(dirty_tracking)).
       type: dict
     containers:
       description: >-
-        Every container with C(name), C(id), C(state), C(started_at) (here), C(image), C(image_id), C(labels), C(address),
-        C(ports), C(network), C(memory_bytes), C(connections), C(volumes), C(binds) (its bind mounts, and by what another host
-        sees that it has the same), C(refusals), the sentences that keep it here, and C(recreate_refusals), those that keep it
-        from being made anew elsewhere.
+        Every container with C(name), C(id), C(state), C(started_at) (here), C(image), C(image_id), C(image_bytes), C(labels),
+        C(address), C(fixed_addresses) (those that were asked for), C(ports), C(network), C(memory_bytes), C(connections),
+        C(volumes), C(binds) (its bind mounts, and by what another host sees that it has the same), C(refusals), the sentences
+        that keep it here, and C(recreate_refusals), those that keep it from being made anew elsewhere.
       type: list
       elements: dict
     used_ports:

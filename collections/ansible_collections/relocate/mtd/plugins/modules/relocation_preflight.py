@@ -12,8 +12,8 @@ version_added: "0.1.0"
 author:
   - The RELOCATE authors (@relocate)
 description:
-  - Run on a possible destination. Looks at the host as it is now, and at the image - present with the same layers, or offered
-    by its repository - and returns every reason why the container cannot come here.
+  - Run on a possible destination. Looks at the host as it is now, and at the image - present with the same layers, offered
+    by its repository, or to be sent by the source - and returns every reason why the container cannot come here.
   - Nothing is fetched or changed.
 options:
   container:
@@ -53,14 +53,18 @@ refusals:
   type: list
   elements: str
 image_present:
-  description: Whether the image is here already; otherwise it is pulled while the container still runs at its source.
+  description: Whether the image is here already; otherwise it comes while the container still runs at its source.
+  returned: success
+  type: bool
+image_sent:
+  description: Whether the source has to send the image, because no repository offers it.
   returned: success
   type: bool
 """
 
-from ansible_collections.relocate.mtd.plugins.module_utils import _binds, _forms, _host, _preflight
+from ansible_collections.relocate.mtd.plugins.module_utils import _binds, _forms, _host, _images, _preflight
 from ansible_collections.relocate.mtd.plugins.module_utils._commands import asking
-from ansible_collections.relocate.mtd.plugins.module_utils._docker import DockerClient, DockerError
+from ansible_collections.relocate.mtd.plugins.module_utils._docker import DockerClient
 from ansible_collections.relocate.mtd.plugins.module_utils._module import HostModule
 
 _text = _forms.free
@@ -85,6 +89,8 @@ CONTAINER = _forms.record(
         "fixed_addresses": _forms.maybe(_forms.each(_forms.either_address)),
         "memory_bytes": _forms.size,
         "layer_bytes": _forms.size,
+        "image_id": _forms.maybe(_forms.image_name),
+        "image_bytes": _forms.size,
     },
 )
 SOURCE = _forms.record({}, dict.fromkeys(("architecture", "cpu_flags"), _forms.maybe(_text)))
@@ -95,28 +101,28 @@ def _described(form: _forms.Form) -> _forms.Form:
 
 
 def image_refusals(engine: DockerClient, name: str, container: dict) -> tuple:
-    """Return ``(present, refusals)`` about the container's image on this host."""
-    reference = container["image"]
+    """Return ``(present, sent, refusals)`` about the container's image on this host; ``sent``: the source has to send it."""
+    reference, layers = container["image"], container["image_layers"]
     try:
-        image = engine.image(reference)
-        if image is not None:
-            if (image.get("RootFS") or {}).get("Layers") != container["image_layers"]:
-                return True, [
-                    f"the image {reference} on {name} is not the one that {container['name']} was made from: "
-                    "pull or remove it there"
-                ]
-            return True, []
-        digest = engine.registered(reference)
-    except DockerError as error:
-        return False, [
-            f"{name} does not have the image {reference} and no repository offers it ({error}): push it to the repository"
-        ]
-    if container["image_digests"] and digest not in container["image_digests"]:
-        return False, [
-            f"the repository's {reference} is not the image that {container['name']} was made from: "
-            f"load that image on {name} by hand"
-        ]
-    return False, []
+        if _images.found(engine, reference, container.get("image_id") or "", layers) is not None:
+            return True, False, []
+        can_send = container.get("image_bytes") and container.get("image_id") and _images.sendable(reference)
+        digests = container["image_digests"] or ([] if can_send else None)
+        problem = _images.problem_of_offer(engine, reference, digests)
+    except _images.Another:
+        return (
+            True,
+            False,
+            [
+                f"the image {reference} on {name} is not the one that {container['name']} was made from: "
+                "pull or remove it there"
+            ],
+        )
+    if not problem:
+        return False, False, []
+    if can_send:
+        return False, True, []
+    return False, False, [f"{name} does not have the image {reference}, and {problem}: push it to the repository"]
 
 
 def main() -> None:
@@ -137,15 +143,17 @@ def main() -> None:
 
     name, container = module.params["name"], module.params["container"]
     here = _host.describe(asking(module), module.get_bin_path)
+    present, sent, about_image = False, False, []
+    if here["host"]["docker_version"]:
+        present, sent, about_image = image_refusals(DockerClient(), name, container)
+    if sent:
+        container = {**container, "incoming_bytes": _images.COPIES * container["image_bytes"]}
     refusals = _preflight.destination_refusals(
         name, here["host"], here["containers"], here["used_ports"], container, module.params["source"]
     )
     refusals += _binds.refusals(name, container.get("binds") or [], _binds.policy())
-    present = False
-    if here["host"]["docker_version"]:
-        present, about_image = image_refusals(DockerClient(), name, container)
-        refusals += about_image
-    module.exit_json(changed=False, refusals=refusals, image_present=present)
+    refusals += about_image
+    module.exit_json(changed=False, refusals=refusals, image_present=present, image_sent=sent)
 
 
 if __name__ == "__main__":

@@ -52,9 +52,13 @@ class Edges:
 
 @dataclass(frozen=True)
 class Asking:
-    """Asks the hosts of one run."""
+    """Asks the hosts of one run.
+
+    :param without_image: the hosts that have said that the source has to send them the container's image.
+    """
 
     remotes: Remotes
+    without_image: set[str] = field(default_factory=set)
 
     def address(self, host: str) -> str:
         """Return a host's address on the fleet's network."""
@@ -136,6 +140,12 @@ class Asking:
             answer = self.remotes.of(host).module(
                 "relocate.mtd.relocation_preflight", name=host, container=container, source=source["host"]
             )
-            return [f"{host}: {said(answer)}"] if answer.get("failed") else checked(host, reports.preflight, answer)
+            if answer.get("failed"):
+                return [f"{host}: {said(answer)}"]
+            verdict = checked(host, reports.preflight, answer)
         except Unreachable as error:
             return [error.message]
+        if verdict["image_sent"]:
+            self.without_image.add(host)
+        refusals: list[str] = verdict["refusals"]
+        return refusals

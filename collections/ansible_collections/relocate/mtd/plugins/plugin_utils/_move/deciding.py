@@ -194,9 +194,10 @@ def remedy(moving: Resident, strategy: str) -> str:
 def as_new(container: dict[str, Any], source: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return a container and its source as a destination is asked about them that makes it anew.
 
-    What its programs use now, and the processor they have found, do not bind new ones.
+    What its programs use now, and the processor they have found, do not bind new ones. Its image is not sent: it is there, or
+    can be pulled.
     """
-    return {**container, "processors": []}, {**source, "host": {**source["host"], "cpu_flags": ""}}
+    return {**container, "processors": [], "image_bytes": 0}, {**source, "host": {**source["host"], "cpu_flags": ""}}
 
 
 def resident(wanted: Wanted, answers: Answers) -> Resident:

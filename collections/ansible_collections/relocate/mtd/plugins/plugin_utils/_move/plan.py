@@ -137,6 +137,7 @@ def make(
     choice: dict[str, Any],
     identifier: str | None = None,
     standby: dict[str, str] | None = None,
+    image: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Return the plan.
 
@@ -144,6 +145,7 @@ def make(
     :param services: what :func:`container_services` returned.
     :param decision: the mode and its predicted downtime (:func:`prediction.decide`).
     :param choice: how the destination was chosen.
+    :param image: what it takes to send the image, if the destination lacks it (:func:`prediction.image_sent`).
     :param standby: the other edge, if there is one: C(host), C(address), and C(gateway), the address that packets go to.
     """
     places = {"source": source, "destination": destination, "edge": edge}
@@ -158,6 +160,7 @@ def make(
         "reason": reason,
         **decision,
         "image": container["image"],
+        **({"image_sent": image} if image else {}),
         "address_before": container["address"],
         "memory_bytes": container["memory_bytes"],
         "volumes": container.get("volumes") or [],
@@ -198,6 +201,9 @@ def steps(plan: dict[str, Any]) -> list[str]:
         *(_anew(plan) if plan.get("strategy") == RECREATE else _live(plan)),
     ]
     lines += [f"no           {mode}: {reason}" for mode, reason in plan["modes_unavailable"].items()]
+    if plan.get("image_sent"):
+        size, seconds = plan["image_sent"]["bytes"] / 2**20, plan["image_sent"]["ms"] / 1e3
+        lines.append(f"image        sent by {source['host']} ({size:.0f} MiB, about {seconds:.0f} s), while it runs")
     for volume in plan.get("volumes") or []:
         name = "a volume without a name" if volume["anonymous"] else volume["name"]
         lines.append(

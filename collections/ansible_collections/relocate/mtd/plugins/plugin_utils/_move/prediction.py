@@ -23,6 +23,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ansible_collections.relocate.mtd.plugins.module_utils._downtime import Cost, downtime_ms
+from ansible_collections.relocate.mtd.plugins.module_utils._images import HANDLING_MS_PER_MIB
 from ansible_collections.relocate.mtd.plugins.module_utils._modes import (
     MODES,
     POST_COPY,
@@ -178,6 +179,13 @@ def predict(
         cost = _rounded(cost)
         found[mode] = Prediction(mode, cost, round(downtime_ms(cost, memory, flows), 1), counts[mode])
     return found
+
+
+def image_sent(container: Mapping[str, Any], decision: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what it takes to send a container's image, while the container runs: C(bytes), and the predicted C(ms)."""
+    size = int(container.get("image_bytes") or 0)
+    each = HANDLING_MS_PER_MIB + float(decision["cost"]["link_ms"])
+    return {"bytes": size, "ms": round(size / (1 << 20) * each, 1)}
 
 
 def _rounded(cost: Cost) -> Cost:

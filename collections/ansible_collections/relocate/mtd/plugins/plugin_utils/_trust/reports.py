@@ -168,6 +168,7 @@ _CONTAINER = _record(
         "id": _formed(strangers.CONTAINER_ID, "container's id"),
         "image": _formed(strangers.IMAGE, "image's name"),
         "image_id": _formed(strangers.IMAGE, "image's id"),
+        "image_bytes": _size,
         "image_layers": _list(_formed(strangers.DIGEST, "digest")),
         "image_digests": _list(_formed(strangers.DIGEST, "digest")),
         "started_at": _maybe(_text),
@@ -242,7 +243,7 @@ def movable(container: Mapping[str, Any]) -> None:
 
 # -- single answers -----------------------------------------------------------------------------------------------------
 
-_PREFLIGHT = _record({"refusals": _sentences})
+_PREFLIGHT = _record({"refusals": _sentences}, {"image_sent": _flag})
 _STARTED = _record({"port": _whole(0, 65535)})
 _RECOVERED = _record(
     {"outcome": _word, "verdict": _maybe(_one_of(VERDICTS))},
@@ -280,9 +281,10 @@ def testimony(answer: Any) -> dict[str, Any]:
     return checked
 
 
-def preflight(answer: Any) -> list[str]:
-    """Return the refusals that C(relocation_preflight) answered. :raises Odd: it is no such answer."""
-    return list(_PREFLIGHT(strangers.document(answer))["refusals"])
+def preflight(answer: Any) -> dict[str, Any]:
+    """Return what C(relocation_preflight) answered: C(refusals), C(image_sent). :raises Odd: it is no such answer."""
+    checked: dict[str, Any] = _PREFLIGHT(strangers.document(answer))
+    return {"image_sent": False, **checked}
 
 
 def started(answer: Any) -> int:

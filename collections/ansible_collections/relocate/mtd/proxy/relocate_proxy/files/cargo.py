@@ -15,6 +15,8 @@ a file tree   ``tree_cargo``               ``entry`` (make this), ``data`` (its 
 Docker's own  ``own_cargo``                ``own`` (``/etc/hosts`` and the other files that Docker binds into it)
 Docker's log  ``log_cargo``                ``log`` (append to the file), ``words`` (what the container said last)
 memory image  ``memory.image_cargo``       ``image`` (one CRIU image file, in pieces; ``round`` says of which pre-dump)
+Docker image  ``saved_image``              ``blob`` (the next has ``size`` bytes), ``piece``: only where the destination lacks
+                                           it, before all else, and not through :class:`Receiver`
 ============  ===========================  =============================================================================
 
 Four phases, each closed by ``end``: the log so far, before Docker's logger opens the file; the trees, once the container's file

@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-from ansible_collections.relocate.mtd.plugins.module_utils import _binds, _criu, _preflight, _volumes
+from ansible_collections.relocate.mtd.plugins.module_utils import _binds, _criu, _images, _preflight, _volumes
 
 from ..host import paths
 from ..protocol.messages import is_text
@@ -138,6 +138,7 @@ def check(document: dict, container: str, live: bool = True) -> None:
         isinstance(each, dict) and all(is_text(each.get(name)) for name in names) for each in document["memory"]
     ):
         raise Untrusted(f"the source's description of {container} has a mount point without a name")
+    _check_image(document, container)
     _check_volumes(document["volumes"], host, container)
     _check_binds(document["binds"], host, container)
     points = [
@@ -150,6 +151,21 @@ def check(document: dict, container: str, live: bool = True) -> None:
         _criu.refuse_unspeakable(points)
     except ValueError as error:
         raise Untrusted(str(error)) from error
+
+
+def _check_image(document: dict, container: str) -> None:
+    """Check what the source says of the image. A snapshot may be older than its id and its digests.
+
+    :raises Untrusted: what is to be a digest is none.
+    """
+    identifier = document.setdefault("image_id", "")
+    digests = document.setdefault("image_digests", None)
+    good = identifier == "" or (isinstance(identifier, str) and _images.IDENTIFIER.fullmatch(identifier))
+    listed = [document["image_layers"], [] if digests is None else digests]
+    if not good or not all(isinstance(each, list) and all(map(is_text, each)) for each in listed):
+        raise Untrusted(f"the source's description of {container} has no proper digests of its image")
+    if document["create"].get("Image") != document["image"]:
+        raise Untrusted(f"the source asks for another image of {container} than it describes")
 
 
 #: What the source must say of a bind mount, by its rule.

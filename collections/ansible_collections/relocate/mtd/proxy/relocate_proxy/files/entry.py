@@ -87,6 +87,8 @@ CARGO: dict[str, tuple[Fields, Fields]] = {
     "words": ({"words": WORDS}, {}),
     "own": ({"name": FILE_NAME}, {"raw": RAW, "changed": FLAG}),
     "image": ({"name": FILE_NAME}, {"raw": RAW, "round": SIZE}),
+    "blob": ({"size": SIZE}, {}),
+    "piece": ({"raw": RAW}, {}),
     "probe": ({}, {"raw": RAW}),
     "end": ({}, {}),
 }

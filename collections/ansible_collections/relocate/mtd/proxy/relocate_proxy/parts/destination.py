@@ -10,12 +10,12 @@ import subprocess
 import threading
 from functools import partial
 
-from ansible_collections.relocate.mtd.plugins.module_utils import _criu
+from ansible_collections.relocate.mtd.plugins.module_utils import _criu, _images
 from ansible_collections.relocate.mtd.plugins.module_utils import _freezer as freezer
 from ansible_collections.relocate.mtd.plugins.module_utils._docker import DockerClient, DockerError
 from ansible_collections.relocate.mtd.plugins.module_utils._modes import POST_COPY, RECREATE
 
-from ..files import binds, creation, tmpfs
+from ..files import binds, creation, images, tmpfs
 from ..files.cargo import Receiver
 from ..files.log_cargo import LogReceiver
 from ..files.own_cargo import INIT, OwnReceiver
@@ -45,6 +45,7 @@ class Destination(Part):
 
     name = "destination"
     restore_options: tuple[str, ...] = ()  # for CRIU, beyond those of every restore
+    sent_images = True  # the source sends the Docker image if this host lacks it
 
     def __init__(self, specification: dict, journal: Journal) -> None:
         self.docker = DockerClient()
@@ -66,7 +67,8 @@ class Destination(Part):
         self.memory: dict[str, str] = {}  # file systems in memory: where they are here, by mount point
         self.volumes: dict[str, str] = {}  # the same of its volumes
         self.shown: dict[str, binds.Identity] = {}  # what its bind mounts are to show, by mount point
-        self._log_stored, self._mounted = threading.Event(), threading.Event()
+        self._made, self._log_stored, self._mounted = (threading.Event() for _ in range(3))
+        self._image_lacks = False  # nothing has come of it yet
         self._given_up = False
         self._deciding = threading.Lock()  # whether to give the word, or to roll back alone
         self.journal.record(State.STAGING, container=self.specification.container, mode=self.specification.mode)
@@ -77,7 +79,9 @@ class Destination(Part):
         """Pull the image if it is missing, and create the container."""
         self.document = document = message["document"]
         creation.check(document, self.specification.container, live=self.specification.mode != RECREATE)
-        self._need_image(document["image"], document["image_layers"])
+        if not self._has_image(document):
+            self._lack_image()
+            return
         self.shown = binds.find(document["binds"], "the destination")
         named = [each for each in document["volumes"] if "name" in each]
         names = [each["name"] for each in named]
@@ -85,7 +89,9 @@ class Destination(Part):
         self.journal.record(State.STAGING, volumes=names)  # made for this copy, for nobody else
         for each in named:
             volumes.make(self.docker, each["name"], each["labels"])
-        self.container_id = self.docker.create(endings.provisional_name(document["name"], self.id), document["create"])
+        with images.named(self.docker, document["image"], document["image_id"]):
+            name = endings.provisional_name(document["name"], self.id)
+            self.container_id = self.docker.create(name, document["create"])
         facts = {"container": document["name"], "restart_policy": document["restart_policy"]}
         self.journal.record(State.STAGING, container_id=self.container_id, **facts)
         self._insist_on_settings(document["create"])
@@ -96,6 +102,7 @@ class Destination(Part):
         if document["init"]:
             mounts[_criu.INIT_KEY] = f"{self._directory()}/{INIT}"
         self._write_restore_options(mounts, document["plain_cgroups"])
+        self._made.set()
         where = {}
         if self.specification.mode == POST_COPY:
             self.pages = lazy_pages.PageClient(self.directory, self.specification)
@@ -145,18 +152,36 @@ class Destination(Part):
         self._mounted.set()
         self.say("gated", address=self.address, container_id=self.container_id)
 
-    def _need_image(self, reference: str, layers: list) -> None:
+    def _has_image(self, document: dict) -> bool:
         """Pull the image if it is missing, and see that it is the source's: files that are mapped must be the same.
 
+        :return: False if it is missing, and no repository offers the very same.
         :raises LookupError: it is another one of that name; a tag may have been given to another since the plan.
         """
-        if self.docker.image(reference) is None:
+        reference = document["image"]
+        try:
+            told = reference, document["image_id"], document["image_layers"]
+            if _images.found(self.docker, *told) is not None:
+                return True
+            digests = document["image_digests"]
+            if _images.problem_of_offer(self.docker, reference, digests if self.sent_images else digests or None):
+                return False
             self.docker.pull(reference)
-        found = self.docker.image(reference) or {}
-        if (found.get("RootFS") or {}).get("Layers") != layers:
+            return _images.found(self.docker, *told) is not None
+        except _images.Another:
             raise LookupError(
                 f"the image {reference} is another one on this host than on the source: pull the same on both"
+            ) from None
+
+    def _lack_image(self) -> None:
+        """Ask for the image, once. :raises LookupError: it was sent already, or cannot be under its name."""
+        reference = self.document["image"]
+        if self._image_lacks or not self.sent_images or not _images.sendable(reference):
+            raise LookupError(
+                f"this host has no image {reference}, and no repository offers it: push it to the repository"
             )
+        self._image_lacks = True
+        self.say("lacks_image")
 
     def _docker_start(self) -> None:
         try:
@@ -234,6 +259,11 @@ class Destination(Part):
     def _receive(self, channel: Outlet) -> None:
         """Log, first copy, a restore that waits, delta and image: the gate opens the moment the last byte is here."""
         try:
+            if self._image_lacks:
+                images.receive(self.docker, channel, self.document["image_id"], self.document["image_layers"])
+                channel.send("loaded")
+                if not self._made.wait(STAGE_SECONDS):
+                    raise TimeoutError("the container was not made in time")
             log, file_trees = LogReceiver(self._log_path()), TreeReceiver()
             receiver = Receiver(channel, [log, file_trees, OwnReceiver(self._directory()), ImageReceiver(self.images)])
             receiver.receive()

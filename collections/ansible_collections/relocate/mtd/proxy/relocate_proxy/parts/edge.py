@@ -107,7 +107,12 @@ class Edge:
         peers.tell("source", "describe")
         described = peers.expect("source", "described", STAGE_SECONDS)
         peers.tell("destination", "create", document=described["document"])
-        created = peers.expect("destination", "created", STAGE_SECONDS)
+        created = peers.expect("destination", "lacks_image", STAGE_SECONDS, otherwise="created")
+        if created["kind"] == "lacks_image":
+            peers.tell("source", "send_image", destination=self.specification.destination)
+            self.report["image_bytes"] = peers.expect("source", "image_sent", STAGE_SECONDS)["bytes"]
+            peers.tell("destination", "create", document=described["document"])
+            created = peers.expect("destination", "created", STAGE_SECONDS)
         peers.tell("source", "copy", destination=self.specification.destination, pages=created.get("pages"))
         peers.tell("destination", "start")
         gated = peers.expect("destination", "gated", STAGE_SECONDS)

@@ -20,6 +20,8 @@ from .destination import Destination
 class RecreatedDestination(Destination):
     """The host that has the new container."""
 
+    sent_images = False
+
     def await_edge(self) -> Channel:
         """Return the edge's channel. The source has nothing to send here."""
         return Part.await_edge(self)

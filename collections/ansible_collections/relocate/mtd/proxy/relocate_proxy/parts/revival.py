@@ -35,6 +35,7 @@ class Revival(Alone, Destination):
     """The host that a container comes back on."""
 
     restore_options = ("tcp-close",)
+    sent_images = False
 
     def __init__(self, specification: dict, journal: Journal) -> None:
         super().__init__(specification, journal)

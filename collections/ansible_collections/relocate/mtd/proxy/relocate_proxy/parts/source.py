@@ -15,11 +15,12 @@ import time
 from collections.abc import Callable, Iterable
 
 from ansible_collections.relocate.mtd.plugins.module_utils import _freezer as freezer
+from ansible_collections.relocate.mtd.plugins.module_utils import _images
 from ansible_collections.relocate.mtd.plugins.module_utils._bundle import directory_of
 from ansible_collections.relocate.mtd.plugins.module_utils._docker import DockerClient
 from ansible_collections.relocate.mtd.plugins.module_utils._modes import PRE_COPY
 
-from ..files import binds
+from ..files import binds, saved_image
 from ..files.cargo import Outgoing, measure_link
 from ..files.container import Container
 from ..files.creation import creation_document
@@ -153,7 +154,7 @@ class Source(Part):
             "name": self.container.name,
             "create": creation_document(inspect),
             "image": inspect["Config"]["Image"],
-            "image_layers": (self.docker.image(inspect["Image"]) or {}).get("RootFS", {}).get("Layers", []),
+            **self._image_document(),
             "restart_policy": self.policy,
             "binds": self.binds.document,
             **self._carried(),
@@ -170,6 +171,24 @@ class Source(Part):
             "init": self.container.init_program is not None,
         }
 
+    def _image_document(self) -> dict:
+        """Return what identifies the container's image."""
+        identifier = self.container.inspect["Image"]
+        image = self.docker.image(identifier) or {}
+        return {
+            "image_id": identifier,
+            "image_layers": _images.layers_of(image),
+            "image_digests": sorted(name.partition("@")[2] for name in image.get("RepoDigests") or []),
+        }
+
+    def on_send_image(self, message: dict) -> None:
+        """Send the image of the container, which the destination neither has nor can pull."""
+        self.data = self._open_data(message)
+        image = self._image_document()
+        with self.docker.saved(image["image_id"]) as archive:
+            sent = saved_image.send(self.data, archive, image["image_id"], image["image_layers"])
+        self.say("image_sent", bytes=sent)
+
     def _known(self, place: list) -> tuple[str, int]:
         """Return address and port of a peer. :raises ValueError: this part was told of its peers, and that is none."""
         host, port = place
@@ -179,7 +198,7 @@ class Source(Part):
 
     def on_copy(self, message: dict) -> None:
         """First copy of the log, and of the writable layer once it is mounted there; the container runs meanwhile."""
-        self.data = self._open_data(message)
+        self.data = self.data or self._open_data(message)
         if message.get("pages"):  # where the destination's page process listens: post-copy
             host, port = self._known(message["pages"])
             self.pages = lazy_pages.PageServer(self.directory, self.specification, (host, port))
