@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Iterator
 from typing import Any
@@ -14,6 +15,7 @@ from fleet import NO_LIMIT, REPOSITORY, Fleet
 
 pytestmark = pytest.mark.lab
 
+IDLE = f"{REPOSITORY}/idle:1"
 IMAGE = "local/homely:7"
 BYTES = 8 << 20
 BUILD = f"""
@@ -26,6 +28,57 @@ docker run -d --name homely --entrypoint '' {IMAGE} /bin/busybox sh -c 'while :;
 """
 RECEIVED = "docker images -q relocate/received"
 NAMES = "docker images --no-trunc --format '{{.Repository}}:{{.Tag}} {{.ID}}' | grep -v ^relocate/received: | sort"
+
+PRIVATE = "10.77.0.10:5001"
+PASSWORD = "only-for-those-who-know"
+#: Another repository on the edge, which asks for a password. Its program wants it as bcrypt.
+REGISTRY = r"""
+set -e
+mkdir -p /var/tmp/private-registry; cd /var/tmp/private-registry
+perl -e 'print "reader:", crypt("PASSWORD", "\$2y\$05\$abcdefghijklmnopqrstuv"), "\n"' >htpasswd
+cat >config.yml <<'EOF'
+version: 0.1
+storage: {filesystem: {rootdirectory: /var/tmp/private-registry/storage}}
+http: {addr: "PRIVATE"}
+auth: {htpasswd: {realm: private, path: /var/tmp/private-registry/htpasswd}}
+EOF
+nohup docker-registry serve config.yml >log 2>&1 </dev/null &
+echo $! >pid
+for i in $(seq 100); do (exec 3<>/dev/tcp/10.77.0.10/5001) 2>/dev/null && exit; sleep 0.1; done; cat log; exit 1
+""".replace("PASSWORD", PASSWORD).replace("PRIVATE", PRIVATE)
+#: Docker takes this setting anew when it is told to. The lab's repositories speak plain http.
+ALLOW = f"""
+set -e
+cp -p /etc/docker/daemon.json /var/tmp/daemon.json
+python3 -c 'import json; path = "/etc/docker/daemon.json"; found = json.load(open(path))
+found["insecure-registries"].append("{PRIVATE}"); json.dump(found, open(path, "w"))'
+kill -HUP $(cat /run/docker.pid)
+for i in $(seq 100); do docker info 2>/dev/null | grep -q {PRIVATE} && exit; sleep 0.1; done; exit 1
+"""
+FORBID = f"docker logout {PRIVATE}; mv /var/tmp/daemon.json /etc/docker/daemon.json; kill -HUP $(cat /run/docker.pid)"
+LOGIN = f"docker login -u reader --password-stdin {PRIVATE}"
+
+
+@pytest.fixture
+def private(fleet: Fleet) -> Iterator[str]:
+    """Return the name of an image in a repository that asks for a password. The hosts may ask it; host1 knows the password."""
+    image = f"{PRIVATE}/private:1"
+    try:
+        fleet.on("host0", "bash -s", data=REGISTRY)
+        for host in ("host1", "host2"):
+            fleet.on(host, ALLOW)
+        fleet.on("host1", LOGIN, data=PASSWORD)
+        # one of its own: else it would be known by a digest that the other repository has
+        fleet.on(
+            "host1",
+            f"docker create --name base {IDLE}; docker commit base {image}; docker rm base; docker push -q {image}",
+        )
+        yield image
+    finally:
+        fleet.remove_tenants()
+        for host in ("host1", "host2"):
+            fleet.on(host, f"docker rmi {image}; {FORBID}", check=False)
+        fleet.on("host0", "kill $(cat /var/tmp/private-registry/pid); rm -rf /var/tmp/private-registry", check=False)
 
 
 @pytest.fixture
@@ -72,3 +125,21 @@ def test_an_image_that_one_host_alone_has(homely: Fleet) -> None:
     again = homely.move("homely", "host3")
     assert "image_bytes" not in again and "image_sent" not in again
     assert identity(homely, "host3") == was
+
+
+def test_a_repository_that_asks_for_a_password(fleet: Fleet, private: str) -> None:
+    """A host to which root has logged in there pulls; to another one the image is sent. The password is in no record."""
+    fleet.tenants += ["reader", "base"]
+    fleet.on("host1", f"docker run -d --name reader {private}")
+    options = ("--to", "host2", "--check", "--downtime-limit", NO_LIMIT, "--json")
+    assert json.loads(fleet.run("relocate", "move", "reader", *options).stdout)["image_sent"]["bytes"] > 0
+    fleet.on("host2", LOGIN, data=PASSWORD)
+    result = fleet.move("reader", "host2")
+    assert "image_bytes" not in result and "image_sent" not in result
+    pulled = fleet.on("host2", f"docker image inspect -f '{{{{.Id}}}}' {private}")
+    assert pulled == fleet.on("host1", f"docker image inspect -f '{{{{.Id}}}}' {private}")
+    coded = base64.b64encode(f"reader:{PASSWORD}".encode()).decode()
+    assert PASSWORD not in json.dumps(result) and coded not in json.dumps(result)
+    for host in ("host1", "host2"):
+        found = fleet.on(host, f"grep -rlE '{PASSWORD}|{coded}' /var/lib/relocate /run/relocate /var/log", check=False)
+        assert found == ""

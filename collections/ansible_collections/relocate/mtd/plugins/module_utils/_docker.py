@@ -17,6 +17,7 @@ import time
 from typing import Any, BinaryIO, Iterable, Iterator, NamedTuple
 from urllib.parse import quote, urlencode
 
+from ansible_collections.relocate.mtd.plugins.module_utils import _login
 from ansible_collections.relocate.mtd.plugins.module_utils._forms import Wrong, container_name, image_name, quoted
 
 SOCKET = "/var/run/docker.sock"
@@ -72,17 +73,26 @@ class DockerClient:
         query: dict[str, Any] | None = None,
         body: Any = None,
         timeout: float = TIMEOUT_S,
+        headers: dict[str, str] | None = None,
     ) -> Any:
         """Return the parsed answer of one request: JSON, a list of JSON lines, or None for an empty one."""
-        return _parsed(self._exchange(method, path, query, body, timeout).decode())
+        return _parsed(self._exchange(method, path, query, body, timeout, headers).decode())
 
-    def _exchange(self, method: str, path: str, query: dict[str, Any] | None, body: Any, timeout: float) -> bytes:
+    def _exchange(
+        self,
+        method: str,
+        path: str,
+        query: dict[str, Any] | None,
+        body: Any,
+        timeout: float,
+        more: dict[str, str] | None = None,
+    ) -> bytes:
         target = path + ("?" + urlencode(query) if query else "")
         if method != "GET":
             self.changes.append([method, target])
         connection = _UnixConnection(self._path, timeout)
         try:
-            headers = {"Content-Type": "application/json"} if body is not None else {}
+            headers = {**({"Content-Type": "application/json"} if body is not None else {}), **(more or {})}
             connection.request(method, target, body=None if body is None else json.dumps(body), headers=headers)
             response = connection.getresponse()
             answer = response.read()
@@ -143,14 +153,15 @@ class DockerClient:
 
     def registered(self, image: str) -> str:
         """Return the digest that the image's registry has for it; nothing is fetched."""
-        answer = self.request("GET", f"/distribution/{_image(image)}/json")
+        answer = self.request("GET", f"/distribution/{_image(image)}/json", headers=_login.headers(image))
         digest: str = answer["Descriptor"]["digest"]
         return digest
 
     def pull(self, image: str) -> None:
         """Fetch an image from its registry, by its tag or its digest."""
         name, tag = (image, "") if "@" in image else _split(image)
-        _insist(self.request("POST", "/images/create", {"fromImage": name, "tag": tag}, timeout=PULL_TIMEOUT_S))
+        query = {"fromImage": name, "tag": tag}
+        _insist(self.request("POST", "/images/create", query, timeout=PULL_TIMEOUT_S, headers=_login.headers(image)))
 
     @contextlib.contextmanager
     def saved(self, image: str) -> Iterator[BinaryIO]:
