@@ -582,7 +582,7 @@ def test_an_image_that_is_not_there(did: list[str], monkeypatch: pytest.MonkeyPa
     docker: Any = made.docker
     docker.image, docker.registered = images.get, lambda _: "sha256:2" if offered else "sha256:3"
     docker.pull = lambda name: images.update({name: {"RootFS": {"Layers": ["a"]}}})
-    made._image_lacks = False
+    made._image_asked = False
     assert made._has_image(made.document) is offered
     if offered:
         return
@@ -590,7 +590,7 @@ def test_an_image_that_is_not_there(did: list[str], monkeypatch: pytest.MonkeyPa
     assert did == ["say lacks_image"]
     with pytest.raises(LookupError, match="no repository offers it"):
         made._lack_image()
-    made._image_lacks, made.document["image"] = False, "web@sha256:2"
+    made._image_asked, made.document["image"] = False, "web@sha256:2"
     with pytest.raises(LookupError, match="no repository offers it"):
         made._lack_image()
     images["web:1"] = {"RootFS": {"Layers": ["b"]}}

@@ -68,7 +68,7 @@ class Destination(Part):
         self.volumes: dict[str, str] = {}  # the same of its volumes
         self.shown: dict[str, binds.Identity] = {}  # what its bind mounts are to show, by mount point
         self._made, self._log_stored, self._mounted = (threading.Event() for _ in range(3))
-        self._image_lacks = False  # nothing has come of it yet
+        self._image_asked = False  # nothing has come of it yet
         self._given_up = False
         self._deciding = threading.Lock()  # whether to give the word, or to roll back alone
         self.journal.record(State.STAGING, container=self.specification.container, mode=self.specification.mode)
@@ -176,11 +176,11 @@ class Destination(Part):
     def _lack_image(self) -> None:
         """Ask for the image, once. :raises LookupError: it was sent already, or cannot be under its name."""
         reference = self.document["image"]
-        if self._image_lacks or not self.sent_images or not _images.sendable(reference):
+        if self._image_asked or not self.sent_images or not _images.sendable(reference):
             raise LookupError(
                 f"this host has no image {reference}, and no repository offers it: push it to the repository"
             )
-        self._image_lacks = True
+        self._image_asked = True
         self.say("lacks_image")
 
     def _docker_start(self) -> None:
@@ -259,7 +259,7 @@ class Destination(Part):
     def _receive(self, channel: Outlet) -> None:
         """Log, first copy, a restore that waits, delta and image: the gate opens the moment the last byte is here."""
         try:
-            if self._image_lacks:
+            if self._image_asked:
                 images.receive(self.docker, channel, self.document["image_id"], self.document["image_layers"])
                 channel.send("loaded")
                 if not self._made.wait(STAGE_SECONDS):
