@@ -114,7 +114,10 @@ def test_a_daemon_that_is_killed_at_the_commit_finds_the_copy_again(direct: Dire
     fault = Fault("destination", State.COMMITTED, "after", "pause")
     assert rehearse(direct, heart, fault, kinds()[f"kill-{daemon}-destination"]).ended == "committed"
     (here,) = direct.running()
-    direct.fleet.on(here, f'docker top {NAME} && docker inspect {NAME} | grep -q \'"IPAddress": "1\'')
+    asked = f'docker top {NAME} && docker inspect {NAME} | grep -q \'"IPAddress": "1\''
+    direct.fleet.on(
+        here, f"for i in $(seq 100); do {asked} && exit; sleep 0.2; done; exit 1"
+    )  # containerd is coming back
 
 
 def test_who_stops_a_copy_calls_the_move_off(direct: Direct, heart: Heart) -> None:

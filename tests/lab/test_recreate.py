@@ -240,6 +240,8 @@ def test_the_controller_and_the_source_are_killed_while_the_old_one_drains(fleet
         assert set(fleet.where(NAME)) == {"host1", "host2"}
         visitor.tell("close")
         until(lambda: everywhere(fleet) == ["host2"])
+    until(lambda: not fleet.on("host0", "ls /run/relocate/parts"))
+    fleet.on("host0", "rm /run/relocate/results/*.json")  # nobody is left to fetch it
 
 
 #: Part, state after which it is killed, whether with its guardian, and how the move ends. Every step of the edge is in

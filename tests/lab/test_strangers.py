@@ -65,7 +65,6 @@ fcntl.fcntl(memory, fcntl.F_ADD_SEALS, fcntl.F_SEAL_WRITE)
 segment = checked(libc.shmget(77, 4096, 0o1600))
 place = libc.shmat(segment, None, 0)
 ctypes.memmove(place, b"shared", 6)
-os.setgroups([])  # as memcached, dnsmasq and sshd do; the tasks of this one have none any more
 queue = checked(libc.msgget(78, 0o1600))
 checked(libc.msgsnd(queue, struct.pack("q", 5) + b"message", 7, 0))
 semaphore = checked(libc.semget(79, 1, 0o1600))
@@ -92,7 +91,6 @@ os.utime("/fifo", ns=(1, 2))
 def state():
     return {
         "memfd": [os.pread(memory, 9, 0), fcntl.fcntl(memory, fcntl.F_GET_SEALS)],
-        "groups": os.getgroups(),
         "shm": ctypes.string_at(place, 6),
         "queue": open("/proc/sysvipc/msg").read().split()[16:21],
         "semaphore": libc.semctl(semaphore, 0, 12),
@@ -196,6 +194,7 @@ def state():
 """
 
 SOCKETS = """
+os.setgroups([])  # as memcached, dnsmasq and sshd do
 socket.setdefaulttimeout(5)
 
 def option(sock, *key):
@@ -243,6 +242,7 @@ def state():
     other.send(b"seq")
     half[1].send(b"x")
     return {
+        "groups": os.getgroups(),
         "listener": [option(listener, *key) for key in [*own, (6, 13)]],
         "connection": [option(client, 6, 18), option(server, 6, 13), option(server, 6, 18)],
         "unread": server.recv(100, socket.MSG_PEEK),
