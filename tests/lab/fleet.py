@@ -113,6 +113,10 @@ class Fleet:
         elements = ", ".join(f'{each} . {VIRTUAL} . {port} comment "{name}" : {place}' for each in published)
         for edge in self.edges if published else ():
             self.on(edge, f"nft {shlex.quote(f'add element ip relocate services {{ {elements} }}')}")
+        if "tcp" in published:  # Docker's own listener takes a connection before the program does
+            inspect = "docker inspect -f '{{.State.Pid}}'"
+            listens = f"nsenter -t $({inspect} {name}) -n ss -ltnH 'sport = :{inside or port}' | grep -q ."
+            self.on(host, f"for i in $(seq 200); do {listens} && exit; sleep 0.1; done; exit 1")
 
     def instantiate(self, name: str, image: str, host: str, command: str, port: int) -> None:
         """Run a tenant as a user does."""

@@ -159,6 +159,7 @@ def _settled(
     if alone and not mortal:  # its guardian, or the others, mend it without anybody
         assert not problem, f"clients are not served: {problem}\n{direct.words(identifier)}"
     direct.wait_until_quiet()
+    result = result or direct.result(identifier)  # one that came later than anybody waited for it
     left = [str(each) for each in orders if direct.ordered(scene.hosts[each.part])]
     assert not left, f"{left} was never reached:\n{direct.words(identifier)}"
     if alone and not mortal:

@@ -102,6 +102,8 @@ class Run:
 
     def _make(self, mib: int) -> Heart:
         name, port = TENANTS[mib]
+        for host in self.hosts:  # one that has died, or that nobody could connect to
+            self.fleet.on(host, f"docker rm -f {name}", check=False)
         self.fleet.tenant(name, "counter", self.hosts[0], f"{port} {mib}", port)
         return Heart(self.fleet, port, pause=BEAT_SECONDS)
 
@@ -109,8 +111,6 @@ class Run:
         """Make a tenant that has died anew."""
         direct, heart = self.tenants[mib]
         heart.end()
-        for host in self.hosts:
-            self.fleet.on(host, f"docker rm -f {TENANTS[mib][0]}", check=False)
         self.tenants[mib] = direct, self._make(mib)
 
     def end(self) -> None:
