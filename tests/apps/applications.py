@@ -11,6 +11,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 PORT = 8000
+#: For what has much memory: in mode ``auto`` with a limit, a longer pause than the limit would have the same effect.
+FAST = ("--prefer", "pause")
 POSTGRESQL = "/usr/lib/postgresql/17/bin"
 SUMS = (
     "select (select sum(abalance) from pgbench_accounts) = (select sum(delta) from pgbench_history) and "
@@ -72,7 +74,7 @@ class Application:
     :ivar options: of ``docker run``. :ivar protocols: that are published.
     :ivar setup: a command that is run in the clients' place when the application answers; ``PLACE`` is ``-h ADDRESS -p PORT``.
     :ivar busy: commands that run there all the time. :ivar verify: run in the container in the end: it fails if data are wrong.
-    :ivar ready: asks, in the container, whether it can be used.
+    :ivar move: options of ``relocate move``. :ivar ready: asks, in the container, whether it can be used.
     """
 
     name: str
@@ -83,6 +85,7 @@ class Application:
     setup: str = ""
     busy: tuple[str, ...] = ()
     verify: str = ""
+    move: tuple[str, ...] = ()
     ready: str = f"ss -ltnH | grep -q :{PORT}"
 
 
@@ -108,6 +111,7 @@ APPLICATIONS = (
         "exec $as postgres -D /data/pg -h '*' -p 8000 -k /tmp",
         (("postgresql", "ROOT"),),
         options="-v apps-postgresql:/data",
+        move=FAST,
         setup=f"{POSTGRESQL}/pgbench PLACE -U postgres -q -i -s 5 postgres",
         busy=(f"{POSTGRESQL}/pgbench PLACE -U postgres -n -c 4 -R 100 -T 36000 postgres",),
         verify=f"psql -h /tmp -p 8000 -U postgres -Atc '{SUMS}' | grep -qx t && "
@@ -125,6 +129,7 @@ APPLICATIONS = (
         "--pid-file=/tmp/db.pid --init-file=/tmp/init.sql",
         (("mariadb", "ROOT"),),
         options="-v apps-mariadb:/data",
+        move=FAST,
         verify="mariadb-check --socket=/tmp/db.sock --all-databases --extended",
     ),
     Application(

@@ -171,7 +171,7 @@ class Trial:
         there = next(host for host in HOSTS if host != self.here)
         time.sleep(QUIET_SECONDS)
         before = [each["requests"] for each in self._look()]
-        result = self.fleet.move(NAME, there, check=False)
+        result = self.fleet.move(NAME, there, *self.application.move, check=False)
         time.sleep(QUIET_SECONDS)
         seen = self._look()
         if result["outcome"] == "committed":

@@ -159,9 +159,12 @@ class Fleet:
         listing = f"docker ps --filter name=^{name}$ --format '{{{{.Names}}}}'"
         return [host for host in self.docker_hosts if self.on(host, listing)]
 
-    def move(self, name: str, to: str | None = None, check: bool = True) -> dict[str, Any]:
-        """Move a container with the command, however long that takes here; return the result document."""
-        options = ["--to", to] if to else []
+    def move(self, name: str, to: str | None = None, *more: str, check: bool = True) -> dict[str, Any]:
+        """Move a container with the command, however long that takes here; return the result document.
+
+        :param more: options of the command.
+        """
+        options = [*(["--to", to] if to else []), *more]
         done = self.run("relocate", "move", name, *options, "--downtime-limit", NO_LIMIT, "--json", check=False)
         assert done.stdout, f"relocate move printed nothing: {done.stderr}"
         result: dict[str, Any] = json.loads(done.stdout)

@@ -11,20 +11,20 @@ import socket
 import threading
 import time
 
-BLOCK, BLOCKS = 1 << 20, 100
+BLOCK, BLOCKS, PATTERNS = 1 << 20, 100, 4
 PLACE = "/written"
 
 
 def write() -> None:
     """Write each block with its round's bytes; end the whole program when a block is not what was written."""
-    blocks = [hashlib.sha256(bytes([round_])).digest() * (BLOCK // 32) for round_ in range(256)]
+    blocks = [hashlib.sha256(bytes([round_])).digest() * (BLOCK // 32) for round_ in range(PATTERNS)]
     fd = os.open(PLACE, os.O_RDWR | os.O_CREAT, 0o600)
     begin, done = time.monotonic(), 0
     while True:
         round_, block = divmod(done, BLOCKS)
-        if round_ and os.pread(fd, BLOCK, block * BLOCK) != blocks[(round_ - 1) % 256]:
+        if round_ and os.pread(fd, BLOCK, block * BLOCK) != blocks[(round_ - 1) % PATTERNS]:
             os._exit(1)
-        os.pwrite(fd, blocks[round_ % 256], block * BLOCK)
+        os.pwrite(fd, blocks[round_ % PATTERNS], block * BLOCK)
         done += 1
         time.sleep(max(0.0, done / 50 - (time.monotonic() - begin)))
 
