@@ -44,6 +44,11 @@ frontend all
     bind :8000
     http-request return status 200 content-type text/plain string here
 """
+#: One statement a line: MariaDB takes no more.
+USER = """create database if not exists test;
+create user walker@'%' identified by 'walker';
+grant all on test.* to walker@'%';
+"""
 SUPERVISOR = """
 [supervisord]
 nodaemon=true
@@ -121,11 +126,8 @@ APPLICATIONS = (
     Application(
         "mariadb",
         "mkdir -p /data/db && chown mysql /data/db && mariadb-install-db --user=mysql --datadir=/data/db >/dev/null && "
-        + written(
-            "/tmp/init.sql", "create database if not exists test; create user walker@'%' identified by 'walker';\n"
-        )
-        + "echo \"grant all on test.* to walker@'%';\" >>/tmp/init.sql\n"
-        "exec mariadbd --user=mysql --datadir=/data/db --bind-address=0.0.0.0 --port=8000 --socket=/tmp/db.sock "
+        + written("/tmp/init.sql", USER)
+        + "exec mariadbd --user=mysql --datadir=/data/db --bind-address=0.0.0.0 --port=8000 --socket=/tmp/db.sock "
         "--pid-file=/tmp/db.pid --init-file=/tmp/init.sql",
         (("mariadb", "ROOT"),),
         options="-v apps-mariadb:/data",

@@ -306,7 +306,7 @@ def postgresql(address: str, port: int, root: str) -> Ask:
 
 def mariadb(address: str, port: int, root: str) -> Ask:
     """The same, of MariaDB."""
-    command = ["chroot", root, "mariadb", "-NB", "--unbuffered", "--skip-reconnect"]
+    command = ["chroot", root, "mariadb", "-NB", "--unbuffered", "--skip-reconnect", "--skip-ssl"]
     command += ["-h", address, "-P", str(port), "-u", "walker", "-pwalker", "test"]
     make = "create table counted (n int) engine=innodb; insert into counted values (0); "
     add = "update counted set n = n + 1; select n from counted;"
