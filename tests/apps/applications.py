@@ -178,7 +178,8 @@ APPLICATIONS = (
         + written("/tmp/supervisor.conf", SUPERVISOR)
         + "exec supervisord -c /tmp/supervisor.conf",
         (("lines",),),
-        verify="test $(supervisorctl -c /tmp/supervisor.conf status | grep -c RUNNING) = 3 && grep -q done /minutes",
+        verify="test $(supervisorctl -c /tmp/supervisor.conf status | grep -c RUNNING) = 3 || exit 1; "
+        "for i in $(seq 90); do grep -q done /minutes && exit; sleep 1; done; exit 1",
     ),
     Application("a writer of 50 MB/s", "exec python3 /opt/servers/server_writer.py", (("lines",),)),
 )
