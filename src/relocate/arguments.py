@@ -9,6 +9,7 @@ import math
 import os
 from collections.abc import Collection
 from pathlib import Path
+from typing import Any
 
 from ansible_collections.relocate.mtd.plugins.module_utils._modes import ASKABLE, ASKABLE_STRATEGIES, PREFERENCES
 from ansible_collections.relocate.mtd.plugins.plugin_utils._trust import strangers
@@ -65,7 +66,7 @@ def checked_directory(what: str, text: str | None) -> str | None:
     return str(Path(text).resolve())
 
 
-def check_wishes(
+def checked_wishes(
     container: str,
     *,
     to: str | None,
@@ -75,8 +76,11 @@ def check_wishes(
     strategy: str | None,
     downtime_limit: float | None,
     drain_limit: float | None = None,
-) -> None:
-    """Check what ``move`` and ``check`` are asked for. Raises Refusal with status 2 for what no move can be."""
+) -> dict[str, Any]:
+    """Return what ``move`` and ``check`` are asked for, as the keywords that :mod:`relocate.move.relocation` takes of both.
+
+    Raises Refusal with status 2 for what no move can be.
+    """
     if downtime_limit is not None and not (math.isfinite(downtime_limit) and downtime_limit > 0):
         raise Refusal(f"--downtime-limit is {downtime_limit:g}: it must be a number of milliseconds above 0", status=2)
     if drain_limit is not None and not 0 <= drain_limit <= LONGEST_DRAIN:
@@ -92,3 +96,11 @@ def check_wishes(
         checked_name("--to", to)
     if source is not None:
         checked_name("--from", source)
+    return {
+        "destination": to,
+        "source": source,
+        "mode": mode,
+        "prefer": prefer,
+        "strategy": strategy,
+        "downtime_limit_ms": downtime_limit,
+    }

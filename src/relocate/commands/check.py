@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from relocate.arguments import check_wishes
+from relocate.arguments import checked_wishes
 from relocate.commands import options
 from relocate.move import relocation
 from relocate.terminal import cell, print_result
@@ -70,7 +70,7 @@ def check(
 
     Exit status: 0 if it can go to one of the hosts, 1 if not.
     """
-    check_wishes(
+    wishes = checked_wishes(
         container,
         to=to,
         source=source,
@@ -81,12 +81,7 @@ def check(
     )
     result = relocation.check(
         container,
-        destination=to,
-        source=source,
-        mode=mode,
-        prefer=prefer,
-        strategy=strategy,
-        downtime_limit_ms=downtime_limit,
+        **wishes,
         inventory=inventory,
         verbose=verbose and not json_,
         quiet=json_,

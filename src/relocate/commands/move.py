@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from relocate.arguments import check_wishes, checked_words
+from relocate.arguments import checked_wishes, checked_words
 from relocate.commands import options
 from relocate.errors import Refusal
 from relocate.move.relocation import relocate
@@ -123,7 +123,7 @@ def move(
     verbose: options.Verbose = False,
 ) -> None:
     """Move a container to another host, live; or, if asked, make it anew there and drain the old one."""
-    check_wishes(
+    wishes = checked_wishes(
         container,
         to=to,
         source=source,
@@ -136,12 +136,7 @@ def move(
     checked_words("--reason", reason)
     result = relocate(
         container,
-        destination=to,
-        source=source,
-        mode=mode,
-        prefer=prefer,
-        strategy=strategy,
-        downtime_limit_ms=downtime_limit,
+        **wishes,
         drain_limit_s=drain_limit,
         reason=reason,
         inventory=inventory,

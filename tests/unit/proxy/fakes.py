@@ -5,10 +5,31 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import pytest
 from relocate_proxy.protocol.channel import ChannelLost
+from relocate_proxy.protocol.journal import Journal
+from relocate_proxy.protocol.states import State
+
+
+def note_records(monkeypatch: pytest.MonkeyPatch, calls: list[str]) -> None:
+    """Have every line of a journal noted among the calls."""
+    record = Journal.record
+
+    def recorded(self: Journal, state: State, **facts: object) -> None:
+        calls.append(f"record {state.value}")
+        record(self, state, **facts)
+
+    monkeypatch.setattr(Journal, "record", recorded)
+
+
+def do_not_sync(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have nothing forced to the disk: that it is, is the journal's test; elsewhere it costs seconds."""
+    for name in ("fsync", "fdatasync"):
+        monkeypatch.setattr(os, name, lambda _: None)
 
 
 class ScriptedChannel:

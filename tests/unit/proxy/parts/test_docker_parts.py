@@ -29,7 +29,7 @@ from relocate_proxy.protocol.journal import Journal
 from relocate_proxy.protocol.states import State
 from relocate_proxy.restore.keeper_client import GateFailed, KeeperClient, KeeperGone
 
-from ..fakes import ScriptedChannel, ScriptedListener
+from ..fakes import ScriptedChannel, ScriptedListener, note_records
 
 
 class Docker:
@@ -59,13 +59,7 @@ class Docker:
 def did(monkeypatch: pytest.MonkeyPatch, host: Path) -> list[str]:
     """Return what is done, in order; journal lines among it."""
     calls: list[str] = []
-    record = Journal.record
-
-    def recorded(self: Journal, state: State, **facts: object) -> None:
-        calls.append(f"record {state.value}")
-        record(self, state, **facts)
-
-    monkeypatch.setattr(Journal, "record", recorded)
+    note_records(monkeypatch, calls)
     monkeypatch.setattr(os, "nice", lambda _: 0)  # the tests need not hurry
     monkeypatch.setattr(freezer, "thaw", lambda at: calls.append("thaw"))
     monkeypatch.setattr(endings, "kill_frozen", lambda at, veth: calls.append(f"kill behind {veth}"))

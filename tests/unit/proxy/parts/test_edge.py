@@ -26,6 +26,7 @@ from relocate_proxy.protocol.channel import ChannelLost
 from relocate_proxy.protocol.states import AFTER_COMMIT, State
 
 from .. import world
+from ..fakes import do_not_sync
 from ..protocol_page import documented
 from ..world import CLIENT, IN, NEW, OLD, OUT, PLAN, FakeGateway, FakePeers, StepJournal, Steps, World
 
@@ -106,10 +107,7 @@ Maker = Callable[..., Scene]
 @pytest.fixture
 def scene(monkeypatch: pytest.MonkeyPatch, host: Path) -> Iterator[Maker]:
     """Return a function that makes a scene; the edge's own code then finds the world where the kernel would be."""
-    # that they are called is the journal's test; here they cost seconds
-    monkeypatch.setattr(os, "fsync", lambda _: None)
-    monkeypatch.setattr(os, "fdatasync", lambda _: None)
-
+    do_not_sync(monkeypatch)
     scenes: list[Scene] = []
 
     def make(fault: tuple[str, State, str] | None = None, drains: bool = False, **steps: Any) -> Scene:

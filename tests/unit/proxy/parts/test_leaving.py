@@ -22,7 +22,7 @@ from relocate_proxy.parts.recreated_source import RecreatedSource
 from relocate_proxy.protocol.journal import Journal
 from relocate_proxy.protocol.states import State
 
-from ..fakes import ScriptedListener
+from ..fakes import ScriptedListener, note_records
 from .test_docker_parts import Edge, bundle
 
 RUNS: dict[str, Any] = {"Running": True, "Status": "running", "ExitCode": 0}
@@ -129,13 +129,7 @@ def test_a_container_that_has_ended_has_no_visits() -> None:
 def did(monkeypatch: pytest.MonkeyPatch, host: Path) -> list[str]:
     """Return the lines of journals, in order, and what is told to the edge."""
     calls: list[str] = []
-    record = Journal.record
-
-    def recorded(self: Journal, state: State, **facts: object) -> None:
-        calls.append(f"record {state.value}")
-        record(self, state, **facts)
-
-    monkeypatch.setattr(Journal, "record", recorded)
+    note_records(monkeypatch, calls)
     monkeypatch.setattr(base, "Listener", lambda *_: ScriptedListener([]))
     monkeypatch.setattr(endings, "tasks_of", lambda _: [])
     return calls

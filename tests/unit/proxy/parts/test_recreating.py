@@ -23,6 +23,7 @@ from relocate_proxy.parts.recreating import RecreatingEdge, kind_of
 from relocate_proxy.protocol.channel import ChannelLost
 from relocate_proxy.protocol.states import AFTER_COMMIT, FINAL, State
 
+from ..fakes import do_not_sync
 from ..tables import FakeTable
 from ..world import CLIENT, NEW, OLD, PLAN, VIRTUAL, FakeGateway, FakePeers, StepJournal, Steps, World
 
@@ -185,8 +186,7 @@ Maker = Callable[..., Scene]
 @pytest.fixture
 def scene(monkeypatch: pytest.MonkeyPatch, host: Path) -> Iterator[Maker]:
     """Return a function that makes a scene, each with a directory of its own."""
-    monkeypatch.setattr(os, "fsync", lambda _: None)
-    monkeypatch.setattr(os, "fdatasync", lambda _: None)
+    do_not_sync(monkeypatch)
     made: list[Scene] = []
 
     def make(**steps: Any) -> Scene:

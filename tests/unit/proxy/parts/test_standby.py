@@ -25,6 +25,7 @@ from relocate_proxy.protocol.documents import Plan
 from relocate_proxy.protocol.journal import Journal
 from relocate_proxy.protocol.states import AFTER_COMMIT, State
 
+from ..fakes import do_not_sync
 from ..tables import FakeTable
 from ..world import NEW, OLD, PLAN, FakeGateway, FakePeers, StepJournal, Steps, World
 
@@ -194,8 +195,7 @@ class Scene:
 @pytest.fixture
 def scene(monkeypatch: pytest.MonkeyPatch, host: Path) -> Iterator[Callable[..., Scene]]:
     """Return a function that makes a scene."""
-    monkeypatch.setattr(os, "fsync", lambda _: None)
-    monkeypatch.setattr(os, "fdatasync", lambda _: None)
+    do_not_sync(monkeypatch)
     monkeypatch.setattr(standby, "wipe", lambda _: None)
     monkeypatch.setattr("relocate_proxy.parts.base.wipe", lambda _: None)
     made: list[Scene] = []

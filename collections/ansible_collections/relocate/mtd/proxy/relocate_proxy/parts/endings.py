@@ -44,7 +44,7 @@ from ..protocol.facts import DestinationFacts, SourceFacts
 from ..protocol.journal import Journal
 from ..protocol.states import AFTER_COMMIT, State
 from ..protocol.words import sentence
-from ..restore.keeper_client import GateFailed, KeeperClient, KeeperGone
+from ..restore.keeper_client import SHIM_KILLED, GateFailed, KeeperClient, KeeperGone
 from . import drain
 
 GONE_SECONDS = 10.0
@@ -253,7 +253,7 @@ def insist_on_shim(keeper: KeeperClient) -> None:
     :raises RuntimeError: it is dead; :raises GateFailed: the keeper has given up, or is gone; :raises OSError: so it is.
     """
     if not keeper.ask().get("shim"):
-        raise RuntimeError("the containerd-shim of the copy was killed, and containerd ends the copy with it")
+        raise RuntimeError(SHIM_KILLED)
 
 
 def insist_on_copy(container_id: str) -> None:

@@ -42,6 +42,7 @@ import time
 from ..host import limits, paths, syscalls
 from ..host.cgroups import leave_cgroups
 from .holder import start_holder
+from .keeper_client import SHIM_KILLED
 from .runtime import Runtime
 
 GATE_SECONDS = 120.0  # nobody attends the gate: give up cleanly, the container runs on at the source
@@ -322,10 +323,9 @@ class Keeper:
         self.selector.unregister(shim)
         os.close(shim)
         if self.state in ("gated", "priming", "primed", "silent", "restoring"):
-            reason = "the containerd-shim of the copy was killed, and containerd ends the copy with it"
             for proxy in self.proxies:
-                self._send(proxy, {"event": "failed", "reason": reason})
-            self._cancel(reason)
+                self._send(proxy, {"event": "failed", "reason": SHIM_KILLED})
+            self._cancel(SHIM_KILLED)
 
     def _do_cancel(self, _: socket.socket, message: dict) -> None:
         self._cancel(message.get("reason", "cancelled"))

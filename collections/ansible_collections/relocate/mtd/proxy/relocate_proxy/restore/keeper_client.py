@@ -14,6 +14,7 @@ from collections.abc import Callable
 from ..host import paths
 
 ASK_SECONDS = 5.0
+SHIM_KILLED = "the containerd-shim of the copy was killed, and containerd ends the copy with it"
 
 
 class GateFailed(RuntimeError):
