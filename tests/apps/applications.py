@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 PORT = 8000
-#: For what has much memory: in mode ``auto`` with a limit, a longer pause than the limit would have the same effect.
+#: For what has much memory: the limit is put aside here, so that nothing else would make ``auto`` take a short pause.
 FAST = ("--prefer", "pause")
 POSTGRESQL = "/usr/lib/postgresql/17/bin"
 SUMS = (
@@ -118,7 +118,7 @@ APPLICATIONS = (
         options="-v apps-postgresql:/data",
         move=FAST,
         setup=f"{POSTGRESQL}/pgbench PLACE -U postgres -q -i -s 5 postgres",
-        busy=(f"{POSTGRESQL}/pgbench PLACE -U postgres -n -c 4 -R 100 -T 36000 postgres",),
+        busy=(f"{POSTGRESQL}/pgbench PLACE -U postgres -n -c 4 -R 100 -T 36000 --exit-on-abort postgres",),
         verify=f"psql -h /tmp -p 8000 -U postgres -Atc '{SUMS}' | grep -qx t && "
         f"{POSTGRESQL}/pg_amcheck -h /tmp -p 8000 -U postgres --install-missing --heapallindexed postgres",
         ready="pg_isready -h /tmp -p 8000 && sleep 1 && pg_isready -h /tmp -p 8000",
