@@ -459,7 +459,10 @@ def start_lost(fleet: Fleet) -> None:
 
 
 def fill_memory(part: str) -> Strike:
-    """Leave little memory on a part's host, in the control group of all its processes; the kernel's OOM killer chooses."""
+    """Leave little memory on a part's host, in the control group of all its processes; the kernel's OOM killer chooses.
+
+    Where it has chosen ``dockerd``, that is started again afterwards, as an init system does.
+    """
 
     def strike(scene: Scene) -> bool:
         host = scene.hosts[part]
@@ -469,7 +472,8 @@ def fill_memory(part: str) -> Strike:
         told = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
         used -= int(told["total_active_file"]) + int(told["total_inactive_file"])  # which the kernel can give back
         limit = group / "memory.limit_in_bytes"
-        scene.heals.append(lambda: limit.write_text("-1"))
+        scene.heals.append(lambda: scene.on(part, f"pidof dockerd >/dev/null || {{ {DOCKER_AGAIN}; }}"))
+        scene.heals.append(lambda: limit.write_text("-1"))  # healed last to first
         limit.write_text(str(used + (LEFT_MIB << 20)))
         return True
 
@@ -573,6 +577,7 @@ def kinds() -> dict[str, Outside]:
                 mortal=True,
                 mib=LARGE_MIB,
                 only=OF_MEMORY,
+                prepared=partial(live_restore, part=part),
             ),
         ]
     by_command = partial(Outside, prepared=_before_the_command, begin=begin_by_command, only=OF_THE_CONTROLLER)

@@ -34,7 +34,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "lab"))
 import fault_rows
 from direct import EDGE, ORPHANS, Direct, Heart
 from fault_rows import LOST, NOTHING, RECOVERED, Row
-from fleet import ROOT, prepared_fleet
+from fleet import ROOT, VIRTUAL, prepared_fleet
 from matrix import NOT_RUN, Cell, every_cell, in_turn, named, select
 from outside import JOURNALS, LARGE_MIB, SIGN, SMALL_MIB
 from quick import QuickFleet
@@ -104,6 +104,8 @@ class Run:
         name, port = TENANTS[mib]
         for host in self.hosts:  # one that has died, or that nobody could connect to
             self.fleet.on(host, f"docker rm -f {name}", check=False)
+        service = f"tcp . {VIRTUAL} . {port}"
+        self.fleet.on(EDGE, f"nft 'delete element ip relocate services {{ {service} }}'", check=False)
         self.fleet.tenant(name, "counter", self.hosts[0], f"{port} {mib}", port)
         return Heart(self.fleet, port, pause=BEAT_SECONDS)
 
