@@ -35,6 +35,11 @@ RESULT_SECONDS = 60.0
 LOOK_SECONDS = 2  # in which Docker answers about a container
 QUIET_SECONDS = 120.0  # a part that has voted waits 45 s for its edge
 
+
+class NotStarted(Exception):
+    """No move was begun: its world is not there, or its command has started nothing. That says nothing of moves."""
+
+
 # Asks without end over one connection; for every line on its standard input it says how things are.
 HEART = """
 import json, select, socket, sys, threading, time

@@ -15,6 +15,7 @@ import json
 import os
 import signal
 import subprocess
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -24,16 +25,18 @@ from functools import partial
 from pathlib import Path
 from types import ModuleType
 
-from direct import EDGE, Direct
+from direct import EDGE, Direct, NotStarted
 from fleet import BIN, NO_LIMIT, ROOT, Fleet
 
 PAUSE_SECONDS = 60.0  # a part that nobody lets go
 REACHED_SECONDS = 90.0
+BEGIN_SECONDS = 240.0  # for a command that starts a move, beside whatever else the machine does
 CUT_SECONDS = 4.0
 CONDITION_SECONDS = 6.0  # of a bad link: longer than what is left of a move
 SMALL_MIB, LARGE_MIB = 8, 128  # tenants: of the large one, pages are on their way for long enough to be met
 LEFT_MIB = 32  # of memory, on a host that has little: the large tenant needs four times as much
 SIGN = "/run/relocate/paused"
+NEVER = f"{SIGN}.never"  # nobody will pause
 JOURNALS, SESSIONS = "/var/lib/relocate/journal", "/run/relocate/sessions"
 SIDES = ("source", "destination")
 LINKS = (("source", "destination"), ("source", "edge"), ("destination", "edge"))
@@ -122,8 +125,10 @@ class Striking:
     def _run(self) -> None:
         fleet = self._scene.direct.fleet
         try:
-            look = f"[ -e {SIGN} ] && exit; read -rt 0.05 -u 9"  # which nothing answers: a sleep would cost a process
-            wait = f"exec 9<> <(:); for i in {{1..{int(REACHED_SECONDS * 20)}}}; do {look}; done; exit 1"
+            look = f"[ -e {SIGN} ] && exit; [ -e {NEVER} ] && exit 1"
+            tick = "read -rt 0.05 -u 9"  # which nothing answers: a sleep would cost a process
+            seconds = REACHED_SECONDS + (BEGIN_SECONDS if self._outside.begin else 0.0)
+            wait = f"exec 9<> <(:); for i in {{1..{int(seconds * 20)}}}; do {look}; {tick}; done; exit 1"
             fleet.on(self._host, f"bash -c '{wait}'")
             try:
                 self.struck = self._outside.strike(self._scene)
@@ -148,6 +153,13 @@ class Striking:
         if not self.two and all(len(self._scene.direct.executing()) > 1 for _ in range(2)):
             listing = "ps axo pid,ppid,stat,wchan:20,args"
             self.two = "\n".join(f"== {side}\n{self._scene.on(side, listing)}" for side in SIDES)
+
+    def give_up(self) -> None:
+        """Wait no longer: nothing was started, and no part will pause."""
+        fleet = self._scene.direct.fleet
+        fleet.on(self._host, f"touch {NEVER}")
+        self.join()
+        fleet.on(self._host, f"rm -f {NEVER}")
 
     def join(self) -> None:
         """Wait until all is healed."""
@@ -339,24 +351,41 @@ def live_restore(scene: Scene, part: str) -> Iterator[None]:
 
 
 def begin_by_command(scene: Scene) -> str:
-    """Start the move as a user does, by ``relocate move``; return its id."""
+    """Start the move as a user does, by ``relocate move``; return its id.
+
+    :raises NotStarted: it has ended without having started anything, or takes too long for that; none of it is left.
+    """
     direct = scene.direct
     command = [str(BIN / "relocate"), "move", direct.container, "--to", scene.there, "--downtime-limit", NO_LIMIT]
     command += ["--mode", direct.mode]
-    quiet = subprocess.DEVNULL
-    process = subprocess.Popen(
-        command, cwd=ROOT, stdin=quiet, stdout=quiet, stderr=quiet, start_new_session=True, env=os.environ
-    )
-    scene.direct.controller = process
-    deadline = time.monotonic() + REACHED_SECONDS
-    newest = f"find {JOURNALS} -name '*.destination.jsonl' -newer /run/relocate/before | head -1"
-    while not (found := scene.on("destination", newest)):
-        assert time.monotonic() < deadline, "relocate move has started nothing"
-        time.sleep(0.1)
-    identifier = found.rpartition("/")[2].partition(".")[0]
-    direct.ids.append(identifier)
-    process.wait()
-    return identifier
+    with tempfile.TemporaryFile("w+") as said:
+        process = subprocess.Popen(
+            command,
+            cwd=ROOT,
+            stdin=subprocess.DEVNULL,
+            stdout=said,
+            stderr=said,
+            start_new_session=True,
+            env=os.environ,
+        )
+        scene.direct.controller = process
+        deadline = time.monotonic() + BEGIN_SECONDS
+        newest = f"find {JOURNALS} -name '*.destination.jsonl' -newer /run/relocate/before | head -1"
+        while True:
+            ended = process.poll() is not None  # before the look: what it has started is there when it ends
+            if found := scene.on("destination", newest):
+                break
+            if ended or time.monotonic() > deadline:
+                kill_family(process.pid)
+                process.wait()
+                said.seek(0)
+                how = "has ended" if ended else f"is at work for {BEGIN_SECONDS:g} s"
+                raise NotStarted(f"relocate move {how} and has started nothing: {said.read()[-2000:]}")
+            time.sleep(0.1)
+        identifier = found.rpartition("/")[2].partition(".")[0]
+        direct.ids.append(identifier)
+        process.wait()
+        return identifier
 
 
 @contextmanager

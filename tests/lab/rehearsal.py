@@ -14,7 +14,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
-from direct import Direct, Heart
+from direct import Direct, Heart, NotStarted
 from fleet import ROOT
 from outside import PAUSE_SECONDS, Outside, Scene, Striking
 
@@ -115,6 +115,7 @@ def rehearse(direct: Direct, heart: Heart, fault: Fault, outside: Outside | None
 
     :param outside: breaks something beside the parts while one of them is paused at that line.
     :raises NothingToStrike: there is nothing to break at that line; the fleet is whole.
+    :raises NotStarted: no move was begun.
     """
     direct.mode = outside.mode if outside else "stop-and-copy"
     if fault.state is State.DRAINING:
@@ -134,6 +135,10 @@ def rehearse(direct: Direct, heart: Heart, fault: Fault, outside: Outside | None
             begin = outside.begin if outside and outside.begin else lambda _: direct.start(here, there)
             identifier = begin(scene)
             result = direct.result(identifier)
+        except NotStarted:
+            if struck:
+                struck.give_up()
+            raise
         finally:
             if struck:
                 struck.join()

@@ -45,13 +45,15 @@ GROUPS = {
 }
 RECOVERED = " (by recover)"
 FAILED, NOT_RUN = "!", "?"
+DID_NOT_RUN = "NOT RUN"
 
 
 @dataclass(frozen=True)
 class Row:
     """What came of a combination.
 
-    :ivar outcome: begins with FAILED when something was not as it must be.
+    :ivar outcome: begins with FAILED when something was not as it must be; with NOT RUN when no move could be started: that
+        says nothing of the program, is shown, and counts as no row.
     :ivar commit: of the program that was run; with ``+`` where it was changed since. :ivar when: UTC, to the second.
     """
 
@@ -67,6 +69,11 @@ class Row:
     def failed(self) -> bool:
         """Whether the fleet was not whole."""
         return self.outcome.startswith("FAILED")
+
+    @property
+    def ran(self) -> bool:
+        """Whether there was a move for the failure to meet."""
+        return not self.outcome.startswith(DID_NOT_RUN)
 
     @property
     def mark(self) -> str:

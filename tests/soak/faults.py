@@ -7,6 +7,9 @@
 After each failure: one copy runs, one and the same connection goes on with its numbers, nothing is left over, and settling
 twice changes nothing. A cell that fails does not end the run: the tenant is made anew, and the exit status is 1.
 
+A cell in which no move could be started, though the hosts were put in order for a second try, did not run: the run says so, and
+it is neither a success nor a failure.
+
 Each cell adds a row to ``build/faults.jsonl`` as soon as it is over; ``--continue`` runs only what is missing there, or failed.
 ``build/faults.md`` and ``build/faults.csv`` are made of all rows, the newest of each cell.
 """
@@ -32,11 +35,11 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "collections"))
 sys.path.insert(0, str(Path(__file__).parents[1] / "lab"))
 
 import fault_rows
-from direct import EDGE, ORPHANS, Direct, Heart
-from fault_rows import LOST, NOTHING, RECOVERED, Row
+from direct import EDGE, ORPHANS, Direct, Heart, NotStarted
+from fault_rows import DID_NOT_RUN, LOST, NOTHING, RECOVERED, Row
 from fleet import ROOT, VIRTUAL, prepared_fleet
 from matrix import NOT_RUN, Cell, every_cell, in_turn, named, select
-from outside import JOURNALS, LARGE_MIB, SIGN, SMALL_MIB
+from outside import DOCKER_AGAIN, JOURNALS, LARGE_MIB, SMALL_MIB
 from quick import QuickFleet
 from rehearsal import NothingToStrike, rehearse
 
@@ -91,13 +94,20 @@ class Run:
         self.tenants: dict[int, tuple[Direct, Heart]] = {}
 
     def tenant(self, mib: int) -> tuple[Direct, Heart]:
-        """Return the tenant of that size and its client; they are made when they are asked for."""
-        if mib not in self.tenants:
-            name, _ = TENANTS[mib]
-            heart = self._make(mib)
-            direct = Direct.of(self.fleet, name, *self.hosts)
-            direct.others = tuple(other for other, _ in TENANTS.values() if other != name)
-            self.tenants[mib] = direct, heart
+        """Return the tenant of that size and its client; they are made when they are asked for.
+
+        :raises NotStarted: it cannot be run and asked here, or must not be moved.
+        """
+        try:
+            if mib not in self.tenants:
+                name, _ = TENANTS[mib]
+                heart = self._make(mib)
+                direct = Direct.of(self.fleet, name, *self.hosts)
+                direct.others = tuple(other for other, _ in TENANTS.values() if other != name)
+                self.tenants[mib] = direct, heart
+            self.tenants[mib][1].assert_beats()
+        except Exception as error:
+            raise NotStarted(f"there is no tenant to be moved: {error}") from error
         return self.tenants[mib]
 
     def _make(self, mib: int) -> Heart:
@@ -121,14 +131,25 @@ class Run:
             heart.end()
         self.tenants.clear()
 
-    def begin_again(self) -> None:
-        """Take everything away that a failure, or a run that was interrupted, has left."""
+    def put_in_order(self) -> None:
+        """Take everything away that a failure, or a run that was interrupted, has left, or build the lab anew."""
+        try:
+            self._begin_again()
+        except Exception:
+            traceback.print_exc(file=sys.stdout)
+            self.build_again()
+
+    def _begin_again(self) -> None:
         self.end()
+        self.fleet.mend()
+        for host in self.hosts:  # without it nothing can be removed, or found
+            again = f"pidof dockerd >/dev/null || {{ {DOCKER_AGAIN}; }}"
+            self.fleet.on(host, f"{again}; timeout 20 docker version >/dev/null")
         for host in (EDGE, *self.hosts):
             self.fleet.on(host, "kill -9 $(pgrep -f '[r]elocate_proxy|[c]riu ')", check=False)
             self.fleet.on(
                 host,
-                f"cd /run/relocate && rm -rf faults.json {SIGN} sessions/* gates/* expected/* parts/* results/* {JOURNALS}/*",
+                f"cd /run/relocate && rm -rf sessions/* gates/* expected/* parts/* results/* {JOURNALS}/*",
                 check=False,
             )
         self.fleet.on(EDGE, f"nft -f {TABLE}")  # nothing is held any more
@@ -143,17 +164,26 @@ class Run:
                 self.fleet.on(host, f"kill -9 $(grep -l {orphan} /proc/[0-9]*/cgroup | cut -d/ -f3)", check=False)
 
     def try_out(self, cell: Cell) -> Row:
-        """Run one combination."""
+        """Run one combination; once more if no move could be started, on hosts that were put in order."""
+        row = self._try(cell)
+        if row.ran:
+            return row
+        print(row)
+        self.put_in_order()
+        return self._try(cell)
+
+    def _try(self, cell: Cell) -> Row:
         start, gap_ms = time.monotonic(), 0.0
         mib = cell.outside.mib if cell.outside else SMALL_MIB
         try:
             direct, heart = self.tenant(mib)
-            heart.assert_beats()
             outcome = rehearse(direct, heart, cell.fault, cell.outside)
             words, gap_ms = outcome.ended, outcome.gap_ms
             words += RECOVERED if outcome.recovered else ""
         except NothingToStrike:
             words = NOTHING
+        except NotStarted as error:
+            words = f"{DID_NOT_RUN}: {' '.join(str(error).split())[:500]}"
         except Exception as error:
             traceback.print_exc(file=sys.stdout)
             words = f"FAILED: {type(error).__name__}: {str(error).partition(chr(10))[0][:200]}"
@@ -164,8 +194,8 @@ class Run:
                 self.replace(mib)
             if cell.outside and (cell.outside.ends_host or cell.outside.mortal):
                 self._replace_dead()
-            if row.failed and not self._whole():
-                self.begin_again()
+            if (row.failed or not row.ran) and not self._whole():
+                self._begin_again()
         except Exception:
             traceback.print_exc(file=sys.stdout)
             self.build_again()
@@ -241,7 +271,7 @@ def _work(wanted: argparse.Namespace, numbers: Queue[int], rows: Queue[Row | str
     here, there = wanted.hosts.split(",")
     run = Run(fleet, (here, there))
     try:
-        run.begin_again()  # a run that was interrupted may have left something
+        run.put_in_order()  # a run that was interrupted may have left something
         while time.monotonic() < deadline:
             try:
                 cell = every[numbers.get(timeout=1.0)]
@@ -274,6 +304,7 @@ def main() -> int:
         print("\n".join(map(str, chosen)) or "no such combination: see --list")
         return 0 if chosen else 2
     cells, known = chosen, fault_rows.newest(ROWS)
+    idle: list[Row] = []
     if wanted.missing:
         green = {key for key, row in known.items() if not row.failed}
         cells = [cell for cell in chosen if (cell.line, cell.kind) not in green]
@@ -282,7 +313,7 @@ def main() -> int:
             print("the labs need root: NOT RUN", file=sys.stderr)
             return 1
         print(f"{len(cells)} combinations, seed {wanted.seed}, commit {commit()}", flush=True)
-        run_abreast(in_turn(cells, wanted.seed, wanted.first), wanted, show(len(cells)))
+        idle = run_abreast(in_turn(cells, wanted.seed, wanted.first), wanted, show(len(cells)))
         known = fault_rows.newest(ROWS)
     rows = fault_rows.of(chosen, known)
     seen = fault_rows.of(every, known)
@@ -290,7 +321,8 @@ def main() -> int:
         report.write_text(page(every, seen), encoding="utf-8")
         listed.write_text(fault_rows.as_csv(seen), encoding="utf-8")
     print(f"\n{fault_rows.summary(chosen, rows)}\n{fault_rows.failures(rows)}\n{REPORT} has the table of all.")
-    return 0 if len(rows) == len(chosen) and not any(row.failed for row in rows) else 1
+    print("".join(f"{row.line}: {row.kind} {row.outcome}\n" for row in idle), end="")
+    return 0 if len(rows) == len(chosen) and not idle and not any(row.failed for row in rows) else 1
 
 
 def show(count: int) -> Callable[[Row], None]:
@@ -307,8 +339,9 @@ def show(count: int) -> Callable[[Row], None]:
     return line
 
 
-def run_abreast(cells: list[Cell], wanted: argparse.Namespace, seen: Callable[[Row], None]) -> None:
-    """Run the cells in several labs at a time; write every row down and have it ``seen``."""
+def run_abreast(cells: list[Cell], wanted: argparse.Namespace, seen: Callable[[Row], None]) -> list[Row]:
+    """Run the cells in several labs at a time; write every row down and have it ``seen``. Return those that did not run."""
+    idle: list[Row] = []
     BUILD.mkdir(exist_ok=True)
     context = multiprocessing.get_context("spawn")
     waiting: Queue[int] = context.Queue()
@@ -332,7 +365,10 @@ def run_abreast(cells: list[Cell], wanted: argparse.Namespace, seen: Callable[[R
             if isinstance(row, str):
                 del at_work[row]
                 continue
-            fault_rows.append(ROWS, row)
+            if row.ran:
+                fault_rows.append(ROWS, row)
+            else:  # what was known of the combination before counts on
+                idle.append(row)
             seen(row)
     finally:
         waiting.cancel_join_thread()
@@ -343,6 +379,7 @@ def run_abreast(cells: list[Cell], wanted: argparse.Namespace, seen: Callable[[R
     broken = [lab or "the lab" for lab, worker in workers.items() if worker.exitcode]
     if broken:
         print(f"{', '.join(broken)} ended early: see {BUILD}/faults.*.log")
+    return idle
 
 
 def page(cells: list[Cell], rows: list[Row]) -> str:
