@@ -22,7 +22,7 @@ import sqlalchemy as sa
 from prometheus_client import generate_latest
 from rich.console import Console
 
-from relocate.schedule import logs, tables, views
+from relocate.schedule import tables, views
 from relocate.schedule.engine import Engine
 from relocate.schedule.firings import Phase
 from relocate.schedule.records import iso
@@ -74,12 +74,10 @@ def another_future(engine: Engine) -> None:
 
 @pytest.mark.parametrize("text", [FAST, TIGHT])
 def test_another_future_changes_nothing_that_can_be_read(
-    text: str, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    text: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """All of it is a function of the past."""
     caplog.set_level(logging.DEBUG)
-    caplog.set_level(logging.DEBUG, logger=logs.LOGGER)  # a test that set the log up has left its level,
-    monkeypatch.setattr(logging.getLogger(logs.LOGGER), "propagate", True)  # and has cut it off
     world = World(tmp_path, text)
     world.begin()
     world.run(60)
