@@ -106,6 +106,8 @@ def sentinel(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     description = {"container": "web", "config": {"root": {"path": "/etc"}}, "masked_directories": []}
     (tmp_path / "container/container.json").write_text(json.dumps(description))
     (tmp_path / "relocate_proxy").mkdir()
+    with patch_module_args({}):
+        pass  # at its first use Ansible makes a directory, if anything of its controller's side is there: with the real mkdir
 
     def reached(*_: Any, **__: Any) -> None:
         raise Reached
