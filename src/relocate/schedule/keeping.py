@@ -87,21 +87,32 @@ def carry_out(keeper: Keeper, job: Job, policy: dict[str, Any]) -> Result:
         return Result({}, f"{type(error).__name__}: {error}")
 
 
+#: A host that is lost, and one of its containers; "" for the host itself. All that is known of it ends with the loss.
+_About = tuple[str, str]
+#: In place of a host that is lost: the store of snapshots.
+_STORE: _About = ("", "")
+#: What was said last of a container that has been given up.
+_GONE = "gone"
+
+
 class _Waits:
     """When what has failed may be tried again: later and later."""
 
     def __init__(self) -> None:
-        self._waits: dict[str, tuple[float, float]] = {}
+        self._waits: dict[_About, tuple[float, float]] = {}
 
-    def over(self, name: str, now: float) -> bool:
-        return self._waits.get(name, (0.0, 0.0))[0] <= now
+    def over(self, about: _About, now: float) -> bool:
+        return self._waits.get(about, (0.0, 0.0))[0] <= now
 
-    def failed(self, name: str, now: float) -> None:
-        wait = min(2 * self._waits[name][1], LONGEST_WAIT) if name in self._waits else FIRST_WAIT
-        self._waits[name] = (now + wait, wait)
+    def failed(self, about: _About, now: float) -> None:
+        wait = min(2 * self._waits[about][1], LONGEST_WAIT) if about in self._waits else FIRST_WAIT
+        self._waits[about] = (now + wait, wait)
 
-    def forget(self, name: str) -> None:
-        self._waits.pop(name, None)
+    def forget(self, about: _About) -> None:
+        self._waits.pop(about, None)
+
+    def forget_host(self, host: str) -> None:
+        self._waits = {about: wait for about, wait in self._waits.items() if about[0] != host}
 
 
 class Keeping:
@@ -116,7 +127,7 @@ class Keeping:
         self._dead: set[str] = set()  # those of them that nobody hears
         self._kept: dict[str, str] | None = None  # what the store has, asked when a host was lost
         self._waits = _Waits()
-        self._said: dict[str, str] = {}  # by container or host, the last sentence: each is said once
+        self._said: dict[_About, str] = {}  # the last sentence: each is said once
         self.use(configuration)
 
     def use(self, configuration: Configuration) -> None:
@@ -134,8 +145,9 @@ class Keeping:
             del self._silent[host]  # it has come back, or was taken out of the inventory
             self._lost.discard(host)
             self._dead.discard(host)
-            self._said.pop(host, None)
-            self._waits.forget(host)
+            # another loss is another matter: by then there may be a snapshot of what was given up at this one
+            self._said = {about: sentence for about, sentence in self._said.items() if about[0] != host}
+            self._waits.forget_host(host)
         for host in back:
             LOG.warning("%s answers again", host, extra={"host": host})
         if not self._lost:
@@ -181,22 +193,21 @@ class Keeping:
         stranded = [each for each in tenants.values() if each.host in left and each.container not in pauses.containers]
         stranded = [each for each in stranded if not busy(each.container)]
         if stranded and self._kept is None:
-            return Job("list") if self._waits.over("", now) else None
+            return Job("list") if self._waits.over(_STORE, now) else None
         kept = self._kept or {}
         for tenant in sorted(stranded, key=lambda each: (each.container not in kept, each.container)):
             name, host = tenant.container, tenant.host
+            waited = all(self._waits.over(about, now) for about in ((host, ""), (host, name)))
             if name not in kept and host in self._dead:
                 self._give_up(name, host, "it has no snapshot", now)
-            elif (
-                self._said.get(name) != f"{host}: gone" and self._waits.over(host, now) and self._waits.over(name, now)
-            ):
+            elif waited and self._said.get((host, name)) != _GONE:
                 return Job("restore", name, host, tuple(sorted(self._lost)))
         return None
 
     def _give_up(self, name: str, host: str, why: str, now: float) -> None:
-        if self._said.get(name) == f"{host}: gone":
+        if self._said.get((host, name)) == _GONE:
             return
-        self._said[name] = f"{host}: gone"
+        self._said[host, name] = _GONE
         message = f"{name} is lost with {host} until that host is back: {why}"
         self._tell(Fate(name, host, "lost", message), now)
 
@@ -238,29 +249,29 @@ class Keeping:
 
     def _listed(self, result: Result, now: float) -> None:
         if result.problem:
-            self._waits.failed("", now)
+            self._waits.failed(_STORE, now)
             LOG.error("nobody is restored, the store of snapshots cannot be read: %s", result.problem)
             return
-        self._waits.forget("")
+        self._waits.forget(_STORE)
         self._kept = dict(result.document)
 
     def _restored(self, job: Job, result: Result, now: float) -> str | None:
         name = job.container
         if result.nothing or not result.problem:
             self._dead.add(job.host)
-            self._waits.forget(name)
+            self._waits.forget((job.host, name))
         if result.nothing:
             self._give_up(name, job.host, result.problem, now)
             return None
         if not result.problem:
-            self._said.pop(name, None)
+            self._said.pop((job.host, name), None)
             destination, at = str(result.document.get("host")), str(result.document.get("at"))
             message = f"{name}, lost with {job.host}, was restored on {destination} as it was at {at}"
             snapshot = str(result.document.get("snapshot"))
             self._tell(Fate(name, job.host, "restored", message, destination, snapshot, at), now)
             return destination
-        about = result.alive or name  # a host that lives has all of its tenants
-        for each in {about, name}:
+        about = (result.alive, "") if result.alive else (job.host, name)  # a host that lives has all of its tenants
+        for each in {about, (job.host, name)}:
             self._waits.failed(each, now)
         if self._said.get(about) != result.problem:
             self._said[about] = result.problem

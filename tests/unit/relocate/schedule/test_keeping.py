@@ -244,6 +244,46 @@ def test_a_host_that_comes_back_is_told_and_can_be_lost_again() -> None:
     assert world.job(330) == Job("list")  # not what the store had then
 
 
+def test_who_was_given_up_at_one_loss_is_restored_at_the_next() -> None:
+    """There may be a snapshot by then; and who is lost again is named again."""
+    world = lose()
+    job = world.job(132)
+    assert job is not None
+    world.done(job, 133, problem="the store has no snapshot of bank", nothing=True)
+    assert world.job(134) is None and world.survey(200) == ["host1"]
+    world.survey(300, ["host1"])
+    listing = world.job(330)
+    assert listing == Job("list")
+    world.done(listing, 331, web=MADE["bank"])
+    job = world.job(332)
+    assert job is not None and job.container == "web"
+    world.done(job, 333, host="host3", at=MADE["bank"], snapshot="s2")
+    assert world.job(334) is None
+    assert [(each.container, each.outcome) for each in world.told] == [
+        ("bank", "lost"),
+        ("web", "lost"),
+        ("web", "restored"),
+        ("bank", "lost"),
+    ]
+
+
+def test_a_restore_that_failed_at_one_loss_is_not_waited_for_at_the_next(caplog: pytest.LogCaptureFixture) -> None:
+    world = lose()
+    del world.tenants["web"]
+    for now in (132, 162, 222):
+        job = world.job(now)
+        assert job is not None
+        world.done(job, now, problem="no host can have it")
+    assert world.survey(230) == ["host1"]
+    world.survey(240, ["host1"])
+    listing = world.job(270)
+    assert listing == Job("list")
+    world.done(listing, 271, **MADE)
+    assert world.job(272) == job
+    world.done(job, 273, problem="no host can have it")
+    assert caplog.text.count("no host can have it") == 2, "once for each loss"
+
+
 def test_a_host_that_leaves_the_inventory_is_forgotten() -> None:
     world = lose()
     world.keeping.survey(Survey(answered={"host2", "host3"}), 200)
