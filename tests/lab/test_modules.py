@@ -140,7 +140,7 @@ def test_a_service_leads_to_its_host_and_disturbs_nobody(fleet: Fleet) -> None:
     fleet.on("host0", f"nft '{foreign}'")
     try:
         before = fleet.on("host0", "nft -s list table ip others_own")
-        fleet.tenant("reached", "counter", "host2", command="7000 8", port=7070)
+        fleet.tenant("reached", "counter", "host2", "7000 8", port=7070, inside=7000)
         assert [service["host_address"] for service in fleet.services() if service["name"] == "reached"] == [
             "10.77.0.12"
         ]
