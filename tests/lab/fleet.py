@@ -28,6 +28,15 @@ at=$(command -v criu) && while mountpoint -q $at; do umount $at; done
 rm -rf /run/small-kept /run/real /run/criu-instead
 """
 NO_LIMIT = "600000"  # milliseconds: how fast the machine of a test is, is no matter of the test
+#: Removes containers by their names, with their volumes, what a host has put aside of those, and a fault that never came: all
+#: of it would be there for the next test, for all tests of a worker have the same hosts.
+REMOVE = """
+volumes=$(docker container inspect -f '{{range .Mounts}}{{if eq .Type "volume"}}{{.Name}} {{end}}{{end}}' "$@" 2>/dev/null)
+docker rm -fv "$@" >/dev/null 2>&1
+[ -z "$volumes" ] || docker volume rm -f $volumes >/dev/null 2>&1
+for name; do rm -rf /var/lib/docker/relocate/volumes/"$name"@*; done
+rm -f /run/relocate/faults.json
+"""
 
 
 @dataclass
@@ -143,10 +152,13 @@ class Fleet:
         self.playbook("instantiate.yml", publish=f"{VIRTUAL}:{port}:{port}/tcp", **variables)
 
     def remove_tenants(self) -> None:
-        """Remove what the test made, wherever it is now, with its services."""
+        """Remove what the test made, wherever it is now or has been, with its services."""
+        if not self.tenants:
+            return
         for host in self.docker_hosts:
-            self.on(host, f"docker rm -f {' '.join(self.tenants)} 2>/dev/null; true") if self.tenants else None
+            self.on(host, shlex.join(["sh", "-c", REMOVE, "remove", *self.tenants]))
         for edge in self.edges:
+            self.on(edge, "rm -f /run/relocate/faults.json")
             for service in self.services(edge):
                 if service["name"] in self.tenants:
                     key = f"{service['protocol']} . {service['virtual_address']} . {service['virtual_port']}"

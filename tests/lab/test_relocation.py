@@ -146,7 +146,7 @@ def test_a_move_that_fails_is_taken_back(fleet: Fleet) -> None:
             assert fleet.where("walker") == ["host1"]
     finally:
         fleet.on("host2", "umount /run/relocate/sessions")
-    assert fleet.on("host2", "docker ps -aq") == "", "nothing is left at the destination"
+    assert fleet.on("host2", "docker ps -aq --filter name=walker") == "", "nothing is left at the destination"
     assert fleet.move("walker", "host2")["outcome"] == "committed", "and it can be tried again"
 
 

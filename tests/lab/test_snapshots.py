@@ -11,7 +11,6 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -45,16 +44,7 @@ def show(fleet: Fleet, host: str) -> str:
     return fleet.on(host, "docker exec vault /bin/busybox cat /data/word")
 
 
-@pytest.fixture
-def shelf(fleet: Fleet) -> Iterator[Fleet]:
-    """Return the lab, and remove the volume of a test from it."""
-    yield fleet
-    for host in fleet.docker_hosts:
-        fleet.on(host, f"docker rm -fv vault; docker volume rm {VOLUME}; rm -rf {ASIDE}", check=False)
-
-
-def test_a_tenant_outlives_its_host(shelf: Fleet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    fleet = shelf
+def test_a_tenant_outlives_its_host(fleet: Fleet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     key = tmp_path / "config" / "relocate" / "snapshots.key"
     key.parent.mkdir(parents=True)
     key.write_bytes(base64.b64encode(os.urandom(32)))
