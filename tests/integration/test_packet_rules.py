@@ -16,7 +16,7 @@ from relocate_proxy.host import paths, syscalls
 from relocate_proxy.network.conntrack import Endpoint
 from relocate_proxy.network.flows import EGRESS, INGRESS, Flow
 from relocate_proxy.network.nft import Nft, NftError
-from relocate_proxy.network.packet_rules import Bystander, PacketRules
+from relocate_proxy.network.packet_rules import Bystander, PacketRules, Signpost
 
 from .namespaces import Network
 
@@ -293,3 +293,131 @@ def test_an_edge_that_stands_by_knows_the_new_place_at_its_next_boot(
     hosts = {each.name: each.host_address for each in definition.services(place.document())}
     assert hosts == {"counter": NEW, "web": OLD}
     assert f"{NEW} . 7001" in (tmp_path / "edge" / "table.nft").read_text()
+
+
+SERVICE = f"tcp . {VIRTUAL} . 7000"
+
+
+def led(place: Place) -> dict[tuple[str, int], tuple[str, str]]:
+    """Return who has each service, and where it leads."""
+    return {
+        (each.protocol, each.virtual_port): (each.name, each.host_address)
+        for each in definition.services(place.document())
+    }
+
+
+def all_steps(gateway: PacketRules, host: str) -> None:
+    """Do what ends a relocation, for either verdict, twice: to settle what is settled changes nothing."""
+    for _ in range(2):
+        gateway.route(host)
+        gateway.release()
+        gateway.reopen()
+        gateway.persist()
+
+
+@pytest.fixture(autouse=True)
+def boot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return where the edge has what it loads at boot."""
+    monkeypatch.setattr(paths, "EDGE_TABLE", str(tmp_path / "edge/table.nft"))
+    return tmp_path / "edge/table.nft"
+
+
+@pytest.mark.parametrize("host", [OLD, NEW])
+@pytest.mark.parametrize(
+    ("done", "left", "words"),
+    [
+        (f"delete element ip relocate services {{ {SERVICE} }}", None, "is not published at the edge any more"),
+        (
+            f"delete element ip relocate services {{ {SERVICE} }}\n"
+            f'add element ip relocate services {{ {SERVICE} comment "web" : {OLD} . 99 }}',
+            ("web", OLD),
+            "belongs to web now",
+        ),
+        (
+            f"delete element ip relocate services {{ {SERVICE} }}\n"
+            f'add element ip relocate services {{ {SERVICE} comment "counter" : 10.77.0.99 . 7001 }}',
+            ("counter", "10.77.0.99"),
+            "leads to 10.77.0.99, which had no part in this move",
+        ),
+    ],
+    ids=["removed", "another's", "led elsewhere"],
+)
+@pytest.mark.parametrize("first", [True, False], ids=["living", "recovered"])
+def test_a_service_that_is_the_containers_no_more(
+    place: Place, host: str, done: str, left: tuple[str, str] | None, words: str, first: bool
+) -> None:
+    """Is neither published again nor led away; the others are led, and it is said. Only one who settles has time to look."""
+    place.inside(lambda: Nft().run(done))
+    gateway = place.make(None if first else [OUT, IN])
+    if first:
+        place.inside(lambda: gateway.raise_barrier())
+        place.inside(lambda: gateway.hold([OUT, IN]))
+        place.inside(lambda: gateway.shut([OUT, IN]))
+    place.inside(lambda: all_steps(gateway, host))
+    found = led(place)
+    assert found.pop(("tcp", 80)) == ("web", OLD)
+    assert found.pop(("udp", 53)) == ("counter", host)
+    if first and left is not None:  # the plan is seconds old
+        return
+    assert found.get(("tcp", 7000)) == left
+    assert len(gateway.astray) == 1 and words in gateway.astray[0] and f"{VIRTUAL}:7000/tcp" in gateway.astray[0]
+    assert place.empty()
+
+
+def test_a_table_that_was_made_anew_in_the_middle_of_a_move(place: Place) -> None:
+    """What it does not hold any more need not be removed; what is still there and cannot be is an error."""
+    gateway = place.gateway
+    place.inside(gateway.raise_barrier)
+    place.inside(lambda: gateway.hold([OUT, IN]))
+    place.inside(lambda: gateway.shut([OUT, IN]))
+    place.inside(lambda: gateway.route(NEW, born=False))
+    place.inside(lambda: Nft().run("".join(f"flush set ip relocate {name}\n" for name in ("shut", "unborn"))))
+    place.inside(lambda: Nft().run(f"delete element ip relocate held {{ {SERVICE} }}"))
+    place.inside(lambda: all_steps(gateway, OLD))
+    assert place.empty() and led(place)["tcp", 7000] == ("counter", OLD)
+
+
+def test_what_cannot_be_removed_is_not_said_to_be(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Packets would be held for good."""
+    gateway = place.gateway
+    place.inside(lambda: gateway.hold([IN]))
+    run = Nft.run
+
+    def refuse(self: Nft, commands: str) -> str:
+        if commands.startswith("delete element"):
+            raise NftError("Resource busy")
+        return run(self, commands)
+
+    monkeypatch.setattr(Nft, "run", refuse)
+    with pytest.raises(NftError, match="busy"):
+        place.inside(lambda: print(gateway.release()))
+
+
+def test_a_table_that_is_gone_is_the_one_of_the_next_boot(place: Place, boot: Path) -> None:
+    """A firewall's reload has flushed everything: what the edge would load at boot is loaded, and led."""
+    place.inside(place.gateway.persist)
+    place.inside(lambda: Nft().run("delete table ip relocate"))
+    gateway = place.make([OUT, IN])
+    place.inside(lambda: all_steps(gateway, NEW))
+    assert led(place)["tcp", 7000] == ("counter", NEW) and gateway.astray == []
+    assert f"{NEW} . 7001" in boot.read_text()
+
+
+def test_an_edge_that_is_none_any_more_leaves_nothing_to_do(place: Place, boot: Path) -> None:
+    """No table, and none for the next boot. It is settled, and it is said what leads nowhere; a new move is refused."""
+    place.inside(lambda: Nft().run("delete table ip relocate"))
+    gateway = place.make([OUT, IN])
+    place.inside(lambda: all_steps(gateway, NEW))
+    assert not boot.exists() and len(gateway.astray) == 2
+    with pytest.raises(RuntimeError, match=r"run prepare\.yml"):
+        place.make()
+
+
+def test_the_other_edges_table_is_led_as_far_as_it_is_the_containers(place: Place) -> None:
+    """The same for an edge that follows, and for a move that holds nothing."""
+    place.inside(lambda: Nft().run(f"delete element ip relocate services {{ {SERVICE} }}"))
+    place.inside(lambda: Bystander("counter", SERVICES, OLD, NEW).route(NEW))
+    assert led(place) == {("udp", 53): ("counter", NEW), ("tcp", 80): ("web", OLD)}
+    signpost = syscalls.in_network(place.path, lambda: Signpost("counter", SERVICES, OLD, NEW))
+    place.inside(lambda: signpost.route(OLD))
+    assert led(place) == {("udp", 53): ("counter", OLD), ("tcp", 80): ("web", OLD)} and len(signpost.astray) == 1

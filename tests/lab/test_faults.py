@@ -10,13 +10,14 @@ The whole matrix (every state of every part, before and after its fsync, failing
 from __future__ import annotations
 
 import itertools
+import json
 import time
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from direct import Direct, Heart
-from fleet import Fleet
+from direct import EDGE, Direct, Heart
+from fleet import VIRTUAL, Fleet
 from outside import Outside, Scene, instead_of_criu, kinds, partition
 from rehearsal import AFTER_COMMIT, PARTS, Fault, State, every_fault, journaled, rehearse
 
@@ -95,6 +96,31 @@ def test_what_nobody_is_left_to_mend_is_settled_by_recover(direct: Direct, heart
     said = direct.fleet.run("relocate", "recover", "--json").stdout
     assert '"rolled-back"' in said
     assert direct.running() == [here]
+    heart.assert_beats()
+    assert not direct.leftovers()
+
+
+def test_a_move_whose_service_was_removed_before_it_was_settled(direct: Direct, heart: Heart) -> None:
+    """An operator has unpublished what nobody finished: that is said, the move is settled, and the name is free again."""
+    (here,) = direct.running()
+    there = next(host for host in direct.hosts if host != here)
+    direct.order(EDGE, part="edge", state="released", moment="after", do="kill-guardian")
+    assert direct.result(direct.start(here, there)) is None and not direct.ordered(EDGE)
+    for host in direct.hosts:  # else they would wait for their edge
+        direct.fleet.on(host, "kill -9 $(pgrep -f '[r]elocate_proxy (source|destination)')")
+    service = f"ip relocate services {{ tcp . {VIRTUAL} . {PORT}"
+    direct.fleet.on(EDGE, f"nft 'delete element {service} }}'")
+    try:
+        settled = json.loads(direct.fleet.run("relocate", "recover", "--json").stdout)["settled"]
+    finally:
+        place = f"{direct.fleet.variables(there)['ansible_host']} . {PORT}"
+        direct.fleet.on(EDGE, f"nft 'add element {service} comment \"{NAME}\" : {place} }}'")
+    assert [each["outcome"] for each in settled] == ["done"] * 3, settled
+    assert [note for each in settled for note in each.get("notes", [])] == [
+        f"{VIRTUAL}:{PORT}/tcp of {NAME} is not published at the edge any more, and was not published again: do so if it is to "
+        "be reached (nat_service)"
+    ]
+    assert direct.running() == [there]
     heart.assert_beats()
     assert not direct.leftovers()
 

@@ -54,3 +54,5 @@ def recover(
     for each in document["settled"]:
         table.add_row(*(cell(each.get(name)) for name in ("relocation", "container", "host", "part", "outcome")))
     console.print(table)
+    for note in [note for each in document["settled"] for note in each.get("notes") or ()]:
+        console.print(f"{cell(note)}.", soft_wrap=True)

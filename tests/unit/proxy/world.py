@@ -377,6 +377,7 @@ class FakeGateway:
 
     def __init__(self, world: World, steps: Steps, left: list[Flow] | None = None) -> None:
         self.world, self.steps, self.left = world, steps, left
+        self.astray: list[str] = []  # services that are the container's no more
 
     def _named(self, flows: list[Flow] | None) -> None:
         assert self.left is None or set(flows or []) <= set(self.left), "the journal does not name what is held"

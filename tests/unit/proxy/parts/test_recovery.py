@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from ansible_collections.relocate.mtd.plugins.module_utils import _freezer as freezer
@@ -76,6 +76,7 @@ def did(monkeypatch: pytest.MonkeyPatch, host: Path) -> list[str]:
         close = staticmethod(note("unbind"))
         reopen = staticmethod(note("reopen"))
         release = staticmethod(note("release"))
+        astray: ClassVar[list[str]] = []
 
         def __init__(self, *arguments: object) -> None:
             assert arguments[4] == [], "it is told what the dead relocation has held"
@@ -109,6 +110,17 @@ def test_the_edges_journal_is_the_verdict(did: list[str], state: State) -> None:
     turned = [f"route to {NEW}", "release", "reopen"] if committed else ["reopen", f"route to {OLD}", "release"]
     assert did == [*turned, "persist", "unbind"]
     assert Journal.at("r1", "edge").facts["reason"] == "recovered"
+
+
+def test_a_service_that_is_the_containers_no_more_keeps_nothing_from_being_settled(
+    did: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever recovers it is told; the name is free for the next move."""
+    monkeypatch.setattr(recovery.PacketRules, "astray", ["10.88.0.100:7000/tcp is gone"])
+    begun("edge", State.RELEASED, plan=PLAN)
+    answer = settle("edge")
+    assert answer["outcome"] == "done" and answer["notes"] == ["10.88.0.100:7000/tcp is gone"]
+    assert "notes" not in settle("edge"), "it is said when it is done"
 
 
 @pytest.mark.parametrize(

@@ -369,7 +369,9 @@ class ActionModule(ActionBase):
 
     def _note(self, relocation: str, part: str, known: dict[str, Any], host: str, answer: dict[str, Any]) -> None:
         facts = {"relocation": relocation, "part": part, "host": host, "container": known.get("container")}
-        self._settled.append({**facts, "verdict": answer.get("verdict"), "outcome": answer.get("outcome", "planned")})
+        ended = {"verdict": answer.get("verdict"), "outcome": answer.get("outcome", "planned")}
+        notes = {"notes": answer["notes"]} if answer.get("notes") else {}
+        self._settled.append({**facts, **ended, **notes})
 
     def _tell(self, relocation: str, part: str, host: str, verdict: str | None, **told: Any) -> dict[str, Any] | None:
         """Have one part settled; None, with a sentence kept, when that failed."""

@@ -123,6 +123,11 @@ places:
   description: The hosts of source and destination by the edge's plan; null where there is no journal of an edge.
   returned: with O(state=recovered)
   type: dict
+notes:
+  description: Sentences about services that are the container's no more, and were left as they are; null if there are none.
+  returned: with O(state=recovered)
+  type: list
+  elements: str
 """
 
 import json
@@ -229,7 +234,7 @@ def main() -> None:
     order = {"relocation": relocation, "part": module.params["part"], "verdict": module.params["verdict"]}
     order.update(gone=module.params["gone"], decided=module.params["decided"])
     document = proxy(module, ["recover"], json.dumps(order))
-    known = {name: document.get(name) for name in ("outcome", "verdict", "places")}
+    known = {name: document.get(name) for name in ("outcome", "verdict", "places", "notes")}
     module.exit_json(changed=document["changed"], **known)
 
 

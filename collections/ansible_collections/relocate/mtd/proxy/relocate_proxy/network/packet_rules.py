@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import tempfile
@@ -17,18 +18,22 @@ from .held_queue import HeldQueue
 from .nft import Nft, NftError
 
 HEAD = f"{table.FAMILY} {table.TABLE}"
+LEAD_ATTEMPTS = 3
 
 
 class PacketRules:
     """The edge's nftables table, as one relocation uses it.
 
     ``services`` are the plan's: ``protocol``, ``virtual_address``, ``virtual_port``, ``host_port``, ``container_port``.
-    Every method is one transaction, and undoing what was never done is not an error.
+    Every method is one transaction, and undoing what was never done, or what somebody else has undone, is not an error.
 
     :param left: the flows whose packets a process of this relocation that is dead may have held: :meth:`reopen` and
-        :meth:`release` also remove what it left. None: this is the first.
+        :meth:`release` also remove what it left. None: this is the first. Where there is a first, there may be no table any
+        more: then the one is loaded that the edge would load at boot, and if there is none, nothing is left to be done.
     :raises RuntimeError: the edge has no such table, or one of an older version.
     :raises OSError: EBUSY when other relocations have all the queues.
+
+    :ivar astray: a sentence for each service that :meth:`route` found to be this container's no more, and has left alone.
     """
 
     def __init__(
@@ -46,11 +51,12 @@ class PacketRules:
         self._shut: set[str] = set()
         self._silent: set[str] = set()
         self._barrier = False
+        self.astray: list[str] = []
 
     def _free_queues(self) -> list[int]:
         """Return the queues to which no other relocation's packets go: a dead one's still do, until it is recovered."""
         try:
-            document = {"nftables": self.nft.query(f"list table {HEAD}")}
+            document = self._document()
         except NftError as error:
             reason = str(error).partition("\n")[0]
             raise RuntimeError(f"the edge's table cannot be read ({reason}): run prepare.yml again") from error
@@ -66,6 +72,21 @@ class PacketRules:
                 if table.key(*element["concat"]) not in ours:
                     others.add(mark)
         return [queue for queue in table.QUEUES if table.queue_mark(queue) not in others]
+
+    def _document(self) -> dict:
+        """Return the table; if there is none and this is not the first, with nothing in it.
+
+        :raises NftError: it cannot be read.
+        """
+        try:
+            return {"nftables": self.nft.query(f"list table {HEAD}")}
+        except NftError:
+            if self._left is None or _is_there(self.nft):
+                raise
+        with contextlib.suppress(FileNotFoundError), open(paths.EDGE_TABLE, encoding="utf-8") as file:
+            self.nft.run(file.read())
+            return {"nftables": self.nft.query(f"list table {HEAD}")}
+        return {"nftables": []}
 
     @property
     def _mark(self) -> str:
@@ -119,8 +140,7 @@ class PacketRules:
 
     def let_copy_speak(self) -> None:
         """The entries of its connections are placed: let pass what the copy's kernel says."""
-        if self._silent:
-            self.nft.run("".join(f"delete element {HEAD} shut {{ {key} }}\n" for key in sorted(self._silent)))
+        self._delete((table.SHUT, key) for key in sorted(self._silent))
         self._silent.clear()
 
     def route(self, host: str, *, born: bool = True) -> None:
@@ -130,24 +150,62 @@ class PacketRules:
             whatever happens to this process: its kernel would acknowledge what the original never sees, if that runs on. Nor
             may a peer hear that its connection has ended: the copy may be killed, by whomever, and the original lives.
         """
-        if born:
-            commands = [f"delete element {HEAD} {table.UNBORN} {{ {key} }}\n" for key in sorted(self._unborn)]
-        else:
-            commands = [f"add element {HEAD} {table.UNBORN} {{ {key} }}\n" for key in sorted(self._held | self._copy)]
+        keys = self._unborn if born else self._held | self._copy
+        if not (self._left is None and self._route_at_once(host, born, keys)):
+            if not born:
+                self._add(table.UNBORN, sorted(keys))
+            self.astray = _lead_own(self.nft, self.owner, self.services, (self.source, self.destination), host)
+            if born:
+                self._delete((table.UNBORN, key) for key in keys)
+        self._unborn = set() if born else keys
+
+    def _route_at_once(self, host: str, born: bool, keys: Iterable[str]) -> bool:
+        """Do that in one transaction, without a look: clients wait. Return whether that went well.
+
+        It does if all is as it was planned. Else somebody has removed a service meanwhile, or the table's elements.
+        """
+        action = "delete" if born else "add"
+        commands = [f"{action} element {HEAD} {table.UNBORN} {{ {key} }}\n" for key in sorted(keys)]
         commands += _leading(self.owner, self.services, host)
-        if commands:
+        try:
+            if commands:
+                self.nft.run("".join(commands))
+        except NftError:
+            return False
+        self.astray = []
+        return True
+
+    def _delete(self, elements: Iterable[tuple[str, str]]) -> None:
+        """Remove elements, by their set and key: in one transaction, or, if some are gone already, one by one.
+
+        :raises NftError: one is there all the same.
+        """
+        elements = list(elements)
+        commands = [f"delete element {HEAD} {name} {{ {key} }}\n" for name, key in elements]
+        if not commands:
+            return
+        try:
             self.nft.run("".join(commands))
-        self._unborn = set() if born else self._held | self._copy
+            return
+        except NftError as error:
+            problem = error
+        for command in commands:
+            with contextlib.suppress(NftError):
+                self.nft.run(command)
+        if not _is_there(self.nft):
+            return
+        document = {"nftables": self.nft.query(f"list table {HEAD}")}
+        there = {(name, _key_of(each)) for name in table.VOLATILE for each in table.elements(document, name)}
+        if there & {*elements}:
+            raise problem
 
     def release(self) -> int:
         """Let the held packets go, in order; then stop holding. Return how many waited."""
         count = self.queue.release()
-        commands = [f"delete element {HEAD} held {{ {key} }}\n" for key in sorted(self._held)]
-        commands += [f"delete element {HEAD} {table.UNBORN} {{ {key} }}\n" for key in sorted(self._unborn)]
-        if self._barrier:
-            commands += [f"delete element {HEAD} barrier {{ {key} }}\n" for key in self._tcp_keys()]
-        if commands:
-            self.nft.run("".join(commands))
+        elements = [(table.HELD, key) for key in sorted(self._held)]
+        elements += [(table.UNBORN, key) for key in sorted(self._unborn)]
+        elements += [(table.BARRIER, key) for key in self._tcp_keys() if self._barrier]
+        self._delete(elements)
         self.let_copy_speak()
         self._held.clear()
         self._copy.clear()
@@ -161,8 +219,7 @@ class PacketRules:
 
     def reopen(self) -> None:
         """Stop shutting the old place out: nothing is left there, or it is in service again."""
-        if self._shut:
-            self.nft.run("".join(f"delete element {HEAD} shut {{ {key} }}\n" for key in sorted(self._shut)))
+        self._delete((table.SHUT, key) for key in sorted(self._shut))
         self._shut.clear()
         if self._left is not None:
             self._forget((table.SHUT,), _places(self.services, self.source, self._left))
@@ -178,8 +235,12 @@ class PacketRules:
                     pass
 
     def persist(self) -> None:
-        """Write the table where the edge's boot loader finds it: see ``_edge_table.boot_text``."""
-        _persist(self.nft)
+        """Write the table where the edge's boot loader finds it: see ``_edge_table.boot_text``.
+
+        Where there is no table, and none to be loaded at boot, there is nothing to write.
+        """
+        if self._left is None or _is_there(self.nft):
+            _persist(self.nft)
 
     def close(self) -> None:
         """Unbind the queue."""
@@ -196,7 +257,9 @@ class Signpost(PacketRules):
         self.owner, self.services = owner, services
         self.source, self.destination = source, destination
         self.nft = Nft()
-        self._unborn: set[str] = set()
+        self._left = []  # there is no hurry, and services may have been removed since
+        self._held, self._copy, self._unborn = set(), set(), set()
+        self.astray = []
 
     def release(self) -> int:
         """Nothing is held."""
@@ -244,10 +307,9 @@ class Bystander:
 
     def route(self, host: str) -> None:
         """Point new connections to the services at ``host``, now and at the next boot."""
-        commands = _leading(self.owner, self.services, host)
-        if commands:
+        if self.services:
             nft = Nft()
-            nft.run("".join(commands))
+            _lead_own(nft, self.owner, self.services, (self.source, self.destination), host)
             _persist(nft)
 
 
@@ -255,10 +317,66 @@ def _leading(owner: str, services: list[dict], host: str) -> list[str]:
     """Return the commands that point the services at a host."""
     commands = []
     for service in services:
-        place = (service["protocol"], service["virtual_address"], service["virtual_port"])
-        element = table.Service(owner, *place, host, service["host_port"])
+        element = table.Service(owner, *_virtual(service), host, service["host_port"])
         commands += [table.delete_service(element), table.add_service(element)]
     return commands
+
+
+def _lead_own(nft: Nft, owner: str, services: list[dict], places: Iterable[str], host: str) -> list[str]:
+    """Point those of the services at a host that are the container's still, and led to one of the relocation's places.
+
+    One that has been removed is not published again, and one that another container has, or that was led elsewhere, is not led
+    away: somebody meant that. Return a sentence for each of them.
+
+    :raises NftError: they cannot be led.
+    """
+    known = {*places, host}
+    for left in reversed(range(LEAD_ATTEMPTS)):
+        document = {"nftables": nft.query(f"list map {HEAD} {table.SERVICES}") if _is_there(nft) else []}
+        there = {service.key: service for service in table.services(document)}
+        own, astray = [], []
+        for service in services:
+            wanted = table.Service(owner, *_virtual(service), host, service["host_port"])
+            found = there.get(wanted.key)
+            if found is None:
+                astray.append(
+                    f"{wanted.virtual} of {owner} is not published at the edge any more, and was not published again: "
+                    "do so if it is to be reached (nat_service)"
+                )
+            elif found.name != owner:
+                astray.append(f"{wanted.virtual} belongs to {found.name or 'somebody else'} now, and was left as it is")
+            elif found.host_address not in known:
+                astray.append(
+                    f"{wanted.virtual} of {owner} leads to {found.host_address}, which had no part in this move, and was left "
+                    "as it is: see where the container runs"
+                )
+            else:
+                own.append(service)
+        commands = _leading(owner, own, host)
+        try:
+            if commands:
+                nft.run("".join(commands))
+            return astray
+        except NftError:  # it was changed since we looked
+            if not left:
+                raise
+    raise AssertionError("the last attempt returns or raises")
+
+
+def _is_there(nft: Nft) -> bool:
+    """Return whether the edge has the table."""
+    tables = (each.get("table", {}) for each in nft.query("list tables"))
+    return any((each.get("family"), each.get("name")) == (table.FAMILY, table.TABLE) for each in tables)
+
+
+def _key_of(element: list | dict) -> str:
+    """Return the key of an element, as nft lists it: of a map together with its value."""
+    found = element[0] if isinstance(element, list) else element
+    return table.key(*found["concat"])
+
+
+def _virtual(service: dict) -> tuple[str, str, int]:
+    return service["protocol"], service["virtual_address"], service["virtual_port"]
 
 
 def _persist(nft: Nft) -> None:

@@ -71,7 +71,8 @@ def recover(order: dict) -> dict:
     has the verdict: only then is a commit taken back.
 
     Return ``changed``, ``outcome`` (the journal's last state, "unknown", "in-progress", or "lost": the copy was committed and
-    died before the last of its memory came from the source), ``verdict``, and for an edge ``places``, the hosts of its plan.
+    died before the last of its memory came from the source), ``verdict``, for an edge ``places``, the hosts of its plan, and
+    ``notes``, if there is something that an operator should know.
     """
     relocation, part = order["relocation"], order["part"]
     journal = Journal.at(relocation, part)
@@ -108,12 +109,15 @@ def _settled(journal: Journal, order: dict) -> dict:
             f"the {part} has heard that the relocation was committed, and no edge's journal takes that back: see where "
             "the container runs, and remove what does not"
         )
+    notes: list[str] = []
     if part == "destination":
         _destination(journal, verdict == COMMIT, order.get("gone") or "")
+    elif part == "source":
+        _source(journal, verdict == COMMIT)
     else:
-        (_source if part == "source" else _edge)(journal, verdict == COMMIT)
+        notes = _edge(journal, verdict == COMMIT)
     outcome = "lost" if "lost" in journal.facts else journal.state.value
-    return {"changed": True, "outcome": outcome, "verdict": verdict}
+    return {"changed": True, "outcome": outcome, "verdict": verdict, **({"notes": notes} if notes else {})}
 
 
 def _places(journal: Journal) -> dict:
@@ -123,7 +127,8 @@ def _places(journal: Journal) -> dict:
     return {"places": hosts} if hosts else {}
 
 
-def _edge(journal: Journal, commit: bool) -> None:
+def _edge(journal: Journal, commit: bool) -> list[str]:
+    """Settle an edge's part; return a sentence for each service that is the container's no more, and was left alone."""
     facts = EdgeFacts.of(journal)
     plan = facts.plan
     armed, flows, moved = (Flow.read_all(each) for each in (facts.armed, facts.flows, facts.moved))
@@ -143,6 +148,7 @@ def _edge(journal: Journal, commit: bool) -> None:
     table.close()
     wipe(paths.session(_relocation(journal)))  # the other edge's part listens, and so has one
     journal.record(State.DONE if commit else State.ROLLED_BACK, reason="recovered")
+    return gateway.astray
 
 
 def _source(journal: Journal, commit: bool) -> None:
