@@ -5,15 +5,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
+import shlex
+import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from ansible_collections.relocate.mtd.plugins.module_utils import _freezer as freezer
+from ansible_collections.relocate.mtd.plugins.module_utils import _spawning, _traits
 from relocate_proxy.parts.endings import kill_frozen
 
 pytestmark = pytest.mark.kernel
@@ -22,11 +27,11 @@ pytestmark = pytest.mark.kernel
 class Talker:
     """A process in a cgroup of its own that says something every 5 ms."""
 
-    def __init__(self) -> None:
+    def __init__(self, program: str = "while :; do echo x; sleep 0.005; done") -> None:
         parent = freezer.freezer_of(os.getpid())
         self.at = freezer.Freezer(f"{parent.directory}/relocate-test-{os.getpid()}", parent.version)
         Path(self.at.directory).mkdir()
-        command = f"echo $$ > {self.at.directory}/cgroup.procs && while :; do echo x; sleep 0.005; done"
+        command = f"echo $$ > {self.at.directory}/cgroup.procs && {program}"
         self.process = subprocess.Popen(["sh", "-c", command], stdout=subprocess.PIPE)
 
     def talks(self, seconds: float = 5.0) -> bool:
@@ -43,9 +48,13 @@ class Talker:
         self.process.kill()
         self.process.communicate()
         deadline = time.monotonic() + 5
-        while freezer.members(self.at) and time.monotonic() < deadline:  # a sleep of its own
+        while True:
+            try:
+                return Path(self.at.directory).rmdir()
+            except OSError:  # a sleep of its own is still ending
+                if time.monotonic() > deadline:
+                    raise
             time.sleep(0.01)
-        Path(self.at.directory).rmdir()
 
 
 @pytest.fixture
@@ -80,6 +89,72 @@ def test_freezing_takes_no_tenth_of_a_second(talker: Talker) -> None:
         took.append(time.monotonic() - begin)
         freezer.thaw(talker.at)
     assert min(took) < 0.05, took
+
+
+#: Three threads that start programs all the time, by vfork(2); there is no such program, which is soon said.
+SPAWNER = """
+import os, threading
+def spawns():
+    while True:
+        try:
+            os.posix_spawn("/nothing", ["x"], {})
+        except OSError:
+            print("x", flush=True)
+for _ in range(3):
+    threading.Thread(target=spawns).start()
+"""
+#: A child that opens a fifo which nobody writes to, before its program begins.
+WAITER = """
+import os, tempfile
+fifo = tempfile.mkdtemp() + "/fifo"
+os.mkfifo(fifo)
+if os.fork():
+    os.posix_spawn("/bin/true", ["true"], {}, file_actions=[(os.POSIX_SPAWN_OPEN, 5, fifo, os.O_RDONLY, 0)])
+while True:
+    print("x", flush=True)
+"""
+
+
+def spawning(program: str) -> Iterator[Talker]:
+    """Yield one that runs a program of Python's; the interpreter may go on printing meanwhile."""
+    made = Talker(f"exec {shlex.quote(sys.executable)} -c {shlex.quote(program)}")
+    try:
+        assert made.talks()
+        yield made
+    finally:
+        freezer.thaw(made.at)
+        for pid in freezer.members(made.at):  # a child of vfork has the pipe, too
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        made.close()
+
+
+def test_a_container_is_not_frozen_while_it_starts_a_program() -> None:
+    """The child would never begin it, and CRIU wait for the parent: 11 seconds were seen, and 5 in FREEZING."""
+    for talker in spawning(SPAWNER):
+        met = 0
+        for _ in range(60):
+            freezer.freeze(talker.at)
+            met += bool(_spawning.spawned(freezer.members(talker.at)))
+            freezer.thaw(talker.at)
+            freezer.freeze_for_dump(talker.at)
+            assert not _spawning.spawned(freezer.members(talker.at)) and not talker.talks(0.01)
+            freezer.thaw(talker.at)
+            assert talker.talks()
+        assert met, "it was never met while it started one: this test shows nothing"
+
+
+def test_a_program_that_is_never_started_is_waited_for_in_vain() -> None:
+    """For a tenth of a second; all tasks run then. It is told before a move is begun."""
+    for talker in spawning(WAITER):
+        deadline = time.monotonic() + 10
+        while not _spawning.lasting(freezer.members(talker.at)) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        (clause,) = _traits.program_refusals(freezer.members(talker.at), talker.process.pid)
+        assert "waits for a child that has not begun its program" in clause
+        with pytest.raises(freezer.FreezeError, match="one of its programs was starting another"):
+            freezer.freeze_for_dump(talker.at)
+        assert talker.talks()
 
 
 def test_a_frozen_process_dies_only_when_it_is_thawed(talker: Talker) -> None:

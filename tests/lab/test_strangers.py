@@ -354,6 +354,55 @@ def test_an_answer_that_is_still_on_its_way_when_its_socket_is_closed(fleet: Fle
     fleet.move("answerer", "host3")
 
 
+#: Starts programs all the time; there is none of that name, which is soon said. The other is told of each change of a link.
+STARTER = """
+import os, threading, time
+started = 0
+
+def starts():
+    global started
+    while True:
+        try:
+            os.posix_spawn("/nothing", ["x"], {})
+        except OSError:
+            started += 1
+
+for _ in range(2):
+    threading.Thread(target=starts, daemon=True).start()
+while True:
+    print(started, flush=True)
+    time.sleep(0.1)
+"""
+DEAF = """
+import fcntl, socket, struct, time
+told = socket.socket(16, 3, 0)  # AF_NETLINK
+told.bind((0, 1))  # RTMGRP_LINK
+link = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+for flags in (0, 1):  # lo down, and up
+    fcntl.ioctl(link, 0x8914, struct.pack("16sh22x", b"lo", flags))
+print("ready", flush=True)
+time.sleep(1e6)
+"""
+
+
+def test_programs_that_start_others_and_one_that_does_not_listen(fleet: Fleet) -> None:
+    """The former are frozen in time, whatever they are doing; the latter is told before anything is frozen."""
+    python_image.make(fleet)
+    python_image.run(fleet, "host1", "starter", STARTER)
+    python_image.run(fleet, "host1", "deaf", DEAF, "--cap-add NET_ADMIN")
+    for host in ("host3", "host2", "host1"):
+        lines = len(fleet.on(fleet.where("starter")[0], "docker logs starter").splitlines())
+        fleet.move("starter", host)
+        deadline = time.monotonic() + 20
+        while len(lately := fleet.on(host, "docker logs starter").splitlines()) < lines + 5:
+            assert time.monotonic() < deadline, "it goes on"
+            time.sleep(0.2)
+        assert int(lately[-1]) > int(lately[0])
+    refused = fleet.move("deaf", "host2", check=False)
+    assert refused["outcome"] == "rolled-back" and "what the kernel has told it" in refused["msg"], refused
+    assert not refused.get("frozen_at"), refused
+
+
 def test_an_image_that_is_named_by_its_digest(fleet: Fleet) -> None:
     """The destination does not have it yet; and a link-layer address that was asked for stays."""
     fleet.on("host1", f"docker pull -q {REPOSITORY}/idle:1")

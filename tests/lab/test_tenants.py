@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import python_image
-from fleet import Fleet
+from fleet import REPOSITORY, Fleet
 from test_modules import module
 
 pytestmark = pytest.mark.lab
@@ -226,6 +226,11 @@ REFUSED = {
         "s = socket.socket(2, 2); s.setsockopt(0, 35, socket.inet_aton('239.1.1.1') + bytes(4))",
         "it is a member of multicast groups (239.1.1.1)",
     ),
+    "vfork": (
+        "os.mkfifo('/f'); print('ready'); "
+        "os.posix_spawn('/x', ['x'], {}, file_actions=[(os.POSIX_SPAWN_OPEN, 5, '/f', 0, 0)])",
+        "waits for a child that has not begun its program (vfork, posix_spawn)",
+    ),
     "leader": (
         "os.fork() or (threading.Thread(target=time.sleep, args=(1e6,)).start(), libc.syscall(60, 0))",
         "goes on in threads whose first has ended",
@@ -235,6 +240,8 @@ REFUSED = {
         "it has a network configuration of its own (10.0.0.0, 10.9.9.9)",
     ),
 }
+#: A host's rule in a container's network, as service meshes set it; the container may not set one itself.
+FILTER = "nft add table ip mine; nft add chain ip mine x; nft add rule ip mine x drop"
 UNUSUAL = "--security-opt seccomp=unconfined --security-opt apparmor=unconfined --cap-add SYS_ADMIN --cap-add NET_ADMIN"
 
 
@@ -244,8 +251,14 @@ def test_what_cannot_be_carried_is_refused_before_anything_is_frozen(fleet: Flee
     first = "import ctypes, fcntl, os, socket, struct, threading, time; libc = ctypes.CDLL(None, use_errno=True)"
     for name, (program, _) in REFUSED.items():
         python_image.run(fleet, "host1", name, f"{first}; {program}; print('ready'); time.sleep(1e6)", UNUSUAL)
-    fleet.tenants.append("fed")
+    fleet.tenants += ["fed", "filtered", "named"]
     fleet.on("host1", f"docker run -d -i --name fed {python_image.IMAGE} python3 -c 'input()'")
+    fleet.on("host1", f"docker run -d --name filtered {REPOSITORY}/idle:1 /bin/busybox sleep 1000")
+    fleet.on("host1", f"nsenter -t $(docker inspect -f '{{{{.State.Pid}}}}' filtered) -n sh -c '{FILTER}'")
+    fleet.on(
+        "host1",
+        f"docker network create own; docker run -d --net own --name named {REPOSITORY}/idle:1 /bin/busybox sleep 1000",
+    )
     for name in REFUSED:
         fleet.on(
             "host1",
@@ -256,5 +269,7 @@ def test_what_cannot_be_carried_is_refused_before_anything_is_frozen(fleet: Flee
     missed = {name: refusals[name] for name, (_, says) in REFUSED.items() if says not in refusals[name]}
     assert not missed, missed
     assert "reads a standard input (docker run -i)" in refusals["fed"]
+    assert "a packet filter with rules in the table mine" in refusals["filtered"]
+    assert not refusals["named"], "what Docker's name service needs is no rule of the container's"
     done = fleet.run("relocate", "move", "group", "--to", "host2", "--check", check=False)
     assert done.returncode == 1 and REFUSED["group"][1] in done.stdout + done.stderr

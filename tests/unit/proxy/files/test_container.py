@@ -124,6 +124,16 @@ def test_datagrams_that_nobody_has_read_are_counted(monkeypatch: pytest.MonkeyPa
     assert one(monkeypatch, rows, ("tcp",)).unread_datagrams() == 0
 
 
+def test_messages_of_the_kernel_that_nobody_has_read_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its own sockets are in the table, too: they have no reader, and nothing waits in them."""
+    made = one(monkeypatch, [])
+    rows = ["0000 0 0 00000000 0 0 0 2 0 11", "0000 0 735 00000001 4608 0 0 2 0 12", "0000 0 736 00000000 0 9 0 2 0 13"]
+    monkeypatch.setattr(
+        container, "_socket_table", lambda _, name: [row.split() for row in rows] if name == "netlink" else []
+    )
+    assert made.unread_netlink() == 4608
+
+
 def test_the_kernels_table_is_read_without_its_head(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A kernel without IPv6 has no second one."""
     import os

@@ -164,6 +164,7 @@ UNSETTLED: dict[str, tuple[Any, Any, str]] = {
         0,
         "the last words of 1 closed connections are still on their way to slow peers, and would be lost: try",
     ),
+    "unread_netlink": (768, 0, "has not read yet what the kernel has told it"),
     "visitors": ([4711], [], "a command of docker exec or a health check runs in the container: try again"),
 }
 
@@ -192,7 +193,8 @@ def test_datagrams_that_have_arrived_are_read_before_the_freeze(
     made = on_source(did)
     left = [300, 300, 0]
     made.container.unread_datagrams = lambda: left.pop(0) if reads else 300
-    monkeypatch.setattr(freezer, "freeze", lambda _: did.append(f"freeze with {len(left)}"))
+    made.container.unread_netlink = lambda: 0
+    monkeypatch.setattr(freezer, "freeze_for_dump", lambda _: did.append(f"freeze with {len(left)}"))
     made._carry = lambda: None
     made.on_freeze({})
     assert did[:2] == ["record freezing", f"freeze with {0 if reads else 3}"]
@@ -203,9 +205,9 @@ def test_changes_that_a_watcher_has_not_read(did: list[str], monkeypatch: pytest
     """CRIU would drop them: the program is given a moment, and then the move is given up."""
     made = on_source(did)
     left = [16, 16, 0, 0]
-    made.container.unread_datagrams = lambda: 0
+    made.container.unread_datagrams = made.container.unread_netlink = lambda: 0
     made.watches = SimpleNamespace(unread=lambda: left.pop(0) if reads else 16, close=lambda: did.append("close"))
-    monkeypatch.setattr(freezer, "freeze", lambda _: did.append("freeze"))
+    monkeypatch.setattr(freezer, "freeze_for_dump", lambda _: did.append("freeze"))
     made._carry = lambda: None
     if reads:
         made.on_freeze({})

@@ -25,6 +25,8 @@ NETWORK_NAMESPACE_KEY = "extRootNetNS"
 # What runc calls the source of every masked file, at dump and at restore (libcontainer/criu_linux.go, addMaskPaths).
 MASKED_FILE_KEY = "/dev/null"
 
+#: For how long CRIU tries to take hold of all tasks; by itself it would do so for ten seconds, in which they stand still.
+COLLECT_LIMIT = ("--timeout", "2")
 #: Where Docker binds the program of ``--init``, and what the mount is called from dump to restore: what runc would offer for
 #: it is the destination's own program, which may be another version, and a symbolic link, which CRIU cannot bind.
 INIT = "/sbin/docker-init"
@@ -325,7 +327,7 @@ def dump_command(
     """
     command = [criu, "dump", "--tree", str(pid), "--images-dir", images, "--work-dir", work]
     command += ["--log-file", "dump.log", f"-v{log_level}", "--network-lock", network_lock]
-    command += ["--ext-unix-sk", "--file-locks", f"--manage-cgroups={manage_cgroups}"]
+    command += ["--ext-unix-sk", "--file-locks", f"--manage-cgroups={manage_cgroups}", *COLLECT_LIMIT]
     command += ["--ghost-limit", str(ghost_limit)]
     if root is not None:
         command += ["--root", root]
@@ -364,7 +366,7 @@ def pre_dump_command(pid: int, images: str, work: str, previous: str | None = No
     :param previous: directory of the one before, relative to ``images``.
     """
     command = [criu, "pre-dump", "--tree", str(pid), "--images-dir", images, "--work-dir", work]
-    command += ["--log-file", "pre-dump.log", "-v1", "--track-mem"]
+    command += ["--log-file", "pre-dump.log", "-v1", "--track-mem", *COLLECT_LIMIT]
     if previous is not None:
         command += ["--prev-images-dir", previous]
     return command

@@ -14,11 +14,15 @@ import errno
 import os
 import time
 
+from ansible_collections.relocate.mtd.plugins.module_utils import _spawning
 from ansible_collections.relocate.mtd.plugins.module_utils._criu import Freezer, freezer
 from ansible_collections.relocate.mtd.plugins.module_utils._kernel import read_text
 
 POLL_S = 0.0002  # the kernel is done in well under a millisecond; CRIU would look every 100
-TIMEOUT_S = 5.0
+TIMEOUT_S = 1.0
+FIRST_TRY_S = 0.1
+RUN_SECONDS = 0.0005
+SPAWN_SECONDS = 0.15  # for which a container is frozen and thawed to meet it while none of its programs starts another
 
 # interface version → (file to write, frozen, thawed), (file to read, what it says when frozen)
 _CONTROL = {1: ("freezer.state", "FROZEN", "THAWED"), 2: ("cgroup.freeze", "1", "0")}
@@ -50,16 +54,47 @@ def is_frozen(at: Freezer) -> bool:
 def freeze(at: Freezer, seconds: float = TIMEOUT_S) -> None:
     """Freeze, and return when every task has stopped.
 
+    Version 1 can stay FREEZING for good, where a task went to sleep as its turn came (a parent in vfork(2) does). So it is told
+    again at each look, and all tasks may run for a moment between two tries, of which each is twice as long as the one before.
+
     :raises FreezeError: one would not, within ``seconds``; all have been thawed again.
     """
     name, frozen, _thawed = _CONTROL[at.version]
-    _write(os.path.join(at.directory, name), frozen)
-    deadline = time.monotonic() + seconds
-    while not is_frozen(at):
-        if time.monotonic() > deadline:
+    begin = time.monotonic()
+    wait, next_try = FIRST_TRY_S, begin + FIRST_TRY_S
+    while True:
+        _write(os.path.join(at.directory, name), frozen)
+        if is_frozen(at):
+            return
+        now = time.monotonic()
+        if now > begin + seconds:
             thaw(at)
             raise FreezeError(f"a task did not stop within {seconds:g} s; it waits for a device that does not answer")
+        if now > next_try:
+            thaw(at)
+            wait *= 2
+            next_try = now + wait
         time.sleep(POLL_S)
+
+
+def freeze_for_dump(at: Freezer) -> None:
+    """Freeze while no program is being started (``_spawning``): a dump would wait for it in vain.
+
+    :raises FreezeError: a task would not stop, or there always was one; all have been thawed again.
+    """
+    deadline, run = time.monotonic() + SPAWN_SECONDS, RUN_SECONDS
+    while True:
+        freeze(at)
+        if not _spawning.spawned(members(at)):
+            return
+        thaw(at)
+        if time.monotonic() > deadline:
+            raise FreezeError(
+                f"whenever the container was stopped, in {SPAWN_SECONDS * 1e3:g} ms, one of its programs was starting another "
+                "(vfork, posix_spawn): try again when it starts fewer"
+            )
+        time.sleep(run)  # on a busy host the child waits for a processor
+        run *= 2
 
 
 def thaw(at: Freezer) -> None:

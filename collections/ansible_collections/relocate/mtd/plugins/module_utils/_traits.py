@@ -17,7 +17,7 @@ import re
 import socket
 from typing import Any, Dict, Iterable, Iterator, List, Optional, Set, Tuple
 
-from ansible_collections.relocate.mtd.plugins.module_utils import _kernel
+from ansible_collections.relocate.mtd.plugins.module_utils import _kernel, _own_network, _spawning
 from ansible_collections.relocate.mtd.plugins.module_utils._criu import GHOST_LIMIT, parse_mountinfo
 
 PROC = "/proc"
@@ -64,7 +64,6 @@ IPPROTO_CARRIED = (0, 1, 6, 17, 58, 136)
 REMOTE = re.compile(r"(fuse|nfs|cifs|smb|9p|ceph|virtiofs)")
 #: Groups that the kernel joins by itself: all hosts, all nodes, and those of the host's own addresses.
 USUAL_GROUPS = re.compile(r"(01|02|6A)0000E0|ff0[125]0{27}[12]|ff020{26}6a|ff020{19}1ff[0-9a-f]{6}")
-MODULE_LINKS = re.compile(r"(tunl|sit|gre|gretap|erspan|ip_vti|ip6_vti|ip6tnl|ip6gre)0")
 _SYS_PIDFD_GETFD = 438
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -106,7 +105,12 @@ def program_refusals(pids: Iterable[int], init: int) -> List[str]:
 
     :param pids: its processes. :param init: the one that all namespaces are compared with.
     """
-    found: List[str] = []
+    pids = list(pids)
+    found = [
+        f"{_called(parent, _status(parent))} waits for a child that has not begun its program (vfork, posix_spawn): "
+        "try again when it has, or end it"
+        for parent in _spawning.lasting(pids).values()
+    ]
     leases = _lease_holders()
     known: Optional[Set[str]] = None
     for pid in pids:
@@ -212,6 +216,7 @@ def container_refusals(init: int, address: Optional[str], may_configure: bool) -
     """Return what the container as a whole has that cannot be carried.
 
     :param address: that Docker has given it. :param may_configure: it may configure its network (CAP_NET_ADMIN).
+    Rules are looked for in any case: those of a packet filter are often set from the host.
     """
     found = []
     queues = sorted(_entries(f"{PROC}/{init}/root/dev/mqueue"))
@@ -233,8 +238,10 @@ def container_refusals(init: int, address: Optional[str], may_configure: bool) -
         found.append(
             f"it is a member of multicast groups ({', '.join(groups[:3])}), which would be forgotten: have it leave them"
         )
-    if may_configure:
-        found += _own_network(init, address)
+    own = (_own_network.own_links(init, address) if may_configure else []) + _own_network.own_rules(init)
+    if own:
+        listed = ", ".join(own[:3])
+        found.append(f"it has a network configuration of its own ({listed}), which would be lost: remove that")
     return found
 
 
@@ -254,31 +261,6 @@ def _groups(pid: int) -> List[str]:
         if len(fields) > 2 and not USUAL_GROUPS.fullmatch(fields[2]):
             found.append(socket.inet_ntop(socket.AF_INET6, bytes.fromhex(fields[2])))
     return found
-
-
-def _own_network(init: int, address: Optional[str]) -> List[str]:
-    """Return what a container has added to the network that Docker gave it. Only one with CAP_NET_ADMIN can."""
-    links = [line.partition(":")[0].strip() for line in _kernel.lines(_text(f"{PROC}/{init}/net/dev"))[2:]]
-    own = [
-        _plain(link)
-        for link in links
-        if link != "lo" and not re.fullmatch(r"eth\d+", link) and not MODULE_LINKS.fullmatch(link)
-    ]
-    last, addresses = "", set()
-    for line in _kernel.lines(_text(f"{PROC}/{init}/net/fib_trie")):
-        if "|--" in line:
-            last = line.split()[-1]
-        elif "host LOCAL" in line:
-            addresses.add(last)
-    own += sorted(each for each in addresses if not each.startswith("127.") and each != address)
-    routes = (line.split() for line in _kernel.lines(_text(f"{PROC}/{init}/net/route"))[1:])
-    own += [
-        f"a route by {each[0]}" for each in routes if len(each) > 2 and each[1] != "00000000" and each[2] != "00000000"
-    ]
-    if not own:
-        return []
-    listed = ", ".join(own[:3])
-    return [f"it has a network configuration of its own ({listed}), which would be lost: remove that"]
 
 
 def capabilities(pid: int) -> int:

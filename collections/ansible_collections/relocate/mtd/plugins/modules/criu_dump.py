@@ -217,7 +217,8 @@ class Dump:
         was_frozen = _freezer.is_frozen(at)  # by docker pause
         started = time.monotonic_ns()
         try:
-            _freezer.freeze(at)
+            if not was_frozen:
+                _freezer.freeze_for_dump(at)
         except _freezer.FreezeError as error:
             self.commands.fail(f"container {name!r} was not dumped: {error}")
         self.commands.timings_ns["freeze"] = time.monotonic_ns() - started

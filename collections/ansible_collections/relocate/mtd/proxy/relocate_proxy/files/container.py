@@ -207,6 +207,10 @@ class Container:
             for fields in _socket_table(self.pid, table)
         )
 
+    def unread_netlink(self) -> int:
+        """Return how many bytes of the kernel's messages wait in netlink sockets to be read: CRIU dumps no such socket."""
+        return sum(int(fields[4]) for fields in _socket_table(self.pid, "netlink"))
+
     def visitors(self) -> list[int]:
         """Return the processes that ``docker exec`` or a health check has started: their parent is outside, and stays there."""
         parents = {}

@@ -315,6 +315,11 @@ class Source(Part):
         if waiting := self.container.undelivered():
             problem = f"the last words of {waiting} closed connections are still on their way to slow peers, and would be lost"
             return f"{problem}: try again when they have arrived"
+        if self.container.unread_netlink():
+            return (
+                "a program of the container has not read yet what the kernel has told it (netlink), which cannot be carried: "
+                "have it read that, or close the socket"
+            )
         if self.container.visitors():
             return "a command of docker exec or a health check runs in the container: try again when it has ended"
         return ""
@@ -334,8 +339,8 @@ class Source(Part):
         self.freeze.begin(self._carry, self._failed)
 
     def _freeze(self) -> None:
-        """Freeze. :raises RuntimeError: something was not read that CRIU does not carry."""
-        freezer.freeze(self.container.freezer)
+        """Freeze. :raises RuntimeError: it cannot be, or something was not read that CRIU does not carry."""
+        freezer.freeze_for_dump(self.container.freezer)
         limits.lift(self.limits)
         if self.watches and self.watches.unread():
             raise RuntimeError(
@@ -345,7 +350,8 @@ class Source(Part):
 
     def _unread(self) -> int:
         """Return how many bytes wait to be read that CRIU does not carry."""
-        return self.container.unread_datagrams() + (self.watches.unread() if self.watches else 0)
+        unread = self.container.unread_datagrams() + self.container.unread_netlink()
+        return unread + (self.watches.unread() if self.watches else 0)
 
     def _failed(self, error: Exception) -> None:
         try:
