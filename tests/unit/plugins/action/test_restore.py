@@ -166,6 +166,37 @@ def test_a_container_with_a_shared_directory_has_no_snapshot(monkeypatch: pytest
         assert bool(found) == bool(words) and words in "".join(found)
 
 
+ROOMY: dict[str, int | None] = {"bytes": 1 << 30, "inodes": None}
+
+
+@pytest.mark.parametrize(
+    ("place", "words"),
+    [
+        ("images", "host1 has 10 MiB free for memory images (/run/relocate/sessions), and 101 MiB are needed"),
+        ("recordings", "host1 has 10 MiB free for snapshots on their way (/var/tmp), and 214 MiB are needed"),
+        ("store", "the controller has 10 MiB free for snapshots (/store), and 214 MiB are needed"),
+        ("", ""),
+    ],
+)
+def test_a_snapshot_that_does_not_fit_anywhere_on_its_way_is_not_begun(place: str, words: str) -> None:
+    """It would freeze the container for nothing. What is counted: its memory, its layer and its volumes."""
+    container = {"name": "web", "memory_bytes": 100 << 20, "layer_bytes": 30 << 20, "volumes": [{"bytes": 20 << 20}]}
+    rooms = {each: {"bytes": 10 << 20} if each == place else ROOMY for each in ("images", "recordings", "store")}
+    store: Any = SimpleNamespace(directory="/store", room=lambda: rooms["store"])
+    found = container_snapshot._room(Resident("host1", container), {"room": rooms}, store)
+    assert len(found) == bool(words) and words in "".join(found)
+
+
+def test_a_snapshot_is_restored_where_it_fits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The recording lies beside what is made of it."""
+    told = fleet()
+    full = {"room": {"recordings": {"bytes": 1 << 20, "inodes": None}}}
+    told.answers[("host2", "relocation_info")] = {"relocation_info": {**info(), "host": {**info()["host"], **full}}}
+    result = restore(monkeypatch, told)
+    assert result["failed"] and "host2 has 1 MiB free for snapshots on their way (/var/tmp)" in result["msg"]
+    assert "put" not in [name for _, name, _ in told.calls]
+
+
 # -- the fence ----------------------------------------------------------------------------------------------------------
 
 WEB = Service("web", "tcp", "10.88.0.100", 80, "10.77.0.11", 8080)

@@ -67,6 +67,20 @@ def test_pre_copy_needs_room_for_its_rounds_at_the_destination(available: int | 
     assert refusals("stop-and-copy", destination={"memory_available_bytes": available}, memory_bytes=100 << 20) == []
 
 
+@pytest.mark.parametrize("part", ["source", "destination"])
+def test_an_image_has_to_fit_where_it_is_written_on_either_host(part: str) -> None:
+    """Found out in the freeze, it would cost the clients a pause. A post-copy carries little, and a move without limits all."""
+    host = {"source": "host1", "destination": "host2"}[part]
+    for mode in ("stop-and-copy", "pre-copy"):
+        full: dict[str, Any] = {part: {"room": {"images": {"bytes": 100 << 20, "inodes": None}}}}
+        assert refusals(mode, memory_bytes=99 << 20, **full) == []
+        (found,) = refusals(mode, memory_bytes=100 << 20, **full)
+        assert found == (
+            f"{host} has 100 MiB free for memory images (/run/relocate/sessions), and 101 MiB are needed: free some"
+        )
+    assert refusals("post-copy", memory_bytes=100 << 20, **full) == []
+
+
 def test_a_host_tells_what_the_modes_depend_on() -> None:
     asked: list[tuple[str, ...]] = []
 

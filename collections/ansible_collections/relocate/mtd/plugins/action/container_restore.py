@@ -15,6 +15,7 @@ from typing import Any
 from ansible.plugins.action import ActionBase
 from ansible_collections.relocate.mtd.plugins.module_utils import _forms
 from ansible_collections.relocate.mtd.plugins.module_utils._preflight import host_refusals
+from ansible_collections.relocate.mtd.plugins.module_utils._room import room_refusals
 from ansible_collections.relocate.mtd.plugins.plugin_utils._move import deciding, options, plan
 from ansible_collections.relocate.mtd.plugins.plugin_utils._move.asking import Answers, Asking
 from ansible_collections.relocate.mtd.plugins.plugin_utils._move.deciding import Wanted
@@ -182,7 +183,9 @@ def _destination(wanted: Wanted, asking: Asking, answers: Answers, snapshot: Sna
     was, description = str(snapshot.manifest["host"]), snapshot.manifest["description"]
 
     def preflight(host: str) -> list[str]:
-        reasons = host_refusals(host, answers.hosts[host]["host"])
+        there = answers.hosts[host]["host"]
+        reasons = host_refusals(host, there)
+        reasons += room_refusals(host, there, "recordings", int(snapshot.manifest.get("recording", {}).get("bytes", 0)))
         sendable = {**description, "image_bytes": 0}  # nobody has the image to send it
         return reasons or asking.preflight(host, sendable, {"host": snapshot.manifest["source"]})
 

@@ -12,6 +12,7 @@ from ansible.plugins.action import ActionBase
 from ansible_collections.relocate.mtd.plugins.module_utils import _forms
 from ansible_collections.relocate.mtd.plugins.module_utils._binds import SHARED
 from ansible_collections.relocate.mtd.plugins.module_utils._modes import LIVE
+from ansible_collections.relocate.mtd.plugins.module_utils._room import PLACES, room_refusals
 from ansible_collections.relocate.mtd.plugins.plugin_utils._move import deciding, options, plan
 from ansible_collections.relocate.mtd.plugins.plugin_utils._move.asking import Asking
 from ansible_collections.relocate.mtd.plugins.plugin_utils._move.deciding import Resident, Wanted
@@ -76,7 +77,7 @@ class ActionModule(ActionBase):
         answers = asking.fleet(wanted.docker_hosts)
         resident = deciding.found(wanted, answers)
         host = answers.hosts[resident.host]["host"]
-        refusals = [*deciding.stays(resident, answers, LIVE), *_shared(resident), *_room(resident, host)]
+        refusals = [*deciding.stays(resident, answers, LIVE), *_shared(resident), *_room(resident, host, store)]
         if refusals:
             raise Refused("; ".join(refusals))
         now = datetime.datetime.now(datetime.timezone.utc)
@@ -124,14 +125,25 @@ def _shared(resident: Resident) -> list[str]:
     ]
 
 
-def _room(resident: Resident, host: dict[str, Any]) -> list[str]:
-    """Return why a host cannot hold the image of a container."""
-    needed = int(resident.container["memory_bytes"] * MEMORY_FACTOR) + MEMORY_RESERVE
+def _room(resident: Resident, host: dict[str, Any], store: Store) -> list[str]:
+    """Return why a host cannot hold the image of a container and its recording, or why the store cannot."""
+    container = resident.container
+    needed = int(container["memory_bytes"] * MEMORY_FACTOR) + MEMORY_RESERVE
     available = host.get("memory_available_bytes")
-    if available is None or available >= needed:
-        return []
-    return [
-        f"{resident.host} has {available >> 20} MiB of memory available and the snapshot needs {needed >> 20} MiB: free some"
+    found = []
+    if available is not None and available < needed:
+        found.append(
+            f"{resident.host} has {available >> 20} MiB of memory available and the snapshot needs {needed >> 20} MiB: free "
+            "some"
+        )
+    files = container.get("layer_bytes", 0) + sum(each["bytes"] for each in container.get("volumes") or [])
+    recorded = int(container["memory_bytes"] + files)
+    found += room_refusals(resident.host, host, "images", int(container["memory_bytes"]))
+    found += room_refusals(resident.host, host, "recordings", recorded)
+    here = {"room": {"recordings": store.room()}}
+    return found + [
+        refusal.replace(PLACES["recordings"], f"for snapshots ({store.directory})")
+        for refusal in room_refusals("the controller", here, "recordings", recorded)
     ]
 
 

@@ -33,6 +33,7 @@ from ansible_collections.relocate.mtd.plugins.module_utils._docker import (
     address,
     publications,
 )
+from ansible_collections.relocate.mtd.plugins.module_utils._room import room
 
 FINAL = ("done", "rolled-back")
 TAIL = 4096  # bytes of a journal in which its last line usually is
@@ -219,6 +220,7 @@ def _docker(engine: DockerClient, host: Dict[str, Any], starting: List[str]) -> 
     networks = engine.request("GET", "/networks")
     listed = engine.containers()
     users = _volumes.users(listed)
+    host["room"]["docker"] = room(info["DockerRootDir"])
     host.update(
         docker_version=info["ServerVersion"],
         docker_problem=None,
@@ -324,6 +326,11 @@ def describe(run: Callable[..., str], find: Callable[[str], Optional[str]]) -> D
         "proxy": os.path.exists(_paths.PROXY),
         "shim": os.path.exists(_paths.RESTORE_SHIM),
         "memory_available_bytes": _memory_available(),
+        "room": {
+            "images": room(_paths.SESSIONS) if os.path.ismount(_paths.SESSIONS) else {},  # mounted by the first move
+            "journals": room(_paths.JOURNALS),
+            "recordings": room(_paths.RECORDINGS),
+        },
         "memory_speed": _memory_speed(),
         "cpu_flags": _cpu_flags(),
         "processors": sorted(os.sched_getaffinity(0)),

@@ -19,6 +19,8 @@ from __future__ import annotations
 
 from typing import Any, Dict, List, Mapping
 
+from ansible_collections.relocate.mtd.plugins.module_utils._room import room_refusals
+
 STOP_AND_COPY, POST_COPY, PRE_COPY = "stop-and-copy", "post-copy", "pre-copy"
 #: Every mode, and what an operator may ask for.
 MODES = (STOP_AND_COPY, POST_COPY, PRE_COPY)
@@ -67,9 +69,16 @@ def mode_refusals(
     """
     if mode == POST_COPY:
         return _label_refusals(container) + _userfault_refusals(destination, destination_host)
+    needed = int(container.get("memory_bytes", 0))
+    found = [
+        refusal
+        for name, host in ((source, source_host), (destination, destination_host))
+        for refusal in room_refusals(name, host, "images", needed)
+    ]
     if mode == PRE_COPY:
-        return _dirty_tracking_refusals(source, source_host) + _room_refusals(container, destination, destination_host)
-    return []
+        found += _dirty_tracking_refusals(source, source_host)
+        found += _room_refusals(container, destination, destination_host)
+    return found if mode in (STOP_AND_COPY, PRE_COPY) else []
 
 
 def _label_refusals(container: Mapping[str, Any]) -> List[str]:

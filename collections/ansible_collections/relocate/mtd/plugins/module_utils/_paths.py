@@ -15,6 +15,8 @@ RESULTS = RUN + "/results"
 #: One file a part of a relocation, locked as long as one of its processes lives.
 PARTS = RUN + "/parts"
 EXPECTED = RUN + "/expected"
+#: Memory images, one directory a relocation.
+SESSIONS = RUN + "/sessions"
 KEPT = "/var/lib/relocate"
 JOURNALS = KEPT + "/journal"
 #: A host with this file takes no new containers: drained by hand or by the scheduler.
@@ -24,6 +26,9 @@ EDGE = KEPT + "/edge"
 BINDS = KEPT + "/binds.json"
 #: One file a container that was given to another host while its own was dead.
 FENCES = EDGE + "/fences"
+#: Where recordings wait for the controller, or for a restore. Whoever logs in here for it must get there without being root.
+#: They are sealed, and their names cannot be guessed.
+RECORDINGS = "/var/tmp"
 INSTALLED = "/usr/local/lib/relocate"
 PROXY = INSTALLED + "/relocate_proxy/__main__.py"
 RESTORE_SHIM = INSTALLED + "/restore_shim.so"

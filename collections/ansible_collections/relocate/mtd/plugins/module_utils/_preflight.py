@@ -15,6 +15,7 @@ from typing import Any, Dict, Iterable, List, Optional, Tuple
 
 from ansible_collections.relocate.mtd.plugins.module_utils import _paths
 from ansible_collections.relocate.mtd.plugins.module_utils._criu import version_problem
+from ansible_collections.relocate.mtd.plugins.module_utils._room import room_refusals
 
 #: Drivers whose lines are carried (json-file), or never were on the host (the others).
 PORTABLE_LOGS = (
@@ -296,7 +297,7 @@ def host_refusals(name: str, host: Dict[str, Any]) -> List[str]:
         found.append(f"{name} has no relocation proxy: run prepare.yml")
     elif not host.get("runtime"):
         found.append(f"Docker on {name} does not know the runtime 'relocate': run prepare.yml")
-    return found
+    return found + room_refusals(name, host, "journals") + room_refusals(name, host, "images")
 
 
 def destination_refusals(
@@ -386,4 +387,4 @@ def _capacity_refusals(name: str, host: Dict[str, Any], container: Dict[str, Any
     )
     if disk is not None and disk < DISK_RESERVE + files:
         found.append(f"{name} has {disk >> 20} MiB of disk available for Docker, which is too little")
-    return found
+    return found + room_refusals(name, host, "docker")

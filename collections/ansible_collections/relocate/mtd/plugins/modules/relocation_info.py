@@ -41,8 +41,9 @@ relocation_info:
     host:
       description: >-
         Versions (C(kernel), C(architecture), C(docker_version), C(criu_version)), what is installed (C(pycriu), C(proxy),
-        C(runtime)), capacity (C(memory_available_bytes), C(disk_available_bytes)), C(memory_speed) (milliseconds for each
-        MiB into and out of tmpfs, as just measured), C(cpu_flags), Docker's C(networks) and their C(subnets), C(cordoned), and
+        C(runtime)), capacity (C(memory_available_bytes), C(disk_available_bytes), and C(room), the C(bytes) and C(inodes) that
+        are free where files are kept), C(memory_speed) (milliseconds for each MiB into and out of tmpfs, as just measured),
+        C(cpu_flags), Docker's C(networks) and their C(subnets), C(cordoned), and
         what the modes depend on (C(userfaultfd), C(dirty_tracking)).
       type: dict
     containers:

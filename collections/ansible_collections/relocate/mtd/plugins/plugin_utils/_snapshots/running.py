@@ -9,6 +9,7 @@ import json
 import time
 from typing import Any
 
+from ansible_collections.relocate.mtd.plugins.module_utils import _paths
 from ansible_collections.relocate.mtd.plugins.plugin_utils._move.plan import Refused
 from ansible_collections.relocate.mtd.plugins.plugin_utils._move.remote import Remote, checked, said
 from ansible_collections.relocate.mtd.plugins.plugin_utils._trust import reports
@@ -19,7 +20,7 @@ WAIT_SLICE = 30  # seconds one module call waits for the result
 
 def place(identifier: str) -> str:
     """Return where the sealed file of a snapshot lies on a host: see C(protocol/recording.py) of the proxy."""
-    return f"/var/tmp/relocate-{identifier}.sealed"
+    return f"{_paths.RECORDINGS}/relocate-{identifier}.sealed"
 
 
 def run_part(

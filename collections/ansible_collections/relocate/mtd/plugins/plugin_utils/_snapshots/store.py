@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.relocate.mtd.plugins.module_utils._room import room
 from ansible_collections.relocate.mtd.plugins.plugin_utils._snapshots.sealing import (
     StoreKey,
     Unproved,
@@ -167,6 +168,13 @@ class Store:
         except OSError as error:
             raise Unusable(f"{name}: its recording cannot be read ({error.strerror})") from None
         return self.key.open(snapshot.manifest)
+
+    def room(self) -> dict[str, int | None]:
+        """Return how much room it has: see C(_room.room). It may have to be made yet."""
+        there = self.directory.absolute()
+        while not there.exists():
+            there = there.parent
+        return room(str(there))
 
     def begin(self, container: str, identifier: str) -> Path:
         """Make the place where a snapshot is written, and return it. :raises OSError: the store cannot be written."""

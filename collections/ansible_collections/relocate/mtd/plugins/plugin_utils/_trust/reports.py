@@ -151,6 +151,7 @@ _HOST = _record(
             ("pycriu", "proxy", "shim", "runtime", "cordoned", "userfaultfd", "dirty_tracking"), _maybe(_flag)
         ),
         **dict.fromkeys(("memory_available_bytes", "disk_available_bytes"), _maybe(_size)),
+        "room": _maybe(_mapping(_maybe(_mapping(_maybe(_size))))),
         "memory_speed": _maybe(_mapping(_maybe(_number(1e6)))),
         "cpu_flags": _maybe(_text),
         "networks": _maybe(_list(_text)),

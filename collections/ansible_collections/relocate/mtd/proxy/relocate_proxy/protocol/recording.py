@@ -12,14 +12,14 @@ import os
 import re
 from typing import Any
 
+from ansible_collections.relocate.mtd.plugins.module_utils import _paths
+
 from ..host.sealing import Opener, Sealer
 from .channel import frame, message_from
 from .documents import Specification
 
 NAME = re.compile(r"relocate-[0-9a-z-]{1,64}\.sealed")
-#: Where recordings wait for the controller, or for a restore. Whoever logs in here for it must get there without being root.
-#: They are sealed, and their names cannot be guessed.
-DIRECTORY = "/var/tmp"
+DIRECTORY = _paths.RECORDINGS
 
 
 def path_of(specification: Specification) -> str:
