@@ -33,7 +33,8 @@ ORPHANS = (
 )
 RESULT_SECONDS = 60.0
 LOOK_SECONDS = 2  # in which Docker answers about a container
-QUIET_SECONDS = 120.0  # a part that has voted waits 45 s for its edge
+#: A part that has voted waits 45 s for its edge. A destination may have waited for 50 s before, for its copy to run.
+QUIET_SECONDS = 120.0
 
 
 class NotStarted(Exception):

@@ -22,7 +22,7 @@ from relocate_proxy.host.docker import remove_container
 from relocate_proxy.memory.dump import Freeze
 from relocate_proxy.memory.lazy_pages import PagesLost
 from relocate_proxy.memory.rounds import PreCopy, Round
-from relocate_proxy.parts import base, endings, restarted, source
+from relocate_proxy.parts import base, destination, edge, endings, restarted, source
 from relocate_proxy.parts.destination import Destination
 from relocate_proxy.parts.source import AlreadyMoving, Source
 from relocate_proxy.protocol.journal import Journal
@@ -592,3 +592,36 @@ def test_an_image_that_is_not_there(did: list[str], monkeypatch: pytest.MonkeyPa
     images["web:1"] = {"RootFS": {"Layers": ["b"]}}
     with pytest.raises(LookupError, match="is another one on this host"):
         made._has_image({**made.document, "image": "web:1"})
+
+
+# -- waits have their ends ----------------------------------------------------------------------------------------------
+
+
+def test_a_destination_that_waits_for_the_log_hears_that_the_move_is_called_off(
+    did: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its source is dead, say: what is to be undone is undone now, and not when the log has not come for five minutes."""
+    made = on_destination(did, state=State.STAGING)
+    made._log_stored = threading.Event()
+    vars(made.edge)["waiting"] = lambda: True
+    with pytest.raises(RuntimeError, match="called off"):
+        made.on_start({})
+    vars(made.edge)["waiting"] = lambda: False
+    made._broken = "the source closed the channel"
+    with pytest.raises(RuntimeError, match="closed the channel"):
+        made.on_start({})
+    made._broken = ""
+    monkeypatch.setattr(destination, "STAGE_SECONDS", 0.0)
+    with pytest.raises(TimeoutError, match="did not arrive"):
+        made.on_start({})
+    assert did == [], "nothing was started"
+
+
+def test_a_destination_waits_no_longer_for_a_copy_to_run_than_its_edge_does(did: list[str]) -> None:
+    """While it waits it hears no edge: and this one, and its process with it, would outlive the move for minutes."""
+    made = on_destination(did)
+    waited: list[float] = []
+    assert made.gate is not None
+    vars(made.gate)["expect"] = lambda _, seconds: waited.append(seconds) or {}
+    made.on_commit({})
+    assert waited == [endings.RUNNING_SECONDS] and endings.RUNNING_SECONDS <= edge.FINISH_SECONDS

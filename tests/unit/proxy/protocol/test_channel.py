@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import resource
+import select
 import socket
 import ssl
 import threading
@@ -17,6 +18,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.relocate.mtd.plugins.plugin_utils._move import credentials
+from relocate_proxy.host.syscalls import wait_for
 from relocate_proxy.protocol import channel
 from relocate_proxy.protocol.channel import HEADER, MAX_RAW, Channel, ChannelLost, Listener, tls_context
 
@@ -260,3 +262,20 @@ def test_a_part_that_was_told_its_peers_hears_nobody_else(host: Path) -> None:
         peer.close()
     finally:
         made.close()
+
+
+def test_who_has_no_time_to_wait_sees_what_is_there(listener: Listener) -> None:
+    """Nothing, a message that has come or has been read in part, and the end."""
+    with pair(listener) as (ours, theirs):
+        assert not ours.waiting() and not theirs.waiting()
+        for _ in range(2):
+            theirs.send("hello")
+        assert wait_for(ours._tls.fileno(), select.POLLIN, 5.0) and ours.waiting()
+        ours.receive()
+        assert ours.waiting(), "the second may have been read with the first"
+        ours.receive()
+        assert not ours.waiting()
+        theirs.close()
+        assert wait_for(ours._tls.fileno(), select.POLLIN, 5.0) and ours.waiting()
+        ours.close()
+        assert ours.waiting()

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
+import math
 import os
 import select
 import signal
@@ -221,18 +222,22 @@ class StandsStill(TimeoutError):
 def await_outcome(session: str, seconds: float, watch: Watch = lambda _: None) -> dict[str, Any]:
     """Return how the transfer ended.
 
+    What is missing changes by the copy's own doing, too: each fork of it misses as much again, until it ends. So it is progress
+    only when less is missing than ever before, or more has come.
+
     :param seconds: for how long nothing may come, from now on. :param watch: is told how it goes, every second.
     :raises StandsStill: nothing has come for that long.
     """
-    left: object = None
+    least, most = math.inf, -1
     moved = looked = told = time.monotonic()
     while (found := outcome(session)) is None:
         now = time.monotonic()
         if now >= looked:
             looked = now + LOOK_SECONDS
             going = report(session)
-            if going.get("left") != left:
-                left, moved = going.get("left"), now
+            left, received = going.get("left", math.inf), going.get("received", 0)
+            if left < least or received > most:
+                least, most, moved = min(left, least), max(received, most), now
             if now > moved + seconds:
                 raise StandsStill(still_words(going, seconds))
             if now >= told + TELL_SECONDS:

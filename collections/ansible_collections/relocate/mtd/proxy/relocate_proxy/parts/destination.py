@@ -8,6 +8,7 @@ import contextlib
 import os
 import subprocess
 import threading
+import time
 from functools import partial
 
 from ansible_collections.relocate.mtd.plugins.module_utils import _criu, _images
@@ -34,6 +35,7 @@ from . import drain, endings
 from .base import Part
 
 STAGE_SECONDS = 300.0  # a log and a writable layer of any size come over the network
+LOOK_SECONDS = 0.2  # how often to see whether the edge calls the move off
 GATE_SECONDS = 60.0
 #: A keeper that has given up listens no more, and what it said last is read next: it says why.
 LAST_WORDS = contextlib.suppress(BrokenPipeError)
@@ -46,6 +48,7 @@ class Destination(Part):
     name = "destination"
     restore_options: tuple[str, ...] = ()  # for CRIU, beyond those of every restore
     sent_images = True  # the source sends the Docker image if this host lacks it
+    _broken = ""  # why nothing comes from the source any more
 
     def __init__(self, specification: dict, journal: Journal) -> None:
         self.docker = DockerClient()
@@ -134,8 +137,7 @@ class Destination(Part):
 
     def on_start(self, _: dict) -> None:
         """Start it, as soon as its log is here: ``docker start`` waits at the gate until the restore is primed."""
-        if not self._log_stored.wait(STAGE_SECONDS):
-            raise TimeoutError("the log of the container did not arrive from the source")
+        self._await_log()
         KeeperClient.expect_container(self.container_id, self.directory)
         self._start = threading.Thread(target=self._docker_start, daemon=True)
         self._start.start()
@@ -151,6 +153,20 @@ class Destination(Part):
         self.journal.record(State.GATED, address=self.address, pid=self.pid)
         self._mounted.set()
         self.say("gated", address=self.address, container_id=self.container_id)
+
+    def _await_log(self) -> None:
+        """Return when the log is here. :raises TimeoutError: it does not come; :raises RuntimeError: nor will it.
+
+        The edge has nothing to say now but that the move is called off, or hangs up.
+        """
+        deadline = time.monotonic() + STAGE_SECONDS
+        while not self._log_stored.wait(LOOK_SECONDS):
+            if self._broken:
+                raise RuntimeError(self._broken)
+            if self.edge is not None and self.edge.waiting():
+                raise RuntimeError("the move was called off before the log of the container had come")
+            if time.monotonic() > deadline:
+                raise TimeoutError("the log of the container did not arrive from the source")
 
     def _has_image(self, document: dict) -> bool:
         """Pull the image if it is missing, and see that it is the source's: files that are mapped must be the same.
@@ -282,6 +298,7 @@ class Destination(Part):
             self._received(channel)
             self._restore(log.words)
         except Exception as error:
+            self._broken = sentence(error)
             if not self._given_up:
                 try:
                     self.say("failed", reason=sentence(error))
@@ -398,7 +415,7 @@ class Destination(Part):
         if "running" not in self.moments:
             # the copy may run: the edge must not hear "failed", which would thaw the source
             try:
-                resume = partial(gate.expect, "running", endings.RESTORE_SECONDS)
+                resume = partial(gate.expect, "running", endings.RUNNING_SECONDS)
                 if not endings.let_copy_run(self.docker, self.container_id, resume):
                     return
             except GateFailed as error:

@@ -49,6 +49,9 @@ from . import drain
 
 GONE_SECONDS = 10.0
 RESTORE_SECONDS = 120.0
+#: From the word that a restored copy may run to the news that it does. The edge waits no longer either, and a destination that
+#: waits hears no edge. A copy that takes longer is not lost: Docker and the kernel are asked then.
+RUNNING_SECONDS = 30.0
 STOP_SECONDS = 20.0
 KEEPER_GONE = "the keeper of the restored copy is gone, and the copy with it"
 
@@ -212,7 +215,7 @@ def open_gate(container_id: str) -> None:
     try:
         gate.attach(1.0)
         gate.say("commit")
-        gate.expect("running", RESTORE_SECONDS)
+        gate.expect("running", RUNNING_SECONDS)
     finally:
         gate.close()
 

@@ -210,6 +210,14 @@ class Channel:
             except (OSError, ValueError) as error:
                 raise ChannelLost(f"the channel to the {self.peer} was closed") from error
 
+    def waiting(self) -> bool:
+        """Return whether :meth:`receive` would have something at once: a message, or the end of the channel."""
+        try:
+            with self._openssl:
+                return self._tls.pending() > 0 or wait_for(self._tls.fileno(), select.POLLIN, 0)
+        except (OSError, ValueError):  # closed
+            return True
+
     def watch(self) -> None:
         """Notice within seconds that the peer's host is gone: who waits for it has a move to save."""
         for option, value in WATCHFUL:
