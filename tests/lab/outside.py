@@ -370,10 +370,11 @@ def begin_by_command(scene: Scene) -> str:
         )
         scene.direct.controller = process
         deadline = time.monotonic() + BEGIN_SECONDS
-        newest = f"find {JOURNALS} -name '*.destination.jsonl' -newer /run/relocate/before | head -1"
+        # the source is started first: a controller that is killed while it begins has started nothing else
+        newest = f"find {JOURNALS} -name '*.source.jsonl' -newer /run/relocate/before | head -1"
         while True:
             ended = process.poll() is not None  # before the look: what it has started is there when it ends
-            if found := scene.on("destination", newest):
+            if found := scene.on("source", newest):
                 break
             if ended or time.monotonic() > deadline:
                 kill_family(process.pid)
@@ -390,11 +391,11 @@ def begin_by_command(scene: Scene) -> str:
 
 @contextmanager
 def _before_the_command(scene: Scene) -> Iterator[None]:
-    scene.on("destination", "touch /run/relocate/before")
+    scene.on("source", "touch /run/relocate/before")
     try:
         yield
     finally:
-        scene.on("destination", "rm -f /run/relocate/before")
+        scene.on("source", "rm -f /run/relocate/before")
 
 
 def kill_controller(scene: Scene) -> bool:

@@ -120,5 +120,5 @@ def test_a_command_that_is_too_slow_does_not_outlive_its_combination(
 def test_a_command_that_starts_a_move_is_known_by_its_journal(command: Callable[[str], None]) -> None:
     """Even one that has ended by the time of the look."""
     command("true")
-    it = scene(lambda: "/var/lib/relocate/journal/20261128-074428-252ba5ad5574.destination.jsonl")
+    it = scene(lambda: "/var/lib/relocate/journal/20261128-074428-252ba5ad5574.source.jsonl")
     assert outside.begin_by_command(it) == "20261128-074428-252ba5ad5574" and it.direct.ids
