@@ -22,6 +22,7 @@ ACCEPTED: Mapping[str, str] = {
     "tests/lab/test_budget.py::test_a_link_that_is_too_slow_is_noticed_before_the_freeze": "tc tbf",
     "tests/lab/test_refusals.py::test_a_criu_too_old_for_the_kernel": "serves on this kernel",
     "tests/integration/test_restore_shim.py::test_deferred_pages_are_noted_and_not_shown": "no PAGEMAP_SCAN",
+    "tests/integration/test_restore_shim.py::test_address_space_that_was_only_reserved_is_mapped_again": "promises",
 }
 
 

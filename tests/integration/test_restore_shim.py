@@ -449,3 +449,33 @@ def test_a_sleep_goes_on(shim: Path) -> None:
         for with_it in ({"LD_PRELOAD": str(shim)}, {})
     ]
     assert told == [["-513", "-516"], ["-516", "-516"]]
+
+
+#: Maps what CRIU maps, by mmap(2); prints whether it got it, and what the kernel says of it.
+MAPS = """
+import ctypes, re
+libc = ctypes.CDLL(None, use_errno=True)
+libc.mmap64.restype = ctypes.c_void_p
+libc.mmap64.argtypes = [ctypes.c_void_p, ctypes.c_size_t] + [ctypes.c_int] * 3 + [ctypes.c_long]
+RESERVED, ROOM, PRIVATE, FIXED = 8 << 40, 1 << 20, 0x22, 0x10
+for size, protection, flags in ((RESERVED, 3, PRIVATE), (RESERVED, 2, PRIVATE), (ROOM, 3, PRIVATE), (RESERVED, 3, 0x21),
+                                (RESERVED, 0, PRIVATE), (1 << 62, 3, PRIVATE)):
+    at = libc.mmap64(None, size, 0, PRIVATE, -1, 0)  # neighbours would be one
+    at = libc.mmap64(at, size, protection, flags | (FIXED if at != 2**64 - 1 else 0), -1, 0)
+    entries = re.split(r"(?m)^(?=[0-9a-f]+-[0-9a-f]+ )", open("/proc/self/smaps").read())
+    found = [entry for entry in entries if entry.startswith(f"{at:x}-")]
+    print("nr" in found[0].partition("VmFlags:")[2].split() if found else ctypes.get_errno())
+"""
+
+
+@pytest.mark.skipif(
+    Path("/proc/sys/vm/overcommit_memory").read_text() != "0\n", reason="this kernel promises all or nothing"
+)
+def test_address_space_that_was_only_reserved_is_mapped_again(shim: Path) -> None:
+    """More than there is memory; what fits is promised as ever, and what is larger than the address space is not to be had."""
+    command = [sys.executable, "-c", MAPS]
+    without = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+    assert without == ["12", "12", "False", "12", "False", "12"], "nothing to mend"
+    environment = {**os.environ, "LD_PRELOAD": str(shim)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout.split()
+    assert done == ["True", "True", "False", "True", "False", "12"]

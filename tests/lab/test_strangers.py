@@ -255,7 +255,98 @@ def state():
     }
 """
 
-PROGRAMS = {"memory": MEMORY, "waiting": WAITING, "sockets": SOCKETS}
+#: Far more address space than there is memory, as databases, garbage collectors and sanitizers reserve it, and one area for
+#: each thing that a program can say of its memory. A child has the same areas, which CRIU gives it from its parent.
+AREAS = """
+import re
+
+libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t] + [ctypes.c_int] * 3 + [ctypes.c_long]
+libc.mprotect.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+libc.madvise.argtypes = libc.mprotect.argtypes
+libc.mlock.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
+TIB, MIB, PAGE = 1 << 40, 1 << 20, mmap.PAGESIZE
+PRIVATE, SHARED, RESERVE, DOWN = 0x22, 0x21, 0x4000, 0x100
+
+def area(size, prot=3, flags=PRIVATE):
+    at = libc.mmap(None, size + 2 * PAGE, 0, PRIVATE, -1, 0)  # a gap on either side: neighbours would be one area
+    at = libc.mmap(at + PAGE, size, prot, flags | 0x10, -1, 0)
+    assert at != 2**64 - 1, os.strerror(ctypes.get_errno())
+    return at
+
+def checked(result):
+    assert result == 0, os.strerror(ctypes.get_errno())
+
+areas = {}
+for name, size, prot, flags in (("plain", 8 * TIB, 0, PRIVATE), ("noreserve", 4 * TIB, 0, PRIVATE | RESERVE),
+                                ("writable", TIB, 3, PRIVATE | RESERVE), ("readable", TIB, 1, PRIVATE),
+                                ("shared", 32 << 30, 3, SHARED | RESERVE)):
+    areas[name] = at = area(size, prot, flags)
+    for n, place in enumerate((MIB, size // 2, size - MIB)):  # what is committed of it
+        if prot == 0:
+            checked(libc.mprotect(at + place, PAGE, 3))
+        if prot != 1:
+            ctypes.memset(at + place, 65 + n, 8)
+ADVICE = {"random": 1, "sequential": 2, "dontfork": 10, "mergeable": 12, "hugepage": 14, "nohugepage": 15, "dontdump": 16,
+          "wipeonfork": 18}
+for name, advice in ADVICE.items():
+    areas[name] = area(4 * MIB)
+    ctypes.memset(areas[name], 65, 8)
+    checked(libc.madvise(areas[name], 4 * MIB, advice))
+areas["locked"] = area(MIB)
+checked(libc.mlock(areas["locked"], MIB))
+areas["none"] = area(MIB)
+ctypes.memset(areas["none"], 66, 8)
+checked(libc.mprotect(areas["none"], MIB, 0))
+areas["grows"] = area(16 * PAGE, 3, PRIVATE | DOWN)
+ctypes.memset(areas["grows"] + 15 * PAGE, 67, 8)
+areas["guarded"] = area(MIB)
+ctypes.memset(areas["guarded"] + PAGE, 68, 8)
+GUARDS = libc.madvise(areas["guarded"], PAGE, 102) == 0
+
+def flags(pid):
+    found = {}
+    for entry in re.split(r"(?m)^(?=[0-9a-f]+-[0-9a-f]+ )", open(f"/proc/{pid}/smaps").read())[1:]:
+        begin, end = (int(word, 16) for word in entry.split(" ")[0].split("-"))
+        for name, at in areas.items():
+            if begin <= at < end or (name == "grows" and begin <= at + 15 * PAGE < end):
+                words = entry.partition("VmFlags:")[2].split()
+                key = "0" if "ProtectionKey" not in entry else entry.partition("ProtectionKey:")[2].split()[0]
+                found[name] = [entry.split()[1], sorted(set(words) - {"sd", "ac", "nr", "um"}), key]
+    return found
+
+def text(at):
+    return ctypes.string_at(at, 8).decode("latin1")
+
+def guarded():
+    ours, theirs = os.pipe()
+    result = libc.write(theirs, ctypes.c_void_p(areas["guarded"]), ctypes.c_size_t(1))
+    os.close(ours), os.close(theirs)
+    return result
+
+child = os.fork()
+while not child:
+    signal.pause()
+
+def state():
+    kept = {name: [text(areas[name] + place) for place in (MIB, size // 2, size - MIB)]
+            for name, size in (("plain", 8 * TIB), ("noreserve", 4 * TIB), ("writable", TIB), ("shared", 32 << 30))}
+    checked(libc.mprotect(areas["none"], MIB, 1))
+    kept["none"] = text(areas["none"])
+    checked(libc.mprotect(areas["none"], MIB, 0))
+    kept["guarded"] = [GUARDS and guarded(), text(areas["guarded"] + PAGE)]
+    kept["grows"] = text(areas["grows"] + 15 * PAGE)
+    # more of it can be committed
+    state.n = getattr(state, "n", 0) + 1
+    place = areas["plain"] + 4 * MIB + state.n * PAGE
+    checked(libc.mprotect(place, PAGE, 3))
+    ctypes.memset(place, 1, 8)
+    return {"kept": kept, "flags": [flags(pid) for pid in (os.getpid(), child)],
+            "small": int(open("/proc/self/statm").read().split()[1]) * PAGE < 200 * MIB}
+"""
+
+PROGRAMS = {"memory": MEMORY, "areas": AREAS, "waiting": WAITING, "sockets": SOCKETS}
+#: Of its hops. In post-copy CRIU maps all of a program's areas anew, and then puts them in their places.
+MODES = {"areas": ("post-copy", "stop-and-copy")}
 OPTIONS = {
     "memory": "-e 'ODD=a\nb \"c\" ü' --label 'odd=\"quoted\" ü' --cap-drop ALL --oom-score-adj 200",
     "waiting": "--tmpfs /tmp --ipc private",
@@ -267,13 +358,13 @@ OPTIONS = {
 def test_a_program_has_after_each_hop_what_it_had(fleet: Fleet, name: str) -> None:
     """Between both versions of Docker, and back."""
     python_image.make(fleet)
-    python_image.run(fleet, "host1", name, FRAME.replace("PROGRAM", PROGRAMS[name]), OPTIONS[name])
+    python_image.run(fleet, "host1", name, FRAME.replace("PROGRAM", PROGRAMS[name]), OPTIONS.get(name, ""))
     first, lines = said(fleet, "host1", name, 3)
     print(json.dumps(first, indent=1))
     assert not first["wrong"]
-    for host in ("host3", "host2"):
+    for host, mode in zip(("host3", "host2"), MODES.get(name, ("auto", "auto")), strict=True):
         time.sleep(1)
-        fleet.move(name, host)
+        fleet.move(name, host, "--mode", mode)
         now, lines = said(fleet, host, name, lines + 5)
         different = {key: (first[key], now[key]) for key in first if now[key] != first[key]}
         assert not different, different

@@ -1,7 +1,7 @@
 /* LD_PRELOAD object for the criu processes of a relocation: the one that restores under a plain `docker start`, and the dump.
  * Copyright (c) 2026 The RELOCATE authors. SPDX-License-Identifier: GPL-3.0-or-later
  *
- * It changes ten things and nothing else; 1 to 4 and 9 only where RELOCATE_PID and RELOCATE_VERDICT are set, at the restore:
+ * It changes eleven things and nothing else; 1 to 4 and 9 only where RELOCATE_PID and RELOCATE_VERDICT are set, at the restore:
  *
  * 1. The host pid of the restored init. The containerd shim records one pid when the container is created and never looks
  *    again, so the restored init must get exactly that pid (RELOCATE_PID). CRIU creates the first task of a new pid namespace
@@ -47,6 +47,10 @@
  *    has it return early with EINTR, which sleep(3) does not expect: a container of one `sleep 1000` would end. But where the
  *    call may write the time that is left over the time that it was given, as sleep(3) lets it, it has done so, and need only
  *    be made again: CRIU is told that it is to be.
+ *
+ * 11. Reserved address space. A program may reserve far more than there is memory, and CRIU maps it anew, writable, so that pages
+ *    can come into it, though most of it never was: an area that is larger than memory and swap together, and writable, the kernel
+ *    refuses (vm.overcommit_memory 0). It grants it with MAP_NORESERVE, which only means that the area is not counted as promised.
  *
  * Freestanding on purpose (no libc header is linked, symbols resolve at load time): one object serves every glibc.
  * Build: cc -shared -fPIC -Os -nostdlib -o restore_shim.so restore_shim.c
@@ -660,6 +664,25 @@ ssize pread64(int fd, void *buf, usize len, long offset)
 		problem = problem ? problem : flush_notes();
 	}
 	return as_libc(problem ? problem : got);
+}
+
+#define ENOMEM 12
+#define MAP_ANONYMOUS 0x20
+#define MAP_NORESERVE 0x4000
+
+void *mmap64(void *at, usize length, int prot, int flags, int fd, long offset)
+{
+	long r = raw(NR_MMAP, (long)at, (long)length, prot, flags, fd, offset);
+
+	/* a mapping of ordinary size is refused for want of memory, and then it is to be refused */
+	if (r == -ENOMEM && (flags & (MAP_PRIVATE | MAP_ANONYMOUS)) && !(flags & MAP_NORESERVE))
+		r = raw(NR_MMAP, (long)at, (long)length, prot, flags | MAP_NORESERVE, fd, offset);
+	return (void *)as_libc(r);
+}
+
+void *mmap(void *at, usize length, int prot, int flags, int fd, long offset)
+{
+	return mmap64(at, length, prot, flags, fd, offset);
 }
 
 #define ERESTARTNOINTR 513
