@@ -58,6 +58,20 @@ def _memory_available() -> Optional[int]:
     return None
 
 
+def _commitments() -> Dict[str, Any]:
+    """Return what this host allows of address space.
+
+    C(most_areas) of a process, and C(promised_bytes_left), None where the kernel promises more than it has
+    (C(vm.overcommit_memory) 0 or 1).
+    """
+    sizes = dict(line.split(":", 1) for line in _text("/proc/meminfo").splitlines() if ":" in line)
+    free = None
+    if _text("/proc/sys/vm/overcommit_memory").strip() == "2":
+        free = (int(sizes["CommitLimit"].split()[0]) - int(sizes["Committed_AS"].split()[0])) * 1024
+    most = _text("/proc/sys/vm/max_map_count").strip()
+    return {"most_areas": int(most) if most else None, "promised_bytes_left": free if free is None else max(free, 0)}
+
+
 def _cpu_flags() -> str:
     """Return the processor's feature flags, without those that only say how the kernel deals with its faults."""
     for line in _text("/proc/cpuinfo").splitlines():
@@ -332,6 +346,7 @@ def describe(run: Callable[..., str], find: Callable[[str], Optional[str]]) -> D
             "recordings": room(_paths.RECORDINGS),
         },
         "memory_speed": _memory_speed(),
+        **_commitments(),
         "cpu_flags": _cpu_flags(),
         "processors": sorted(os.sched_getaffinity(0)),
         "capabilities": _traits.capabilities(os.getpid()),

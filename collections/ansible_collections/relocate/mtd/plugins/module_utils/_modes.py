@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from typing import Any, Dict, List, Mapping
 
+from ansible_collections.relocate.mtd.plugins.module_utils._preflight import promise_problem
 from ansible_collections.relocate.mtd.plugins.module_utils._room import room_refusals
 
 STOP_AND_COPY, POST_COPY, PRE_COPY = "stop-and-copy", "post-copy", "pre-copy"
@@ -67,17 +68,19 @@ def mode_refusals(
     :param container: as C(relocation_info) describes it.
     :param source, destination: the hosts' names; :param source_host, destination_host: the C(host) of their C(relocation_info).
     """
+    memory = int(container.get("memory_bytes", 0))
+    problem = promise_problem(destination, destination_host, int(container.get("mapped_bytes", 0)), memory)
+    unpromised = [f"{problem}, or use mode {STOP_AND_COPY}"] if problem else []
     if mode == POST_COPY:
-        return _label_refusals(container) + _userfault_refusals(destination, destination_host)
-    needed = int(container.get("memory_bytes", 0))
+        return _label_refusals(container) + _userfault_refusals(destination, destination_host) + unpromised
     found = [
         refusal
         for name, host in ((source, source_host), (destination, destination_host))
-        for refusal in room_refusals(name, host, "images", needed)
+        for refusal in room_refusals(name, host, "images", memory)
     ]
     if mode == PRE_COPY:
         found += _dirty_tracking_refusals(source, source_host)
-        found += _room_refusals(container, destination, destination_host)
+        found += _room_refusals(container, destination, destination_host) + unpromised
     return found if mode in (STOP_AND_COPY, PRE_COPY) else []
 
 

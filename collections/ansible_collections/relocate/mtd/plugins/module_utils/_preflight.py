@@ -11,9 +11,10 @@ about it; no sentence means that the move may begin. Standard library only, Pyth
 from __future__ import annotations
 
 import ipaddress
-from typing import Any, Dict, Iterable, List, Optional, Tuple
+from typing import Any, Dict, Iterable, List, Mapping, Optional, Tuple
 
 from ansible_collections.relocate.mtd.plugins.module_utils import _paths
+from ansible_collections.relocate.mtd.plugins.module_utils._areas import CRIU_AREAS
 from ansible_collections.relocate.mtd.plugins.module_utils._criu import version_problem
 from ansible_collections.relocate.mtd.plugins.module_utils._room import room_refusals
 
@@ -350,6 +351,7 @@ def destination_refusals(
         listed = ", ".join(map(str, sorted(bound)))
         found.append(f"{name} has no processor {listed}, to which a program of the container is bound")
     found += _capacity_refusals(name, host, container)
+    found += _area_refusals(name, host, container)
     network = container.get("network")
     if network and network not in (host.get("networks") or []):
         found.append(f"{name} has no Docker network '{network}': create it there")
@@ -371,6 +373,33 @@ def _address_refusals(name: str, network: str, subnets: List[str], container: Di
         f"{address}, which the container {container['name']} was given: create it there with the same subnet"
         for address in lacking
     ]
+
+
+def promise_problem(name: str, host: Mapping[str, Any], needed: int, memory: int) -> Optional[str]:
+    """Return why a host that promises no more than it has cannot promise what a container has reserved; None if it can.
+
+    :param needed: bytes of address space. :param memory: of the container: its image lies beside it.
+    """
+    left = host.get("promised_bytes_left")
+    needed += int(memory * (MEMORY_FACTOR - 1)) + MEMORY_RESERVE
+    if left is None or left >= needed:
+        return None
+    return (
+        f"{name} promises no more memory than it has (vm.overcommit_memory 2), and of that {left >> 20} MiB are left: the move "
+        f"needs {needed >> 20} MiB, much of it only reserved; set it to 0 there, or raise vm.overcommit_ratio"
+    )
+
+
+def _area_refusals(name: str, host: Dict[str, Any], container: Dict[str, Any]) -> List[str]:
+    found = []
+    most, needed = host.get("most_areas"), container.get("areas", 0) + CRIU_AREAS
+    if most and most < needed:
+        found.append(
+            f"{name} allows a process {most} areas of memory, and a program of the container needs {needed} while it is "
+            "restored: raise vm.max_map_count there"
+        )
+    problem = promise_problem(name, host, container.get("committed_bytes", 0), container.get("memory_bytes", 0))
+    return [*found, *filter(None, [problem])]
 
 
 def _capacity_refusals(name: str, host: Dict[str, Any], container: Dict[str, Any]) -> List[str]:

@@ -13,11 +13,12 @@ from __future__ import annotations
 
 import ctypes
 import os
+import platform
 import re
 import socket
 from typing import Any, Dict, Iterable, Iterator, List, Optional, Set, Tuple
 
-from ansible_collections.relocate.mtd.plugins.module_utils import _kernel, _own_network, _spawning
+from ansible_collections.relocate.mtd.plugins.module_utils import _areas, _kernel, _own_network, _spawning
 from ansible_collections.relocate.mtd.plugins.module_utils._criu import GHOST_LIMIT, parse_mountinfo
 
 PROC = "/proc"
@@ -283,8 +284,24 @@ def bound_processors(pids: Iterable[int]) -> List[int]:
     return sorted(narrow)
 
 
+def forgotten_memory(pids: Iterable[int]) -> List[str]:
+    """Return what programs have said of their memory that CRIU would forget: clauses, each with who has and what to do.
+
+    This walks through all their memory, and takes as long as that is large.
+    """
+    return list(
+        dict.fromkeys(
+            f"{_called(pid, _status(pid))} {clause}"
+            for pid in pids
+            for clause in _areas.forgotten(_text(f"{PROC}/{pid}/smaps"))
+        )
+    )
+
+
 def survey(pids: Iterable[int], inspected: Dict[str, Any], address: Optional[str]) -> Dict[str, Any]:
-    """Return what a running container needs (``capabilities``, ``processors``) and its ``refusals``: whole sentences.
+    """Return what a running container needs, and its ``refusals``: whole sentences.
+
+    It needs ``capabilities``, ``processors``, and what :meth:`_areas.Spaces.needs` says.
 
     :param pids: its processes. :param inspected: ``docker inspect``.
     """
@@ -292,9 +309,12 @@ def survey(pids: Iterable[int], inspected: Dict[str, Any], address: Optional[str
     name = inspected["Name"].lstrip("/")
     added = {str(each).upper() for each in inspected["HostConfig"].get("CapAdd") or []}
     may_configure = bool(added & {"NET_ADMIN", "CAP_NET_ADMIN", "ALL"})
+    spaces = _areas.Spaces(tasks)
     clauses = program_refusals(tasks, init) + container_refusals(init, address, may_configure)
+    clauses += [f"{_called(pid, _status(pid))} {clause}" for pid, clause in spaces.problems()]
     return {
         "capabilities": capabilities(init),
         "processors": bound_processors(tasks),
+        **spaces.needs(platform.release()),
         "refusals": [f"the container {name} cannot be moved as it is: {clause}" for clause in clauses],
     }

@@ -41,7 +41,8 @@ relocation_info:
     host:
       description: >-
         Versions (C(kernel), C(architecture), C(docker_version), C(criu_version)), what is installed (C(pycriu), C(proxy),
-        C(runtime)), capacity (C(memory_available_bytes), C(disk_available_bytes), and C(room), the C(bytes) and C(inodes) that
+        C(runtime)), capacity (C(memory_available_bytes), C(disk_available_bytes), C(most_areas) of memory that a process may
+        have, C(promised_bytes_left) where the kernel promises no more than it has, and C(room), the C(bytes) and C(inodes) that
         are free where files are kept), C(memory_speed) (milliseconds for each MiB into and out of tmpfs, as just measured),
         C(cpu_flags), Docker's C(networks) and their C(subnets), C(cordoned), and
         what the modes depend on (C(userfaultfd), C(dirty_tracking)).
@@ -50,6 +51,8 @@ relocation_info:
       description: >-
         Every container with C(name), C(id), C(state), C(started_at) (here), C(image), C(image_id), C(image_bytes), C(labels),
         C(address), C(fixed_addresses) (those that were asked for), C(ports), C(network), C(memory_bytes), C(connections),
+        C(areas) of memory, C(committed_bytes), C(mapped_bytes) and C(walk_ms) (what its reservations take at another host, in a
+        stop-and-copy or otherwise, and how much longer they make the freeze),
         C(volumes), C(binds) (its bind mounts, and by what another host sees that it has the same), C(refusals), the sentences
         that keep it here, and C(recreate_refusals), those that keep it from being made anew elsewhere.
       type: list

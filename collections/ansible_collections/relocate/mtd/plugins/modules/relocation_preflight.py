@@ -88,6 +88,8 @@ CONTAINER = _forms.record(
         "network": _forms.maybe(_text),
         "fixed_addresses": _forms.maybe(_forms.each(_forms.either_address)),
         "memory_bytes": _forms.size,
+        "areas": _forms.size,
+        "committed_bytes": _forms.size,
         "layer_bytes": _forms.size,
         "image_id": _forms.maybe(_forms.image_name),
         "image_bytes": _forms.size,

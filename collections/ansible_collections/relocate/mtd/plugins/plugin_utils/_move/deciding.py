@@ -197,7 +197,10 @@ def as_new(container: dict[str, Any], source: dict[str, Any]) -> tuple[dict[str,
     What its programs use now, and the processor they have found, do not bind new ones. Its image is not sent: it is there, or
     can be pulled.
     """
-    return {**container, "processors": [], "image_bytes": 0}, {**source, "host": {**source["host"], "cpu_flags": ""}}
+    return {**container, "processors": [], "areas": 0, "committed_bytes": 0, "image_bytes": 0}, {
+        **source,
+        "host": {**source["host"], "cpu_flags": ""},
+    }
 
 
 def resident(wanted: Wanted, answers: Answers) -> Resident:

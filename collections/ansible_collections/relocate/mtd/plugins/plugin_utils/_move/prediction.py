@@ -156,7 +156,7 @@ def predict(
 
     A mode that this fleet has not tried yet gets what the others have taught: they stop and start the same things.
 
-    :param container: as C(relocation_info) describes it: ``memory_bytes`` and ``connections`` count.
+    :param container: as C(relocation_info) describes it: ``memory_bytes``, ``connections`` and ``walk_ms`` count.
     :param modes: those that are available. :param source: and ``destination``: name, and ``host`` of C(relocation_info).
     :param entries: committed relocations of this fleet, oldest first.
     """
@@ -176,7 +176,7 @@ def predict(
             ratio = statistics.median(costs[each].fixed_ms / DEFAULTS[each].fixed_ms for each in taught)
             factor = statistics.median(costs[each].factor for each in taught)
             cost = cost._replace(fixed_ms=cost.fixed_ms * ratio, factor=factor)
-        cost = _rounded(cost)
+        cost = _rounded(cost._replace(fixed_ms=cost.fixed_ms + (container.get("walk_ms") or 0.0)))
         found[mode] = Prediction(mode, cost, round(downtime_ms(cost, memory, flows), 1), counts[mode])
     return found
 

@@ -150,7 +150,9 @@ _HOST = _record(
         **dict.fromkeys(
             ("pycriu", "proxy", "shim", "runtime", "cordoned", "userfaultfd", "dirty_tracking"), _maybe(_flag)
         ),
-        **dict.fromkeys(("memory_available_bytes", "disk_available_bytes"), _maybe(_size)),
+        **dict.fromkeys(
+            ("memory_available_bytes", "disk_available_bytes", "promised_bytes_left", "most_areas"), _maybe(_size)
+        ),
         "room": _maybe(_mapping(_maybe(_mapping(_maybe(_size))))),
         "memory_speed": _maybe(_mapping(_maybe(_number(1e6)))),
         "cpu_flags": _maybe(_text),
@@ -178,6 +180,8 @@ _CONTAINER = _record(
         "fixed_addresses": _list(strangers.address),
         "ports": _list(_record({"protocol": _protocol, "host_port": _port, "container_port": _port})),
         "memory_bytes": _size,
+        **dict.fromkeys(("areas", "committed_bytes", "mapped_bytes"), _size),
+        "walk_ms": _number(1e9),
         "connections": _size,
         "layer_bytes": _size,
         "binds": _list(

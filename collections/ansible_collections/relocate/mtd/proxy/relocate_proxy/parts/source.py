@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterable
 
 from ansible_collections.relocate.mtd.plugins.module_utils import _freezer as freezer
-from ansible_collections.relocate.mtd.plugins.module_utils import _images
+from ansible_collections.relocate.mtd.plugins.module_utils import _images, _traits
 from ansible_collections.relocate.mtd.plugins.module_utils._bundle import directory_of
 from ansible_collections.relocate.mtd.plugins.module_utils._docker import DockerClient
 from ansible_collections.relocate.mtd.plugins.module_utils._modes import PRE_COPY
@@ -242,6 +242,8 @@ class Source(Part):
         self.data.receive()  # the restore over there waits for the rest of the image
         self._forbid_restart()
         self.record(State.STAGED)
+        if problems := _traits.forgotten_memory(freezer.members(self.container.freezer)):
+            raise RuntimeError(f"the container cannot be moved as it is: {'; '.join(problems)}")
         link = self._measure_link()
         previous, ahead = None, {}
         if self.specification.mode == PRE_COPY:
