@@ -273,3 +273,38 @@ def test_what_cannot_be_carried_is_refused_before_anything_is_frozen(fleet: Flee
     assert not refusals["named"], "what Docker's name service needs is no rule of the container's"
     done = fleet.run("relocate", "move", "group", "--to", "host2", "--check", check=False)
     assert done.returncode == 1 and REFUSED["group"][1] in done.stdout + done.stderr
+
+
+#: Says of its memory what CRIU would forget, and which of it this kernel knows.
+FORGOTTEN = """
+import ctypes, json, os, time
+libc = ctypes.CDLL(None, use_errno=True)
+libc.mmap.restype = ctypes.c_void_p
+libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t] + [ctypes.c_int] * 3 + [ctypes.c_long]
+def area():
+    return ctypes.c_void_p(libc.mmap(None, 1 << 16, 3, 0x22, -1, 0))
+size, known = ctypes.c_size_t(1 << 16), []
+if libc.syscall(325 if os.uname().machine == "x86_64" else 284, area(), size, 1) == 0:
+    known.append("locked as it is used (MLOCK_ONFAULT)")
+if libc.syscall(462, area(), size, 0) == 0:
+    known.append("sealed memory (mseal)")
+key = libc.syscall(330 if os.uname().machine == "x86_64" else 289, 0, 0)
+if key > 0 and libc.syscall(329 if os.uname().machine == "x86_64" else 288, area(), size, 1, key) == 0:
+    known.append("protection key (pkey_mprotect)")
+while True:
+    print(json.dumps({"known": known}), flush=True)
+    time.sleep(0.1)
+"""
+
+
+def test_what_criu_would_forget_of_memory_is_noticed_before_the_freeze(fleet: Fleet) -> None:
+    """Such a copy would run on, and be less safe than its original."""
+    python_image.make(fleet)
+    python_image.run(fleet, "host1", "forgotten", FORGOTTEN, "--security-opt seccomp=unconfined")
+    first, lines = said(fleet, "host1", "forgotten")
+    assert first["known"]
+    result = fleet.move("forgotten", "host3", check=False)
+    assert result["outcome"] == "rolled-back" and not result["timings_ns"].get("freeze"), result
+    missed = [each for each in first["known"] if each not in result["msg"]]
+    assert not missed and "process 1 (python3) has" in result["msg"], result["msg"]
+    said(fleet, "host1", "forgotten", lines + 3)

@@ -102,3 +102,15 @@ def test_a_health_check_is_no_command_of_somebody(
     monkeypatch.setattr(_host.time, "sleep", lambda _: None)
     found = _host._between_checks(Checked(looks, test), "c1", 10.0)  # type: ignore[arg-type]
     assert found is not None and found["ExecIDs"] == still
+
+
+@pytest.mark.parametrize(("overcommit", "left"), [("0", None), ("1", None), ("2", 3000 << 10)])
+def test_what_a_host_promises(monkeypatch: pytest.MonkeyPatch, overcommit: str, left: int | None) -> None:
+    """Only one that promises no more than it has runs out of that."""
+    files = {
+        "/proc/meminfo": "MemTotal:       9000 kB\nCommitLimit:    7000 kB\nCommitted_AS:   4000 kB\n",
+        "/proc/sys/vm/overcommit_memory": f"{overcommit}\n",
+        "/proc/sys/vm/max_map_count": "65530\n",
+    }
+    monkeypatch.setattr(_host, "_text", files.__getitem__)
+    assert _host._commitments() == {"most_areas": 65530, "promised_bytes_left": left}

@@ -17,10 +17,14 @@ ABLE: dict[str, Any] = {
 
 
 def refusals(
-    mode: str, labels: dict[str, str] | None = None, memory_bytes: int = 8 << 20, **places: dict[str, Any]
+    mode: str,
+    labels: dict[str, str] | None = None,
+    memory_bytes: int = 8 << 20,
+    mapped_bytes: int = 0,
+    **places: dict[str, Any],
 ) -> list[str]:
     """Ask about a move from host1 to host2, each able to do everything but what is given for it."""
-    container = {"name": "web", "labels": labels or {}, "memory_bytes": memory_bytes}
+    container = {"name": "web", "labels": labels or {}, "memory_bytes": memory_bytes, "mapped_bytes": mapped_bytes}
     source, destination = ({**ABLE, **places.get(part, {})} for part in ("source", "destination"))
     return _modes.mode_refusals(mode, container, "host1", source, "host2", destination)
 
@@ -53,6 +57,19 @@ def test_pre_copy_needs_a_source_that_tells_which_memory_was_written() -> None:
     assert "CONFIG_MEM_SOFT_DIRTY" in found
     assert refusals("pre-copy", destination={"dirty_tracking": False}) == []
     assert refusals("stop-and-copy", source={"dirty_tracking": False}) == []
+
+
+def test_a_host_that_promises_no_more_than_it_has_must_promise_all_that_is_reserved() -> None:
+    """In a stop-and-copy it need not: what was never writable is mapped as it was."""
+    strict = {"promised_bytes_left": 1 << 30}
+    for mode in ("post-copy", "pre-copy"):
+        assert refusals(mode, destination=strict, mapped_bytes=1 << 20) == []
+        (found,) = refusals(mode, destination=strict, mapped_bytes=1 << 40)
+        assert found.startswith("host2 promises no more memory than it has") and found.endswith(
+            "or use mode stop-and-copy"
+        )
+        assert refusals(mode, destination={"promised_bytes_left": None}, mapped_bytes=1 << 40) == []
+    assert refusals("stop-and-copy", destination=strict, mapped_bytes=1 << 40) == []
 
 
 @pytest.mark.parametrize("available,refused", [(420 << 20, False), ((420 << 20) - 1, True), (None, False)])

@@ -163,6 +163,19 @@ def test_entries_of_before_costs_were_recorded_teach_as_well() -> None:
     assert count == 3 and downtime_ms(cost, 10 * MIB) == pytest.approx(300.0)
 
 
+def test_what_is_only_reserved_counts_for_its_container_alone() -> None:
+    """And is not learned as what every move of the fleet takes."""
+    web = {"memory_bytes": 10 * MIB, "connections": 0}
+    plain, reserved = (
+        prediction.predict(each, [STOP], ("a", {}), ("b", {}), [], NOW)[STOP].ms
+        for each in (web, {**web, "walk_ms": 700.0})
+    )
+    assert reserved == pytest.approx(plain + 700.0)
+    known = [entry(size, truth(size) + 700.0, walk_ms=700.0) for size in (8, 16, 32, 64)]
+    cost, _ = prediction.learned(COST, known, NOW)
+    assert (cost.factor, cost.fixed_ms) == (pytest.approx(2.0), pytest.approx(60.0))
+
+
 def test_the_link_of_these_two_hosts() -> None:
     """Either way; of others, where these have never exchanged anything."""
     there = entry(8, 1, measured={"link_ms_per_mib": 8.0})

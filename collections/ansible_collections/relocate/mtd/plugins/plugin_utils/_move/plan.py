@@ -163,6 +163,7 @@ def make(
         **({"image_sent": image} if image else {}),
         "address_before": container["address"],
         "memory_bytes": container["memory_bytes"],
+        **({"walk_ms": container["walk_ms"]} if container.get("walk_ms") else {}),
         "volumes": container.get("volumes") or [],
         "services": services,
         "choice": choice,
@@ -200,6 +201,10 @@ def steps(plan: dict[str, Any]) -> list[str]:
         f"to           {destination['host']} ({destination['address']}), with a new address",
         *(_anew(plan) if plan.get("strategy") == RECREATE else _live(plan)),
     ]
+    if plan.get("walk_ms"):
+        lines.append(
+            f"reserved     memory that CRIU looks through page by page while it stands still: {plan['walk_ms']:.0f} ms of that"
+        )
     lines += [f"no           {mode}: {reason}" for mode, reason in plan["modes_unavailable"].items()]
     if plan.get("image_sent"):
         size, seconds = plan["image_sent"]["bytes"] / 2**20, plan["image_sent"]["ms"] / 1e3

@@ -113,7 +113,9 @@ def _sample(entry: Mapping[str, Any], base: Cost) -> tuple[float, float] | None:
     except (KeyError, TypeError):  # written before costs were recorded
         cost = base
     flows = sum((entry.get("flows") or {}).get(direction, 0) for direction in ("ingress", "egress"))
-    return downtime_ms(cost._replace(fixed_ms=0.0, factor=1.0), memory, flows), float(down)
+    walk = entry.get("walk_ms")  # its own, and no matter of the fleet's
+    own = float(walk) if isinstance(walk, int | float) else 0.0
+    return downtime_ms(cost._replace(fixed_ms=0.0, factor=1.0), memory, flows), max(float(down) - own, 0.0)
 
 
 def slope(points: Sequence[tuple[float, float]], apart: float) -> float | None:
