@@ -126,3 +126,16 @@ def test_files_that_docker_renews_may_have_another_size(tmp_path: Path) -> None:
     names = ["/etc/hosts", "etc/resolv.conf", "/etc/hosts.allow", "/srv/etc/hosts"]
     _, after = rewrite(tmp_path, *({"type": "REG", "id": 1, "reg": {"name": name, "size": 186}} for name in names))
     assert [entry["reg"].get("size") for entry in after] == [None, None, 186, 186]
+
+
+def test_unix_sockets_are_left_alone(tmp_path: Path) -> None:
+    """They may name a directory that is no UTF-8, which pycriu does not read."""
+    from relocate_proxy.memory import criu_sockets
+    from relocate_proxy.memory.criu_image import framed
+
+    unix = framed(b"\x08\x05\x10\x07\x82\x01\x02\x72\xff")
+    path = tmp_path / "files.img"
+    path.write_bytes(pycriu_standin.pack([isk(OLD, 80)]) + unix)
+    criu_sockets.rewrite(str(tmp_path), OLD, NEW)
+    assert path.read_bytes().endswith(unix)
+    assert criu_sockets.file_names(str(tmp_path)) == {}

@@ -24,6 +24,8 @@ FAMILIES = (socket.AF_INET, socket.AF_INET6)
 PROTOCOLS = {socket.IPPROTO_TCP: "tcp", socket.IPPROTO_UDP: "udp"}
 #: States of <net/tcp_states.h> in which there is no peer, or not yet: CLOSE, LISTEN, NEW_SYN_RECV. Half-closed ones have one.
 WITHOUT_PEER = (7, 10, 12)
+#: How the entry of a unix socket begins. It is not parsed: its directory may be no UTF-8, which pycriu insists on.
+UNIX_SOCKET = b"\x08\x05"
 #: Files that are renewed at the destination (``files.own_cargo``), so that CRIU must not insist on their sizes.
 RENEWED = ("etc/hosts", "etc/resolv.conf", "etc/hostname")
 
@@ -60,6 +62,8 @@ def rewrite(images: str, old: str, new: str) -> list[Connection]:
     connections: list[Connection] = []
     kept, parts = 0, []
     for place, message in messages(image):
+        if message.startswith(UNIX_SOCKET):
+            continue
         entry = file_entry()
         entry.ParseFromString(message)
         if entry.HasField("isk") and entry.isk.family in FAMILIES and entry.isk.src_addr:
@@ -88,6 +92,8 @@ def file_names(images: str) -> dict[int, str]:
     file_entry = pycriu.images.images.handlers["FILES"].payload
     names = {}
     for _, message in messages(image):
+        if message.startswith(UNIX_SOCKET):
+            continue
         entry = file_entry()
         entry.ParseFromString(message)
         if entry.HasField("reg"):
