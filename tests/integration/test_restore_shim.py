@@ -479,3 +479,92 @@ def test_address_space_that_was_only_reserved_is_mapped_again(shim: Path) -> Non
     environment = {**os.environ, "LD_PRELOAD": str(shim)}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout.split()
     assert done == ["True", "True", "False", "True", "False", "12"]
+
+
+#: Binds sockets in a directory of a root of their own, as CRIU does, by names for which the list has addresses; prints what
+#: each is bound to, and whether it hears who comes by the name.
+BINDS = """
+import os, socket, sys
+images = os.open(sys.argv[1], os.O_RDONLY)
+os.close(os.open("inventory.img", os.O_RDONLY, dir_fd=images))
+os.chroot(sys.argv[2])
+os.chdir("/run")
+for number in range(int(sys.argv[3])):
+    name = f".relocate-socket-{number}"
+    sock = socket.socket(socket.AF_UNIX)
+    sock.settimeout(10)
+    try:
+        sock.bind(name)
+    except OSError as error:
+        print(error.strerror)
+        continue
+    sock.listen()
+    client = socket.socket(socket.AF_UNIX)
+    client.connect(name)
+    sock.accept()[0].send(b"x")
+    print(sock.getsockname(), client.recv(1).decode())
+print(sorted(os.listdir("/")), sorted(os.listdir()), os.getcwd())
+"""
+
+
+def test_a_socket_is_bound_to_one_address_and_has_its_file_elsewhere(
+    shim: Path, tmp_path: Path, keeper: Keeper, copy: subprocess.Popen[bytes]
+) -> None:
+    """Whatever lies at the address, and whether its directories are there."""
+    (tmp_path / "root/run").mkdir(parents=True)
+    (tmp_path / "root/run/taken").touch()
+    addresses = [b"/run/taken", b"/none/at/all", b"../x/./y", b"/" + b"z" * 107, b"taken", b""]
+    records = b"".join(len(each).to_bytes(4, "little") + each.ljust(108, b"\0") for each in addresses)
+    (tmp_path / "relocate-addresses").write_bytes(records)
+    (tmp_path / "inventory.img").touch()
+    command = [sys.executable, "-c", BINDS, str(tmp_path), str(tmp_path / "root"), str(len(addresses) + 1)]
+    told = {"LD_PRELOAD": str(shim), "RELOCATE_VERDICT": str(tmp_path / "verdict"), "RELOCATE_PID": str(copy.pid)}
+    process = subprocess.Popen(command, env={**os.environ, **told}, stdout=subprocess.PIPE, text=True)
+    answer, question = keeper.asked()
+    assert question == b"i"
+    answer.send(b"o")
+    said, _ = process.communicate(timeout=30)
+    *lines, after = said.splitlines()
+    assert lines == [*(f"{os.fsdecode(each)} x" for each in addresses[:-1]), *["Invalid argument"] * 2]
+    made = sorted(["taken", *(f".relocate-socket-{number}" for number in range(len(addresses) - 1))])
+    assert after == f"['run'] {made} /run", "nothing else is left"
+
+
+#: Asks where the file of a bound socket is, as CRIU does at the dump.
+LOOKS = """
+import ctypes, os, socket, sys
+libc = ctypes.CDLL(None, use_errno=True)
+for address in sys.argv[1:]:
+    sock = socket.socket(socket.AF_UNIX)
+    sock.bind(address)
+    if "renamed" in address:
+        os.rename(address, "other")
+    if "gone" in address:
+        os.rename(address, "another")
+        os.unlink("another")
+    file = libc.ioctl(sock.fileno(), ctypes.c_ulong(0x89E0))
+    found = ctypes.create_string_buffer(4096)
+    path = f"/proc/self/fd/{file}".encode()
+    answers = []
+    for _ in range(2):
+        size = libc.readlink(path, found, ctypes.c_size_t(4096))
+        answers.append(found.raw[:size].decode())
+    print(*answers, sep="|")
+"""
+
+
+def test_a_relative_address_ends_where_its_file_is_said_to_be(shim: Path, tmp_path: Path) -> None:
+    """CRIU gives up otherwise. Only what it asks of that very file is answered so, and only once."""
+    names = ["plain", "./dot", "renamed", "gone", f"../{tmp_path.name}/above", str(tmp_path / "renamed2")]
+    command = [sys.executable, "-c", LOOKS, *names]
+    environment = {**os.environ, "LD_PRELOAD": str(shim)}
+    done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=True)
+    here = str(tmp_path)
+    assert done.stdout.splitlines() == [
+        f"{here}/plain|{here}/plain",
+        f"{here}/dot|{here}/dot",
+        f"/renamed|{here}/other",
+        f"/gone (deleted)|{here}/another (deleted)",
+        f"/../{tmp_path.name}/above|{here}/above",
+        f"{here}/other|{here}/other",
+    ]

@@ -23,7 +23,7 @@ import relocate_proxy
 from hypothesis import example, given
 from hypothesis import strategies as st
 from relocate_proxy.files import container, creation, log_cargo, own_cargo
-from relocate_proxy.host import tasks
+from relocate_proxy.host import tasks, unix_sockets
 from relocate_proxy.memory import criu_image, deferred, filler, lazy_pages, page_server, protobuf, recall, rounds
 from relocate_proxy.network import conntrack, held_queue, netlink, nft
 from relocate_proxy.protocol import faults
@@ -60,7 +60,7 @@ MARKS = {
 #: Tried by the tests of this file, and by what they call.
 TRIED = {
     "files.container:_endpoint", "files.container:_mapped_paths", "files.container:peer_in", "files.log_cargo:_said",
-    "host.socket_options:_is_option", "host.tasks:read",
+    "host.socket_options:_is_option", "host.tasks:read", "host.unix_sockets:read",
     "memory.criu_image:messages", "memory.deferred:Deferral.noted", "memory.filler:Filler._coming",
     "memory.lazy_pages:_document",
     "memory.page_server:serve", "memory.recall:Record.all", "memory.rounds:stopped_ms", "network.conntrack:_endpoints",
@@ -75,16 +75,18 @@ LEFT = {
     "__main__:main": "the controller's order, over SSH, as root",
     "guardian:_fork": OURS,
     "files.container:Container._mountinfo": KERNEL,
+    "files.container:Container.binds_unix_sockets": KERNEL,
     "files.container:Container.descriptors": RUNC,
     "files.container:Container.plain_cgroups": KERNEL,
     "files.trees:upper_directory": KERNEL,
-    "files.watches:Watches.unread": KERNEL,
+    "files.watches:_unread": KERNEL,
     "files.writer:Writer.finish": "its entry has been looked at: test_foreign_messages",
     "host.cgroups:_own_cgroup": KERNEL,
     "host.cgroups:tasks_of": KERNEL,
     "host.mounts:_mounts": KERNEL,
     "host.socket_options:settle": "its options have been looked at: host.socket_options:_is_option",
     "host.tasks:_read": KERNEL,
+    "host.unix_sockets:_dress": "its attributes have been looked at: host.unix_sockets:read",
     "host.syscalls:links_down": KERNEL,
     "memory.criu_sockets:_text": "CRIU's own image, on the host where it has made it",
     "memory.criu_sockets:_words": "an address that has been looked at",
@@ -507,6 +509,35 @@ def test_tasks_that_another_host_describes(value: Any, key: str, of_thread: str,
         if described:
             outcome(lambda described: tasks.settle(described, []), described, tasks.Different)
     assert tasks.read(json.dumps({"1": TASK}).encode()) == {"1": TASK}
+
+
+SOCKET: dict[str, Any] = {
+    "pid": 7,
+    "fd": 3,
+    "address": "/run/s.1",
+    "path": "/run/s",
+    "names": ["/run/t"],
+    "mode": 0o755,
+    "uid": 0,
+    "gid": 0,
+    "mtime_ns": -5,
+    "xattrs": {"user.some": "00ff"},
+    "parents": {"/run": 5, "/": 7},
+}
+
+
+@fuzzed
+@given(JSON, st.sampled_from(sorted(SOCKET)), st.integers(0, 300))
+def test_unix_sockets_that_another_host_describes(value: Any, key: str, cut: int) -> None:
+    """What is let through can be given to a copy, or not: nothing else comes of it."""
+    spoilt = [[{**SOCKET, key: value}], [{**SOCKET, "names": [value]}], [value], value]
+    spoilt += [[{**SOCKET, "parents": {"/run": value}}], [{**SOCKET, "xattrs": {"user.some": value}}]]
+    for text in [json.dumps(each).encode() for each in spoilt] + [json.dumps([SOCKET]).encode()[:cut]]:
+        told = outcome(unix_sockets.read, text, ValueError)
+        if told:
+            outcome(lambda told: unix_sockets.settle(told, {}, "/nowhere"), told, unix_sockets.Misplaced)
+            assert all(os.fsencode(each["address"]) for each in told)
+    assert unix_sockets.read(json.dumps([SOCKET]).encode()) == [SOCKET]
 
 
 @fuzzed

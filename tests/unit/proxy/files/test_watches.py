@@ -129,3 +129,15 @@ def test_who_watches_is_found() -> None:
         assert (os.getpid(), queue) in list(watches.descriptors([os.getpid(), 2**22 + 1]))
     finally:
         os.close(queue)
+
+
+def test_what_the_restore_has_done_is_forgotten(watch: Watching, tmp_path: Path) -> None:
+    """A copy that reads its queue hears of nothing that was before it ran."""
+    (tmp_path / "file").touch()
+    watch(tmp_path / "file")
+    seen = found(tmp_path)
+    (tmp_path / "file").write_text("changed")
+    assert seen.unread()
+    watches.forget([os.getpid()])
+    assert seen.unread() == 0
+    seen.close()

@@ -1,7 +1,7 @@
 /* LD_PRELOAD object for the criu processes of a relocation: the one that restores under a plain `docker start`, and the dump.
  * Copyright (c) 2026 The RELOCATE authors. SPDX-License-Identifier: GPL-3.0-or-later
  *
- * It changes eleven things and nothing else; 1 to 4 and 9 only where RELOCATE_PID and RELOCATE_VERDICT are set, at the restore:
+ * It changes thirteen things and nothing else; 1 to 4 and 9 only where RELOCATE_PID and RELOCATE_VERDICT are set, at the restore:
  *
  * 1. The host pid of the restored init. The containerd shim records one pid when the container is created and never looks
  *    again, so the restored init must get exactly that pid (RELOCATE_PID). CRIU creates the first task of a new pid namespace
@@ -52,6 +52,14 @@
  *    can come into it, though most of it never was: an area that is larger than memory and swap together, and writable, the kernel
  *    refuses (vm.overcommit_memory 0). It grants it with MAP_NORESERVE, which only means that the area is not counted as promised.
  *
+ * 12. The addresses of unix sockets whose files are elsewhere. The image has such a socket under a name of ours, in the directory
+ *    of its file (unix_images.py says why), and the true address is in the list `relocate-addresses` among the images. When CRIU
+ *    binds to that name, we bind to the address in a room of its own, a new directory that is the root meanwhile, and give the
+ *    file that name: CRIU finds it where it thinks that it has made it.
+ *
+ * 13. The files of unix sockets with a relative address, at the dump. CRIU asks where the file is, and gives up if that does not
+ *    end with the address. The image will have another name anyway: we say that it lies in the root.
+ *
  * Freestanding on purpose (no libc header is linked, symbols resolve at load time): one object serves every glibc.
  * Build: cc -shared -fPIC -Os -nostdlib -o restore_shim.so restore_shim.c
  */
@@ -75,7 +83,7 @@ extern int getpagesize(void);
 #define MSG_NOSIGNAL 0x4000
 
 #if defined(__x86_64__)
-enum { NR_READ = 0, NR_WRITE = 1, NR_CLOSE = 3, NR_IOCTL = 16, NR_PREAD64 = 17, NR_SOCKET = 41, NR_CONNECT = 42, NR_SENDTO = 44, NR_RECVFROM = 45, NR_SENDMSG = 46, NR_KILL = 62, NR_PTRACE = 101, NR_SETNS = 308, NR_EXIT_GROUP = 231, NR_OPENAT = 257, NR_READLINKAT = 267, NR_PRLIMIT64 = 302, NR_OPEN_BY_HANDLE_AT = 304, NR_MMAP = 9, NR_LSEEK = 8 };
+enum { NR_READ = 0, NR_WRITE = 1, NR_CLOSE = 3, NR_IOCTL = 16, NR_PREAD64 = 17, NR_SOCKET = 41, NR_CONNECT = 42, NR_BIND = 49, NR_GETSOCKNAME = 51, NR_CHDIR = 80, NR_FCHDIR = 81, NR_CHROOT = 161, NR_MKDIRAT = 258, NR_UNLINKAT = 263, NR_RENAMEAT = 264, NR_SENDTO = 44, NR_RECVFROM = 45, NR_SENDMSG = 46, NR_KILL = 62, NR_PTRACE = 101, NR_SETNS = 308, NR_EXIT_GROUP = 231, NR_OPENAT = 257, NR_READLINKAT = 267, NR_PRLIMIT64 = 302, NR_OPEN_BY_HANDLE_AT = 304, NR_MMAP = 9, NR_LSEEK = 8 };
 static long raw(long n, long a, long b, long c, long d, long e, long f)
 {
 	register long r10 __asm__("r10") = d, r8 __asm__("r8") = e, r9 __asm__("r9") = f;
@@ -84,7 +92,7 @@ static long raw(long n, long a, long b, long c, long d, long e, long f)
 	return r;
 }
 #else
-enum { NR_READ = 63, NR_WRITE = 64, NR_CLOSE = 57, NR_IOCTL = 29, NR_PREAD64 = 67, NR_SOCKET = 198, NR_CONNECT = 203, NR_SENDTO = 206, NR_RECVFROM = 207, NR_SENDMSG = 211, NR_KILL = 129, NR_PTRACE = 117, NR_SETNS = 268, NR_EXIT_GROUP = 94, NR_OPENAT = 56, NR_READLINKAT = 78, NR_PRLIMIT64 = 261, NR_OPEN_BY_HANDLE_AT = 265, NR_MMAP = 222, NR_LSEEK = 62 };
+enum { NR_READ = 63, NR_WRITE = 64, NR_CLOSE = 57, NR_IOCTL = 29, NR_PREAD64 = 67, NR_SOCKET = 198, NR_CONNECT = 203, NR_BIND = 200, NR_GETSOCKNAME = 204, NR_CHDIR = 49, NR_FCHDIR = 50, NR_CHROOT = 51, NR_MKDIRAT = 34, NR_UNLINKAT = 35, NR_RENAMEAT = 38, NR_SENDTO = 206, NR_RECVFROM = 207, NR_SENDMSG = 211, NR_KILL = 129, NR_PTRACE = 117, NR_SETNS = 268, NR_EXIT_GROUP = 94, NR_OPENAT = 56, NR_READLINKAT = 78, NR_PRLIMIT64 = 261, NR_OPEN_BY_HANDLE_AT = 265, NR_MMAP = 222, NR_LSEEK = 62 };
 static long raw(long n, long a, long b, long c, long d, long e, long f)
 {
 	register long x8 __asm__("x8") = n, x0 __asm__("x0") = a, x1 __asm__("x1") = b, x2 __asm__("x2") = c;
@@ -430,6 +438,171 @@ ssize recv(int fd, void *buf, usize len, int flags)
 	return as_libc(raw(NR_RECVFROM, fd, (long)buf, (long)len, flags, 0, 0));
 }
 
+#define TOKEN ".relocate-socket-" /* unix_sockets.py has the same names */
+#define ROOM ".relocate-binding"
+#define LONGEST 108
+#define O_DIRECTORY_PATH (010000000 | SOCK_CLOEXEC) /* O_PATH */
+#define AT_REMOVEDIR 0x200
+#define EINVAL 22
+#define ENAMETOOLONG 36
+enum { MOST_ADDRESSES = 4096 };
+
+struct unix_address { unsigned short family; char path[LONGEST + 1]; };
+static struct { unsigned int length; char path[LONGEST]; } addresses[MOST_ADDRESSES];
+static long address_count;
+
+/* Read the list of addresses; most containers have none. */
+static void read_addresses(int images)
+{
+	long fd, n, size = 0;
+
+	if (address_count || !getenv("RELOCATE_VERDICT"))
+		return;
+	fd = raw(NR_OPENAT, images, (long)"relocate-addresses", O_RDONLY | SOCK_CLOEXEC, 0, 0, 0);
+	if (fd < 0)
+		return;
+	while (size < (long)sizeof(addresses) &&
+	       (n = raw(NR_READ, fd, (long)addresses + size, (long)sizeof(addresses) - size, 0, 0, 0)) > 0)
+		size += n;
+	address_count = size / (long)sizeof(addresses[0]);
+	raw(NR_CLOSE, fd, 0, 0, 0, 0, 0);
+}
+
+/* Bind a socket to an address where it is the only file: whatever directories it names are made for it. The caller has made the
+ * room its root. Return 0 or -errno. */
+static long bind_in_room(int fd, struct unix_address *to, unsigned int length, long here, const char *token)
+{
+	unsigned char made[LONGEST];
+	long problem;
+
+	for (unsigned int i = 1; i < length; i++) {
+		made[i] = 0;
+		if (to->path[i] != '/')
+			continue;
+		to->path[i] = 0;
+		made[i] = raw(NR_MKDIRAT, AT_FDCWD, (long)to->path, 0700, 0, 0, 0) == 0;
+		to->path[i] = '/';
+	}
+	problem = raw(NR_BIND, fd, (long)to, (long)(sizeof(to->family) + length), 0, 0, 0);
+	if (!problem)
+		problem = raw(NR_RENAMEAT, AT_FDCWD, (long)to->path, here, (long)token, 0, 0);
+	for (unsigned int i = length; i-- > 1;) {
+		if (!made[i])
+			continue;
+		to->path[i] = 0;
+		raw(NR_UNLINKAT, AT_FDCWD, (long)to->path, AT_REMOVEDIR, 0, 0, 0);
+		to->path[i] = '/';
+	}
+	return problem;
+}
+
+/* Bind a socket to the address that a name of ours stands for, and have its file under that name in this directory. CRIU has
+ * only one of its tasks bind at a time. Return 0 or -errno. */
+static long bind_as(int fd, const char *token)
+{
+	long which = number(token + sizeof(TOKEN) - 1), here, root, problem, back;
+	struct unix_address to = { AF_UNIX, { 0 } };
+	unsigned int length;
+
+	if (which >= address_count)
+		return -EINVAL;
+	length = addresses[which].length;
+	if (!length || length > LONGEST)
+		return -EINVAL;
+	for (unsigned int i = 0; i < length; i++)
+		to.path[i] = addresses[which].path[i];
+	here = raw(NR_OPENAT, AT_FDCWD, (long)".", O_DIRECTORY_PATH, 0, 0, 0);
+	root = raw(NR_OPENAT, AT_FDCWD, (long)"/", O_DIRECTORY_PATH, 0, 0, 0);
+	problem = here < 0 ? here : root < 0 ? root : raw(NR_MKDIRAT, here, (long)ROOM, 0700, 0, 0, 0);
+	if (!problem) {
+		problem = raw(NR_CHROOT, (long)ROOM, 0, 0, 0, 0, 0);
+		if (!problem) {
+			problem = raw(NR_CHDIR, (long)"/", 0, 0, 0, 0, 0);
+			if (!problem)
+				problem = bind_in_room(fd, &to, length, here, token);
+			back = raw(NR_FCHDIR, root, 0, 0, 0, 0, 0);
+			back = back ? back : raw(NR_CHROOT, (long)".", 0, 0, 0, 0, 0);
+			back = back ? back : raw(NR_FCHDIR, here, 0, 0, 0, 0, 0);
+			problem = problem ? problem : back;
+		}
+		back = raw(NR_UNLINKAT, here, (long)ROOM, AT_REMOVEDIR, 0, 0, 0);
+		problem = problem ? problem : back;
+	}
+	raw(NR_CLOSE, here, 0, 0, 0, 0, 0);
+	raw(NR_CLOSE, root, 0, 0, 0, 0, 0);
+	return problem;
+}
+
+int bind(int fd, const struct unix_address *to, unsigned int length)
+{
+	if (length > sizeof(to->family) + sizeof(TOKEN) && to->family == AF_UNIX && contains(to->path, sizeof(TOKEN) - 1, TOKEN, sizeof(TOKEN) - 1))
+		return (int)as_libc(bind_as(fd, to->path));
+	return (int)as_libc(raw(NR_BIND, fd, (long)to, (long)length, 0, 0, 0));
+}
+
+#define SIOCUNIXFILE 0x89E0
+static int unix_file = -1; /* the file that CRIU was given last at the dump, and the address of its socket */
+static struct unix_address unix_file_address;
+
+static void note_unix_file(int sock, int file)
+{
+	unsigned int length = sizeof(unix_file_address);
+
+	for (unsigned int i = 0; i < sizeof(unix_file_address.path); i++)
+		unix_file_address.path[i] = 0;
+	unix_file = raw(NR_GETSOCKNAME, sock, (long)&unix_file_address, (long)&length, 0, 0, 0) ? -1 : file;
+}
+
+static long text_length(const char *text)
+{
+	long n = 0;
+
+	while (text[n])
+		n++;
+	return n;
+}
+
+/* Return whether a path of some length ends with a text that has a slash before it. */
+static int ends_with(const char *path, long size, const char *text, long length)
+{
+	if (size <= length || path[size - length - 1] != '/')
+		return 0;
+	for (long i = 0; i < length; i++)
+		if (path[size - length + i] != text[i])
+			return 0;
+	return 1;
+}
+
+ssize readlink(const char *path, char *buf, usize size)
+{
+	static const char gone[] = " (deleted)";
+	long n = raw(NR_READLINKAT, AT_FDCWD, (long)path, (long)buf, (long)size, 0, 0), end, length;
+	const char *address = unix_file_address.path;
+	char ours[40];
+
+	if (unix_file < 0 || n <= 0 || *address == '/' || !*address)
+		return as_libc(n);
+	append_number(append(ours, "/proc/self/fd/"), (unsigned int)unix_file);
+	length = text_length(ours);
+	if (text_length(path) != length || !contains(path, (usize)length, ours, (usize)length))
+		return as_libc(n);
+	unix_file = -1;
+	if (address[0] == '.' && address[1] == '/') /* as CRIU does */
+		address += 2;
+	length = text_length(address);
+	end = n > 10 && contains(buf + n - 10, 10, gone, 10) ? n - 10 : n;
+	if (ends_with(buf, end, address, length))
+		return n;
+	if ((usize)length + sizeof(gone) + 1 > size)
+		return as_libc(-ENAMETOOLONG);
+	buf[0] = '/';
+	for (long i = 0; i < length; i++)
+		buf[1 + i] = address[i];
+	for (long i = 0; end < n && i < 10; i++)
+		buf[1 + length + i] = gone[i];
+	return 1 + length + (end < n ? 10 : 0);
+}
+
 int openat64(int directory, const char *path, int flags, ...)
 {
 	__builtin_va_list v;
@@ -438,8 +611,10 @@ int openat64(int directory, const char *path, int flags, ...)
 	__builtin_va_start(v, flags);
 	mode = __builtin_va_arg(v, int); /* garbage where there is none: the kernel looks at it only where there must be one */
 	__builtin_va_end(v);
-	if (contains(path, 14, "inventory.img", 14))
+	if (contains(path, 14, "inventory.img", 14)) {
 		await_images();
+		read_addresses(directory);
+	}
 	return (int)as_libc(raw(NR_OPENAT, directory, (long)path, flags, mode, 0, 0));
 }
 
@@ -637,6 +812,8 @@ int ioctl(int fd, u64 request, ...)
 	scan = __builtin_va_arg(v, void *);
 	__builtin_va_end(v);
 	found = raw(NR_IOCTL, fd, (long)request, (long)scan, 0, 0, 0);
+	if (request == SIOCUNIXFILE && found >= 0)
+		note_unix_file(fd, (int)found);
 	if (request == PAGEMAP_SCAN && found > 0 && (scan->wanted & PAGE_IS_PRESENT) && have_areas() && (pid = whose_pages(fd)))
 		found = without_deferred(pid, (struct page_region *)scan->regions, found, (long)scan->count);
 	return (int)as_libc(found);

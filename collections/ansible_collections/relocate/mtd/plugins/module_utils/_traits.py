@@ -16,9 +16,16 @@ import os
 import platform
 import re
 import socket
-from typing import Any, Dict, Iterable, Iterator, List, Optional, Set, Tuple
+from typing import Any, Collection, Dict, Iterable, Iterator, List, Optional, Set, Tuple
 
-from ansible_collections.relocate.mtd.plugins.module_utils import _areas, _kernel, _own_network, _spawning
+from ansible_collections.relocate.mtd.plugins.module_utils import (
+    _areas,
+    _binds,
+    _kernel,
+    _own_network,
+    _spawning,
+    _unix_files,
+)
 from ansible_collections.relocate.mtd.plugins.module_utils._criu import GHOST_LIMIT, parse_mountinfo
 
 PROC = "/proc"
@@ -101,10 +108,11 @@ def _called(pid: int, status: Dict[str, str]) -> str:
     return f"process {status.get('NSpid', str(pid)).split()[-1]} ({name})"
 
 
-def program_refusals(pids: Iterable[int], init: int) -> List[str]:
+def program_refusals(pids: Iterable[int], init: int, binds: Collection[str] = ()) -> List[str]:
     """Return what the programs of a container use that cannot be carried: clauses, each with who uses it and what to do.
 
     :param pids: its processes. :param init: the one that all namespaces are compared with.
+    :param binds: where directories of the host are mounted in it.
     """
     pids = list(pids)
     found = [
@@ -114,6 +122,7 @@ def program_refusals(pids: Iterable[int], init: int) -> List[str]:
     ]
     leases = _lease_holders()
     known: Optional[Set[str]] = None
+    bound = _unix_files.bound_inodes(_text(f"{PROC}/{init}/net/unix"))
     for pid in pids:
         status = _status(pid)
         if not status:
@@ -144,6 +153,9 @@ def program_refusals(pids: Iterable[int], init: int) -> List[str]:
                 known = _known_sockets(init) if known is None else known
                 if link[8:-1] not in known:
                     found += _strange_socket(who, pid, number)
+                elif link[8:-1] in bound:
+                    bound.remove(link[8:-1])
+                    found += _bound_socket(who, pid, number, f"{PROC}/{init}/root", binds)
     return list(dict.fromkeys(found))
 
 
@@ -190,19 +202,38 @@ def _known_sockets(pid: int) -> Set[str]:
     return found
 
 
-def _strange_socket(who: str, pid: int, number: int) -> List[str]:
-    """Say what a socket is that is in none of the kernel's tables: it is not bound yet, or of a kind that is not carried."""
+def _borrowed(pid: int, number: int) -> Optional[socket.socket]:
+    """Return a duplicate of a process's socket, or None if it is gone, or we may not have it."""
     try:
         process = os.pidfd_open(pid)  # type: ignore[attr-defined,unused-ignore]
     except (OSError, AttributeError):
-        return []
+        return None
     try:
         copy = _libc.syscall(ctypes.c_long(_SYS_PIDFD_GETFD), process, number, 0)
     finally:
         os.close(process)
-    if copy < 0:
+    try:
+        return socket.socket(fileno=copy) if copy >= 0 else None
+    except OSError:  # another file has its number by now
+        os.close(copy)
+        return None
+
+
+def _bound_socket(who: str, pid: int, number: int, root: str, binds: Collection[str]) -> List[str]:
+    """Say why the file of a unix socket that is bound to a path cannot be carried."""
+    found = _borrowed(pid, number)
+    if found is None:
         return []
-    with socket.socket(fileno=copy) as found:
+    with found:
+        return [f"{who} {problem}" for problem in _unix_files.problems(found, root, binds)]
+
+
+def _strange_socket(who: str, pid: int, number: int) -> List[str]:
+    """Say what a socket is that is in none of the kernel's tables: it is not bound yet, or of a kind that is not carried."""
+    found = _borrowed(pid, number)
+    if found is None:
+        return []
+    with found:
         family, protocol = int(found.family), int(found.proto)
     if family in (socket.AF_INET, socket.AF_INET6) and protocol not in IPPROTO_CARRIED:
         return [
@@ -298,6 +329,14 @@ def forgotten_memory(pids: Iterable[int]) -> List[str]:
     )
 
 
+def _shown(inspected: Dict[str, Any]) -> List[str]:
+    """Return where directories of the host are mounted in a container."""
+    try:
+        return [each.point for each in _binds.asked(inspected["HostConfig"])]
+    except ValueError:  # which keeps it here anyway
+        return []
+
+
 def survey(pids: Iterable[int], inspected: Dict[str, Any], address: Optional[str]) -> Dict[str, Any]:
     """Return what a running container needs, and its ``refusals``: whole sentences.
 
@@ -310,7 +349,7 @@ def survey(pids: Iterable[int], inspected: Dict[str, Any], address: Optional[str
     added = {str(each).upper() for each in inspected["HostConfig"].get("CapAdd") or []}
     may_configure = bool(added & {"NET_ADMIN", "CAP_NET_ADMIN", "ALL"})
     spaces = _areas.Spaces(tasks)
-    clauses = program_refusals(tasks, init) + container_refusals(init, address, may_configure)
+    clauses = program_refusals(tasks, init, _shown(inspected)) + container_refusals(init, address, may_configure)
     clauses += [f"{_called(pid, _status(pid))} {clause}" for pid, clause in spaces.problems()]
     return {
         "capabilities": capabilities(init),

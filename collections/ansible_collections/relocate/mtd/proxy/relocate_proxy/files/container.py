@@ -14,7 +14,14 @@ from collections.abc import Callable, Iterable
 from collections.abc import Container as Collection
 from functools import partial
 
-from ansible_collections.relocate.mtd.plugins.module_utils import _binds, _bundle, _criu, _kernel, _volumes
+from ansible_collections.relocate.mtd.plugins.module_utils import (
+    _binds,
+    _bundle,
+    _criu,
+    _kernel,
+    _unix_files,
+    _volumes,
+)
 from ansible_collections.relocate.mtd.plugins.module_utils._docker import DockerClient
 from ansible_collections.relocate.mtd.plugins.module_utils._freezer import freezer_of
 
@@ -210,6 +217,10 @@ class Container:
     def unread_netlink(self) -> int:
         """Return how many bytes of the kernel's messages wait in netlink sockets to be read: CRIU dumps no such socket."""
         return sum(int(fields[4]) for fields in _socket_table(self.pid, "netlink"))
+
+    def binds_unix_sockets(self) -> bool:
+        """Return whether there are unix sockets that are bound to a path, whoever has them."""
+        return bool(_unix_files.bound_inodes(_kernel.read_text(f"{PROC}/{self.pid}/net/unix")))
 
     def visitors(self) -> list[int]:
         """Return the processes that ``docker exec`` or a health check has started: their parent is outside, and stays there."""

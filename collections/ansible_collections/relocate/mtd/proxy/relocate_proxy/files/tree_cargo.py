@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Callable, Container
 
 from ..host.syscalls import write_all
@@ -65,6 +66,14 @@ class TreeSender:
         """Have one more name made for a file that was sent. :raises OSError: it is gone."""
         with self.tree.item(target) as item:
             self._channel.send("entry", entry={**item.describe({}), "path": path, "link": target}, tree=self.name)
+
+    def sockets_of(self, inode: int) -> list[str]:
+        """Return the paths in the container of the files of unix sockets that had an inode when they were sent."""
+        return [
+            f"{self.name}/{path}"
+            for path, stamp in self.before.stamps.items()
+            if stamp.inode == inode and stat.S_ISSOCK(stamp.kind)
+        ]
 
     def _send(self, item: Item, links: dict[tuple[int, int], str]) -> int:
         entry = item.describe(links)

@@ -72,6 +72,34 @@ def descriptors(pids: Iterable[int]) -> Iterator[tuple[int, int]]:
                         yield pid, int(number)
 
 
+def forget(pids: Iterable[int]) -> None:
+    """Empty the queues of a copy that has not run yet: what is in them is what the restore itself has done to its files."""
+    for pid, number in descriptors(pids):
+        process = os.pidfd_open(pid)
+        try:
+            queue = syscalls.pidfd_getfd(process, number)
+        finally:
+            os.close(process)
+        try:
+            while waiting := _unread(queue):
+                os.read(queue, waiting)
+        finally:
+            os.close(queue)
+
+
+def count(pids: Iterable[int]) -> int:
+    """Return how many watches processes have."""
+    found = 0
+    for pid, number in descriptors(pids):
+        with open(f"{PROC}/{pid}/fdinfo/{number}", encoding="ascii") as file:
+            found += len(_ANY.findall(file.read()))
+    return found
+
+
+def _unread(queue: int) -> int:
+    return int(struct.unpack("i", fcntl.ioctl(queue, termios.FIONREAD, bytes(4)))[0])
+
+
 class Watches:
     """The watches of a container, found before the freeze.
 
@@ -156,10 +184,7 @@ class Watches:
 
     def unread(self) -> int:
         """Return how many bytes of events wait to be read: CRIU would drop them."""
-        total = 0
-        for queue in self._queues:
-            total += struct.unpack("i", fcntl.ioctl(queue, termios.FIONREAD, bytes(4)))[0]
-        return total
+        return sum(map(_unread, self._queues))
 
     def close(self) -> None:
         """Let the descriptors go."""

@@ -20,6 +20,8 @@ EDGE_TABLE = f"{shared.EDGE}/table.nft"  # loaded at boot
 RESTORE_SHIM = shared.RESTORE_SHIM
 RUNTIME_NAME = "relocate"
 TASKS = "relocate-tasks.json"  # among the images: what ``tasks`` describes
+SOCKETS = "relocate-sockets.json"  # what ``unix_sockets`` tells
+ADDRESSES = "relocate-addresses"  # of unix sockets; restore_shim.c reads it
 
 
 def private_directory(path: str) -> str:

@@ -12,10 +12,12 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any, NamedTuple
 
-from . import syscalls
+from ansible_collections.relocate.mtd.plugins.module_utils import _unix_files
+
+from . import syscalls, unix_sockets
 
 CONGESTION, MAXSEG = (socket.IPPROTO_TCP, 13), (socket.IPPROTO_TCP, 2)
 WITHOUT_PEER = (7, 10)  # TCP_CLOSE, TCP_LISTEN of <net/tcp_states.h>
@@ -188,10 +190,16 @@ class SocketOptions:
     """Tells what is unusual of a container's sockets.
 
     :param namespace: the path of the container's network namespace (``/proc/PID/ns/net``).
+    :param root: the path of its root (``/proc/PID/root``).
+    :ivar binds: where directories of the host are mounted in it.
+    :ivar bound: what :mod:`unix_sockets` tells of those that were described and are bound to a path.
     """
 
-    def __init__(self, namespace: str) -> None:
+    def __init__(self, namespace: str, root: str = "/") -> None:
         self._namespace = namespace
+        self._root = root
+        self.binds: Collection[str] = ()
+        self.bound: list[dict[str, Any]] = []
         self._usual: dict[Kind, Values] = {}
         self._seen: set[str] = set()  # processes share sockets with their children
 
@@ -208,7 +216,10 @@ class SocketOptions:
             return _values(sock, kind)
 
     def describe(self, pid: int) -> dict[str, list[list[Any]]]:
-        """Return a process's unusual options: of each descriptor level, number and bytes. It must not run meanwhile."""
+        """Return a process's unusual options: of each descriptor level, number and bytes. It must not run meanwhile.
+
+        :raises RuntimeError: it has a unix socket whose file cannot be carried.
+        """
         found = {}
         process = os.pidfd_open(pid)
         try:
@@ -218,19 +229,27 @@ class SocketOptions:
                     link = os.readlink(f"/proc/{pid}/fd/{name}")
                 if link.startswith("socket:") and link not in self._seen:
                     self._seen.add(link)
-                    if unusual := self._unusual(process, int(name)):
-                        found[name] = unusual
+                    with _borrowed(process, int(name)) as sock:
+                        kind = Kind.of(sock)
+                        if unusual := self._unusual(sock, kind):
+                            found[name] = unusual
+                        if kind.family == socket.AF_UNIX:
+                            self._note_file(sock, pid, int(name), link)
         finally:
             os.close(process)
         return found
 
-    def _unusual(self, process: int, fd: int) -> list[list[Any]]:
-        with _borrowed(process, fd) as sock:
-            kind = Kind.of(sock)
-            if kind.family not in (socket.AF_INET, socket.AF_INET6, socket.AF_UNIX):
-                return []
-            usual, has = self.usual(kind), _values(sock, kind)
+    def _unusual(self, sock: socket.socket, kind: Kind) -> list[list[Any]]:
+        if kind.family not in (socket.AF_INET, socket.AF_INET6, socket.AF_UNIX):
+            return []
+        usual, has = self.usual(kind), _values(sock, kind)
         return [[*key, value.hex()] for key, value in has.items() if key in usual and usual[key] != value]
+
+    def _note_file(self, sock: socket.socket, pid: int, fd: int, link: str) -> None:
+        if problems := _unix_files.problems(sock, self._root, self.binds):
+            raise RuntimeError(f"a program of the container {problems[0]}")
+        if told := unix_sockets.description(sock, self._root):
+            self.bound.append({**told, "pid": pid, "fd": fd, "inode": int(link[8:-1])})
 
 
 def is_description(value: Any) -> bool:

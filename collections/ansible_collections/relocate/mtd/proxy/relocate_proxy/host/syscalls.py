@@ -17,9 +17,11 @@ from collections.abc import Callable
 from typing import TypeVar
 
 CLONE_NEWNET = 0x40000000
+CLONE_FS = 0x200
 CLONE_PARENT = 0x8000
 SYS_CLONE3 = 435
 SYS_PIDFD_GETFD = 438
+SYS_OPENAT2, RESOLVE_NO_MAGICLINKS, RESOLVE_IN_ROOT = 437, 0x02, 0x10  # <linux/openat2.h>
 PR_SET_PDEATHSIG = 1
 CAP_IPC_LOCK = 14
 MCL_CURRENT, MCL_FUTURE, MCL_ONFAULT = 1, 2, 4
@@ -76,6 +78,27 @@ def stay_in_memory() -> bool:
 def unshare_network() -> None:
     """Give the calling process a network namespace of its own."""
     _checked(_libc.unshare(CLONE_NEWNET), "unshare")
+
+
+def unshare_root() -> None:
+    """Give the calling thread a root and a working directory of its own."""
+    _checked(_libc.unshare(CLONE_FS), "unshare")
+
+
+def open_in_root(root: str, path: bytes, flags: int) -> int:
+    """Open a path as a process whose root is ``root`` would, wherever symbolic links lead. :raises OSError: as for it."""
+    top = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        how = struct.pack("=3Q", flags, 0, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS)
+        return _checked(_libc.syscall(ctypes.c_long(SYS_OPENAT2), top, path, how, len(how)), os.fsdecode(path))
+    finally:
+        os.close(top)
+
+
+def bind_unix(fd: int, address: bytes) -> None:
+    """Bind a unix socket to a path; Python would not take one of all the 108 bytes. :raises OSError: as for it."""
+    name = struct.pack(f"=H{len(address)}s", socket.AF_UNIX, address)
+    _checked(_libc.bind(fd, name, len(name)), "bind")
 
 
 def in_network(namespace: str, work: Callable[[], _T]) -> _T:

@@ -21,7 +21,7 @@ from typing import Any
 
 from ansible_collections.relocate.mtd.plugins.module_utils import _kernel
 
-from . import socket_options
+from . import socket_options, unix_sockets
 from .cgroups import control_directory
 
 PROC = "/proc"
@@ -152,6 +152,23 @@ def describe(pids: Iterable[int], sockets: socket_options.SocketOptions) -> dict
             "sockets": sockets.describe(pid),
         }
     return found
+
+
+def numbers(pids: Iterable[int]) -> dict[int, int]:
+    """Return processes by their numbers inside the container."""
+    return {inner(_status(pid)): pid for pid in pids}
+
+
+def by_inner_number(told: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return what is told of sockets (``unix_sockets.TOLD``), of each process by its number inside the container."""
+    inside: dict[int, int] = {}
+    for each in told:
+        if each["pid"] not in inside:
+            inside[each["pid"]] = inner(_status(each["pid"]))
+    return [
+        {name: each[name] for name in unix_sockets.TOLD if name != "pid"} | {"pid": inside[each["pid"]]}
+        for each in told
+    ]
 
 
 def read(data: bytes) -> dict[str, Any]:

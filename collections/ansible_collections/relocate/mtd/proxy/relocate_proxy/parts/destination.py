@@ -16,12 +16,12 @@ from ansible_collections.relocate.mtd.plugins.module_utils import _freezer as fr
 from ansible_collections.relocate.mtd.plugins.module_utils._docker import DockerClient, DockerError
 from ansible_collections.relocate.mtd.plugins.module_utils._modes import POST_COPY, RECREATE
 
-from ..files import binds, creation, images, tmpfs
+from ..files import binds, creation, images, tmpfs, watches
 from ..files.cargo import Receiver
 from ..files.log_cargo import LogReceiver
 from ..files.own_cargo import INIT, OwnReceiver
 from ..files.tree_cargo import TreeReceiver
-from ..host import paths, tasks, volumes
+from ..host import paths, tasks, unix_sockets, volumes
 from ..memory import lazy_pages
 from ..memory.image_cargo import ImageReceiver
 from ..network.conntrack import Conntrack
@@ -354,7 +354,25 @@ class Destination(Part):
         """Give the copy's tasks, which wait to run, what CRIU does not. :raises Different: this host cannot."""
         with open(f"{self.images}/{paths.TASKS}", "rb") as file:
             described = tasks.read(file.read(tasks.MOST_BYTES + 1))
-        tasks.settle(described, freezer.members(freezer.freezer_of(self.pid, self.container_id)))
+        pids = freezer.members(freezer.freezer_of(self.pid, self.container_id))
+        tasks.settle(described, pids)
+        self._settle_unix_sockets(pids)
+
+    def _settle_unix_sockets(self, pids: list[int]) -> None:
+        """Give the copy's unix sockets their files. :raises RuntimeError: one cannot have what it had."""
+        try:
+            with open(f"{self.images}/{paths.SOCKETS}", "rb") as file:
+                told = unix_sockets.read(file.read(unix_sockets.MOST_BYTES + 1))
+        except FileNotFoundError:  # there are none
+            return
+        watched = watches.count(pids)
+        unix_sockets.settle(told, tasks.numbers(pids), f"/proc/{self.pid}/root")
+        watches.forget(pids)
+        if watches.count(pids) != watched:
+            raise RuntimeError(
+                "a program of the container watches the file of a unix socket with inotify, and would not hear of it any more: "
+                "have it watch the directory"
+            )
 
     def _expect(self, event: str, problem: str) -> dict:
         assert self.gate is not None

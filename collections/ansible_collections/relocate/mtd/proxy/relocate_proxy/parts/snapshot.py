@@ -87,6 +87,7 @@ class Snapshot(Alone, Source):
             sent = self._dump(images)
             sent()
             self._send_link_remaps()
+            self._tell_unix_sockets()
         except RuntimeError as error:
             if self.freeze.called_off:
                 raise RuntimeError(f"the dump took longer than {limit:g} s, and was given up ({error})") from error

@@ -28,10 +28,10 @@ from ..files.log_cargo import LogSender
 from ..files.own_cargo import OwnSender
 from ..files.tree_cargo import TreeSender
 from ..files.watches import Watches
-from ..host import limits, paths, tasks
+from ..host import limits, paths, tasks, unix_sockets
 from ..host.docker import NO_RESTART, restarts, set_restart_policy
 from ..host.socket_options import USUAL_KINDS, SocketOptions
-from ..memory import criu_image, criu_sockets, lazy_pages, link_remaps
+from ..memory import criu_image, criu_sockets, lazy_pages, link_remaps, unix_images
 from ..memory.deferred import carried_bytes
 from ..memory.dump import Freeze
 from ..memory.image_cargo import ImageSender
@@ -107,7 +107,8 @@ class Source(Part):
         self.plain_cgroups = self.container.plain_cgroups()
         self.bytes: dict[str, int] = {}
         self.policy: dict = self.container.inspect["HostConfig"]["RestartPolicy"]
-        self.sockets = SocketOptions(f"/proc/{self.container.pid}/ns/net")
+        self.root = f"/proc/{self.container.pid}/root"
+        self.sockets = SocketOptions(f"/proc/{self.container.pid}/ns/net", self.root)
         self._warm_up()
         self.record(State.STAGING)
 
@@ -147,7 +148,8 @@ class Source(Part):
     def on_describe(self, _: dict) -> None:
         """Say what the destination needs to make the same container."""
         inspect = self.container.inspect
-        self.binds = binds.Offered(self.container.binds(), f"/proc/{self.container.pid}/root", self.id)
+        self.sockets.binds = [each.point for each in self.container.binds()]
+        self.binds = binds.Offered(self.container.binds(), self.root, self.id)
         self.record(State.STAGING, probes=self.binds.probes)
         self.binds.place_probes()
         document = {
@@ -378,6 +380,7 @@ class Source(Part):
         self.say("dumped", flows=[flow.document() for flow in flows])
         sent()
         self._send_link_remaps()
+        self._tell_unix_sockets()
         images.send_rest()
         self.bytes["memory"] = self.bytes.get("memory", 0) + images.bytes
         if self.pages:
@@ -418,8 +421,24 @@ class Source(Part):
 
     def _send_link_remaps(self) -> None:
         """Send what CRIU has left in the file systems for this dump, and what it says of it; the tasks are frozen."""
-        root = f"/proc/{self.container.pid}/root"
-        link_remaps.send(self.images, freezer.members(self.container.freezer), root, [*self.trees, *self.volumes])
+        link_remaps.send(self.images, freezer.members(self.container.freezer), self.root, [*self.trees, *self.volumes])
+
+    def _tell_unix_sockets(self) -> None:
+        """Have the image bind unix sockets where their files are, and tell what CRIU does not know of them.
+
+        :raises LookupError, RuntimeError: there is one that cannot be carried as it is now.
+        """
+        told = self.sockets.bound
+        if not told and not self.container.binds_unix_sockets():
+            return
+        unix_sockets.settle_shared(told)
+        for each in unix_sockets.nameless(told):
+            inode = each["file"][1]
+            found = [path for tree in [*self.trees, *self.volumes] for path in tree.sockets_of(inode)]
+            unix_sockets.name(each, found, self.root)
+        unix_images.rewrite(self.images, told)
+        with open(f"{self.images}/{paths.SOCKETS}", "w", encoding="utf-8") as file:
+            json.dump(tasks.by_inner_number(told), file)
 
     def renounce(self) -> bool:
         """Give up the right to vote; False when the vote is given, or just being written."""

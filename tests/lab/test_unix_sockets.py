@@ -1,0 +1,306 @@
+# Copyright (c) 2026 The RELOCATE authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Unix sockets whose file is not where their address says, or is not as CRIU makes one: asked before and after each hop."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import python_image
+from fleet import Fleet
+from test_modules import module
+from test_tenants import said
+
+pytestmark = pytest.mark.lab
+
+#: Each row is a socket: what it says of itself, what is seen of its file, and whether it hears who connects to that.
+PROGRAM = r"""
+import ctypes, json, os, socket, struct, threading, time
+
+STREAM, DATAGRAM, PACKETS = socket.SOCK_STREAM, socket.SOCK_DGRAM, socket.SOCK_SEQPACKET
+rows, kept = {}, []
+
+def bound(address, kind=STREAM):
+    found = socket.socket(socket.AF_UNIX, kind)
+    found.bind(address)
+    if kind != DATAGRAM:
+        found.listen(5)
+    found.settimeout(60)
+    return found
+
+def joined(path, kind=STREAM):
+    found = socket.socket(socket.AF_UNIX, kind)
+    found.settimeout(60)
+    found.connect(path)
+    kept.append(found)
+    return found
+
+def reached(sock, path):
+    with socket.socket(socket.AF_UNIX, sock.type) as client:
+        client.settimeout(60)
+        client.connect(path)
+        if sock.type == DATAGRAM:
+            client.send(b"hello")
+            return sock.recv(10)
+        with sock.accept()[0] as server:
+            client.send(b"hello")  # not before: what waits to be accepted must not have sent anything
+            server.send(b"and back")
+            return [server.recv(10), client.recv(10)]
+
+def seen(path):
+    status = os.lstat(path)
+    attributes = [[name, os.getxattr(path, name).hex()] for name in os.listxattr(path)]
+    return [oct(status.st_mode), status.st_uid, status.st_gid, status.st_nlink, status.st_mtime_ns, attributes]
+
+def row(name, sock, *paths):
+    rows[name] = lambda: [sock.getsockname(), *([path, seen(path), reached(sock, path)] for path in paths)]
+    return sock
+
+def moved(name, old, new, kind=STREAM):
+    sock = bound(old, kind)
+    os.rename(old, new)
+    return row(name, sock, new)
+
+def joint(name, sock, path):
+    # a connection, once accepted
+    client = joined(path, sock.type)
+    server = sock.accept()[0]
+    kept.append(server)
+    def tell():
+        client.send(b"1")
+        server.send(b"2")
+        return [server.getsockname(), client.getpeername(), client.getsockname(), server.recv(9), client.recv(9)]
+    rows[name] = tell
+
+for each in ("/s", "/s/first", "/s/relative", "/s/jail", "/s/gone", "/s/much", b"/s/\xff\xfe"):
+    os.mkdir(each)
+os.symlink("/s", "/link")
+
+# the file has another name than the address
+sock = moved("renamed", "/s/a.1", "/s/a")
+os.chmod("/s/a", 0o620)
+os.chown("/s/a", 7, 8)
+acl = ((1, 6, -1), (2, 4, 1000), (4, 4, -1), (16, 6, -1), (32, 0, -1))
+os.setxattr("/s/a", "system.posix_acl_access", struct.pack("<I", 2) + b"".join(struct.pack("<HHi", *each) for each in acl))
+joint("connection to a renamed one", sock, "/s/a")
+moved("renamed datagrams", "/s/b.1", "/s/b", DATAGRAM)
+moved("renamed packets", "/s/c.1", "/s/c", PACKETS)
+row("in a renamed directory", bound("/s/first/d"), "/s/second/d")
+os.rename("/s/first", "/s/second")
+moved("to another directory", "/s/b.2", "/s/second/b")
+os.chdir("/s/relative")
+row("relative", bound("e"), "/s/relative/e")
+row("relative with a dot", bound("./e2"), "/s/relative/e2")
+sock = bound("f.1")
+os.rename("f.1", "f")
+row("relative and renamed", sock, "/s/relative/f")
+row("relative by the directory above", bound("../relative/g"), "/s/relative/g")
+os.chdir("/")
+row("by a symbolic link", bound("/link/h"), "/s/h")
+moved("by a symbolic link and renamed", "/link/h.1", "/s/h2")
+row("by a long way", bound("/s/./second/..//h3"), "/s/h3")
+
+# something else has the address' name
+moved("replaced by a file", "/s/i", "/s/i.real")
+with open("/s/i", "w") as file:
+    file.write("contents")
+rows["the file"] = lambda: open("/s/i").read()
+moved("replaced by a socket", "/s/j", "/s/j.old")
+row("its successor", bound("/s/j"), "/s/j")
+moved("one of two with one address", "/s/k", "/s/k1")
+moved("the other", "/s/k", "/s/k2")
+sock = bound("/s/l")
+joint("connection to one whose name was taken over", sock, "/s/l")
+os.unlink("/s/l")
+row("unlinked", sock)
+row("bound again", bound("/s/l"), "/s/l")
+sock = bound("/s/m")
+joint("connection to one that was replaced", sock, "/s/m")
+next_one = bound("/s/m.new")
+os.rename("/s/m.new", "/s/m")
+row("replaced", sock)
+row("replacing", next_one, "/s/m")
+sock = bound("/s/gone/n")
+joint("connection to an unlinked one", sock, "/s/gone/n")
+os.unlink("/s/gone/n")
+os.rmdir("/s/gone")
+row("unlinked with its directory", sock)
+sock = bound("/s/o", DATAGRAM)
+client = joined("/s/o", DATAGRAM)
+os.rename("/s/o", "/s/o.new")
+row("datagrams with a client", sock, "/s/o.new")
+rows["their client"] = lambda client=client, sock=sock: [client.send(b"to you"), client.getpeername(), sock.recv(10)]
+waiting = moved("with a client in the backlog", "/s/p.1", "/s/p")
+fresh = joined("/s/p")
+def greeted():
+    return [fresh.getpeername(), fresh.fileno() > 0]
+rows["in the backlog"] = greeted
+del rows["with a client in the backlog"]
+rows["with a client in the backlog"] = lambda: [waiting.getsockname(), seen("/s/p")]
+sock = bound("/s/q")
+joint("connection whose listener is closed", sock, "/s/q")
+sock.close()
+rows["whose file is left"] = lambda: seen("/s/q")
+caller = socket.socket(socket.AF_UNIX)
+caller.bind("/s/r")
+named = bound("/s/r.listener")
+caller.connect("/s/r.listener")
+answering = named.accept()[0]
+rows["a client with a name"] = lambda: [caller.getsockname(), answering.getpeername(), seen("/s/r")]
+sock = bound("/s/stale")
+sock.close()
+rows["nobody's file"] = lambda: seen("/s/stale")
+
+# several names
+sock = bound("/s/t")
+os.link("/s/t", "/s/t2")
+row("two names", sock, "/s/t", "/s/t2")
+sock = bound("/s/u.tmp")
+os.link("/s/u.tmp", "/s/u")
+os.unlink("/s/u.tmp")
+row("a name that was linked, and the first removed", sock, "/s/u")
+
+# other places, odd names
+for place in ("/memory", "/volume", "/dev/shm"):
+    moved(f"renamed in {place}", f"{place}/v.1", f"{place}/v")
+    row(f"in {place}", bound(f"{place}/w"), f"{place}/w")
+os.symlink("/s/much", "/m")
+sock = socket.socket(socket.AF_UNIX)
+libc = ctypes.CDLL(None)
+assert not libc.bind(sock.fileno(), struct.pack("H108s", socket.AF_UNIX, b"/s/much/" + b"x" * 100), 110)
+sock.listen()
+row("as long as can be", sock, "/m/" + "x" * 100)
+row("that is no UTF-8", bound(b"/s/\xff\xfe/\xfd"), b"/s/\xff\xfe/\xfd")
+sock = bound(b"/s/\xff\xfe/\xfd.1")
+os.rename(b"/s/\xff\xfe/\xfd.1", b"/s/\xff\xfe/\xfc")
+row("that is no UTF-8, renamed", sock, b"/s/\xff\xfe/\xfc")
+os.chdir(b"/s/\xff\xfe")
+row("relative, in a directory that is no UTF-8", bound("relative"), b"/s/\xff\xfe/relative")
+os.chdir("/")
+row("abstract", bound(b"\0some\0thing\0"), )
+sock = bound(b"\0other")
+joint("connection to an abstract one", sock, b"\0other")
+longer = bound("/s/longer")
+os.mkdir("/s/" + "y" * 200)
+os.rename("/s/longer", "/s/" + "y" * 200 + "/" + "z" * 200)
+rows["renamed to a longer name"] = lambda: [longer.getsockname(), seen("/s/" + "y" * 200 + "/" + "z" * 200)]
+
+row("the system's log", bound("/dev/log", DATAGRAM), "/dev/log")
+sock = moved("sent to somebody, who has not taken it", "/s/sent.1", "/s/sent")
+pair = socket.socketpair()
+socket.send_fds(pair[0], [b"x"], [sock.fileno()])
+
+reading, writing = os.pipe()
+jailed = os.fork()
+if not jailed:
+    os.chroot("/s/jail")
+    os.chdir("/")
+    sock = bound("/x")
+    os.write(writing, b"x")
+    while True:
+        try:
+            with sock.accept()[0] as server:
+                server.send(repr(sock.getsockname()).encode())
+        except TimeoutError:
+            pass
+os.read(reading, 1)
+def in_jail():
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect("/s/jail/x")
+        return [client.recv(100), seen("/s/jail/x")]
+rows["bound after a chroot"] = in_jail
+
+for directory, _, names in os.walk(b"/s"):
+    for name in names:
+        os.utime(os.path.join(directory, name), ns=(10**18, 10**18 + 7), follow_symlinks=False)
+for directory, _, names in os.walk(b"/s"):
+    os.utime(directory, ns=(10**18, 10**18 + 9))
+places = ["/s", "/s/second", "/s/relative", "/s/jail", b"/s/\xff\xfe", "/memory", "/volume", "/dev/shm", "/dev"]
+rows["their directories"] = lambda: [[each, sorted(os.listdir(each)), os.stat(each).st_mtime_ns] for each in places]
+
+watch = libc.inotify_init1(os.O_NONBLOCK)
+assert libc.inotify_add_watch(watch, b"/s", 0x3c4) >= 0  # what changes, comes or goes in it
+events = []
+def noticed():
+    try:
+        events.append(os.read(watch, 4096).hex())
+    except BlockingIOError:
+        pass
+    return events
+rows["events in the directory"] = noticed
+
+def told(tell):
+    try:
+        return tell()
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+
+while True:
+    print(json.dumps({name: told(tell) for name, tell in rows.items()}, default=str), flush=True)
+    time.sleep(0.3)
+"""
+#: What is different on another host: nobody can give this address twice.
+LOST = {"connection to an abstract one": ["", "", "", "b'1'", "b'2'"]}
+
+
+def test_sockets_have_on_each_host_the_files_that_they_had(fleet: Fleet) -> None:
+    """Between both versions of Docker, and back: what a hop has made must be carried by the next."""
+    python_image.make(fleet)
+    python_image.run(fleet, "host1", "sockets", PROGRAM, "--tmpfs /memory -v /volume")
+    first, lines = said(fleet, "host1", "sockets", 2)
+    broken = {name: row for name, row in first.items() if "Error: " in str(row)}
+    assert not broken, broken
+    for host in ("host3", "host2"):
+        fleet.move("sockets", host)
+        now, lines = said(fleet, host, "sockets", lines + 5)
+        different = {name: (row, now.get(name)) for name, row in {**first, **LOST}.items() if now.get(name) != row}
+        assert not different, json.dumps(different, indent=1)
+
+
+BINDER = """
+import os, socket, time
+sock = socket.socket(socket.AF_UNIX)
+sock.bind("PLACE/s.1")
+sock.listen()
+os.rename("PLACE/s.1", "PLACE/s")
+"""
+#: A listening socket that is in no process any more, only on its way.
+SENT = """
+pair = socket.socketpair()
+socket.send_fds(pair[0], [b"x"], [sock.fileno()])
+sock.close()
+"""
+WAIT = """
+print(json.dumps("ready"), flush=True)
+time.sleep(1e6)
+"""
+
+#: Mounts something above the directory that the socket's file is in.
+HIDE = """
+import ctypes, os, sys
+libc = ctypes.CDLL(None)
+os.setns(os.open(f"/proc/{sys.argv[1]}/ns/mnt", os.O_RDONLY))
+assert libc.mount(b"/tmp", b"/run", None, 4096, None) == 0
+"""
+
+
+def test_what_cannot_be_carried_is_refused(fleet: Fleet) -> None:
+    """Before anything is frozen; and what is so for a moment, in the freeze."""
+    python_image.make(fleet)
+    programs = {"shown": ("/shown", "-v /srv/sockets:/shown"), "hidden": ("/run", ""), "sent": ("/run", "")}
+    for name, (place, options) in programs.items():
+        program = "import json\n" + BINDER.replace("PLACE", place) + (SENT if name == "sent" else "") + WAIT
+        python_image.run(fleet, "host1", name, f"import os; os.makedirs('{place}', exist_ok=True)\n" + program, options)
+        said(fleet, "host1", name)
+    fleet.on("host1", f"pid=$(docker inspect -f '{{{{.State.Pid}}}}' hidden); python3 -c '{HIDE}' $pid")
+    info = module(fleet, "host1", "relocation_info", register_fact=False)["relocation_info"]
+    refusals = {container["name"]: " / ".join(container["refusals"]) for container in info["containers"]}
+    assert "(python3) has a unix socket bound to /shown/s.1, in a directory of the host (/shown)" in refusals["shown"]
+    assert "has a unix socket bound to /run/s.1, whose file cannot be reached any more" in refusals["hidden"]
+    assert refusals["sent"] == ""
+    result = fleet.move("sent", "host3", check=False)
+    assert result["outcome"] == "rolled-back", result
+    assert "bound to /run/s.1 is on its way from one program of the container to another: try again" in result["msg"]
+    fleet.on("host1", "rm -rf /srv/sockets")
