@@ -95,6 +95,7 @@ class Container:
         self.root: str = self.bundle["root"]["path"]
         self.freezer = freezer_of(self.pid, self.id)
         self.network = f"/proc/{self.pid}/ns/net"
+        self._foreign: set[str] = set()  # inodes of sockets in its network that none of its processes has
 
     @property
     def address(self) -> str:
@@ -215,8 +216,25 @@ class Container:
         )
 
     def unread_netlink(self) -> int:
-        """Return how many bytes of the kernel's messages wait in netlink sockets to be read: CRIU dumps no such socket."""
-        return sum(int(fields[4]) for fields in _socket_table(self.pid, "netlink"))
+        """Return how many bytes of the kernel's messages wait in netlink sockets to be read: CRIU dumps no such socket.
+
+        Docker's daemon keeps one of its own in the container's network, and does not always read it.
+        """
+        unread = {fields[9]: int(fields[4]) for fields in _socket_table(self.pid, "netlink") if fields[4] != "0"}
+        for inode in unread.keys() - self._foreign:
+            if not self._has_socket(inode):
+                self._foreign.add(inode)
+        return sum(size for inode, size in unread.items() if inode not in self._foreign)
+
+    def _has_socket(self, inode: str) -> bool:
+        """Return whether a process of the container has a socket."""
+        for pid in self._processes():
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                for entry in os.scandir(f"{PROC}/{pid}/fd"):
+                    with contextlib.suppress(FileNotFoundError):
+                        if os.readlink(entry.path) == f"socket:[{inode}]":
+                            return True
+        return False
 
     def binds_unix_sockets(self) -> bool:
         """Return whether there are unix sockets that are bound to a path, whoever has them."""
