@@ -107,7 +107,7 @@ def test_a_move_whose_service_was_removed_before_it_was_settled(direct: Direct, 
     direct.order(EDGE, part="edge", state="released", moment="after", do="kill-guardian")
     assert direct.result(direct.start(here, there)) is None and not direct.ordered(EDGE)
     for host in direct.hosts:  # else they would wait for their edge
-        direct.fleet.on(host, "kill -9 $(pgrep -f '[r]elocate_proxy (source|destination)')")
+        direct.fleet.on(host, "kill -9 $(pgrep -f '[r]elocate_proxy (source|destination)')", check=False)
     service = f"ip relocate services {{ tcp . {VIRTUAL} . {PORT}"
     direct.fleet.on(EDGE, f"nft 'delete element {service} }}'")
     try:
