@@ -87,6 +87,15 @@ def test_what_is_reserved_makes_the_freeze_longer(program: Callable[..., int]) -
         subprocess.run(["kill", "-9", *children], check=True)
 
 
+def test_many_areas_make_the_freeze_longer(program: Callable[..., int]) -> None:
+    """What a container usually has is in the fixed part of the prediction."""
+    many = "for i in range(0, 4000, 2): libc.mprotect(at + i * 4096, 4096, 1)"
+    needs = Spaces([program(many)]).needs(NEW)
+    assert 4000 < needs["areas"] < 5000
+    extra = (needs["areas"] - _areas.USUAL_AREAS) * _areas.AREA_MS
+    assert needs["walk_ms"] == pytest.approx(extra + 2 * _areas.SHARED_MS_PER_GIB, abs=0.1)
+
+
 def test_a_process_that_has_ended_needs_nothing() -> None:
     nothing = {"areas": 0, "committed_bytes": 0, "mapped_bytes": 0, "walk_ms": 0.0}
     assert Spaces([2**22 + 1]).needs(NEW) == nothing and Spaces([2**22 + 1]).problems() == []

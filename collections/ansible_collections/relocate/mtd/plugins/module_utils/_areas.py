@@ -30,6 +30,8 @@ CRIU_AREAS = 128
 #: What a walk through an area costs in the freeze, however empty it is, as measured; without PAGEMAP_SCAN page by page.
 SHARED_MS_PER_GIB, PRIVATE_MS_PER_GIB = 0.7, 1.8
 PAGEMAP_SCAN = (6, 7)
+#: What an area costs in the freeze, dump and restore, beyond those that every container has: those are in the fixed part.
+AREA_MS, USUAL_AREAS = 0.06, 1000
 _MAPPING = re.compile(r"([0-9a-f]+)-([0-9a-f]+) (\S{4}) ([0-9a-f]+) (\S+) (\d+) *(.*)")
 _SHARED = re.compile(r"/dev/zero \(deleted\)|/memfd:|/SYSV|\[anon_shmem")
 _SYSTEM = re.compile(r"\[v(dso|var|syscall|var_vclock)\]")
@@ -114,7 +116,7 @@ class Spaces:
 
         C(areas) of one process, C(committed_bytes) that must be promised in a stop-and-copy, C(mapped_bytes) in other modes, in
         which CRIU maps all as if it were writable, as it does what several processes share; and C(walk_ms), how much longer the
-        freeze lasts because of what is only reserved.
+        freeze lasts because of what is only reserved, and of many areas.
 
         :param kernel: release of this host's.
         """
@@ -135,6 +137,7 @@ class Spaces:
         taken = sum(shared.values()) / GIB * SHARED_MS_PER_GIB
         if version_tuple(kernel) < PAGEMAP_SCAN:
             taken += sum(self._private().values()) / GIB * PRIVATE_MS_PER_GIB
+        taken += max(sum(map(len, self.of.values())) - USUAL_AREAS, 0) * AREA_MS
         return round(taken, 1)
 
     def problems(self) -> List[Tuple[int, str]]:

@@ -203,7 +203,7 @@ def steps(plan: dict[str, Any]) -> list[str]:
     ]
     if plan.get("walk_ms"):
         lines.append(
-            f"reserved     memory that CRIU looks through page by page while it stands still: {plan['walk_ms']:.0f} ms of that"
+            f"reserved     address space that CRIU goes through while it stands still: {plan['walk_ms']:.0f} ms of that"
         )
     lines += [f"no           {mode}: {reason}" for mode, reason in plan["modes_unavailable"].items()]
     if plan.get("image_sent"):
