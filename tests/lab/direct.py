@@ -116,6 +116,12 @@ class Heart:
         self._process.wait()
 
 
+def _document(said: str) -> dict[str, Any]:
+    """Return what the program printed: one line. What may follow is what it wrote on its standard error when it failed."""
+    document: dict[str, Any] = json.loads(said.partition("\n")[0])
+    return document
+
+
 @dataclass
 class Direct:
     """Moves of one container between some hosts, two in most tests."""
@@ -161,7 +167,7 @@ class Direct:
 
     def _part(self, host: str, part: str, order: dict[str, Any]) -> dict[str, Any]:
         said = self.fleet.on(host, f"{PROXY} {part}", check=False, data=json.dumps(order))
-        return json.loads(said or '{"error": "nothing was said"}')
+        return _document(said or '{"error": "nothing was said"}')
 
     def result(self, identifier: str, seconds: float = RESULT_SECONDS) -> dict[str, Any] | None:
         """Return what the edge reports, as soon as it does; None when it has no process any more."""
@@ -211,7 +217,7 @@ class Direct:
 
     def _settle(self, host: str, identifier: str, part: str, verdict: str | None, **more: Any) -> dict[str, Any]:
         order = {"relocation": identifier, "part": part, "verdict": verdict, **more}
-        said: dict[str, Any] = json.loads(self.fleet.on(host, f"{PROXY} recover", check=False, data=json.dumps(order)))
+        said = _document(self.fleet.on(host, f"{PROXY} recover", check=False, data=json.dumps(order)))
         assert "error" not in said, f"{part}: {said}"
         return said
 
