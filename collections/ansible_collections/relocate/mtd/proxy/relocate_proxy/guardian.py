@@ -88,12 +88,15 @@ def _guard(part: str, specification: dict, ready: int) -> None:
     """Run the part as a child; when the child is killed in the middle, run it again on the same port."""
     relocation = specification["id"]
     lock = hold_part(relocation, part)  # its child has it too: `recover` leaves a living part alone
+    locks = [(relocation, lock)]
+    for each in specification.get("members", ()):  # a project's: this process is the edge's part of each
+        locks.append((each["id"], hold_part(each["id"], part)))
 
     if Journal.at(relocation, part).state is not None:  # an order that is sent again, by whomever, with whatever keys
         _announce(
             ready, {"error": f"relocation {relocation} was begun on this host before: relocate recover settles it"}
         )
-        release_part(relocation, part, lock)
+        _release(locks, part)
         return
     stay_in_memory()  # it has the part's key as long as it lives
 
@@ -114,13 +117,18 @@ def _guard(part: str, specification: dict, ready: int) -> None:
         time.sleep(0.2)
     if Journal.at(relocation, part).state is None:
         wipe(paths.session(relocation))
-    release_part(relocation, part, lock)
+    _release(locks, part)
     prune()
     with contextlib.suppress(DockerError):
         volumes.prune(volumes.aside(DockerClient()))
     prune_results(os.path.dirname(paths.result(relocation)))
     _sweep()
     _forget_locks()
+
+
+def _release(locks: list[tuple[str, int]], part: str) -> None:
+    for relocation, lock in locks:
+        release_part(relocation, part, lock)
 
 
 def _forget_locks() -> None:
@@ -186,6 +194,9 @@ def _run_edge(specification: dict, journal: Journal, ready: int) -> None:
     from .parts.edge import resume
     from .parts.recreating import kind_of
 
+    if specification.get("members"):
+        _run_company(specification, journal, ready)
+        return
     kind = kind_of(specification)
     if journal.state is None:
         edge = kind(specification, journal)
@@ -198,6 +209,19 @@ def _run_edge(specification: dict, journal: Journal, ready: int) -> None:
     _write(paths.result(specification["id"]), result)
     with contextlib.suppress(FileNotFoundError):
         os.unlink(paths.progress(specification["id"]))
+
+
+def _run_company(specification: dict, journal: Journal, ready: int) -> None:
+    from .parts.company import Company
+
+    company = Company(specification, journal)
+    if journal.state is None:
+        _announce(ready, {"pid": os.getpid(), "port": 0})
+        result = company.run()
+    else:
+        result = company.resume()
+    company.close()
+    _write(paths.result(specification["id"]), result)
 
 
 def _run_standby(specification: dict, journal: Journal, ready: int) -> None:

@@ -205,6 +205,7 @@ class Border:
             "container": _container,
             "mode": _one_of(*MODES, RECREATE),
             "memory_bytes": _between(*BYTES),
+            "together": _record({"addresses": _list(_address)}),
         }
         checked: dict = _record(needed, known)(specification)
         return self._bound(checked)
@@ -221,7 +222,14 @@ class Border:
         return self._bound({**self._edge(rest), "listen": self._fleet(listen)})
 
     def _edge(self, specification: Any) -> dict:
-        """Return what the edge is told: it connects to the fleet, and moves what it publishes of this container."""
+        """Return what the edge is told: it connects to the fleet, and moves what it publishes of this container.
+
+        Of a project, it is told so of each of its members.
+        """
+        if "members" in _kind(dict)(specification):
+            together = {"id": _relocation, "project": _container, "members": _list(self._edge)}
+            told: dict = _record(together)(specification)
+            return told
         needed: dict[str, Check] = {"id": _relocation, "credentials": _credentials, "plan": self._plan}
         needed |= {"source": self._place, "destination": self._place}
         checked: dict = _record(needed, {"standby": self._place})(specification)

@@ -45,11 +45,14 @@ class Untrusted(ValueError):
     """The source describes a container that must not be made here."""
 
 
-def creation_document(inspect: dict) -> dict:
+def creation_document(inspect: dict, keep_addresses: bool = False) -> dict:
     """Return the body of ``POST /containers/create`` that makes the same container, from what ``inspect`` says.
 
     The restart policy is left out until the commit: nothing but us may start the copy. Addresses that Docker chose are left
     out: they change.
+
+    :param keep_addresses: it is to have the very addresses that it has: what moves together with it knows them.
+
     Generated names (a hostname that is the ID) stay: the process may have read them. So do ports that Docker chose: the edge
     knows them.
     """
@@ -67,9 +70,24 @@ def creation_document(inspect: dict) -> dict:
             break
         aliases = [alias for alias in settings.get("Aliases") or [] if not inspect["Id"].startswith(alias)]
         networks[name] = {"Aliases": aliases, **{key: settings[key] for key in OF_ENDPOINT if settings.get(key)}}
+        if keep_addresses:
+            networks[name]["IPAMConfig"] = {**(settings.get("IPAMConfig") or {}), **_addresses(settings)}
     if networks:
         body["NetworkingConfig"] = {"EndpointsConfig": networks}
     return body
+
+
+def _addresses(settings: dict) -> dict[str, str]:
+    """Return a container's addresses in a network, as ``IPAMConfig`` asks for them. :param settings: what ``inspect`` says."""
+    had = {"IPv4Address": settings.get("IPAddress"), "IPv6Address": settings.get("GlobalIPv6Address")}
+    return {key: address for key, address in had.items() if address}
+
+
+def addresses_asked(body: dict) -> dict[str, str]:
+    """Return by network the IPv4 address that a document asks for. :param body: of ``POST /containers/create``."""
+    networks = (body.get("NetworkingConfig") or {}).get("EndpointsConfig") or {}
+    asked = {name: (each.get("IPAMConfig") or {}).get("IPv4Address") for name, each in networks.items()}
+    return {name: address for name, address in asked.items() if address}
 
 
 def dropped(body: dict, made: dict) -> list[str]:

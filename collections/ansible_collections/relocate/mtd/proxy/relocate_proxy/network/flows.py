@@ -131,16 +131,25 @@ class Ports(Protocol):
         """Return where the outside finds the container's end of a connection that the host has forgotten."""
 
 
-def is_inner(connection: Connection, own_address: str) -> bool:
-    """Whether both ends are inside the container: it moves as a whole, nobody has to be told."""
+def is_inner(connection: Connection, own_address: str, companions: Collection[str] = ()) -> bool:
+    """Whether both ends are inside of what moves as a whole, so that nobody has to be told.
+
+    :param companions: addresses, which they keep, of the containers that move together with this one.
+    """
     remote = connection.remote.address
-    return remote == own_address or remote.startswith("127.") or remote == "::1"
+    return remote == own_address or remote.startswith("127.") or remote == "::1" or remote in companions
 
 
 def on_source(
-    connections: Iterable[Connection], table: Conntrack, own_address: str, published: Ports | None = None
+    connections: Iterable[Connection],
+    table: Conntrack,
+    own_address: str,
+    published: Ports | None = None,
+    companions: Collection[str] = (),
 ) -> list[Flow]:
     """Match the container's connections with the source host's table.
+
+    :param companions: see :func:`is_inner`.
 
     A connected UDP socket of which the host knows nothing has been silent for long: its next datagram makes a new entry. A
     client's connection to a published port whose entry the host has lost gets it back, whether the move succeeds or not.
@@ -149,7 +158,7 @@ def on_source(
     """
     flows = []
     for connection in connections:
-        if is_inner(connection, own_address):
+        if is_inner(connection, own_address, companions):
             continue
         key = (connection.protocol, connection.local, connection.remote)
         entry = table.find(*key)

@@ -6,8 +6,13 @@ from __future__ import annotations
 
 import ctypes
 import json
+import threading
 
 OUTPUT_JSON = 1 << 4  # NFT_CTX_OUTPUT_JSON of <nftables/libnftables.h>
+
+
+#: libnftables keeps some of what it knows for the whole process: one thread at a time, whosever context it is.
+_ALONE = threading.Lock()
 
 
 class NftError(RuntimeError):
@@ -49,7 +54,8 @@ class Nft:
 
         :raises NftError: with libnftables' own words.
         """
-        failed = self._lib.nft_run_cmd_from_buffer(self._context, commands.encode())
+        with _ALONE:
+            failed = self._lib.nft_run_cmd_from_buffer(self._context, commands.encode())
         printed = (self._lib.nft_ctx_get_output_buffer(self._context) or b"").decode(errors="replace")
         words = (self._lib.nft_ctx_get_error_buffer(self._context) or b"").decode(errors="replace")
         if failed:

@@ -26,6 +26,7 @@ from ..memory import lazy_pages
 from ..memory.image_cargo import ImageReceiver
 from ..network.conntrack import Conntrack
 from ..network.flows import Flow, place_on_destination
+from ..network.severed import Severed
 from ..protocol.channel import Channel, Outlet
 from ..protocol.journal import Journal
 from ..protocol.states import AFTER_COMMIT, State
@@ -47,6 +48,7 @@ class Destination(Part):
 
     name = "destination"
     restore_options: tuple[str, ...] = ()  # for CRIU, beyond those of every restore
+    severed: Severed | None = None  # of a member of a project, until all its sockets are there
     sent_images = True  # the source sends the Docker image if this host lacks it
     _broken = ""  # why nothing comes from the source any more
 
@@ -150,6 +152,9 @@ class Destination(Part):
             raise RuntimeError(f"docker start failed on the destination: {self._start_error or error}") from error
         self.root, self.pid = gated["root"], gated["pid"]
         self.address = self._plugged_address()
+        if self.specification.together:  # a member's sockets are not there yet, and nobody may be told so
+            self.severed = Severed(f"/proc/{self.pid}/ns/net")
+            self.severed.cut()
         self.journal.record(State.GATED, address=self.address, pid=self.pid)
         self._mounted.set()
         self.say("gated", address=self.address, container_id=self.container_id)
@@ -219,13 +224,23 @@ class Destination(Part):
                 raise RuntimeError(f"Docker has given up the start of the copy: {reason}")
 
     def _plugged_address(self) -> str:
-        """Return the address that Docker gave the container; ``inspect`` of a gated container would block."""
+        """Return the address that Docker gave the container; ``inspect`` of a gated container would block.
+
+        :raises LookupError: it has none; or, of a member of a project, not those that the others know it by.
+        """
+        plugged = {}
         for network in self.docker.request("GET", "/networks"):
             details = self.docker.request("GET", f"/networks/{network['Id']}")
             entry = (details.get("Containers") or {}).get(self.container_id)
             if entry and entry.get("IPv4Address"):
-                return entry["IPv4Address"].partition("/")[0]
-        raise LookupError("Docker plugged no network into the container at the destination")
+                plugged[network["Name"]] = entry["IPv4Address"].partition("/")[0]
+        if not plugged:
+            raise LookupError("Docker plugged no network into the container at the destination")
+        if self.specification.together:
+            asked = creation.addresses_asked(self.document["create"])
+            if asked and plugged != asked:  # on Docker's own bridge nobody knows it by an address
+                raise LookupError("Docker has not given the container the addresses that its project knows it by")
+        return plugged[min(plugged)]  # Docker lists a container's networks by their names
 
     def _write_restore_options(self, mounts: dict[str, str], plain_cgroups: bool) -> None:
         """Tell CRIU what runc has no option for, or another opinion of: this file has the last word.
@@ -337,6 +352,10 @@ class Destination(Part):
             self.pages.begin(self.container_id, self.pid)
         with LAST_WORDS:
             self.gate.say("restore")
+        if self.severed:
+            self._expect("silent", "CRIU could not restore the container")
+            self.severed.mend()
+            self.say("silent")
         prepared = self._expect("prepared", "CRIU could not restore the container")
         if self.pages:
             self.pages.await_restored()
@@ -393,7 +412,9 @@ class Destination(Part):
         """Place the connection tracking entries of the flows, while the image is on its way."""
         host = self.specification.listen
         for document in message["flows"]:
-            self.placed.append(place_on_destination(self.conntrack, Flow.read(document), host, self.address))
+            flow = Flow.read(document)
+            address = flow.local.address if self.specification.together else self.address
+            self.placed.append(place_on_destination(self.conntrack, flow, host, address))
         self.say("placed", flows=[flow.document() for flow in self.placed])
 
     def on_routed(self, _: dict) -> None:

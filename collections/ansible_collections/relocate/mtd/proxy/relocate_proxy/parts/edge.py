@@ -55,8 +55,11 @@ class NotWritten(OSError):
 class Edge:
     """One relocation, seen from the edge.
 
+    :ivar alone: no others move together with it.
     :param specification: what the controller hands over (``documents.EdgeSpecification``).
     """
+
+    alone = True
 
     def __init__(self, specification: dict, journal: Journal) -> None:
         self.specification = EdgeSpecification.read(specification)
@@ -120,6 +123,7 @@ class Edge:
         self.report["address_after"] = gated["address"]
         copied = peers.expect("source", "copied", STAGE_SECONDS)
         self.report["bytes"] = {"writable_layer": copied["bytes"], "volumes": 0}
+        self.meet("copied")
         peers.tell("source", "arm", address=gated["address"])
         armed = peers.expect("source", "armed", STAGE_SECONDS)
         # both refuse while all still runs
@@ -144,12 +148,16 @@ class Edge:
         deadline = Deadline(self.plan.downtime_limit_ms)
         gateway.hold(self.armed)
         self.moments.mark("held")
+        self.meet("held")
         peers.tell("source", "freeze")
         deadline.expect(peers, "source", "frozen", FREEZE_SECONDS)
         self.moments.mark("frozen")
         now = datetime.datetime.now(datetime.timezone.utc)
         self.report["frozen_at"] = now.isoformat(timespec="milliseconds")
         gateway.shut(self.armed)
+        if not self.alone:
+            self.meet("frozen")
+            peers.tell("source", "dump")
         dumped = deadline.expect(peers, "source", "dumped", FREEZE_SECONDS + self.plan.dump_seconds)
         self.moments.mark("dumped")
         # The image is on its way to the destination while we place entries on both sides.
@@ -170,6 +178,9 @@ class Edge:
         for flow, moved in zip(flows, self.moved):
             self.routed.append(flow)
             place_on_edge(self.conntrack, moved)
+        if not self.alone:
+            deadline.expect(peers, "destination", "silent", CUTOVER_SECONDS + self.plan.dump_seconds)
+            self.meet("silent")
         peers.tell(
             "destination", "routed"
         )  # until it hears this, the copy's sockets say nothing, but for a timer's sake
@@ -181,6 +192,12 @@ class Edge:
         deadline.expect(peers, "destination", "prepared", CUTOVER_SECONDS + self.plan.dump_seconds)
         self.moments.mark("prepared")
         self._decide()
+
+    def meet(self, moment: str) -> None:
+        """Return when all members of the project that move together (``company``) have come to a moment.
+
+        :raises Abandoned: one of them will not.
+        """
 
     def _decide(self) -> None:
         """Write the verdict: commit. :raises NotWritten: it may not be on this disk; :raises Undecided: or on the other."""

@@ -37,6 +37,7 @@ from ..host.cgroups import tasks_of
 from ..host.docker import remove_container, restarts, set_restart_policy, stop_container
 from ..memory import lazy_pages
 from ..memory.strays import end_strays
+from ..network import severed
 from ..network.conntrack import Conntrack
 from ..network.flows import Flow, forget_address, forget_on_host, give_back_on_edge, lead_on_edge
 from ..network.packet_rules import PacketRules
@@ -130,7 +131,10 @@ def give_original_back(
         remove_probes(facts.probes)
         return
     limits.set_again(limits.Limit(*each) for each in facts.limits)
-    freezer.thaw(freezer.Freezer(*facts.freezer))
+    at = freezer.Freezer(*facts.freezer)
+    if facts.severed:
+        severed.mend(freezer.members(at))
+    freezer.thaw(at)
     thawed()
     remove_probes(facts.probes)
     if restarts(facts.restart_policy):

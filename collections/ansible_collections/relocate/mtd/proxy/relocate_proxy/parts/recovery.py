@@ -25,7 +25,7 @@ from ..protocol.channel import EDGES
 from ..protocol.facts import DestinationFacts, EdgeFacts, SourceFacts
 from ..protocol.journal import Journal
 from ..protocol.states import AFTER_COMMIT, State
-from . import drain, endings
+from . import company, drain, endings
 
 #: For how long nothing may come of a copy's memory: its source has just been told to serve it.
 STILL_SECONDS = 30.0
@@ -84,15 +84,23 @@ def recover(order: dict) -> dict:
         return {**_settled(journal, order), **(_places(journal) if part in EDGES else {})}
     finally:
         release_part(relocation, part, lock)
+        if part == "edge":
+            _close_project(journal)
 
 
 def _settled(journal: Journal, order: dict) -> dict:
     """Return what :func:`recover` does, for a part that has no process."""
     part = order["part"]
     verdict = order.get("verdict")
+    project = company.project_of(journal) if part == "edge" else None
     if verdict == LOOK:
-        return {"changed": False, "outcome": journal.state.value if journal.state else "unknown", "verdict": None}
+        followed = journal.state not in AFTER_COMMIT and company.agreed(journal, project)
+        state = State.COMMITTED if followed else journal.state
+        return {"changed": False, "outcome": state.value if state else "unknown", "verdict": None}
+    if part == "edge" and company.is_project(journal):
+        return _settled_project(journal)
     if part in EDGES and verdict is None:
+        company.adopt_verdict(journal, project)
         verdict = COMMIT if journal.state in AFTER_COMMIT else ROLL_BACK
     if journal.state is None:
         if part != "edge":
@@ -118,6 +126,30 @@ def _settled(journal: Journal, order: dict) -> dict:
         notes = _edge(journal, verdict == COMMIT)
     outcome = "lost" if "lost" in journal.facts else journal.state.value
     return {"changed": True, "outcome": outcome, "verdict": verdict, **({"notes": notes} if notes else {})}
+
+
+def _settled_project(journal: Journal) -> dict:
+    """Return what :func:`recover` does for a project's journal: it ends when its members' have, which are settled alone."""
+    verdict = COMMIT if journal.state in AFTER_COMMIT else ROLL_BACK
+    before = journal.state
+    company.close(journal)
+    assert journal.state is not None
+    return {"changed": journal.state is not before, "outcome": journal.state.value, "verdict": verdict}
+
+
+def _close_project(journal: Journal) -> None:
+    """End the journal of the project that a member belongs to, if that was the last of its members without an end."""
+    project = company.project_of(journal) if journal.state is not None else None
+    if project is None or project.finished:
+        return
+    try:
+        lock = hold_part(project.relocation, "edge")
+    except InProgress:
+        return
+    try:
+        company.close(Journal.at(project.relocation, "edge"))
+    finally:
+        release_part(project.relocation, "edge", lock)
 
 
 def _places(journal: Journal) -> dict:

@@ -39,8 +39,9 @@ from ..memory.prepared_dump import PreparedDump
 from ..memory.rounds import PreCopy
 from ..memory.strays import end_strays
 from ..network.conntrack import Conntrack
-from ..network.flows import on_source
+from ..network.flows import Connection, Flow, on_source
 from ..network.published import Published
+from ..network.severed import Severed
 from ..protocol.channel import Channel, Outlet
 from ..protocol.documents import Specification
 from ..protocol.journal import Journal
@@ -78,6 +79,8 @@ class Source(Part):
     """The host that the container leaves."""
 
     name = "source"
+    companions: frozenset[str] = frozenset()  # addresses of the members of its project
+    severed: Severed | None = None  # of such a member
 
     def __init__(self, specification: dict, journal: Journal) -> None:
         self.docker = DockerClient()
@@ -91,6 +94,7 @@ class Source(Part):
         self.address = self.container.address
         self.new_address = ""
         self.published: Published | None = None
+        self.companions = frozenset(self.specification.together.get("addresses", ()))
         self.command: list[str] = []
         self.data: Outlet | None = None
         self.freeze = Freeze()
@@ -154,7 +158,7 @@ class Source(Part):
         self.binds.place_probes()
         document = {
             "name": self.container.name,
-            "create": creation_document(inspect),
+            "create": creation_document(inspect, keep_addresses=bool(self.specification.together)),
             "image": inspect["Config"]["Image"],
             **self._image_document(),
             "restart_policy": self.policy,
@@ -269,9 +273,15 @@ class Source(Part):
         if self.outside:
             ahead["files_ms"] = self._catch_up()
         self.published = Published(self.specification.listen, self.container.published(), self.container.listening)
-        flows = on_source(self.container.connections(), self.conntrack, self.address, self.published)
+        if self.specification.together:
+            self.severed = Severed(self.container.network)
+        flows = self._flows(self.container.connections())
         measured = {"memory_bytes": self.container.memory_bytes(), "link_ms_per_mib": link, **ahead}
         self.say("armed", flows=[flow.document() for flow in flows], **measured)
+
+    def _flows(self, connections: Iterable[Connection]) -> list[Flow]:
+        """Return what has to be led elsewhere of some connections. :raises UntrackedFlow: one would be cut."""
+        return on_source(connections, self.conntrack, self.address, self.published, self.companions)
 
     def _catch_up(self) -> float:
         """Send what has changed in the volumes until that gets no faster; return the milliseconds that it took at last.
@@ -332,7 +342,7 @@ class Source(Part):
 
     def on_freeze(self, _: dict) -> None:
         """Freeze. What follows runs beside this loop, which must hear the edge when it calls the move off."""
-        self.record(State.FREEZING, limits=self.limits)
+        self.record(State.FREEZING, limits=self.limits, severed=self.severed is not None)
         self.moments.mark("begin")
         deadline = time.monotonic() + UNREAD_SECONDS
         while self._unread() and time.monotonic() < deadline:
@@ -340,6 +350,19 @@ class Source(Part):
         self._freeze()
         self.say("frozen")
         self.moments.mark("frozen")
+        if self.severed is None:
+            self.freeze.begin(self._carry, self._failed)
+
+    def on_dump(self, _: dict) -> None:
+        """All members of the project are frozen. Nothing comes or goes from here on, and this one is dumped.
+
+        :raises RuntimeError: a member has begun a connection to this one in the last moment, which no image would have.
+        """
+        if self.severed is None:
+            raise RuntimeError("the container does not move with a project: run prepare.yml again")
+        self.severed.cut()
+        if waiting := self.container.half_open():
+            raise RuntimeError(f"{waiting} connections of its project wait for the container to accept them: try again")
         self.freeze.begin(self._carry, self._failed)
 
     def _freeze(self) -> None:
@@ -376,7 +399,7 @@ class Source(Part):
         if self.plain_cgroups:
             forget_cgroups(self.images)
         self.moments.mark("rewritten")
-        flows = on_source(connections, self.conntrack, self.address, self.published)
+        flows = self._flows(connections)
         self.say("dumped", flows=[flow.document() for flow in flows])
         sent()
         self._send_link_remaps()

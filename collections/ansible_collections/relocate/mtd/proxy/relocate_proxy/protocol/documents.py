@@ -10,6 +10,7 @@ from typing import Any
 from ansible_collections.relocate.mtd.plugins.module_utils._downtime import Cost
 from ansible_collections.relocate.mtd.plugins.module_utils._modes import DRAIN_LIMIT_S
 
+from .messages import is_address
 from .words import shown
 
 REMEDY = "collection and proxy differ, run prepare.yml again"
@@ -82,6 +83,8 @@ class Specification:
     :ivar credentials: ``authority``, ``certificate`` and ``key``, PEM. :ivar listen: the address of this host.
     :ivar port: where it listened before it was started again; 0 at first.
     :ivar peers: the only addresses that it hears; empty: whoever shows a certificate.
+    :ivar together: of a container that moves together with others of its project: the ``addresses`` of all of them on
+        their networks, its own among them; else empty.
     :ivar recording: of a part that works alone, for a snapshot: ``name`` of the file, its ``key``, and the
         ``seconds`` that the container may be frozen; else empty.
     """
@@ -94,6 +97,7 @@ class Specification:
     port: int = 0
     peers: tuple[str, ...] = ()
     recording: dict = field(default_factory=dict)
+    together: dict = field(default_factory=dict)
 
     @classmethod
     def read(cls, document: dict) -> Specification:
@@ -102,7 +106,11 @@ class Specification:
         container, mode = document.get("container", ""), document.get("mode", "")
         port, peers = document.get("port", 0), tuple(document.get("peers", ()))
         recording = document.get("recording") or {}
-        return cls(identifier, credentials, listen, container, mode, port, peers, recording)
+        together = document.get("together") or {}
+        addresses = together.get("addresses", []) if isinstance(together, dict) else None
+        if not isinstance(addresses, list) or not all(map(is_address, addresses)):
+            raise ValueError(f"the specification names no addresses of the project: {REMEDY}")
+        return cls(identifier, credentials, listen, container, mode, port, peers, recording, together)
 
 
 @dataclass(frozen=True)

@@ -52,6 +52,7 @@ class SourceFacts(Facts):
         lifts it, of each. :ivar volumes: the names of its volumes.
     :ivar probes: the files in shared directories by which the destination sees that they are shared.
     :ivar mode: how its memory travels, or that it does not.
+    :ivar severed: its network may have been cut while it was frozen, for others of its project move with it.
     """
 
     container: str = ""
@@ -64,6 +65,7 @@ class SourceFacts(Facts):
     restart_policy: dict = field(default_factory=dict)
     flows: list[dict] = field(default_factory=list)
     limits: list[list[str]] = field(default_factory=list)
+    severed: bool = False
 
 
 @dataclass(frozen=True)

@@ -45,7 +45,8 @@ def is_number(value: Any) -> bool:
     return (type(value) is int or type(value) is float) and 0 <= value < COUNT_LIMIT and math.isfinite(value)
 
 
-def _is_address(value: Any) -> bool:
+def is_address(value: Any) -> bool:
+    """Return whether a value is an IP address."""
     try:
         return isinstance(value, str) and bool(ipaddress.ip_address(value))
     except ValueError:
@@ -65,7 +66,7 @@ def _by_name(fits: Callable[[Any], bool]) -> Callable[[Any], bool]:
 
 
 TEXT = Kind("text", is_text)
-ADDRESS = Kind("address", _is_address)
+ADDRESS = Kind("address", is_address)
 COUNT = Kind("count", is_count)
 NUMBER = Kind("number", is_number)
 FLAG = Kind("flag", lambda value: isinstance(value, bool))
@@ -134,9 +135,11 @@ MESSAGES: dict[tuple[str, str], Message] = {
         ("settled", _message("source", "edge", {"stop_limit_s": NUMBER})),
         ("freeze", _message("edge", "source")),
         ("frozen", _message("source", "edge")),
+        ("dump", _message("edge", "source")),  # of a project: all of its members are frozen
         ("dumped", _message("source", "edge", flows=FLOWS)),
         ("place", _message("edge", "destination", flows=FLOWS)),
         ("placed", _message("destination", "edge", flows=FLOWS)),
+        ("silent", _message("destination", "edge")),  # of a project: its sockets are there, and say nothing
         ("routed", _message("edge", "destination")),
         ("prepared", _message("destination", "edge")),
         # after the commit

@@ -15,6 +15,7 @@ from .messages import check
 from .words import sentence
 
 CONNECT_SECONDS = 10.0
+PROJECT = "project"  # speaks for the other members of what moves together; no part
 AGAIN_SECONDS = 3.0  # a guardian starts a part again within a second
 
 
@@ -40,7 +41,7 @@ class Peers:
     ) -> None:
         """Connect to the parts. :raises ConnectionError: when one does not answer in ``seconds`` and is ``needed``."""
         self.relocation, self.credentials, self.addresses = relocation, credentials, addresses
-        self._mail: queue.Queue[tuple[str, Channel, dict | Exception]] = queue.Queue()
+        self._mail: queue.Queue[tuple[str, Channel | None, dict | Exception]] = queue.Queue()
         self._kept: list[tuple[str, dict]] = []
         self._lost: dict[str, Exception] = {}
         self.channels: dict[str, Channel] = {}
@@ -127,6 +128,10 @@ class Peers:
                 raise PartFailed(f"{sender}: {sentence(item['reason'])}")
             else:
                 self._kept.append((sender, item))
+
+    def interrupt(self, reason: str) -> None:
+        """Have whoever waits for a part hear that the project does not move: one of its members cannot."""
+        self._mail.put((PROJECT, None, {"kind": "failed", "reason": reason}))
 
     def close(self) -> None:
         """Close both channels."""
