@@ -11,7 +11,8 @@ type: aggregate
 short_description: Reports relocations and keeps the ledger
 description:
   - After every C(relocate.mtd.container_relocate) task that tried or refused a move, prints where the container went, what each
-    phase took, and appends the result to the ledger, one JSON document a line.
+    phase took, and appends the result to the ledger, one JSON document a line. After C(relocate.mtd.project_relocate) it does
+    so for each container of the project.
   - The ledger is what metrics, reports and the planner read. It never holds what is still to come.
 requirements:
   - enabled in C(ansible.cfg) (C(callbacks_enabled))
@@ -30,6 +31,7 @@ options:
 import datetime
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +40,7 @@ from ansible_collections.relocate.mtd.plugins.plugin_utils._move.ledger import r
 from ansible_collections.relocate.mtd.plugins.plugin_utils._trust import reports
 from ansible_collections.relocate.mtd.plugins.plugin_utils._trust.strangers import shown
 
-ACTION = "relocate.mtd.container_relocate"
+ACTION, OF_PROJECT = "relocate.mtd.container_relocate", "relocate.mtd.project_relocate"
 #: Phases in the order in which they pass, and what they are called for people.
 PHASES = (
     ("hold", "hold"),
@@ -115,6 +117,14 @@ def lines(result: dict[str, Any]) -> list[str]:
     ]
 
 
+def project_lines(result: Mapping[str, Any]) -> list[str]:
+    """Return the end of a project's move as lines for people; those of its members follow."""
+    if "source" not in result:
+        return [] if result.get("members") else [f"refused: {result.get('msg')}"]
+    source, destination = result["source"]["host"], result["destination"]["host"]
+    return [f"project {result['project']}: {source} -> {destination} {result['outcome']}"]
+
+
 class CallbackModule(CallbackBase):
     """Listens for results of relocations."""
 
@@ -132,12 +142,21 @@ class CallbackModule(CallbackBase):
         self._report(result)
 
     def _report(self, outcome: Any) -> None:
-        if outcome.task.action != ACTION:
+        if (
+            outcome.task.action not in (ACTION, OF_PROJECT) or "outcome" not in outcome.result
+        ):  # a fault of ours, not a move
             return
-        if "outcome" not in outcome.result:  # a fault of ours, not a move
+        if outcome.task.action == ACTION:
+            self._report_one(dict(outcome.result))
             return
+        for line in project_lines(outcome.result):
+            self._display.display(f"  {shown(line)}")
+        for each in outcome.result.get("members") or []:
+            self._report_one(dict(each))
+
+    def _report_one(self, told: dict[str, Any]) -> None:
         try:
-            result = reports.move_result(dict(outcome.result))
+            result = reports.move_result(told)
         except reports.Odd as odd:
             self._display.warning(f"the result of a relocation is none, and gets no line in the ledger: {odd}")
             return

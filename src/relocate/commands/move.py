@@ -15,7 +15,7 @@ from rich.text import Text
 from relocate.arguments import checked_wishes, checked_words
 from relocate.commands import options
 from relocate.errors import Refusal
-from relocate.move.relocation import relocate
+from relocate.move.relocation import relocate, relocate_project
 from relocate.terminal import cell, paragraph, print_result
 
 #: Phases of the pause in the order in which they pass.
@@ -104,8 +104,54 @@ def show_plan(console: Console, result: dict[str, Any]) -> None:
     console.print("Nothing was changed. Run it without --check to carry it out.", style="dim")
 
 
+def show_project(console: Console, result: dict[str, Any]) -> None:
+    """Print a project that was moved, with a line for each of its containers."""
+    source, destination = cell(result["source"]["host"]), cell(result["destination"]["host"])
+    console.print(f"project {cell(result['project'])}  {source} → [bold]{destination}[/bold]")
+    table = Table()
+    for column in ("container", "address", "down", "connections", "packets held"):
+        table.add_column(column)
+    for each in result["members"]:
+        flows = each.get("flows") or {"kept": 0, "lost": 0}
+        table.add_row(
+            cell(each["container"]),
+            cell(each.get("address_after") or ""),
+            f"{each.get('downtime_ms') or 0:.1f} ms",
+            f"{flows['kept']} kept, {flows['lost']} lost",
+            str(each.get("packets_held", 0)),
+        )
+    console.print(table)
+
+
+def _move_project(project: str, wishes: dict[str, Any], **options: Any) -> dict[str, Any]:
+    """Return the result of a project's move. Raises Refusal for what only a container alone can be asked."""
+    strategy = wishes.pop("strategy")
+    if strategy not in (None, "auto", "live"):
+        raise Refusal("--strategy recreate and --project do not go together: a project only moves live", status=2)
+    if wishes["mode"] == "post-copy":
+        raise Refusal(
+            "--mode post-copy and --project do not go together: one of its containers could be lost alone", status=2
+        )
+    return relocate_project(project, **wishes, **options)
+
+
+def _named(container: str | None, project: str | None) -> str:
+    """Return what is to move. Raises Refusal if nothing, or too much, is named."""
+    if (container is None) == (project is None):
+        raise Refusal("name a container, or a project with --project, and not both", status=2)
+    return str(project if container is None else container)
+
+
 def move(
-    container: options.ContainerName,
+    container: Annotated[str | None, typer.Argument(help="Name of the container.")] = None,
+    project: Annotated[
+        str | None,
+        typer.Option(
+            "--project",
+            metavar="NAME",
+            help="Move all running containers of a Compose project instead, together: all of them, or none.",
+        ),
+    ] = None,
     to: Annotated[
         str | None,
         typer.Option("--to", "-t", metavar="HOST", help="Destination. Without it, one of the eligible hosts is drawn."),
@@ -122,9 +168,10 @@ def move(
     json_: options.Json = False,
     verbose: options.Verbose = False,
 ) -> None:
-    """Move a container to another host, live; or, if asked, make it anew there and drain the old one."""
+    """Move a container, or a project, to another host, live; or, if asked, make it anew there and drain the old one."""
+    name = _named(container, project)
     wishes = checked_wishes(
-        container,
+        name,
         to=to,
         source=source,
         mode=mode,
@@ -134,16 +181,12 @@ def move(
         drain_limit=drain_limit,
     )
     checked_words("--reason", reason)
-    result = relocate(
-        container,
-        **wishes,
-        drain_limit_s=drain_limit,
-        reason=reason,
-        inventory=inventory,
-        check=check,
-        verbose=verbose and not json_,
-        quiet=json_,
-    )
+    told: dict[str, Any] = {"reason": reason, "inventory": inventory, "check": check}
+    told |= {"verbose": verbose and not json_, "quiet": json_}
+    if project is not None:
+        result = _move_project(name, wishes, **told)
+    else:
+        result = relocate(name, **wishes, drain_limit_s=drain_limit, **told)
     if json_:
         print_result(result)
     if result["outcome"] not in ("committed", "planned"):
@@ -153,4 +196,5 @@ def move(
             _show_steps(Console(highlight=False), result)
         raise Refusal(str(result.get("msg") or f"the move ended as {result['outcome']}"))
     if not json_:
-        (show_plan if result["outcome"] == "planned" else show)(Console(highlight=False), result)
+        shows = show if project is None else show_project
+        (show_plan if result["outcome"] == "planned" else shows)(Console(highlight=False), result)

@@ -17,6 +17,7 @@ from relocate.lab.paths import project_root
 from relocate.move import events, playbook
 from relocate.reading import file_name
 
+PROJECT = "relocate.mtd.project_relocate"
 RELOCATE, RECOVER = "relocate.mtd.container_relocate", "relocate.mtd.relocations_recover"
 CHECK = "relocate.mtd.relocation_check"
 SNAPSHOT, RESTORE = "relocate.mtd.container_snapshot", "relocate.mtd.container_restore"
@@ -86,14 +87,52 @@ def relocate(
     Raises Refusal when the playbook failed before a result existed (an unreachable edge, no inventory), KeyboardInterrupt when
     it was interrupted: a cutover that has begun is finished or rolled back by the hosts themselves.
     """
-    root = project_root()
     variables = _wishes(container, destination, source, mode, prefer, strategy, downtime_limit_ms, drain_limit_s)
-    caught = Catcher(RELOCATE)
+    return _moved("playbooks/relocate.yml", RELOCATE, {**variables, "reason": reason}, inventory, check, verbose, quiet)
+
+
+def relocate_project(
+    project: str,
+    *,
+    destination: str | None = None,
+    source: str | None = None,
+    mode: str = "auto",
+    prefer: str | None = None,
+    downtime_limit_ms: float | None = None,
+    reason: str = "manual",
+    inventory: str | None = None,
+    check: bool = False,
+    verbose: bool = False,
+    quiet: bool = False,
+) -> dict[str, Any]:
+    """Run ``playbooks/relocate_project.yml`` and return what C(project_relocate) does, whatever its outcome.
+
+    Raises Refusal and KeyboardInterrupt as :func:`relocate` does.
+    """
+    wishes = _wishes("", destination, source, mode, prefer, None, downtime_limit_ms)
+    variables = {**{name: value for name, value in wishes.items() if name != "container"}, "project": project}
+    return _moved(
+        "playbooks/relocate_project.yml", PROJECT, {**variables, "reason": reason}, inventory, check, verbose, quiet
+    )
+
+
+def _moved(
+    book: str,
+    action: str,
+    variables: dict[str, Any],
+    inventory: str | None,
+    check: bool,
+    verbose: bool,
+    quiet: bool,
+) -> dict[str, Any]:
+    """Run a playbook that moves something, and return the result of its action."""
+    root = project_root()
+    caught = Catcher(action)
     try:
         playbook.run(
             root,
-            "playbooks/relocate.yml",
-            {**variables, "reason": reason},
+            book,
+            variables,
             inventory=inventory_path(inventory, root),
             arguments="--check --diff" if check else "",
             verbose=verbose,

@@ -27,6 +27,7 @@ BASES: dict[str, dict[str, Any]] = {
     "container_relocate": {**MOVE, "identifier": "r1", "alert": {"at": "2026-11-23T12:00:00+00:00"}},
     "container_restore": {"container": "web", "destination": "host2", "dead": ["host1"], "store": "/srv/snapshots"},
     "container_snapshot": {"container": "web", "source": "host1", "key": "/etc/relocate/snapshots.key"},
+    "project_relocate": {"project": "shop", **{name: MOVE[name] for name in MOVE if name != "container"}},
     "relocation_check": MOVE,
     "snapshots_info": {"container": "web"},
     "relocations_recover": {"gone": ["host3"]},

@@ -72,7 +72,7 @@ BASES: dict[str, list[dict[str, Any]]] = {
 #: Modules that are only the documentation of an action plugin: tests/unit/plugins/action/test_bad_options.py.
 ACTIONS = {
     *("container_relocate", "container_restore", "container_snapshot"),
-    *("relocation_check", "relocations_recover", "snapshots_info"),
+    *("project_relocate", "relocation_check", "relocations_recover", "snapshots_info"),
 }
 #: Texts that are somebody's own, and what of them is not: all is text, and nothing of it is looked into.
 OWN = {

@@ -183,6 +183,10 @@ def _container(
         "labels": inspected["Config"].get("Labels") or {},
         "address": address(inspected),
         "network": None if network in ("default", "bridge") else network,
+        "networks": {
+            name: each.get("IPAddress") or None
+            for name, each in sorted((inspected.get("NetworkSettings", {}).get("Networks") or {}).items())
+        },
         "fixed_addresses": _preflight.fixed_addresses(inspected),
         "ports": [
             {"protocol": port.protocol, "host_port": port.host_port, "container_port": port.container_port}
@@ -204,7 +208,6 @@ def _container(
                 if pid
                 else []
             ),
-            *_preflight.network_refusals(inspected),
             *_preflight.guest_refusals(inspected, others),
             *traits["refusals"],
         ],

@@ -265,10 +265,16 @@ def fixed_addresses(inspected: Dict[str, Any]) -> List[str]:
 
 def network_refusals(inspected: Dict[str, Any]) -> List[str]:
     """Return why the container's networks keep it here."""
-    name = inspected["Name"].lstrip("/")
-    networks = sorted((inspected.get("NetworkSettings") or {}).get("Networks") or {})
-    if len(networks) > 1:
-        return [f"the container {name} is on {len(networks)} networks ({', '.join(networks)}): only one can be carried"]
+    return several_networks(
+        inspected["Name"].lstrip("/"), (inspected.get("NetworkSettings") or {}).get("Networks") or {}
+    )
+
+
+def several_networks(name: str, networks: Iterable[str]) -> List[str]:
+    """Return why a container cannot move alone with these networks."""
+    known = sorted(networks)
+    if len(known) > 1:
+        return [f"the container {name} is on {len(known)} networks ({', '.join(known)}): only one can be carried"]
     return []
 
 
@@ -353,10 +359,42 @@ def destination_refusals(
     found += _capacity_refusals(name, host, container)
     found += _area_refusals(name, host, container)
     network = container.get("network")
-    if network and network not in (host.get("networks") or []):
+    if container.get("kept_addresses") is not None:
+        found += _kept_refusals(name, host, containers, container)
+    elif network and network not in (host.get("networks") or []):
         found.append(f"{name} has no Docker network '{network}': create it there")
     elif network:
         found += _address_refusals(name, network, (host.get("subnets") or {}).get(network) or [], container)
+    return found
+
+
+def _kept_refusals(
+    name: str, host: Dict[str, Any], containers: List[Dict[str, Any]], container: Dict[str, Any]
+) -> List[str]:
+    """Return why a member of a project cannot have on this host the addresses that the others know it by.
+
+    :param container: with ``kept_addresses``: the ``network``, its ``subnet``, and the ``address`` of each.
+    """
+    found = []
+    for kept in container["kept_addresses"]:
+        network, address = kept["network"], kept["address"]
+        subnets = (host.get("subnets") or {}).get(network) or []
+        if network not in (host.get("networks") or []):
+            found.append(
+                f"{name} has no Docker network '{network}', on which the project keeps its addresses: create it there (docker "
+                f"network create --subnet {kept.get('subnet') or 'SUBNET'} {network})"
+            )
+        elif not any(ipaddress.ip_address(address) in ipaddress.ip_network(each, strict=False) for each in subnets):
+            found.append(
+                f"the Docker network '{network}' on {name} ({', '.join(subnets) or 'without a subnet'}) does not have the "
+                f"address {address}, by which its project knows {container['name']}: create it there with the same subnet"
+            )
+        found += [
+            f"the address {address} in the network '{network}' on {name}, by which its project knows {container['name']}, is "
+            f"that of the container {other['name']}: remove that one there"
+            for other in containers
+            if (other.get("networks") or {}).get(network) == address and other["name"] != container["name"]
+        ]
     return found
 
 

@@ -50,9 +50,9 @@ relocation_info:
     containers:
       description: >-
         Every container with C(name), C(id), C(state), C(started_at) (here), C(image), C(image_id), C(image_bytes), C(labels),
-        C(address), C(fixed_addresses) (those that were asked for), C(ports), C(network), C(memory_bytes), C(connections),
-        C(areas) of memory, C(committed_bytes), C(mapped_bytes) and C(walk_ms) (what its address space takes at another host,
-        in a stop-and-copy or otherwise, and how much longer it makes the freeze),
+        C(address), C(networks) (its address on each), C(fixed_addresses) (those that were asked for), C(ports), C(network),
+        C(memory_bytes), C(connections), C(areas) of memory, C(committed_bytes), C(mapped_bytes) and C(walk_ms) (what its
+        address space takes at another host, in a stop-and-copy or otherwise, and how much longer it makes the freeze),
         C(volumes), C(binds) (its bind mounts, and by what another host sees that it has the same), C(refusals), the sentences
         that keep it here, and C(recreate_refusals), those that keep it from being made anew elsewhere.
       type: list

@@ -87,6 +87,11 @@ CONTAINER = _forms.record(
         "capabilities": _forms.whole(0, (1 << 64) - 1),
         "network": _forms.maybe(_text),
         "fixed_addresses": _forms.maybe(_forms.each(_forms.either_address)),
+        "kept_addresses": _forms.maybe(
+            _forms.each(
+                _forms.record({"network": _text, "address": _forms.either_address}, {"subnet": _forms.maybe(_text)})
+            )
+        ),
         "memory_bytes": _forms.size,
         "areas": _forms.size,
         "committed_bytes": _forms.size,

@@ -28,7 +28,7 @@ from ansible_collections.relocate.mtd.plugins.module_utils._modes import (
     STRATEGY_LABEL,
     mode_refusals,
 )
-from ansible_collections.relocate.mtd.plugins.module_utils._preflight import host_refusals
+from ansible_collections.relocate.mtd.plugins.module_utils._preflight import host_refusals, several_networks
 from ansible_collections.relocate.mtd.plugins.plugin_utils._heterogeneity.heterogeneity import FactError
 from ansible_collections.relocate.mtd.plugins.plugin_utils._heterogeneity.profiles import (
     agreeing,
@@ -36,7 +36,7 @@ from ansible_collections.relocate.mtd.plugins.plugin_utils._heterogeneity.profil
     from_directory,
 )
 from ansible_collections.relocate.mtd.plugins.plugin_utils._heterogeneity.selection import Selection
-from ansible_collections.relocate.mtd.plugins.plugin_utils._move import ledger, plan, prediction, survey
+from ansible_collections.relocate.mtd.plugins.plugin_utils._move import ledger, plan, prediction, project, survey
 from ansible_collections.relocate.mtd.plugins.plugin_utils._move.asking import Answers
 from ansible_collections.relocate.mtd.plugins.plugin_utils._move.plan import Refused
 from ansible_collections.relocate.mtd.plugins.plugin_utils._move.remote import checked
@@ -162,11 +162,17 @@ def strategy(wanted: Wanted, container: dict[str, Any]) -> str:
     return chosen
 
 
-def stays(moving: Resident, answers: Answers, strategy: str) -> list[str]:
-    """Return why the container cannot leave its host now, wherever it is to go."""
+def stays(moving: Resident, answers: Answers, strategy: str, together: bool = False) -> list[str]:
+    """Return why the container cannot leave its host now, wherever it is to go.
+
+    :param together: it moves with all of its project; else it may not be torn away from that.
+    """
     source, container = moving
     info = answers.hosts[source]
-    refusals = container["refusals"] if strategy == LIVE else _stays_whole(moving)
+    refusals = list(container["refusals"] if strategy == LIVE else _stays_whole(moving))
+    if not together:
+        refusals += several_networks(container["name"], container.get("networks") or ()) if strategy == LIVE else []
+        refusals += project.torn(container, info["containers"])
     return refusals + host_refusals(source, info["host"]) + _under_way(container["name"], info)
 
 
@@ -286,22 +292,25 @@ def _policy(options: dict[str, Any], source: str) -> tuple[policy.Settings, dict
     )
 
 
-def mode(wanted: Wanted, moving: Resident, destination: str, answers: Answers) -> dict[str, Any]:
+def mode(
+    wanted: Wanted, moving: Resident, destination: str, answers: Answers, modes: tuple[str, ...] = MODES
+) -> dict[str, Any]:
     """Return the mode of the move with its predicted downtime.
 
+    :param modes: those that there are for this move.
     :raises Refused: the mode that is asked for cannot be had between these hosts.
     """
     source, container = moving
     if strategy(wanted, container) == RECREATE:
         return prediction.without_pause(wanted.mode, wanted.downtime_limit_ms, wanted.drain_limit_s)
     here, there = answers.hosts[source]["host"], answers.hosts[destination]["host"]
-    refused = {mode: mode_refusals(mode, container, source, here, destination, there) for mode in MODES}
+    refused = {mode: mode_refusals(mode, container, source, here, destination, there) for mode in modes}
     if refused.get(wanted.mode):
         raise Refused("; ".join(refused[wanted.mode]))
     path = Path(wanted.ledger) if wanted.ledger else ledger.default_path()
     predictions = prediction.predict(
         container,
-        [mode for mode in MODES if not refused[mode]],
+        [mode for mode in modes if not refused[mode]],
         (source, here),
         (destination, there),
         ledger.committed_between(ledger.latest(path), set(answers.addresses.items())),

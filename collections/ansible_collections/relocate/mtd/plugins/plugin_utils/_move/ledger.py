@@ -56,11 +56,17 @@ def latest(path: Path, tail: int = TAIL) -> list[dict[str, Any]]:
 
 
 def committed_between(entries: list[dict[str, Any]], hosts: Container[tuple[str, str]]) -> list[dict[str, Any]]:
-    """Return the relocations that were carried out between these hosts.
+    """Return the relocations that were carried out between these hosts, of containers that moved alone.
+
+    What moves together waits for the slowest: that says nothing of the next.
 
     :param hosts: pairs of name and address. Another fleet may use the same names.
     """
-    return [entry for entry in entries if entry.get("outcome") == "committed" and _within(entry, hosts)]
+    return [
+        entry
+        for entry in entries
+        if entry.get("outcome") == "committed" and not entry.get("together") and _within(entry, hosts)
+    ]
 
 
 def _within(entry: dict[str, Any], hosts: Container[tuple[str, str]]) -> bool:

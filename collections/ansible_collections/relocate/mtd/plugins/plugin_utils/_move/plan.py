@@ -195,10 +195,11 @@ def _anew(plan: dict[str, Any]) -> list[str]:
 def steps(plan: dict[str, Any]) -> list[str]:
     """Return the plan as lines for people: what C(--check --diff) prints."""
     source, destination = plan["source"], plan["destination"]
+    which = "the same" if plan.get("kept_addresses") else "a new"
     lines = [
         f"container    {plan['container']} (image {plan['image']}, {plan['memory_bytes'] / 2**20:.0f} MiB resident)",
         f"from         {source['host']} ({source['address']}), address {plan['address_before']}",
-        f"to           {destination['host']} ({destination['address']}), with a new address",
+        f"to           {destination['host']} ({destination['address']}), with {which} address",
         *(_anew(plan) if plan.get("strategy") == RECREATE else _live(plan)),
     ]
     if plan.get("walk_ms"):
@@ -228,4 +229,24 @@ def steps(plan: dict[str, Any]) -> list[str]:
         )
     if plan.get("standby"):
         lines.append(f"edges        {plan['edge']['host']} decides; {plan['standby']['host']} goes on if it is lost")
+    return [strangers.shown(line) for line in lines]
+
+
+def project_steps(document: dict[str, Any]) -> list[str]:
+    """Return the plan of a project as lines for people."""
+    names = ", ".join(each["container"] for each in document["members"])
+    lines = [
+        f"project      {document['project']}: {names}",
+        "together     all are frozen, restored, and released at once; if one cannot be moved, none is",
+        f"downtime     {document['predicted_downtime_ms']:.0f} ms predicted for all; at most "
+        f"{document['downtime_limit_ms']:g} ms allowed",
+    ]
+    left = document["left_behind"]
+    lines += [f"stays        {name}, which does not run" for name in left["stopped"]]
+    lines += [
+        f"stays        {name}, which is on a network of the project, and will not find it there"
+        for name in left["others"]
+    ]
+    for member in document["members"]:
+        lines += ["", *steps(member)]
     return [strangers.shown(line) for line in lines]

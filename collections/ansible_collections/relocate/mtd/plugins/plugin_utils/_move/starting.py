@@ -29,12 +29,7 @@ def run_parts(remotes: Remotes, document: dict[str, Any], timeout: int) -> dict[
     """
     pair = bool(document.get("standby"))
     keys = credentials.make(document["id"], (*credentials.PARTS, *(["standby"] if pair else [])))
-    places = {}
-    for part in ("source", "destination"):  # the source knows if another relocation has the container
-        specification = {"listen": document[part]["address"], "container": document["container"]}
-        specification |= {"mode": document["mode"], "memory_bytes": document["memory_bytes"]}
-        port = _start(remotes, document, part, {**specification, "credentials": keys[part]})
-        places[part] = [document[part]["address"], port]
+    places = _start_hosts(remotes, document, keys)
     edge = document["edge"]["host"]
     if pair:
         follows = {"listen": document["standby"]["address"], "plan": document, **places}
@@ -56,6 +51,59 @@ def run_parts(remotes: Remotes, document: dict[str, Any], timeout: int) -> dict[
             return result
         break
     return {**document, "outcome": "in-doubt", "rolled_back": False, "problems": [problem]}
+
+
+def run_project(remotes: Remotes, document: dict[str, Any], timeout: int) -> dict[str, Any]:
+    """Return what the edge reports of the move of a project: its C(outcome), C(problems), and C(members), a result each.
+
+    :param document: its plan, with a plan of each of its C(members).
+    :raises Refused: a part cannot begin; what was started before gives up by itself.
+    """
+    members = document["members"]
+    together = {"addresses": sorted({each["address"] for member in members for each in member["kept_addresses"]})}
+    told = []
+    for member in members:
+        keys = credentials.make(member["id"])
+        places = _start_hosts(remotes, member, keys, {"together": together})
+        told.append({"id": member["id"], "plan": member, "credentials": keys["edge"], **places})
+    problem = f"the edge reported no result within {timeout} s"
+    try:
+        _start(remotes, document, "edge", {"project": document["project"], "members": told})
+        result = _await(remotes, document["id"], document["edge"]["host"], timeout)
+        if result is not None:
+            return checked(document["edge"]["host"], lambda answer: reports.project_result_of(document, answer), result)
+    except Unreachable as error:  # it may have begun, and may go on
+        problem = error.message
+    doubt = {"outcome": "in-doubt", "rolled_back": False, "problems": [problem]}
+    return {**doubt, "members": [{**member, **doubt} for member in members]}
+
+
+def _await(remotes: Remotes, relocation: str, edge: str, timeout: int) -> dict[str, Any] | None:
+    """Return what an edge's part has left as its result; None if there is nothing in time."""
+    deadline = time.monotonic() + timeout
+    while time.monotonic() < deadline:
+        answer = remotes.of(edge).module(
+            "relocate.mtd.relocation_session", state="finished", relocation=relocation, timeout=WAIT_SLICE
+        )
+        if answer.get("failed"):
+            break
+        if answer.get("result") is not None:
+            found: dict[str, Any] = answer["result"]
+            return found
+    return None
+
+
+def _start_hosts(
+    remotes: Remotes, document: dict[str, Any], keys: dict[str, Any], more: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """Start the parts of source and destination; return where they listen. :raises Refused: one cannot begin."""
+    places = {}
+    for part in ("source", "destination"):  # the source knows if another relocation has the container
+        specification = {"listen": document[part]["address"], "container": document["container"]}
+        specification |= {"mode": document["mode"], "memory_bytes": document["memory_bytes"], **(more or {})}
+        port = _start(remotes, document, part, {**specification, "credentials": keys[part]})
+        places[part] = [document[part]["address"], port]
+    return places
 
 
 def _await_result(remotes: Remotes, document: dict[str, Any], edge: str, timeout: int) -> dict[str, Any] | None:

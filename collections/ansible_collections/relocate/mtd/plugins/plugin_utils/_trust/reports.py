@@ -177,6 +177,7 @@ _CONTAINER = _record(
         "started_at": _maybe(_text),
         "address": _maybe(strangers.address),
         "network": _maybe(_formed(strangers.NAME, "network's name")),
+        "networks": _mapping(_maybe(strangers.address)),
         "fixed_addresses": _list(strangers.address),
         "ports": _list(_record({"protocol": _protocol, "host_port": _port, "container_port": _port})),
         "memory_bytes": _size,
@@ -311,6 +312,7 @@ def services(answer: Any) -> dict[str, Any]:
 
 # -- results, in flight and in the ledger -------------------------------------------------------------------------------
 
+PROJECT_OUTCOMES = ("committed", "rolled-back", "refused", "torn", "in-doubt")
 _END = _record({"host": strangers.host_name}, {"address": _text})
 _MS = _maybe(_number(LONG, -LONG))
 _COUNTS = _maybe(_mapping(_maybe(_number(float(BYTES)))))
@@ -353,6 +355,18 @@ def result_of(plan: Mapping[str, Any], value: Any) -> dict[str, Any]:
     if "outcome" not in result:
         raise Odd("there is no outcome")
     return result
+
+
+def project_result_of(plan: Mapping[str, Any], value: Any) -> dict[str, Any]:
+    """Return the result of the project's move that was planned. :raises Odd: it is none, or another's."""
+    answer = strangers.document(value)
+    checked: dict[str, Any] = _record(
+        {"outcome": _one_of(PROJECT_OUTCOMES), "problems": _sentences, "members": _list(lambda each: each)}
+    )(answer)
+    if checked.get("id") != plan["id"] or len(checked["members"]) != len(plan["members"]):
+        raise Odd("it is about another relocation")
+    members = [result_of(member, each) for member, each in zip(plan["members"], checked["members"], strict=True)]
+    return {**checked, "members": members}
 
 
 # -- profiles -----------------------------------------------------------------------------------------------------------

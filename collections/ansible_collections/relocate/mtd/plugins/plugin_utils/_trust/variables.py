@@ -241,7 +241,7 @@ ROLES: dict[str, Form] = {
 }
 #: Of one run: what a playbook is asked for. Their names are anybody's, so they are looked at only where they mean this.
 REQUEST: dict[str, Form] = {
-    "container": _or_empty(_forms.container_name),
+    **dict.fromkeys(("container", "project"), _or_empty(_forms.container_name)),
     "name": _or_empty(_forms.container_name),
     **dict.fromkeys(("destination", "source", "host"), _or_empty(_forms.host_name)),
     "mode": _or_empty(_forms.one_of(*ASKABLE)),
