@@ -189,7 +189,7 @@ RIGHT: dict[str, Any] = {
     "profile": PROFILE,
 }
 #: Those that look at what another of them has returned.
-OF_OTHERS = {"movable", "result_of", "kind"}
+OF_OTHERS = {"movable", "result_of", "project_result_of", "kind"}
 
 
 def spoilt(right: Any) -> st.SearchStrategy[Any]:
@@ -242,6 +242,7 @@ def test_an_answer_of_a_host(name: str, data: st.DataObject) -> None:
             outcome(reports.movable, container, Odd)
     if name == "move_result" and found is not None:
         outcome(lambda value: reports.result_of({**RESULT}, value), found, Odd)
+        outcome(lambda value: reports.project_result_of({"id": "r1", "members": [RESULT]}, value), found, Odd)
     json.dumps(found, allow_nan=False).encode()
 
 

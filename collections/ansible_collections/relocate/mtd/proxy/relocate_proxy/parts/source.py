@@ -356,13 +356,15 @@ class Source(Part):
     def on_dump(self, _: dict) -> None:
         """All members of the project are frozen. Nothing comes or goes from here on, and this one is dumped.
 
-        :raises RuntimeError: a member has begun a connection to this one in the last moment, which no image would have.
+        :raises RuntimeError: a connection has begun or ended in the last moment, and no image would have what is in it.
         """
         if self.severed is None:
             raise RuntimeError("the container does not move with a project: run prepare.yml again")
         self.severed.cut()
         if waiting := self.container.half_open():
             raise RuntimeError(f"{waiting} connections of its project wait for the container to accept them: try again")
+        if waiting := self.container.undelivered():
+            raise RuntimeError(f"the last words of {waiting} closed connections are still on their way: try again")
         self.freeze.begin(self._carry, self._failed)
 
     def _freeze(self) -> None:
