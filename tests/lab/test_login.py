@@ -122,3 +122,7 @@ def test_a_thief_cannot_have_the_memory_sent_to_a_machine_of_his_own(fleet: Flee
     )
     assert done.stdout.strip() == "hung up"
     assert fleet.where("wanted") == ["host1"]
+    # it would wait for its edge for some time yet, beside the next tests
+    fleet.on("host1", "pkill -KILL -f '[r]elocate_proxy'")
+    fleet.run("relocate", "recover")
+    assert fleet.on("host1", "ls /run/relocate/sessions") == "" and fleet.where("wanted") == ["host1"]
