@@ -105,14 +105,14 @@ def relocate_project(
     verbose: bool = False,
     quiet: bool = False,
 ) -> dict[str, Any]:
-    """Run ``playbooks/relocate_project.yml`` and return what C(project_relocate) does, whatever its outcome.
+    """Run ``playbooks/move_project.yml`` and return what C(project_relocate) does, whatever its outcome.
 
     Raises Refusal and KeyboardInterrupt as :func:`relocate` does.
     """
     wishes = _wishes("", destination, source, mode, prefer, None, downtime_limit_ms)
     variables = {**{name: value for name, value in wishes.items() if name != "container"}, "project": project}
     return _moved(
-        "playbooks/relocate_project.yml", PROJECT, {**variables, "reason": reason}, inventory, check, verbose, quiet
+        "playbooks/move_project.yml", PROJECT, {**variables, "reason": reason}, inventory, check, verbose, quiet
     )
 
 
