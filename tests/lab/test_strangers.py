@@ -75,6 +75,7 @@ os.write(nameless, b"nameless")
 for odd in (b"/odd \\xff\\xfe", b"/odd (deleted)", b"/odd\\nline", "/odd \\u00fc".encode()):
     with open(odd, "wb") as each:
         each.write(odd)
+opened = open(b"/odd \\xff\\xfe", "rb")
 gone = os.open("/gone", os.O_CREAT | os.O_RDWR)
 os.write(gone, b"gone")
 os.unlink("/gone")
@@ -96,6 +97,7 @@ def state():
         "semaphore": libc.semctl(semaphore, 0, 12),
         "nameless": os.pread(nameless, 9, 0),
         "odd": [open(b"/" + each, "rb").read() for each in sorted(os.listdir(b"/")) if each.startswith(b"odd")],
+        "opened": [os.readlink(f"/proc/self/fd/{opened.fileno()}"), os.pread(opened.fileno(), 9, 0)],
         "gone": os.pread(gone, 9, 0),
         "same": os.path.samefile("/same", "/counter"),
         "link": os.readlink("/link"),

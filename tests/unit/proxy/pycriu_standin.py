@@ -1,7 +1,8 @@
 # Copyright (c) 2026 The RELOCATE authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A STAND-IN for ``pycriu``, which comes with CRIU and not from PyPI: messages are JSON here, and protobuf there.
+"""A STAND-IN for ``pycriu``, which comes with CRIU and not from PyPI: messages are JSON here, behind the type that begins them,
+and protobuf there. Those of regular files are protobuf here, too: the proxy reads them itself.
 
 It has the one class that the proxy uses, with the methods and the shape of the real one, which is exercised by the tests in
 ``tests/lab``, on hosts that have CRIU.
@@ -10,11 +11,13 @@ It has the one class that the proxy uses, with the methods and the shape of the 
 from __future__ import annotations
 
 import json
+import os
 import struct
 from collections.abc import Iterable
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
+TYPES = {"REG": 1, "INETSK": 4}
 MAGIC = struct.pack("=II", 0x54564319, 0x56303138)
 
 
@@ -38,7 +41,7 @@ class FileEntry:
 
     def ParseFromString(self, data: bytes) -> None:
         """Read a message."""
-        self.document = json.loads(data)
+        self.document = _document(data)
         self.id = self.document["id"]
         if "isk" in self.document:
             self.isk = SimpleNamespace(
@@ -53,15 +56,36 @@ class FileEntry:
 
     def SerializeToString(self) -> bytes:
         """Write the message."""
-        if "isk" not in self.document:
-            return json.dumps(self.document).encode()
-        given = self.document["isk"]
-        return json.dumps({**self.document, "isk": {name: getattr(self.isk, name) for name in given}}).encode()
+        given = self.document.get("isk")
+        changed = {"isk": {name: getattr(self.isk, name) for name in given}} if given else {}
+        return _message({**self.document, **changed})
+
+
+def _message(document: dict[str, Any]) -> bytes:
+    from relocate_proxy.memory.protobuf import encode  # by now its place is known
+
+    if "reg" in document:
+        regular = {6: os.fsencode(document["reg"]["name"]), 8: document["reg"].get("size")}
+        inner = encode({key: value for key, value in regular.items() if value is not None})
+        return encode({1: TYPES["REG"], 2: document["id"], 3: inner})
+    return bytes([8, TYPES.get(document["type"], 30)]) + json.dumps(document).encode()
+
+
+def _document(message: bytes) -> dict[str, Any]:
+    from relocate_proxy.memory.protobuf import decode
+
+    if message[1] != TYPES["REG"]:
+        found: dict[str, Any] = json.loads(message[2:])
+        return found
+    fields = decode(message)
+    regular = decode(bytes(fields[3]))  # type: ignore[arg-type]
+    size = {"size": regular[8]} if 8 in regular else {}
+    return {"type": "REG", "id": fields[2], "reg": {"name": bytes(regular[6]).decode(), **size}}  # type: ignore[arg-type]
 
 
 def pack(entries: Iterable[dict[str, Any]]) -> bytes:
     """Return an image."""
-    messages = [json.dumps(entry).encode() for entry in entries]
+    messages = [_message(entry) for entry in entries]
     return MAGIC + b"".join(struct.pack("=I", len(message)) + message for message in messages)
 
 
@@ -71,7 +95,7 @@ def unpack(image: bytes) -> list[dict[str, Any]]:
     entries, offset = [], len(MAGIC)
     while offset < len(image):
         (length,) = struct.unpack_from("=I", image, offset)
-        entries.append(json.loads(image[offset + 4 : offset + 4 + length]))
+        entries.append(_document(image[offset + 4 : offset + 4 + length]))
         offset += 4 + length
     return entries
 

@@ -90,7 +90,6 @@ LEFT = {
     "host.syscalls:links_down": KERNEL,
     "memory.criu_sockets:_text": "CRIU's own image, on the host where it has made it",
     "memory.criu_sockets:_words": "an address that has been looked at",
-    "memory.criu_sockets:file_names": "CRIU's own image, on the host where it has made it",
     "memory.criu_sockets:rewrite": "CRIU's own image, on the host where it has made it",
     "memory.deferred:_read": KERNEL,
     "memory.filler:Filler._hear_restore": "CRIU's own restore, over a socket in a private directory",

@@ -129,7 +129,7 @@ def test_files_that_docker_renews_may_have_another_size(tmp_path: Path) -> None:
 
 
 def test_unix_sockets_are_left_alone(tmp_path: Path) -> None:
-    """They may name a directory that is no UTF-8, which pycriu does not read."""
+    """They may name a directory that is no UTF-8, which pycriu may not read."""
     from relocate_proxy.memory import criu_sockets
     from relocate_proxy.memory.criu_image import framed
 
@@ -139,3 +139,15 @@ def test_unix_sockets_are_left_alone(tmp_path: Path) -> None:
     criu_sockets.rewrite(str(tmp_path), OLD, NEW)
     assert path.read_bytes().endswith(unix)
     assert criu_sockets.file_names(str(tmp_path)) == {}
+
+
+def test_the_name_of_an_open_file_may_be_no_text(tmp_path: Path) -> None:
+    """Any bytes are a name, and pycriu never sees it."""
+    from relocate_proxy.memory import criu_sockets
+
+    names = {3: "/\udcff\udcfe name", 4: "/\udcff/etc/hosts"}
+    entries = [{"type": "REG", "id": number, "reg": {"name": name, "size": 1}} for number, name in names.items()]
+    path = tmp_path / "files.img"
+    path.write_bytes(before := pycriu_standin.pack(entries))
+    assert criu_sockets.rewrite(str(tmp_path), OLD, NEW) == [] and path.read_bytes() == before
+    assert criu_sockets.file_names(str(tmp_path)) == names

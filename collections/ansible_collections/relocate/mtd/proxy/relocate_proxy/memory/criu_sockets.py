@@ -19,13 +19,15 @@ import pycriu  # 310 ms when cold: imported before the hold, never inside
 from ..network.conntrack import Endpoint
 from ..network.flows import Connection
 from .criu_image import LENGTH, framed, messages
+from .protobuf import decode
 
 FAMILIES = (socket.AF_INET, socket.AF_INET6)
 PROTOCOLS = {socket.IPPROTO_TCP: "tcp", socket.IPPROTO_UDP: "udp"}
 #: States of <net/tcp_states.h> in which there is no peer, or not yet: CLOSE, LISTEN, NEW_SYN_RECV. Half-closed ones have one.
 WITHOUT_PEER = (7, 10, 12)
-#: How the entry of a unix socket begins. It is not parsed: its directory may be no UTF-8, which pycriu insists on.
-UNIX_SOCKET = b"\x08\x05"
+#: How the entries of regular files and of sockets with an address begin (field ``type``). No other is parsed.
+REGULAR, INET = b"\x08\x01", b"\x08\x04"
+NUMBER, FILE, NAME = 2, 3, 6  # fields of file_entry, and of reg_file_entry
 #: Files that are renewed at the destination (``files.own_cargo``), so that CRIU must not insist on their sizes.
 RENEWED = ("etc/hosts", "etc/resolv.conf", "etc/hostname")
 
@@ -62,7 +64,7 @@ def rewrite(images: str, old: str, new: str) -> list[Connection]:
     connections: list[Connection] = []
     kept, parts = 0, []
     for place, message in messages(image):
-        if message.startswith(UNIX_SOCKET):
+        if not _concerns(message):
             continue
         entry = file_entry()
         entry.ParseFromString(message)
@@ -72,7 +74,7 @@ def rewrite(images: str, old: str, new: str) -> list[Connection]:
                 connections.append(connection)
             changes = _move(entry.isk, old, new)
         else:
-            changes = entry.HasField("reg") and entry.reg.name.lstrip("/") in RENEWED
+            changes = entry.HasField("reg")
             if changes:
                 entry.reg.ClearField("size")
         if changes:
@@ -89,16 +91,22 @@ def file_names(images: str) -> dict[int, str]:
     """Return the names of the open files in an image, by the numbers that it has given them."""
     with open(os.path.join(images, "files.img"), "rb") as file:
         image = file.read()
-    file_entry = pycriu.images.images.handlers["FILES"].payload
-    names = {}
-    for _, message in messages(image):
-        if message.startswith(UNIX_SOCKET):
-            continue
-        entry = file_entry()
-        entry.ParseFromString(message)
-        if entry.HasField("reg"):
-            names[entry.id] = entry.reg.name
-    return names
+    return {
+        int(decode(message)[NUMBER]): _name(message) for _, message in messages(image) if message.startswith(REGULAR)
+    }
+
+
+def _concerns(message: bytes) -> bool:
+    """Return whether an entry may have to be changed: of a socket with an address, or of a file that is renewed."""
+    if message.startswith(REGULAR):
+        return any(name.encode() in message for name in RENEWED) and _name(message).lstrip("/") in RENEWED
+    return message.startswith(INET)
+
+
+def _name(message: bytes) -> str:
+    """Return the name of a regular file, of any bytes: pycriu may fail at what is no UTF-8, depending on its protobuf."""
+    file = decode(message)[FILE]
+    return os.fsdecode(decode(file)[NAME]) if isinstance(file, bytes) else ""  # type: ignore[arg-type]
 
 
 def _connection(inet: Any) -> Connection | None:
