@@ -1,0 +1,250 @@
+# Copyright (c) 2026 The RELOCATE authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A Compose project on real hosts: a web server, a worker and a store on a private network, moved together.
+
+A client outside counts through ``web``, which asks ``db`` over one connection; the worker counts there over another. Whatever
+gets lost between them, anywhere, is a number that does not come.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import python_image
+from direct import FAULTS, Heart
+from fleet import NO_LIMIT, VIRTUAL, Fleet
+
+pytestmark = pytest.mark.lab
+
+PROJECT, PORT = "shop", 7341
+NETWORKS = {"shop_default": "172.30.77.0/24", "shop_private": "172.30.78.0/24"}
+ADDRESSES = {"shop-db-1": "172.30.77.2", "shop-worker-1": "172.30.77.3", "shop-web-1": "172.30.77.4"}
+NAMES = tuple(ADDRESSES)
+
+#: Answers each line with the next number of that connection.
+DB = """
+import socketserver, threading, time
+
+class Counting(socketserver.StreamRequestHandler):
+    def handle(self):
+        number = 0
+        for _ in self.rfile:
+            number += 1
+            self.wfile.write(b"%d\\n" % number)
+
+socketserver.ThreadingTCPServer.request_queue_size = 64
+server = socketserver.ThreadingTCPServer(("", 6000), Counting)
+server.daemon_threads = True
+threading.Thread(target=server.serve_forever, daemon=True).start()
+while True:
+    print('{"wrong": [], "at": %f}' % time.time(), flush=True)
+    time.sleep(0.1)
+"""
+
+COMMON = """
+import json, socket, socketserver, threading, time
+wrong, seen = [], {"count": 0}
+
+def connected():
+    while True:
+        try:
+            connection = socket.create_connection(("db", 6000))
+        except OSError:
+            time.sleep(0.1)
+            continue
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return connection, connection.makefile("rb")
+
+def look():
+    while True:
+        try:  # not by getaddrinfo, whose netlink socket may have something unread in it when all is frozen
+            seen["db"] = socket.gethostbyname_ex("db")[2][0]
+            seen["back"] = socket.gethostbyname_ex("db-private")[2][0] if BACK else None
+        except OSError as error:
+            seen["db"] = str(error)
+        print(json.dumps({"wrong": wrong, "at": time.time(), **seen}), flush=True)
+        time.sleep(0.3)
+
+threading.Thread(target=look, daemon=True).start()
+"""
+
+WORKER = (
+    "BACK = True\n"
+    + COMMON
+    + """
+connection, answers = connected()
+while True:
+    try:
+        connection.sendall(b"x\\n")
+        number = int(answers.readline())
+        if number != seen["count"] + 1:
+            raise ValueError(f"after {seen['count']} came {number}")
+        seen["count"] = number
+    except (OSError, ValueError) as error:
+        wrong.append(f"{type(error).__name__}: {error}")
+        time.sleep(1)
+    time.sleep(0.001)
+"""
+)
+
+WEB = (
+    "BACK = False\n"
+    + COMMON
+    + """
+class Asking(socketserver.StreamRequestHandler):
+    def handle(self):
+        connection, answers = connected()
+        for line in self.rfile:
+            connection.sendall(line)
+            self.wfile.write(answers.readline())
+
+server = socketserver.ThreadingTCPServer(("", 7000), Asking)
+server.daemon_threads = True
+server.serve_forever()
+"""
+)
+PROGRAMS = {"db": DB, "worker": WORKER, "web": WEB}
+
+
+class Shop:
+    """The project, as ``docker compose up`` leaves it."""
+
+    def __init__(self, fleet: Fleet, host: str) -> None:
+        self.fleet = fleet
+        python_image.make(fleet)
+        for each in fleet.docker_hosts:
+            for network, subnet in NETWORKS.items():
+                fleet.on(each, f"docker network create --subnet {subnet} {network}")
+        for service, program in PROGRAMS.items():
+            label = "com.docker.compose"
+            options = f"--label {label}.project={PROJECT} --label {label}.service={service}"
+            options += f" --label {label}.container-number=1 --network shop_default --network-alias {service}"
+            if service != "db":
+                options += f" --label {label}.depends_on=db:service_started:false"
+            if service == "web":
+                options += f" -p {PORT}:7000"
+            python_image.run(fleet, host, f"{PROJECT}-{service}-1", program, options)
+            if service != "web":
+                joining = f"docker network connect --alias {service}-private shop_private {PROJECT}-{service}-1"
+                fleet.on(host, joining)
+        place = f"{fleet.variables(host)['ansible_host']} . {PORT}"
+        element = f'tcp . {VIRTUAL} . {PORT} comment "shop-web-1" : {place}'
+        fleet.on("host0", f"nft 'add element ip relocate services {{ {element} }}'")
+        inspect = "docker inspect -f '{{.State.Pid}}'"
+        listens = f"nsenter -t $({inspect} shop-web-1) -n ss -ltnH 'sport = :7000' | grep -q ."
+        fleet.on(host, f"for i in $(seq 200); do {listens} && exit; sleep 0.1; done; exit 1")
+
+    def remove(self) -> None:
+        """Remove it everywhere."""
+        self.fleet.remove_tenants()
+        for each in self.fleet.docker_hosts:
+            self.fleet.on(each, f"docker network rm {' '.join(NETWORKS)}")
+
+    def where(self) -> set[str]:
+        """Return the hosts on which containers of it run."""
+        return {host for name in NAMES for host in self.fleet.where(name)}
+
+    def move(self, to: str, *more: str, check: bool = True) -> dict[str, Any]:
+        """Move it with the command; return the result document."""
+        command = ["relocate", "move", "--project", PROJECT, "--to", to, "--downtime-limit", NO_LIMIT, "--json", *more]
+        done = self.fleet.run(*command, check=False)
+        assert done.stdout, f"relocate move printed nothing: {done.stderr}"
+        result: dict[str, Any] = json.loads(done.stdout)
+        assert not check or result["outcome"] == "committed", result.get("msg")
+        return result
+
+    def assert_whole(self, host: str) -> None:
+        """See that all of it runs on a host and nowhere else, and that its members find and serve each other."""
+        assert [self.fleet.where(name) for name in NAMES] == [[host]] * len(NAMES)
+        begin, first, deadline = time.time(), None, time.monotonic() + 30
+        while True:
+            now = {name: json.loads(self.fleet.on(host, f"docker logs --tail 1 {name}")) for name in NAMES}
+            assert not any(each["wrong"] for each in now.values()), now
+            count = now["shop-worker-1"]["count"]
+            if min(each["at"] for each in now.values()) > begin:
+                first = count if first is None else first
+                found = {now[name]["db"] for name in ("shop-worker-1", "shop-web-1")}
+                back = now["shop-worker-1"]["back"]
+                if count > first and found == {ADDRESSES["shop-db-1"]} and back == "172.30.78.2":
+                    return
+            assert time.monotonic() < deadline, now
+            time.sleep(0.1)
+
+
+@pytest.fixture(scope="module")
+def shop(prepared: Fleet) -> Iterator[Shop]:
+    """Return the project, on host1."""
+    made = Shop(prepared, "host1")
+    yield made
+    made.remove()
+
+
+@pytest.fixture(scope="module")
+def heart(shop: Shop) -> Iterator[Heart]:
+    """Return a connection of a client outside, through web to db."""
+    beating = Heart(shop.fleet, PORT)
+    yield beating
+    beating.end()
+
+
+def test_a_project_moves_together_to_another_docker_and_back(shop: Shop, heart: Heart) -> None:
+    for host in ("host3", "host1"):
+        result = shop.move(host)
+        assert [each["container"] for each in result["members"]] == ["shop-db-1", "shop-web-1", "shop-worker-1"]
+        assert {each["container"]: each["address_after"] for each in result["members"]} == ADDRESSES
+        heart.assert_beats()
+        shop.assert_whole(host)
+
+
+def test_what_stands_against_one_is_a_reason_against_all(shop: Shop, heart: Heart) -> None:
+    """Nothing is touched. And none of them leaves the others."""
+    shop.fleet.on("host2", f"docker create --name shop-worker-1 {python_image.IMAGE} true")
+    shop.fleet.on("host2", "docker network rm shop_private")
+    try:
+        before = shop.fleet.picture()
+        result = shop.move("host2", check=False)
+        assert result["outcome"] == "refused"
+        assert "host2 already has a container named shop-worker-1" in result["msg"]
+        assert "host2 has no Docker network 'shop_private'" in result["msg"]
+        assert "docker network create --subnet 172.30.78.0/24 shop_private" in result["msg"]
+        assert {each["container"]: each["outcome"] for each in result["members"]} == dict.fromkeys(NAMES, "refused")
+        alone = shop.fleet.move("shop-web-1", "host3", check=False)
+        assert alone["outcome"] == "refused"
+        assert "with others of its project shop (shop-db-1, shop-worker-1)" in alone["msg"]
+        assert shop.fleet.picture() == before
+    finally:
+        shop.fleet.on("host2", "docker rm shop-worker-1")
+        shop.fleet.on("host2", f"docker network create --subnet {NETWORKS['shop_private']} shop_private")
+    heart.assert_beats()
+
+
+@pytest.mark.parametrize(
+    ("part", "state", "there"),
+    [("source", "freezing", False), ("edge", "routing", False), ("edge", "committed", True)],
+)
+def test_a_part_that_is_killed_leaves_the_project_whole(
+    shop: Shop, heart: Heart, part: str, state: str, there: bool
+) -> None:
+    """The order is obeyed once, by the part of whichever member comes there first."""
+    (here,) = shop.where()
+    to = "host3" if here == "host1" else "host1"
+    at = {"source": here, "destination": to, "edge": "host0"}[part]
+    order = {"part": part, "state": state, "moment": "after", "do": "kill"}
+    shop.fleet.on(at, f"cat > {FAULTS}", data=json.dumps(order))
+    result = shop.move(to, check=False)
+    assert not shop.fleet.on(at, f"ls {FAULTS} 2>/dev/null || true"), "the line was never reached"
+    assert result["outcome"] == ("committed" if there else "rolled-back"), result.get("msg")
+    heart.assert_beats()
+    shop.assert_whole(to if there else here)
+    ids = [result["id"], *(each["id"] for each in result["members"])]
+    for host in ("host0", here, to):
+        ended = 'grep -L \'"state":"\\(done\\|rolled-back\\)"\''
+        unfinished = [
+            shop.fleet.on(host, f"cd /var/lib/relocate/journal; {ended} {each}.*.jsonl || true") for each in ids
+        ]
+        assert not any(unfinished), unfinished
