@@ -124,6 +124,7 @@ def test_the_callback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     module = callback()
     display = SimpleNamespace(display=printed.append, warning=printed.append)
     fake = SimpleNamespace(_display=display, get_option=lambda _: str(tmp_path / "ledger.jsonl"))
+    fake._report_one = lambda result: module.CallbackModule._report_one(fake, result)
     task = SimpleNamespace(action=module.ACTION)
     refused = {"outcome": "refused", "container": "web", "msg": EVIL}
     module.CallbackModule._report(fake, SimpleNamespace(task=task, result=refused))
