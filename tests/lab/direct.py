@@ -267,7 +267,8 @@ class Direct:
         kept = "|".join([f"({self.container}) ({state})", *(f"{other} .*" for other in self.others)])
         for host in dict.fromkeys((EDGE, *(hosts or self.hosts))):
             script = (
-                "find /run/relocate -mindepth 2 ! -path '*/empty*' ! -name '*.pem'; ls /run/relocate/faults.json 2>/dev/null; "
+                "[ ! -e /run/relocate ] || find /run/relocate -mindepth 2 ! -path '*/empty*' ! -name '*.pem'; "  # started anew
+                "ls /run/relocate/faults.json 2>/dev/null; "
                 # a module waits for a result for a minute at most, though the controller that asks for it was killed
                 "pgrep -fa '[r]elocate_proxy|[c]riu ' | grep -v relocate_proxy.request; "
                 f"docker ps -a --format '{{{{.Names}}}} {{{{.State}}}}' 2>/dev/null | grep -vE '^({kept})$'; "
