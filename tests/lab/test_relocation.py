@@ -132,13 +132,25 @@ def test_a_download_of_the_container_survives(fleet: Fleet) -> None:
         server.kill()
 
 
+#: Takes the room away as soon as a relocation has begun there.
+SHRINK = (
+    "for i in $(seq 900); do ls /run/relocate/sessions | grep -q . && break; sleep 0.1; done; "
+    "mount -o remount,size=1m /run/relocate/sessions"
+)
+
+
 def test_a_move_that_fails_is_taken_back(fleet: Fleet) -> None:
-    """No room for the image at the destination: noticed after the freeze, and the container runs on at its source."""
+    """No room for the image at the destination: refused, or, if it goes later, noticed after the freeze and taken back."""
     fleet.tenant("walker", "counter", "host1", "7100 8", 7100)
     fleet.on("host2", "mkdir -p /run/relocate/sessions; mount -t tmpfs -o size=1m,mode=700 full /run/relocate/sessions")
     try:
         with watching(fleet, "counter", 7100):
-            result = fleet.move("walker", "host2", check=False)
+            refused = fleet.move("walker", "host2", "--mode", "stop-and-copy", check=False)
+            assert refused["outcome"] == "refused" and "host2 has 1 MiB free" in refused["msg"]
+            fleet.on(
+                "host2", f"mount -o remount,size=1g /run/relocate/sessions; setsid sh -c '{SHRINK}' >/dev/null 2>&1 &"
+            )
+            result = fleet.move("walker", "host2", "--mode", "stop-and-copy", check=False)
             assert result["outcome"] == "rolled-back"
             assert result["rolled_back"] is True
             assert "runs on at host1" in result["msg"]

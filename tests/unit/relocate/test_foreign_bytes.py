@@ -230,6 +230,13 @@ def test_every_report_has_a_right_answer() -> None:
         getattr(reports, name)(copy.deepcopy(right))
 
 
+def test_the_place_of_an_odd_fact_is_told_in_characters_that_can_be_seen() -> None:
+    """A host chooses the names of its facts."""
+    with pytest.raises(Odd) as odd:
+        reports.profile({**RIGHT["profile"], "c": {"\x1b[2J": [None]}})
+    assert str(odd.value).isprintable()
+
+
 @pytest.mark.parametrize("name", RIGHT)
 @fuzzed_each
 @given(data=st.data())

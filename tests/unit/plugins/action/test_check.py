@@ -83,6 +83,14 @@ def test_a_mode_and_a_limit_count(fleet: Fleet, options: dict[str, Any], sentenc
     assert all(sentence in reasons[0] for reasons in by_host(result).values()) and not result["movable"]
 
 
+def test_a_host_for_which_no_mode_is_left(fleet: Fleet) -> None:
+    """No room for images, and a kernel that fetches no memory on demand."""
+    assert fleet.hosts["two"]
+    fleet.hosts["two"]["host"] |= {"room": {"images": {"bytes": 0, "inodes": 10**6}}, "userfaultfd": False}
+    reasons = by_host(check(destination="two"))["two"]
+    assert "two has 0 MiB free" in reasons[0] and "cannot fetch memory on demand" in reasons[0]
+
+
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [

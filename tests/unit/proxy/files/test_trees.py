@@ -5,9 +5,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +74,23 @@ def test_what_a_file_system_says_is_new_or_gone(upper: Path) -> None:
     (upper / "var/run").symlink_to("nowhere")
     dirty, gone = changes(first, Tree.at(str(upper)).scan())
     assert gone == ["etc/app/conf", "etc/app"] and "var/run" in dirty
+
+
+def test_a_file_that_is_removed_while_its_directory_is_read(upper: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its name was read, and it is gone as it is looked at: a program that makes and removes files does this all the time."""
+    for name in ("kept", "removed"):
+        (upper / name).write_text("x")
+    scandir = os.scandir
+
+    @contextlib.contextmanager
+    def removing(directory: int) -> Iterator[list[os.DirEntry[str]]]:
+        with scandir(directory) as entries:
+            listed = list(entries)
+        (upper / "removed").unlink(missing_ok=True)
+        yield listed
+
+    monkeypatch.setattr(trees.os, "scandir", removing)
+    assert set(Tree.at(str(upper)).scan().stamps) == {".", "kept"}
 
 
 def test_the_top_directory_has_attributes_too(upper: Path, root: Path) -> None:

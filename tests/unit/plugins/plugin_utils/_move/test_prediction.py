@@ -209,6 +209,8 @@ def predicted(**ms: float) -> dict[str, Prediction]:
     ("predictions", "limit", "mode", "why"),
     [
         (predicted(stop_and_copy=500), 300, STOP, "the only mode available"),
+        (predicted(post_copy=500), 300, POST, "the only mode available"),
+        (predicted(post_copy=400, pre_copy=450), 300, POST, "the shortest pause"),
         (predicted(stop_and_copy=90, post_copy=95), 300, STOP, "the safest, and it keeps the limit of 300 ms"),
         (
             predicted(stop_and_copy=299, post_copy=40, pre_copy=50),

@@ -298,7 +298,7 @@ def mode(
     """Return the mode of the move with its predicted downtime.
 
     :param modes: those that there are for this move.
-    :raises Refused: the mode that is asked for cannot be had between these hosts.
+    :raises Refused: the mode that is asked for cannot be had between these hosts, or none can.
     """
     source, container = moving
     if strategy(wanted, container) == RECREATE:
@@ -307,6 +307,8 @@ def mode(
     refused = {mode: mode_refusals(mode, container, source, here, destination, there) for mode in modes}
     if refused.get(wanted.mode):
         raise Refused("; ".join(refused[wanted.mode]))
+    if all(refused.values()):
+        raise Refused("; ".join(dict.fromkeys(reason for reasons in refused.values() for reason in reasons)))
     path = Path(wanted.ledger) if wanted.ledger else ledger.default_path()
     predictions = prediction.predict(
         container,

@@ -198,10 +198,10 @@ def _rounded(cost: Cost) -> Cost:
 def choose(predictions: Mapping[str, Prediction], limit_ms: float, prefer: str = SAFETY) -> tuple[str, str]:
     """Return the mode that C(auto) takes, and why in one clause.
 
-    :param predictions: of all available modes; stop-and-copy is always one. :param prefer: one of C(PREFERENCES).
+    :param predictions: of all available modes, one at least. :param prefer: one of C(PREFERENCES).
     """
     if len(predictions) == 1:
-        return STOP_AND_COPY, "the only mode available"
+        return next(iter(predictions)), "the only mode available"
     if prefer == SAFETY:
         safer: list[str] = []
         for mode in SAFEST_FIRST:
@@ -216,9 +216,9 @@ def choose(predictions: Mapping[str, Prediction], limit_ms: float, prefer: str =
 
 def _shortest(predictions: Mapping[str, Prediction], limit_ms: float) -> tuple[str, str]:
     best = min(predictions.values(), key=lambda each: (each.ms, SAFEST_FIRST.index(each.mode)))
-    plain = predictions[STOP_AND_COPY]
-    if best.mode == STOP_AND_COPY:
-        return STOP_AND_COPY, "the shortest pause"
+    plain = predictions.get(STOP_AND_COPY)
+    if plain is None or best.mode == STOP_AND_COPY:
+        return best.mode, "the shortest pause"
     if plain.ms - best.ms <= PREFERENCE_MS and (plain.ms <= limit_ms or best.ms > limit_ms):
         return STOP_AND_COPY, f"{best.mode} would be shorter by {plain.ms - best.ms:.0f} ms only, and less safe"
     return best.mode, f"the shortest pause; stop-and-copy would last {plain.ms:.0f} ms"

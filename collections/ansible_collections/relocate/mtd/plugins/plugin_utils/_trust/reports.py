@@ -87,7 +87,7 @@ def _at(place: str, check: Check, value: Any) -> Any:
     try:
         return check(value)
     except Odd as odd:
-        raise Odd(f"{place}: {odd}") from None
+        raise Odd(f"{strangers.shown(place)}: {odd}") from None
 
 
 def _list(check: Check) -> Check:

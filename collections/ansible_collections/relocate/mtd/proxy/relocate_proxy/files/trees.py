@@ -176,7 +176,10 @@ class Tree:
             below = []
             with os.scandir(directory) as entries:
                 for entry in entries:
-                    status = entry.stat(follow_symlinks=False)
+                    try:
+                        status = entry.stat(follow_symlinks=False)
+                    except FileNotFoundError:  # removed since its name was read: it is gone, like one that never was
+                        continue
                     if status.st_dev != self.device:
                         stamps[prefix + entry.name] = Stamp(stat.S_IFMT(status.st_mode), 0, 0, 0)
                         continue
