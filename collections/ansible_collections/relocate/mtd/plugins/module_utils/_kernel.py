@@ -11,6 +11,8 @@ So nothing else ends a line or a word here, and no name is an error. Standard li
 
 from __future__ import annotations
 
+import re
+
 
 def read_text(path: str) -> str:
     """Return what a file of ``/proc`` or ``/sys`` says; bytes that are no UTF-8 become halves of surrogate pairs.
@@ -19,6 +21,11 @@ def read_text(path: str) -> str:
     """
     with open(path, "rb") as file:
         return file.read().decode("utf-8", "surrogateescape")
+
+
+def plain(name: str) -> str:
+    """Return a name that a stranger has chosen with nothing in it but what every terminal and every sentence bears."""
+    return re.sub(r"[^\w.:+/-]", "?", name, flags=re.ASCII)
 
 
 def lines(text: str) -> list[str]:

@@ -50,7 +50,7 @@ def own_links(init: int, address: Optional[str]) -> List[str]:
     """
     links = [line.partition(":")[0].strip() for line in _lines(f"{init}/net/dev")[2:]]
     own = [
-        re.sub(r"[^\w.:+/-]", "?", link, flags=re.ASCII)
+        _kernel.plain(link)
         for link in links
         if link != "lo" and not re.fullmatch(r"eth\d+", link) and not MODULE_LINKS.fullmatch(link)
     ]
@@ -162,7 +162,7 @@ def _nft_attributes(body: bytes) -> Dict[int, bytes]:
 
 
 def _word(name: bytes) -> str:
-    return re.sub(r"[^\w.:+/-]", "?", name.rstrip(b"\0").decode("utf-8", "replace"), flags=re.ASCII)
+    return _kernel.plain(name.rstrip(b"\0").decode("utf-8", "replace"))
 
 
 def _legacy_rules(family: int, table: str) -> bool:

@@ -104,7 +104,7 @@ def _status(pid: int) -> Dict[str, str]:
 
 def _called(pid: int, status: Dict[str, str]) -> str:
     """Return what to call a process: its number inside, and its name, as far as that is plain."""
-    name = re.sub(r"[^\w.:+/-]", "?", status.get("Name", "?"), flags=re.ASCII)
+    name = _kernel.plain(status.get("Name", "?"))
     return f"process {status.get('NSpid', str(pid)).split()[-1]} ({name})"
 
 
@@ -254,7 +254,7 @@ def container_refusals(init: int, address: Optional[str], may_configure: bool) -
     queues = sorted(_entries(f"{PROC}/{init}/root/dev/mqueue"))
     if queues:
         found.append(
-            f"it has POSIX message queues ({', '.join(map(_plain, queues[:3]))}), which CRIU does not carry: remove them"
+            f"it has POSIX message queues ({', '.join(map(_kernel.plain, queues[:3]))}), which CRIU does not carry: remove them"
         )
     try:
         mounts = parse_mountinfo(_text(f"{PROC}/{init}/mountinfo"))
@@ -263,7 +263,7 @@ def container_refusals(init: int, address: Optional[str], may_configure: bool) -
     for mount in mounts:
         if REMOTE.match(mount.fstype) and mount.point != "/":
             found.append(
-                f"a file system of the kind {mount.fstype} is mounted in it at {_plain(mount.point)}: unmount it"
+                f"a file system of the kind {mount.fstype} is mounted in it at {_kernel.plain(mount.point)}: unmount it"
             )
     groups = _groups(init)
     if groups:
@@ -275,10 +275,6 @@ def container_refusals(init: int, address: Optional[str], may_configure: bool) -
         listed = ", ".join(own[:3])
         found.append(f"it has a network configuration of its own ({listed}), which would be lost: remove that")
     return found
-
-
-def _plain(name: str) -> str:
-    return re.sub(r"[^\w.:+/-]", "?", name, flags=re.ASCII)
 
 
 def _groups(pid: int) -> List[str]:

@@ -16,7 +16,7 @@ import errno
 import os
 import re
 import socket
-from typing import Collection, List, Set
+from typing import Collection, List, Set, Tuple
 
 from ansible_collections.relocate.mtd.plugins.module_utils import _kernel
 from ansible_collections.relocate.mtd.plugins.module_utils._criu import unescape
@@ -67,8 +67,8 @@ def opened(root: str, path: str) -> int:
     return at
 
 
-def is_at(status: os.stat_result, root: str, path: str) -> bool:
-    """Return whether a file is what lies at an absolute path below a root."""
+def is_at(identity: Tuple[int, int], root: str, path: str) -> bool:
+    """Return whether a file is what lies at an absolute path below a root. :param identity: its device and inode."""
     try:
         directory = opened(root, path)
     except OSError:
@@ -79,7 +79,7 @@ def is_at(status: os.stat_result, root: str, path: str) -> bool:
         return False
     finally:
         os.close(directory)
-    return (there.st_dev, there.st_ino) == (status.st_dev, status.st_ino)
+    return (there.st_dev, there.st_ino) == identity
 
 
 def path_of(file: int, root: str) -> str:
@@ -89,7 +89,7 @@ def path_of(file: int, root: str) -> str:
     """
     for _ in range(_TRIES):
         path, status = os.readlink(f"/proc/self/fd/{file}"), os.fstat(file)
-        if is_at(status, root, path):
+        if is_at((status.st_dev, status.st_ino), root, path):
             return path
         if path.endswith(DELETED):
             return ""

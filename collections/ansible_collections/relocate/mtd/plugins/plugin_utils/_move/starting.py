@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
 from typing import Any
 
 from ansible.utils.display import Display
@@ -69,28 +70,13 @@ def run_project(remotes: Remotes, document: dict[str, Any], timeout: int) -> dic
     problem = f"the edge reported no result within {timeout} s"
     try:
         _start(remotes, document, "edge", {"project": document["project"], "members": told})
-        result = _await(remotes, document["id"], document["edge"]["host"], timeout)
+        result = _await_result(remotes, document, document["edge"]["host"], timeout, reports.project_result_of)
         if result is not None:
-            return checked(document["edge"]["host"], lambda answer: reports.project_result_of(document, answer), result)
+            return result
     except Unreachable as error:  # it may have begun, and may go on
         problem = error.message
     doubt = {"outcome": "in-doubt", "rolled_back": False, "problems": [problem]}
     return {**doubt, "members": [{**member, **doubt} for member in members]}
-
-
-def _await(remotes: Remotes, relocation: str, edge: str, timeout: int) -> dict[str, Any] | None:
-    """Return what an edge's part has left as its result; None if there is nothing in time."""
-    deadline = time.monotonic() + timeout
-    while time.monotonic() < deadline:
-        answer = remotes.of(edge).module(
-            "relocate.mtd.relocation_session", state="finished", relocation=relocation, timeout=WAIT_SLICE
-        )
-        if answer.get("failed"):
-            break
-        if answer.get("result") is not None:
-            found: dict[str, Any] = answer["result"]
-            return found
-    return None
 
 
 def _start_hosts(
@@ -106,8 +92,17 @@ def _start_hosts(
     return places
 
 
-def _await_result(remotes: Remotes, document: dict[str, Any], edge: str, timeout: int) -> dict[str, Any] | None:
-    """Return the result that an edge has; None when it has none in time. :raises Unreachable: it does not answer."""
+def _await_result(
+    remotes: Remotes,
+    document: dict[str, Any],
+    edge: str,
+    timeout: int,
+    result_of: Callable[[dict[str, Any], Any], dict[str, Any]] = reports.result_of,
+) -> dict[str, Any] | None:
+    """Return the result that an edge has; None when it has none in time.
+
+    :param result_of: returns what an edge's answer says of the plan. :raises Unreachable: it does not answer.
+    """
     deadline, left = time.monotonic() + timeout, None
     while time.monotonic() < deadline:
         answer = remotes.of(edge).module(
@@ -116,9 +111,9 @@ def _await_result(remotes: Remotes, document: dict[str, Any], edge: str, timeout
         if answer.get("failed"):
             break
         if answer.get("result") is not None:
-            return checked(edge, lambda result: reports.result_of(document, result), answer["result"])
+            return checked(edge, lambda result: result_of(document, result), answer["result"])
         drain = answer.get("drain")
-        if isinstance(drain, dict):
+        if isinstance(drain, dict) and "container" in document:  # a project drains nothing
             Display().display(drain_words(document, drain))
             if drain.get("left") != left:  # however large it is, as long as it comes
                 deadline, left = time.monotonic() + timeout, drain.get("left")

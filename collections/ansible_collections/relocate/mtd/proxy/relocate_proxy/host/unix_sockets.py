@@ -132,7 +132,8 @@ def name(each: dict[str, Any], found: Collection[str], root: str) -> None:
     :raises LookupError: there are more than were found.
     """
     count = each["file"][2]
-    names = [path for path in found if path != each["path"] and _has_inode(root, path, each["file"][:2])]
+    identity = each["file"][0], each["file"][1]
+    names = [path for path in found if path != each["path"] and _unix_files.is_at(identity, root, path)]
     if not each["path"] and names:
         each["path"] = names.pop(0)
     each["names"] = names
@@ -142,20 +143,6 @@ def name(each: dict[str, Any], found: Collection[str], root: str) -> None:
             f"the file of the unix socket that is bound to {_unix_files.plain(os.fsencode(each['address']))} has more names "
             "than were found (hard links): remove them, and try again"
         )
-
-
-def _has_inode(root: str, path: str, identity: list[int]) -> bool:
-    try:
-        directory = _unix_files.opened(root, path)
-    except OSError:
-        return False
-    try:
-        status = os.stat(os.path.basename(path), dir_fd=directory, follow_symlinks=False)
-    except OSError:
-        return False
-    finally:
-        os.close(directory)
-    return [status.st_dev, status.st_ino] == identity
 
 
 # -- the destination's half ----------------------------------------------------------------------------------------------
@@ -294,7 +281,8 @@ def _rename(file: int, path: str, root: str) -> None:
         raise LookupError("its file has no name there")
     with _parent(root, now) as (old, old_name), _parent(root, path) as (new, new_name):
         os.rename(old_name, new_name, src_dir_fd=old, dst_dir_fd=new)
-    if not _unix_files.is_at(os.fstat(file), root, path):
+    status = os.fstat(file)
+    if not _unix_files.is_at((status.st_dev, status.st_ino), root, path):
         raise LookupError("its file was renamed while we looked")
 
 
