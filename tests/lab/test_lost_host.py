@@ -25,7 +25,7 @@ from typing import Any
 import pytest
 from fleet import VIRTUAL, Fleet
 from outside import CONTROLLER
-from test_scheduler import Running, until
+from test_scheduler import Running
 
 from relocate.lab.paths import Lab
 from relocate.lab.status import first_process
@@ -140,16 +140,16 @@ def scheduler(fleet: Fleet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 def test_a_host_is_lost_and_comes_back(fleet: Fleet, scheduler: Running, tmp_path: Path) -> None:
     client = Counting(fleet)
     try:
-        until(lambda: metric('relocate_snapshots_total{outcome="made"}') >= 1, "a snapshot", scheduler)
+        scheduler.until(lambda: metric('relocate_snapshots_total{outcome="made"}') >= 1, "a snapshot")
 
         with cut_off("host1"):  # from the controller alone
-            until(lambda: scheduler.said("host1 is not dead"), "the witnesses", scheduler)
+            scheduler.until(lambda: scheduler.said("host1 is not dead"), "the witnesses")
         begin = len(client.answers)
         assert contiguous(client.numbers()), "it was frozen for its snapshots, and nothing else"
         assert fleet.where(KEPT) == ["host1"] and not fates(tmp_path / "ledger.jsonl")
-        until(lambda: scheduler.said("host1 answers again"), "host1", scheduler)
+        scheduler.until(lambda: scheduler.said("host1 answers again"), "host1")
         made = metric('relocate_snapshots_total{outcome="made"}')
-        until(lambda: metric('relocate_snapshots_total{outcome="made"}') > made, "a snapshot more", scheduler)
+        scheduler.until(lambda: metric('relocate_snapshots_total{outcome="made"}') > made, "a snapshot more")
 
         lab = Lab.from_environment()
         assert fleet.where(KEPT) == fleet.where(LOST) == ["host1"], "both are lost with it"
@@ -157,21 +157,20 @@ def test_a_host_is_lost_and_comes_back(fleet: Fleet, scheduler: Running, tmp_pat
         os.kill(first_process(lab.namespace, lab.state / "hosts", "host1"), signal.SIGKILL)
         died = len(client.answers)
         try:
-            until(lambda: len(fates(tmp_path / "ledger.jsonl")) == 2, "both tenants' fates", scheduler)
+            scheduler.until(lambda: len(fates(tmp_path / "ledger.jsonl")) == 2, "both tenants' fates")
             found = {each["container"]: each for each in fates(tmp_path / "ledger.jsonl")}
             assert found[KEPT]["outcome"] == "restored" and found[LOST]["outcome"] == "lost"
             there = found[KEPT]["destination"]["host"]
             assert there in ("host2", "host3") and fleet.on(there, f"docker ps -q --filter name=^{KEPT}$")
-            until(lambda: client.answers[-1] is not None, "an answer", scheduler)
+            scheduler.until(lambda: client.answers[-1] is not None, "an answer")
             assert metric("relocate_lost_hosts") == 1
             assert metric('relocate_lost_host_containers_total{outcome="restored"}') == 1
             assert metric('relocate_lost_host_containers_total{outcome="lost"}') == 1
             looks = lambda: scheduler.log.read_text().count("host1 tells nothing")  # noqa: E731
             before_that = looks()
-            until(
+            scheduler.until(
                 lambda: looks() >= before_that + 3,
                 "three looks more, at which nothing is said, or done, twice",
-                scheduler,
             )
             assert len(fates(tmp_path / "ledger.jsonl")) == 2
             assert scheduler.log.read_text().count(f"{LOST} is lost with host1") == 1
@@ -179,13 +178,13 @@ def test_a_host_is_lost_and_comes_back(fleet: Fleet, scheduler: Running, tmp_pat
             fleet.run("relocate", "lab", "up")
         fleet.on("host1", f"docker start {KEPT} {LOST}", check=False)  # the first may be gone by now
         # said when its playbook has ended: a moment after the fence is gone
-        until(lambda: scheduler.said(f"recovery cleared away what came back of {KEPT} on host1"), "clearing", scheduler)
+        scheduler.until(lambda: scheduler.said(f"recovery cleared away what came back of {KEPT} on host1"), "clearing")
         assert scheduler.log.read_text().count("host1 answers again") >= 2
         assert fleet.where(KEPT) == [there]
         assert "10.77.0.11" not in fleet.on("host0", "nft list set ip relocate shut"), "no fence"
         assert fleet.where(LOST) == ["host1"], "it comes back with its host"
         cleared = len(client.numbers(died))
-        until(lambda: len(client.numbers(died)) >= cleared + 10, "answers", scheduler)
+        scheduler.until(lambda: len(client.numbers(died)) >= cleared + 10, "answers")
         after = client.numbers(died)
         assert contiguous(after), "one copy alone has answered since host1 died"
         assert after[0] <= before + 1 and fleet.where(KEPT) == [there]

@@ -8,8 +8,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -19,6 +18,7 @@ from direct import Direct
 from fleet import BIN, ROOT, VIRTUAL, Fleet
 from outside import kill_family
 from test_modules import module
+from waiting import until
 
 pytestmark = pytest.mark.lab
 
@@ -125,15 +125,6 @@ def visiting(fleet: Fleet) -> Iterator[Visitor]:
     assert seen["made"] > 20
 
 
-def until(what: Callable[[], Any], seconds: float = SECONDS) -> Any:
-    """Return what is there as soon as it is."""
-    deadline = time.monotonic() + seconds
-    while not (found := what()):
-        assert time.monotonic() < deadline, "it did not come"
-        time.sleep(0.1)
-    return found
-
-
 def run(fleet: Fleet, options: str = "", program: str = PROGRAM) -> None:
     """Run the container on host1 and publish it."""
     python_image.make(fleet)
@@ -144,7 +135,7 @@ def run(fleet: Fleet, options: str = "", program: str = PROGRAM) -> None:
     made = module(fleet, "host0", "nat_service", name=NAME, virtual_address=VIRTUAL, virtual_port=PORT, **place)
     assert made["changed"], made
     inspected = f"docker exec {NAME} python3 -c 'import socket; socket.create_connection((\"127.0.0.1\", {PORT}))'"
-    until(lambda: fleet.on("host1", f"{inspected} 2>/dev/null && echo up", check=False) == "up")
+    until(lambda: fleet.on("host1", f"{inspected} 2>/dev/null && echo up", check=False) == "up", f"{NAME}'s listener")
 
 
 def leads_to(fleet: Fleet, host: str) -> bool:
@@ -184,8 +175,8 @@ def test_a_container_that_criu_refuses_is_made_anew_under_load(fleet: Fleet) -> 
     with visiting(fleet) as visitor:
         old = visitor.tell("ask")["kept"]
         move = begin(fleet, "--drain-limit", "600")
-        until(lambda: leads_to(fleet, "host2"))
-        new = until(lambda: [each for each in visitor.tell()["lives"] if each != old])
+        until(lambda: leads_to(fleet, "host2"), "the edge's new way")
+        new = until(lambda: [each for each in visitor.tell()["lives"] if each != old], "the new one's answer")
         assert visitor.tell("ask")["kept"] == old, "it is served where it is"
         assert set(fleet.where(NAME)) == {"host1", "host2"} and move.poll() is None
         visitor.tell("close")
@@ -233,14 +224,14 @@ def test_the_controller_and_the_source_are_killed_while_the_old_one_drains(fleet
     with visiting(fleet) as visitor:
         visitor.tell("ask")
         move = begin(fleet, "--strategy", "recreate", "--drain-limit", "600")
-        until(lambda: leads_to(fleet, "host2"))
+        until(lambda: leads_to(fleet, "host2"), "the edge's new way")
         kill_family(move.pid)
         move.wait()
         fleet.on("host1", "kill -9 $(pgrep -nf '[r]elocate_proxy source')")  # the guardian is the older one
         assert set(fleet.where(NAME)) == {"host1", "host2"}
         visitor.tell("close")
-        until(lambda: everywhere(fleet) == ["host2"])
-    until(lambda: not fleet.on("host0", "ls /run/relocate/parts"))
+        until(lambda: everywhere(fleet), "one container, on host2", lambda places: places == ["host2"])
+    until(lambda: fleet.on("host0", "ls /run/relocate/parts"), "the edge's end", lambda parts: not parts)
     fleet.on("host0", "rm /run/relocate/results/*.json")  # nobody is left to fetch it
 
 

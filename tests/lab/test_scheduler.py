@@ -11,7 +11,6 @@ import shutil
 import signal
 import subprocess
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from typing import Any
 import pytest
 from direct import Direct, Heart
 from fleet import BIN, NO_LIMIT, ROOT, VIRTUAL, Fleet
+from waiting import until
 
 from relocate.demo.watching import Client
 
@@ -84,6 +84,13 @@ class Running:
     def said(self, words: str) -> bool:
         return words in self.log.read_text()
 
+    def until(self, condition: Callable[[], Any], what: str) -> None:
+        """Wait for what comes while it runs."""
+        until(condition, what, seconds=PATIENCE, vain=self._end, words=self.log.read_text)
+
+    def _end(self) -> str:
+        return "" if self.process.poll() is None else f"the scheduler has ended with {self.process.returncode}"
+
     def end(self) -> int:
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(PATIENCE)
@@ -98,15 +105,6 @@ def schedulers() -> Iterator[list[Running]]:
         if each.process.poll() is None:
             each.process.kill()
             each.process.wait()
-
-
-def until(condition: Callable[[], Any], what: str, running: Running | None = None) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        log = running.log.read_text() if running else ""
-        alive = running is None or running.process.poll() is None
-        assert alive and time.monotonic() < deadline, f"waited in vain for {what}:\n{log}"
-        time.sleep(0.2)
 
 
 def configured(directory: Path, url: str) -> Path:
@@ -136,16 +134,16 @@ def test_a_standby_finishes_what_a_killed_scheduler_began(
     try:
         first = Running(config, tmp_path / "first.log")
         schedulers.append(first)
-        until(lambda: first.said("is to leave"), "the first move", first)
+        first.until(lambda: first.said("is to leave"), "the first move")
         second = Running(config, tmp_path / "second.log")
         schedulers.append(second)
-        until(lambda: second.said("stands by"), "the standby", second)
-        until(lambda: first.said("committed") and first.said("is to leave"), "a hop", first)
+        second.until(lambda: second.said("stands by"), "the standby")
+        first.until(lambda: first.said("committed") and first.said("is to leave"), "a hop")
         first.process.kill()
-        until(lambda: second.said("this scheduler has the lease"), "the take-over", second)
+        second.until(lambda: second.said("this scheduler has the lease"), "the take-over")
         begun = [firing["id"] for firing in document(fleet, "history", config) if firing["state"] == "launched"]
-        until(lambda: second.log.read_text().count("committed") >= 2, "hops after it", second)
-        until(lambda: all(ended(fleet, config, each) for each in begun), "the end of what the first began", second)
+        second.until(lambda: second.log.read_text().count("committed") >= 2, "hops after it")
+        second.until(lambda: all(ended(fleet, config, each) for each in begun), "the end of what the first began")
         assert second.end() == 0, second.log.read_text()
     finally:
         summaries = [client.stop() for client in clients]
@@ -177,12 +175,12 @@ def test_a_running_scheduler_settles_what_nobody_works_on(
     policy = "docker inspect -f '{{.HostConfig.RestartPolicy.Name}}' walker"
     fleet.on("host1", "docker update --restart always walker")
     try:
-        until(lambda: running.said("have a clock"), "the clocks", running)
+        running.until(lambda: running.said("have a clock"), "the clocks")
         direct.order("host1", part="source", state="freezing", moment="after", do="kill-guardian")
         direct.move("host1", "host2")
-        until(lambda: direct.running() == ["host1"], "the thaw", running)
+        running.until(lambda: direct.running() == ["host1"], "the thaw")
         heart.assert_beats()
-        until(lambda: not direct.leftovers(), "the end", running)
+        running.until(lambda: not direct.leftovers(), "the end")
     finally:
         heart.end()
 
@@ -191,8 +189,8 @@ def test_a_running_scheduler_settles_what_nobody_works_on(
     assert fleet.on("host1", policy) == "no"
     fleet.on("host1", "service docker restart")
     assert direct.running() == [], "Docker has started it, or it has outlived its daemon: nothing is to be shown here"
-    until(lambda: direct.running() == ["host1"] and fleet.on("host1", policy) == "always", "its start", running)
-    until(lambda: running.log.read_text().count("recovery settled relocation") >= 2, "its report", running)
+    running.until(lambda: direct.running() == ["host1"] and fleet.on("host1", policy) == "always", "its start")
+    running.until(lambda: running.log.read_text().count("recovery settled relocation") >= 2, "its report")
     assert running.end() == 0
 
 

@@ -13,6 +13,7 @@ import pytest
 import run_options
 from fleet import REPOSITORY, Fleet
 from test_modules import JSON_RESULT
+from waiting import until
 
 pytestmark = pytest.mark.lab
 
@@ -117,7 +118,9 @@ def test_what_docker_run_was_told(ground: Fleet, name: str, options: str, comman
         assert kernels_view(ground, host, name) == seen
     if "--rm" in options:
         ground.on(others[-1], f"docker stop -t 0 {name}")
-        assert name not in ground.on(others[-1], "docker ps -a --format '{{.Names}}'").split()
+        # Docker removes it in its own time, after the command has ended
+        listing = f"docker ps -aq --filter name=^{name}$"
+        until(lambda: ground.on(others[-1], listing), f"Docker's removal of {name}", lambda listed: not listed)
 
 
 def test_what_is_refused(fleet: Fleet) -> None:
