@@ -97,12 +97,12 @@ def test_the_course_of_a_move(place: Place) -> None:
     assert place.marks("held") == {
         ("tcp", VIRTUAL, 7000): MARK, ("udp", VIRTUAL, 53): MARK, ("tcp", VIRTUAL, 45001): MARK,
     }  # fmt: skip
-    assert place.shut() == set()
+    copy = {("tcp", NEW, 7001), ("udp", NEW, 5353), ("tcp", NEW, 45000)}
+    assert place.shut() == copy, "it may be there before anybody tells the edge that the original is frozen"
     place.gateway.shut([OUT, IN])
     place.gateway.shut([OUT])
-    copy = {("tcp", NEW, 7001), ("udp", NEW, 5353), ("tcp", NEW, 45000)}
     old = {("tcp", OLD, 7001), ("udp", OLD, 5353), ("tcp", OLD, 45000)}
-    assert place.shut() == old | copy, "the old place has said all, and the copy's has nothing to say yet"
+    assert place.shut() == old | copy, "the old place has said all"
     place.gateway.route(NEW, born=False)
     place.gateway.let_copy_speak()
     assert place.shut() == old

@@ -101,7 +101,7 @@ class PacketRules:
     def raise_barrier(self) -> None:
         """Let new connections wait: none is half-open when the container freezes."""
         self.queue.hold()
-        self._add("barrier", [f"{key} : {self._mark}" for key in self._tcp_keys()])
+        self._add({table.BARRIER: [f"{key} : {self._mark}" for key in self._tcp_keys()]})
         self._barrier = True
 
     def hold(self, flows: Iterable[Flow]) -> None:
@@ -109,17 +109,26 @@ class PacketRules:
 
         What the source still says goes out: it runs until it is frozen. An answer of it that were dropped now would come
         again only after the initial timeout of a restored TCP socket, one second.
+
+        The copy says nothing until :meth:`let_copy_speak`: one second after a socket was restored its kernel sends again what
+        no peer has acknowledged, though no program runs. Without an entry here that would get another port, the peer would
+        answer it with a reset, and the copy's socket would die of it. This is so from now on, and not from the freeze: a source
+        that is cut off from the edge then still reaches the destination.
         """
         flows = list(flows)
         keys = [*self._keys(), *_virtual_keys(flows)]
         self.queue.hold()
-        self._add("held", [f"{key} : {self._mark}" for key in keys])
+        copy = _places(self.services, self.destination, flows)
+        self._add({table.HELD: [f"{key} : {self._mark}" for key in keys], table.SHUT: copy})
         self._held.update(keys)
-        self._copy.update(_places(self.services, self.destination, flows))
+        self._copy.update(copy)
+        self._silent.update(copy)
 
-    def _add(self, name: str, elements: list[str]) -> None:
-        if elements:
-            self.nft.run("".join(f"add element {HEAD} {name} {{ {element} }}\n" for element in elements))
+    def _add(self, elements: dict[str, list[str]]) -> None:
+        """Add elements, by their set, in one transaction."""
+        commands = [f"add element {HEAD} {name} {{ {each} }}\n" for name, added in elements.items() for each in added]
+        if commands:
+            self.nft.run("".join(commands))
 
     def shut(self, flows: Iterable[Flow]) -> None:
         """The container is frozen, and what it said before has passed: drop whatever its old place says from now on.
@@ -127,16 +136,10 @@ class PacketRules:
         A kernel goes on retransmitting for a frozen process. Its timestamps are later than those of the dumped socket, so
         that a peer that has seen them discards what the restored one says (PAWS, RFC 7323) until it has caught up. And
         once the entries point elsewhere, such a packet would pass without its NAT and show an inner address outside.
-
-        The same for the copy, until :meth:`let_copy_speak`: one second after a socket was restored its kernel sends again what
-        no peer has acknowledged, though no program runs. Without an entry here that would get another port, the peer would
-        answer it with a reset, and the copy's socket would die of it.
         """
-        flows = list(flows)
-        old, copy = _places(self.services, self.source, flows), _places(self.services, self.destination, flows)
-        self._add("shut", [key for key in [*old, *copy] if key not in self._shut | self._silent])
+        old = _places(self.services, self.source, flows)
+        self._add({table.SHUT: [key for key in old if key not in self._shut]})
         self._shut.update(old)
-        self._silent.update(copy)
 
     def let_copy_speak(self) -> None:
         """The entries of its connections are placed: let pass what the copy's kernel says."""
@@ -153,7 +156,7 @@ class PacketRules:
         keys = self._unborn if born else self._held | self._copy
         if not (self._left is None and self._route_at_once(host, born, keys)):
             if not born:
-                self._add(table.UNBORN, sorted(keys))
+                self._add({table.UNBORN: sorted(keys)})
             self.astray = _lead_own(self.nft, self.owner, self.services, (self.source, self.destination), host)
             if born:
                 self._delete((table.UNBORN, key) for key in keys)
