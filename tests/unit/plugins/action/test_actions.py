@@ -145,6 +145,11 @@ def journals(**states: str) -> Callable[[dict[str, Any]], dict[str, Any]]:
     return answer
 
 
+def planned(answer: Callable[[dict[str, Any]], dict[str, Any]]) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    """Return the answer of an edge whose plan is from host1 to host2."""
+    return lambda arguments: {**answer(arguments), "places": {"source": "host1", "destination": "host2"}}
+
+
 def told_between(told: Told, monkeypatch: pytest.MonkeyPatch) -> tuple[dict[str, Any], list[tuple[str, str, str]]]:
     """Run recover on a fleet with two edges; return the result, and whom it settled how."""
     for host in (*HOSTS, *PAIR):
@@ -293,8 +298,51 @@ def test_the_edge_s_verdict_goes_to_the_destination_before_the_source(
         host2_relocation_session=settling(destination=edge),
     )
     result = recovered(told, monkeypatch)
-    assert orders(told) == [("gate", "edge", None), ("host2", "destination", verdict), ("host1", "source", verdict)]
+    settled = [order for order in orders(told) if order[2] != "look"]
+    assert settled == [("gate", "edge", None), ("host2", "destination", verdict), ("host1", "source", verdict)]
     assert [each["part"] for each in result["settled"]] == ["edge", "destination", "source"] and not result["left"]
+
+
+@pytest.mark.parametrize("edges", [("gate",), tuple(PAIR)])
+@pytest.mark.parametrize(
+    ("edge", "copy", "gone", "verdict"),
+    [
+        ("committed", "dead", [], "roll-back"),
+        ("draining", "dead", [], "commit"),  # the edge has heard that it ran
+        ("committed", "prepared", [], "commit"),
+        ("committed", None, [], None),
+        ("draining", None, [], None),  # it may run, and lack memory
+        ("committed", None, ["host2"], "roll-back"),
+        ("draining", None, ["host2"], "commit"),
+    ],
+)
+def test_an_original_that_may_be_all_there_is_is_kept(
+    edges: tuple[str, ...],
+    edge: str,
+    copy: str | None,
+    gone: list[str],
+    verdict: str | None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A host that died before its copy had run, or does not answer: no edge alone decides that the source may be removed."""
+    told = fleet(
+        gate_relocation_info=unfinished(("r1", "edge", edge)),
+        gate_relocation_session=planned(journals(edge=edge)),
+        host1_relocation_info=unfinished(("r1", "source", "voted")),
+        host1_relocation_session=journals(source="voted"),
+        host2_relocation_info=unfinished(("r1", "destination", "prepared")),
+        host2_relocation_session=journals(destination=copy) if copy else Unreachable("host2 is unreachable"),
+    )
+    if copy is None:
+        told.answers["host2", "relocation_info"] = Unreachable("host2 is unreachable")
+    for host in edges:
+        told.answers.setdefault((host, "relocation_session"), journals())
+        told.answers.setdefault((host, "relocation_info"), unfinished())
+    result = recovered(told, monkeypatch, fleet_edges=edges, gone=gone)
+    settled = [order for order in orders(told) if order[2] not in ("look", "serve")]
+    parts = [("gate", "edge"), *([("host2", "destination")] if copy else []), ("host1", "source")]
+    assert settled == [(*part, verdict) for part in parts if verdict]
+    assert bool(result["left"]) is (verdict is None)
 
 
 def test_a_living_relocation_is_left_to_itself(monkeypatch: pytest.MonkeyPatch) -> None:

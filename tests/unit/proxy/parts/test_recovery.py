@@ -17,7 +17,7 @@ from relocate_proxy.host import paths
 from relocate_proxy.memory import lazy_pages
 from relocate_proxy.network.conntrack import Endpoint, Entry
 from relocate_proxy.parts import drain, endings, recovery
-from relocate_proxy.parts.recovery import COMMIT, ROLL_BACK, SERVE, InProgress, hold_part, recover, release_part
+from relocate_proxy.parts.recovery import COMMIT, LOOK, ROLL_BACK, SERVE, InProgress, hold_part, recover, release_part
 from relocate_proxy.protocol.journal import Journal
 from relocate_proxy.protocol.states import AFTER_COMMIT, FINAL, State
 from relocate_proxy.restore.keeper_client import KeeperClient
@@ -236,6 +236,38 @@ def test_a_committed_copy_that_does_not_run_is_said_aloud(did: list[str]) -> Non
     with pytest.raises(DockerError, match="the copy was committed and is not running: its source must not be removed"):
         settle("destination", COMMIT)
     assert Journal.at("r1", "destination").state is State.COMMITTED
+
+
+@pytest.mark.parametrize("state", [State.PREPARED, State.COMMITTED])
+def test_a_copy_that_died_before_it_is_known_to_have_run_is_called_dead(
+    did: list[str], monkeypatch: pytest.MonkeyPatch, state: State
+) -> None:
+    """With its host, before or after it had heard the verdict. Its source is taken back by the edge's journal."""
+    begun("destination", state, **FACTS)
+    assert settle("destination", LOOK)["outcome"] == "dead"
+    order = {"relocation": "r1", "part": "destination", "verdict": ROLL_BACK, "decided": True}
+    assert recover(order)["outcome"] == "rolled-back"
+    assert did == ["cancel c1", "forget c1", "remove c1"]
+
+
+@pytest.mark.parametrize("lives", ["keeper", "tasks", "docker", "removed"])
+def test_no_copy_is_called_dead_that_may_run(did: list[str], monkeypatch: pytest.MonkeyPatch, lives: str) -> None:
+    begun("destination", State.COMMITTED, **FACTS)
+    if lives == "keeper":
+        monkeypatch.setattr(endings, "insist_on_copy", lambda _: None)
+    elif lives == "tasks":
+        monkeypatch.setattr(endings, "tasks_of", lambda _: [7])
+    elif lives == "docker":
+        did.append("copy runs")
+    else:
+        monkeypatch.setattr(recovery.DockerClient, "container", lambda *_: None)
+    assert settle("destination", LOOK)["outcome"] == "committed"
+
+
+@pytest.mark.parametrize("facts", [{"ran": True}, {"mode": "recreate"}])
+def test_no_copy_is_called_dead_that_ran(did: list[str], facts: dict[str, Any]) -> None:
+    begun("destination", State.COMMITTED, **FACTS, **facts)
+    assert settle("destination", LOOK)["outcome"] == "committed"
 
 
 def test_a_copy_that_runs_without_docker_is_called_so(did: list[str], monkeypatch: pytest.MonkeyPatch) -> None:

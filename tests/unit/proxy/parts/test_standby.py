@@ -383,6 +383,8 @@ def test_killed_between_the_other_edge_and_its_own_disk_it_asks(scene: Callable[
         (["rolled-back", "committed"], None, "roll-back"),
         (["routing", "done"], "done", "commit"),
         ([], "lost", "commit"),
+        (["committed", "committed"], "dead", "roll-back"),
+        (["committed", "draining"], "dead", "commit"),
         ([], None, None),
     ],
 )

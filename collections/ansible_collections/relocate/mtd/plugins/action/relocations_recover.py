@@ -9,7 +9,7 @@ from typing import Any
 
 from ansible.plugins.action import ActionBase
 from ansible_collections.relocate.mtd.plugins.module_utils import _forms
-from ansible_collections.relocate.mtd.plugins.module_utils._states import AFTER_COMMIT, LOST
+from ansible_collections.relocate.mtd.plugins.module_utils._states import AFTER_COMMIT, DEAD, LOST
 from ansible_collections.relocate.mtd.plugins.plugin_utils._move import options, plan
 from ansible_collections.relocate.mtd.plugins.plugin_utils._move.asking import Asking
 from ansible_collections.relocate.mtd.plugins.plugin_utils._move.remote import Remotes, Unreachable, checked, said
@@ -19,18 +19,25 @@ OPTIONS = {name: {"type": "list", "elements": "str"} for name in ("docker_hosts"
 FORMS = dict.fromkeys(OPTIONS, _forms.each(_forms.host_name))
 #: What a part answers that has heard the verdict, if it was commit.
 COMMITTED = (*AFTER_COMMIT, LOST)
+#: What an edge's journal says when the edge has heard that the copy runs.
+RAN = ("draining", "released", "done")
+#: What it says when the source may still be needed: by the copy's memory, or because the copy has died before it ran.
+NEEDS_SOURCE = ("committed", "draining")
 FINAL = ("done", "rolled-back")
 
 
 def verdict_of(edges: list[str], copy: str | None) -> str | None:
     """Return how a relocation ends, by the journals of the edges that answer and of the destination: C(commit) or C(roll-back).
 
-    :param edges: states of edges' parts. :param copy: of the destination's part; None if no host has one.
+    :param edges: states of edges' parts. :param copy: of the destination's part; None if no host has one; C(dead) if there was
+        a copy that nobody has seen run, and nobody can let run any more. The original is all there is then.
 
     What the destination has acted upon counts before all else, then what an edge has brought to its end. A verdict counts
     if one edge has it: had the move been rolled back all the same, the destination would know. And no verdict is missing that
     somebody has acted upon: the edge tells nobody before the other one has it, and the destination writes down what it hears.
     """
+    if copy == DEAD:
+        return "commit" if any(each in RAN for each in edges) else "roll-back"
     known = [*([copy] if copy in (*COMMITTED, "rolled-back") else []), *(each for each in edges if each in FINAL)]
     if known:
         return "roll-back" if known[0] == "rolled-back" else "commit"
@@ -56,6 +63,7 @@ class ActionModule(ActionBase):
         self._docker_hosts, self._edges = docker_hosts, edges
         self._gone: list[str] = arguments["gone"] or []
         self._silent: set[str] = set()
+        self._dead: set[str] = set()  # those of the silent that will not come back
         self._settled: list[dict[str, Any]] = []
         self._left: list[str] = []
         self._in_progress: list[str] = []
@@ -92,7 +100,9 @@ class ActionModule(ActionBase):
                 info = checked(host, reports.host_report, result.get("relocation_info"))
             except Unreachable as error:
                 self._silent.add(host)
-                if host not in self._gone:
+                if host in self._gone:
+                    self._dead.add(host)
+                else:
                     self._left.append(f"{error.message}; what it has is left as it is")
                 continue
             self._containers[host] = info["containers"]
@@ -138,14 +148,14 @@ class ActionModule(ActionBase):
 
         The source is last because on a commit its frozen copy is removed, which must not happen before the other runs.
         """
-        if (
-            len(edges) > 1 or self._task.check_mode
-        ):  # a single edge's journal is looked at only where nothing is settled
+        own = (claims.get("edge") or [{}])[0]
+        # a single edge's journal is looked at only where nothing is settled, or where it cannot decide alone
+        needs_source = own and self._look(relocation, "edge", own["host"]) in NEEDS_SOURCE
+        if len(edges) > 1 or self._task.check_mode or needs_source:
             self._settle_between_edges(relocation, claims, edges)
             return
         verdict = None
         places: dict[str, str] = {}
-        own = (claims.get("edge") or [{}])[0]
         for edge in [own["host"]] if own else edges:
             answer = self._tell(relocation, "edge", edge, None)
             if answer is None:
@@ -204,7 +214,7 @@ class ActionModule(ActionBase):
         """Bring a relocation to its end for which two edges may have a verdict, or one that does not answer now; or plan that.
 
         Each edge's journal is looked at, and the destination's: see :func:`verdict_of`. An edge that is away is settled by the
-        same journals when it is back.
+        same journals when it is back. While the destination does not answer, nobody can tell whether the original is needed.
         """
         states: dict[tuple[str, str], str] = {}
         places: dict[str, str] = {}
@@ -227,7 +237,8 @@ class ActionModule(ActionBase):
             return
         parts.update(others)
         asked = [by_plan["destination"]] if "destination" in by_plan else self._docker_hosts
-        there = [self._look(relocation, "destination", host) for host in asked]
+        planned_dead = self._dead if "destination" in by_plan else set()
+        there = [DEAD if host in planned_dead else self._look(relocation, "destination", host) for host in asked]
         if "in-progress" in there or "in-progress" in [self._look_at(relocation, parts, "source")]:
             self._in_progress.append(relocation)
             return

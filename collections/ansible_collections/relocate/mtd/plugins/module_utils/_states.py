@@ -11,3 +11,6 @@ AFTER_COMMIT = ("committed", "draining", "released", "done")
 
 #: What recovery tells of a committed copy whose memory was lost on the way.
 LOST = "lost"
+
+#: What a destination answers recovery whose copy was restored, and died before it is known to have run: with its host, for one.
+DEAD = "dead"

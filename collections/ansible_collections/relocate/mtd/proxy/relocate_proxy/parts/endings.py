@@ -295,6 +295,23 @@ def has_run(docker: DockerClient, journal: Journal) -> bool:
     return facts.ran and found is not None and not found["State"]["Running"]
 
 
+def died_unrun(docker: DockerClient, journal: Journal) -> bool:
+    """Return whether a copy was restored, is dead, and is not known to have run: nobody can let it run any more.
+
+    :raises DockerError: Docker does not say.
+    """
+    facts = DestinationFacts.of(journal)
+    if journal.state not in (State.PREPARED, State.COMMITTED) or facts.ran or facts.mode == RECREATE:
+        return False
+    with contextlib.suppress(RuntimeError):
+        insist_on_copy(facts.container_id)
+        return False  # it waits in its keeper
+    found = docker.container(facts.container_id)
+    if found is None:  # somebody has removed it, and knows why
+        return False
+    return not runs(docker, facts.container_id) and not tasks_of(facts.container_id)
+
+
 def adopt_copy(journal: Journal, docker: DockerClient) -> None:
     """Make the copy Docker's own: no marker, and the restart policy that it came with.
 

@@ -14,6 +14,7 @@ from functools import partial
 from ansible_collections.relocate.mtd.plugins.module_utils import _freezer as freezer
 from ansible_collections.relocate.mtd.plugins.module_utils._docker import DockerClient, DockerError
 from ansible_collections.relocate.mtd.plugins.module_utils._modes import RECREATE
+from ansible_collections.relocate.mtd.plugins.module_utils._states import DEAD
 
 from ..host import paths
 from ..host.secrets import wipe
@@ -64,7 +65,8 @@ def recover(order: dict) -> dict:
     """Settle ``order["part"]`` of ``order["relocation"]``; ``order["verdict"]`` is needed unless the part is an edge's.
 
     An edge's journal has the verdict, if no other edge has taken over from it: then the verdict has to be given, too. With the
-    verdict "look" nothing is settled: the answer is the journal's state.
+    verdict "look" nothing is settled: the answer is the journal's state, or "dead" for a copy that was restored, has
+    died, and is not known to have run.
 
     With the verdict "serve" a source that has voted serves its memory again to a copy that lacks some: see :func:`_serve`. With
     ``order["gone"]``, a sentence, the destination is told that it never will. ``order["decided"]`` says that an edge's journal
@@ -94,13 +96,12 @@ def _settled(journal: Journal, order: dict) -> dict:
     verdict = order.get("verdict")
     project = company.project_of(journal) if part == "edge" else None
     if verdict == LOOK:
-        followed = journal.state not in AFTER_COMMIT and company.agreed(journal, project)
-        state = State.COMMITTED if followed else journal.state
-        return {"changed": False, "outcome": state.value if state else "unknown", "verdict": None}
+        return {"changed": False, "outcome": _seen(journal, part, project), "verdict": None}
     if part == "edge" and company.is_project(journal):
         return _settled_project(journal)
-    if part in EDGES and verdict is None:
+    if part in EDGES and verdict != ROLL_BACK:
         company.adopt_verdict(journal, project)
+    if part in EDGES and verdict is None:
         verdict = COMMIT if journal.state in AFTER_COMMIT else ROLL_BACK
     if journal.state is None:
         if part != "edge":
@@ -126,6 +127,15 @@ def _settled(journal: Journal, order: dict) -> dict:
         notes = _edge(journal, verdict == COMMIT)
     outcome = "lost" if "lost" in journal.facts else journal.state.value
     return {"changed": True, "outcome": outcome, "verdict": verdict, **({"notes": notes} if notes else {})}
+
+
+def _seen(journal: Journal, part: str, project: Journal | None) -> str:
+    """Return the state of a part's journal, as it counts: a member of a project has the verdict of the project."""
+    if part == "destination" and endings.died_unrun(DockerClient(), journal):
+        return DEAD
+    if journal.state not in AFTER_COMMIT and company.agreed(journal, project):
+        return State.COMMITTED.value
+    return journal.state.value if journal.state else "unknown"
 
 
 def _settled_project(journal: Journal) -> dict:
