@@ -6,11 +6,16 @@
 from __future__ import annotations
 
 import itertools
+import os
+import select
+import subprocess
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+from relocate_proxy.host import paths
 from relocate_proxy.memory import lazy_pages
 
 MIB = 1 << 20
@@ -59,3 +64,44 @@ def test_what_comes_is_progress_whatever_else_the_copy_does(waiting: Callable[..
 def test_what_has_told_nothing_yet_stands_still(waiting: Callable[..., float]) -> None:
     """A page process that never reports."""
     assert waiting(itertools.repeat({})) < 20
+
+
+def test_whoever_has_memory_served_again_is_not_kept_waiting_by_what_serves(
+    host: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Recovery's own complaints go into a pipe that is read to its end, and the server stays until the last page is there."""
+    program = (
+        "import sys, time; print('{}', flush=True); print('a complaint', file=sys.stderr, flush=True); time.sleep(60)"
+    )
+    (tmp_path / "long_lived.py").write_text(program)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(lazy_pages, "PROGRAM", "long_lived")
+    session = Path(paths.private_directory(paths.session("r1")))
+    (session / lazy_pages.ORDER).write_text("{}")
+    monkeypatch.setattr(paths, "JOURNALS", str(tmp_path))
+    started: list[Any] = []
+    popen = subprocess.Popen
+    monkeypatch.setattr(
+        subprocess, "Popen", lambda *words, **named: started.append(popen(*words, **named)) or started[-1]
+    )
+    complaints, end = os.pipe()
+    own = os.dup(2)
+    os.dup2(end, 2)
+    try:
+        assert lazy_pages.serve_again(str(session))
+    finally:
+        os.dup2(own, 2)
+        os.close(own)
+        os.close(end)
+    try:
+        assert select.select([complaints], [], [], 30)[0] and os.read(complaints, 100) == b"", (
+            "nobody else writes there"
+        )
+        assert started[0].poll() is None
+        deadline = time.monotonic() + 30
+        while (said := Path(paths.log("r1", "source")).read_text()) != "a complaint\n":
+            assert time.monotonic() < deadline, said
+    finally:
+        started[0].kill()
+        started[0].wait()
+        os.close(complaints)

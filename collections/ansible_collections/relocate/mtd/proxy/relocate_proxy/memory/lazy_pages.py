@@ -21,6 +21,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from ..host import paths
 from ..host.syscalls import wait_for
 from ..protocol.documents import Specification
 from .deferred import Deferral
@@ -28,6 +29,7 @@ from .deferred import Deferral
 PROGRAM = "relocate_proxy.memory.page_process"
 #: In the session: how a drain goes, at the destination; what the source's page process was told, with its key.
 REPORT, ORDER, FETCH_ORDER = "progress", "serve.json", "fetch.json"
+PART_OF = {"serve": "source", "fetch": "destination"}
 START_SECONDS = 20.0
 END_SECONDS = 10.0
 RESTORED_SECONDS = 5.0
@@ -51,6 +53,10 @@ def criu_words(path: str) -> str:
     return errors[0] if errors else ""
 
 
+def _privately(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
+
 # -- the processes beside the proxies -----------------------------------------------------------------------------------
 
 
@@ -58,13 +64,16 @@ class Helper:
     """A page process that this proxy has started."""
 
     def __init__(self, role: str, session: str, specification: dict[str, Any]) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", PROGRAM, role, session],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
-            start_new_session=True,
-        )
+        # Not to where this process complains, which may be recovery's pipe: its reader would wait for the last of the memory.
+        with open(paths.log(os.path.basename(session), PART_OF[role]), "ab", opener=_privately) as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", PROGRAM, role, session],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+                start_new_session=True,
+            )
         self.tell(specification)
 
     def tell(self, document: dict[str, Any]) -> None:
