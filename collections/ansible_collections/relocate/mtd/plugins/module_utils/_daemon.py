@@ -10,7 +10,7 @@ import json
 import os
 import signal
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 from ansible_collections.relocate.mtd.plugins.module_utils._commands import Commands, read_text
@@ -133,15 +133,16 @@ class Daemon:
                 return []
             self._commands.fail(f"Docker would not list its containers: {error}")
 
-    def reload(self, runtimes: Iterable[str] = ()) -> None:
-        """Make dockerd read its configuration again; return once it knows these runtimes."""
+    def reload(self) -> None:
+        """Make dockerd read its configuration again; return once it has taken it over."""
         pid = (read_text(PIDFILE) or "").strip()
         if not pid.isdigit() or (read_text(f"/proc/{pid}/comm") or "").strip() != "dockerd":
             self._commands.fail(f"dockerd could not be told to reload: {PIDFILE} does not lead to it; is it running?")
         self._commands.ran.append(f"kill -HUP {pid}")
+        begun = time.time()
         os.kill(int(pid), signal.SIGHUP)
-        wanted = set(runtimes)
-        self._wait(lambda: wanted <= set(self._engine.info()["Runtimes"]), "dockerd did not take over its settings")
+        # it reads the file in its own time; of its settings it shows some alone
+        self._wait(lambda: self._engine.reloaded(begun), "dockerd did not take over its settings")
 
     def restart(self) -> None:
         """Restart dockerd through the host's service manager; return once it answers."""

@@ -146,6 +146,12 @@ class DockerClient:
         query = {"since": f"{since:.9f}", "until": f"{time.time():.9f}", "filters": filters}
         return self.request("GET", "/events", query) is not None
 
+    def reloaded(self, since: float) -> bool:
+        """Return whether the daemon has taken over its configuration since a time (seconds since the epoch)."""
+        filters = json.dumps({"type": ["daemon"], "event": ["reload"]})
+        query = {"since": f"{since:.9f}", "until": f"{time.time():.9f}", "filters": filters}
+        return self.request("GET", "/events", query) is not None
+
     def image(self, name: str) -> dict[str, Any] | None:
         """Return ``docker image inspect`` of an image on this host, or None."""
         answer: dict[str, Any] | None = self._optional(f"/images/{_image(name)}/json")

@@ -107,7 +107,7 @@ def main() -> None:
         if consequence == "restart":
             daemon.restart()
         else:
-            daemon.reload(after.get("runtimes", {}))
+            daemon.reload()
     module.exit_json(
         changed=consequence != "nothing",
         consequence=consequence,
