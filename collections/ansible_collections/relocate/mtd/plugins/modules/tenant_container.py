@@ -173,13 +173,24 @@ _PUBLISHED = _forms.record(
     {"host_port": _forms.maybe(_forms.port), "host_address": _forms.maybe(_forms.address)},
 )
 
-# a wrong command ends a container within a few milliseconds
+# a wrong command ends a container within a few milliseconds of the processor's time, which is scarce on a busy host
 SETTLE_S = 0.2
+LIFE_S = 5.0
 
 
 def _command(value: Any) -> Any:
     """Form of a command: a text, or a list of words."""
     return _forms.free(value) if isinstance(value, str) else _forms.each(_forms.scalar)(value)
+
+
+def at_rest(pid: int) -> bool:
+    """Return whether a process waits for something: it has begun its work, and has not ended without Docker's knowledge yet."""
+    try:
+        stat = read_text(f"/proc/{pid}/stat") or ""
+    except OSError:
+        return False  # it has ended while it was read
+    state = stat.rpartition(")")[2].strip()[:1]
+    return state not in ("", "R", "D", "Z", "X")
 
 
 def tenant_of(params: dict[str, Any]) -> _tenant.WantedTenant:
@@ -280,8 +291,17 @@ class Keeper:
 
     def require_life(self, name: str, identifier: str, fresh: bool) -> None:
         """Check that the container did not end at once, as it does when its command is wrong."""
-        time.sleep(SETTLE_S)
-        now = self.engine.container(identifier)
+        deadline = time.monotonic() + LIFE_S
+        while True:
+            time.sleep(SETTLE_S)
+            now = self.engine.container(identifier)
+            if (
+                now is None
+                or not now["State"]["Running"]
+                or at_rest(now["State"]["Pid"])
+                or time.monotonic() > deadline
+            ):
+                break
         if now is None or now["State"]["Running"] or now["State"]["ExitCode"] == 0:
             return
         words, status = self.engine.last_words(identifier), now["State"]["ExitCode"]
