@@ -185,6 +185,21 @@ def test_what_criu_does_not_see_keeps_the_container(did: list[str], monkeypatch:
     assert did == ["say settled"]
 
 
+def test_what_has_passed_while_the_source_had_to_wait_is_seen(did: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a busy host it may be stopped between two looks for longer than it waits at all."""
+    made, now = on_source(did), [100.0]
+    monkeypatch.setattr(source.time, "monotonic", lambda: now[0])
+    made.container = SimpleNamespace(**{name: lambda none=none: none for name, (_, none, _) in UNSETTLED.items()})
+
+    def half_open() -> int:
+        now[0] += 10 * source.SETTLE_SECONDS
+        return 1 if now[0] < 100.0 + 11 * source.SETTLE_SECONDS else 0
+
+    made.container.half_open = half_open
+    made.on_settle({})
+    assert did == ["say settled"]
+
+
 @pytest.mark.parametrize("reads", [True, False])
 def test_datagrams_that_have_arrived_are_read_before_the_freeze(
     did: list[str], monkeypatch: pytest.MonkeyPatch, reads: bool

@@ -321,6 +321,24 @@ def test_a_move_over_the_limit_is_refused_with_nothing_held(scene: Maker) -> Non
     it.recover()
 
 
+@pytest.mark.parametrize(("limit_ms", "seconds"), [(121.0, 2.0), (5000.0, 5.0), (600_000.0, 10.0)])
+def test_who_allows_a_long_pause_has_new_connections_wait_as_long(
+    scene: Maker, monkeypatch: pytest.MonkeyPatch, limit_ms: float, seconds: float
+) -> None:
+    """A source that is slow to settle on a busy host is not given up while the limit is far away."""
+    it = scene()
+    expect, waited = FakePeers.expect, {}
+
+    def noting(peers: FakePeers, part: str, kind: str, *rest: Any, **more: Any) -> dict:
+        waited[kind] = rest
+        return expect(peers, part, kind, *rest, **more)
+
+    monkeypatch.setattr(FakePeers, "expect", noting)
+    it.run(limited(limit_ms))
+    assert waited["settled"] == (seconds,)
+    it.recover()
+
+
 @pytest.mark.parametrize("silent", ["frozen", "dumped", "placed", "prepared"])
 def test_a_cutover_that_lasts_too_long_is_taken_back(scene: Maker, silent: str) -> None:
     """Whoever it is that does not answer in time: a minute would have been given, the limit is of 121 ms."""

@@ -58,6 +58,11 @@ def refuse_over(plan: Plan, predicted_ms: float) -> None:
         raise OverBudget(problem)
 
 
+def wait_seconds(plan: Plan, least: float, most: float) -> float:
+    """Return for how long new connections may wait: as long as the downtime may be, within reason."""
+    return max(least, min(plan.downtime_limit_ms / 1e3, most))
+
+
 class Deadline:
     """When a cutover that begins now has lasted too long."""
 

@@ -142,7 +142,7 @@ class Edge:
         self.journal.record(State.HOLDING, armed=armed)
         gateway.raise_barrier()
         peers.tell("source", "settle")
-        peers.expect("source", "settled", SETTLE_SECONDS)
+        peers.expect("source", "settled", budget.wait_seconds(self.plan, SETTLE_SECONDS, FREEZE_SECONDS))
         self._noted(State.HOLDING)
         self.moments.mark("hold")
         deadline = Deadline(self.plan.downtime_limit_ms)

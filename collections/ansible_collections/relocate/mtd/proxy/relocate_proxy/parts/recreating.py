@@ -31,7 +31,7 @@ from ..network.flows import Flow, forget_services
 from ..network.packet_rules import PacketRules, Signpost
 from ..protocol.states import State
 from . import edge
-from .edge import FINISH_SECONDS, SETTLE_SECONDS, STAGE_SECONDS, Edge
+from .edge import CUTOVER_SECONDS, FINISH_SECONDS, STAGE_SECONDS, Edge
 from .endings import Attempts
 
 #: Longer than the source's limit of health, so that the destination's own sentence comes first.
@@ -81,7 +81,7 @@ class RecreatingEdge(Edge):
         peers = self.peers
         assert peers is not None
         peers.tell("source", "settle")
-        settled = peers.expect("source", "settled", SETTLE_SECONDS)
+        settled = peers.expect("source", "settled", CUTOVER_SECONDS)
         self.report["stop_limit_s"] = settled.get("stop_limit_s", 0)
         self._note(State.ROUTING, flows=[])
         self.journal.record(State.ROUTING, flows=[])

@@ -125,8 +125,11 @@ class Snapshot(Alone, Source):
         :raises RuntimeError: a process whose parent is not the container's would be missing in the image.
         """
         deadline = time.monotonic() + SETTLE_SECONDS
-        while self.container.visitors():
-            if time.monotonic() > deadline:
+        while True:
+            late = time.monotonic() > deadline  # before the look: what passed while this process had to wait is seen
+            if not self.container.visitors():
+                break
+            if late:
                 raise RuntimeError(
                     "a command of docker exec or a health check runs in the container: try again when it has ended"
                 )

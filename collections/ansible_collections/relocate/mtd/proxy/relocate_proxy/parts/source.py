@@ -315,8 +315,12 @@ class Source(Part):
             parent is not the container's would stay behind.
         """
         deadline = time.monotonic() + SETTLE_SECONDS
-        while problem := self._unsettled():
-            if time.monotonic() > deadline:
+        while True:
+            late = time.monotonic() > deadline  # before the look: what passed while this process had to wait is seen
+            problem = self._unsettled()
+            if not problem:
+                break
+            if late:
                 raise RuntimeError(problem)
             time.sleep(0.001)
         self.say("settled")
