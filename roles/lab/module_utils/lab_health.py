@@ -24,14 +24,19 @@ def listens(pid: int, port: int) -> bool:
     return False
 
 
-def docker_answers(pid: int, timeout: float = 2.0) -> bool:
-    """Tell whether dockerd answers a ping on its socket in the mount namespace of a process."""
+def docker_answers(pid: int, timeout: float = 20.0) -> bool:
+    """Tell whether dockerd answers a ping on its socket in the mount namespace of a process.
+
+    A host whose dockerd does not is started anew, with all that runs there; on a busy machine an answer may take seconds. One
+    that has ended refuses at once.
+    """
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
             connection.settimeout(timeout)
             connection.connect(f"/proc/{pid}/root/run/docker.sock")
             connection.sendall(b"GET /_ping HTTP/1.0\r\n\r\n")
-            return b"200 OK" in connection.recv(64)
+            with connection.makefile("rb") as answer:
+                return b"200 OK" in answer.readline(64)
     except OSError:
         return False
 
