@@ -17,7 +17,7 @@ from ansible_collections.relocate.mtd.plugins.action import container_relocate, 
 from ansible_collections.relocate.mtd.plugins.plugin_utils._move import remote
 from ansible_collections.relocate.mtd.plugins.plugin_utils._move.remote import Misbehaves, Unreachable
 from ansible_collections.relocate.mtd.plugins.plugin_utils._trust import reports
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 HOSTS = ("host1", "host2", "host3")
@@ -527,9 +527,7 @@ def test_a_lying_destination_neither_keeps_the_source_frozen_nor_has_it_removed(
         assert result["in_progress"] == (["r1"] if says == "in-progress" else [])
 
 
-@settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
-)
+@settings(max_examples=150)
 @given(answer=ANYTHING, settles=ANYTHING)
 def test_recover_ends_whatever_a_host_answers(answer: Any, settles: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """The honest relocation is settled, and nothing but the result comes back."""
@@ -816,9 +814,7 @@ def test_an_edge_that_is_lost_after_the_start_leaves_it_in_doubt(
     assert result["outcome"] == "in-doubt" and "no route" in result["msg"]
 
 
-@settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
-)
+@settings(max_examples=150)
 @given(answer=ANYTHING, refuses=ANYTHING, starts=ANYTHING)
 def test_a_move_ends_whatever_a_host_answers(
     answer: Any, refuses: Any, starts: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
@@ -839,7 +835,7 @@ def test_a_move_ends_whatever_a_host_answers(
     assert result["outcome"] in ("committed", "refused", "in-doubt")
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(ANYTHING)
 def test_no_answer_breaks_a_reader(answer: Any) -> None:
     """Each returns, or says in one printable sentence what is wrong."""

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from ansible_collections.relocate.mtd.plugins.plugin_utils._heterogeneity import profiles
 from ansible_collections.relocate.mtd.plugins.plugin_utils._heterogeneity.heterogeneity import FactError, Fleet, Weights
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.unit.fleets import TRIXIE, lab
@@ -106,9 +106,7 @@ ANYTHING = st.recursive(
 )
 
 
-@settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
-)
+@settings(max_examples=150)
 @given(
     whole=st.none() | ANYTHING,
     facts=st.dictionaries(
