@@ -59,14 +59,9 @@ def kernels_view(fleet: Fleet, host: str, name: str) -> list[str]:
 
 @pytest.fixture
 def ground(fleet: Fleet) -> Iterator[Fleet]:
-    """Return the fleet, where all hosts have the network and the files that the options name."""
-    network = f"--ipv6 --subnet {run_options.SUBNET} --subnet {run_options.SUBNET6} {run_options.NETWORK}"
-    begin = (
-        f"docker network inspect {run_options.NETWORK} >/dev/null 2>&1 || docker network create {network}; "
-        "echo X=y >/run/options.env; rm -f /run/whole.cid"
-    )
+    """Return the fleet, where all hosts have the files that the options name."""
     for host in fleet.docker_hosts:
-        fleet.on(host, begin)
+        fleet.on(host, "echo X=y >/run/options.env; rm -f /run/whole.cid")
     yield fleet
     fleet.remove_tenants()
     for host in fleet.docker_hosts:
@@ -98,10 +93,13 @@ def test_every_option_has_a_decision(fleet: Fleet) -> None:
 def test_what_docker_run_was_told(ground: Fleet, name: str, options: str, command: str, way: tuple[str, ...]) -> None:
     """Both documents of ``docker inspect`` are the same but for what the page lists, and so is what the kernel says.
 
-    Docker chooses a port for a neighbour: the next it would choose on another host is another one.
+    Docker chooses a port for a neighbour: the next it would choose on another host is another one. The network is on the first
+    host alone; its moves make it on the others.
     """
     ground.tenants += [name, "neighbour"]
     here, *others = way
+    network = f"--ipv6 --subnet {run_options.SUBNET} --subnet {run_options.SUBNET6} {run_options.NETWORK}"
+    ground.on(here, f"docker network create {network}")
     ground.on(here, f"docker run -d --name neighbour -p 7300 {IMAGE}")
     ground.on(here, f"docker run -d --name {name} {' '.join(options.split())} {command}")
     ground.on(here, f"docker exec {name} /bin/busybox sh -c 'echo kept >/dev/shm/note'")

@@ -111,6 +111,7 @@ class ActionModule(ActionBase):
             identifier=wanted.identifier,
             decision=decision,
             image=prediction.image_sent(container, decision) if destination in asking.without_image else None,
+            networks=asking.networks_made(destination, container["name"]),
             choice=choice,
             standby=edges.standby,
         )

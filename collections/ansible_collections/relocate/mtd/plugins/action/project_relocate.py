@@ -8,6 +8,7 @@ Each is planned as it would be alone, and every reason against any of them count
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from ansible.plugins.action import ActionBase
@@ -141,6 +142,7 @@ class ActionModule(ActionBase):
                 reason=wanted.reason,
                 decision=decision,
                 image=prediction.image_sent(container, decision) if destination in asking.without_image else None,
+                networks=asking.networks_made(destination, container["name"]),
                 choice=choice,
             )
             plans.append({**document, "project": name, "together": together, "kept_addresses": own})
@@ -152,6 +154,7 @@ class ActionModule(ActionBase):
             **{part: plans[0][part] for part in ("source", "destination", "edge", "choice", "reason", "started_at")},
             "predicted_downtime_ms": _together(plans),
             "downtime_limit_ms": wanted.downtime_limit_ms,
+            "networks": _once(each for member in plans for each in member.get("networks") or []),
             "left_behind": {"stopped": found.stopped, "others": project.clashes(found.running, everybody)},
             "members": plans,
         }
@@ -180,6 +183,11 @@ class ActionModule(ActionBase):
         return deciding.destination(
             wanted[largest], residents[largest], answers, preflight, show_draw=self._task.check_mode
         )
+
+
+def _once(networks: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return networks that several members have, each once."""
+    return [each for _, each in sorted({each["settings"]["Name"]: each for each in networks}.items())]
 
 
 def _stays(wanted: Wanted, moving: Resident, answers: Answers) -> list[str]:

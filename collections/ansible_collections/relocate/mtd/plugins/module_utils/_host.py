@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import importlib.util
+import ipaddress
 import json
 import os
 import platform
@@ -19,6 +20,7 @@ from ansible_collections.relocate.mtd.plugins.module_utils import (
     _bundle,
     _freezer,
     _images,
+    _networks,
     _paths,
     _preflight,
     _sockets,
@@ -228,6 +230,7 @@ def _docker(engine: DockerClient, host: Dict[str, Any], starting: List[str]) -> 
             runtime=False,
             networks=[],
             subnets={},
+            network_settings={},
             disk_available_bytes=None,
             volumes=[],
         )
@@ -244,6 +247,9 @@ def _docker(engine: DockerClient, host: Dict[str, Any], starting: List[str]) -> 
         runtime="relocate" in (info.get("Runtimes") or {}),
         networks=sorted(network["Name"] for network in networks),
         subnets={network["Name"]: _subnets(network) for network in networks},
+        network_settings={
+            network["Name"]: _networks.describe(network) for network in networks if network["Name"] not in _networks.OWN
+        },
         disk_available_bytes=disk.f_bavail * disk.f_frsize,
         volumes=sorted(volumes),
         userns_remap=any("name=userns" in each for each in info.get("SecurityOptions") or []),
@@ -259,6 +265,24 @@ def _subnets(network: Dict[str, Any]) -> List[str]:
     """Return the subnets of a Docker network."""
     configured = (network.get("IPAM") or {}).get("Config") or []
     return [each["Subnet"] for each in configured if each.get("Subnet")]
+
+
+def _routes() -> List[str]:
+    """Return the networks that this host's routes lead to, without the default ones."""
+    found = set()
+    for line in _text("/proc/net/route").splitlines()[1:]:
+        fields = line.split()
+        address, mask = (int.from_bytes(bytes.fromhex(fields[place]), "little") for place in (1, 7))
+        found.add(str(ipaddress.ip_network((address, bin(mask).count("1")), strict=False)))
+    for line in _text("/proc/net/ipv6_route").splitlines():
+        fields = line.split()
+        found.add(str(ipaddress.ip_network((bytes.fromhex(fields[0]), int(fields[1], 16)), strict=False)))
+    return sorted(found - {"0.0.0.0/0", "::/0"})
+
+
+def _interfaces() -> List[str]:
+    """Return the names of this host's network interfaces."""
+    return sorted(line.partition(":")[0].strip() for line in _text("/proc/net/dev").splitlines() if ":" in line)
 
 
 def _has_ended(path: str) -> bool:
@@ -354,6 +378,8 @@ def describe(run: Callable[..., str], find: Callable[[str], Optional[str]]) -> D
         "processors": sorted(os.sched_getaffinity(0)),
         "capabilities": _traits.capabilities(os.getpid()),
         "cordoned": os.path.exists(_paths.CORDON),
+        "routes": _routes(),
+        "interfaces": _interfaces(),
         **modes(run, criu),
     }
     engine = DockerClient()

@@ -11,9 +11,9 @@ about it; no sentence means that the move may begin. Standard library only, Pyth
 from __future__ import annotations
 
 import ipaddress
-from typing import Any, Dict, Iterable, List, Mapping, Optional, Tuple
+from typing import Any, Collection, Dict, Iterable, List, Mapping, Optional, Tuple
 
-from ansible_collections.relocate.mtd.plugins.module_utils import _paths
+from ansible_collections.relocate.mtd.plugins.module_utils import _networks, _paths
 from ansible_collections.relocate.mtd.plugins.module_utils._areas import CRIU_AREAS
 from ansible_collections.relocate.mtd.plugins.module_utils._criu import version_problem
 from ansible_collections.relocate.mtd.plugins.module_utils._room import room_refusals
@@ -359,8 +359,13 @@ def destination_refusals(
     found += _capacity_refusals(name, host, container)
     found += _area_refusals(name, host, container)
     network = container.get("network")
+    made, refused = _networks.plan(name, host, containers, container)
+    settled = {*refused, *(each["settings"]["Name"] for each in made)}
+    found += [reason for reasons in refused.values() for reason in reasons]
     if container.get("kept_addresses") is not None:
-        found += _kept_refusals(name, host, containers, container)
+        found += _kept_refusals(name, host, containers, container, settled)
+    elif network in settled:
+        pass
     elif network and network not in (host.get("networks") or []):
         found.append(f"{name} has no Docker network '{network}': create it there")
     elif network:
@@ -369,15 +374,22 @@ def destination_refusals(
 
 
 def _kept_refusals(
-    name: str, host: Dict[str, Any], containers: List[Dict[str, Any]], container: Dict[str, Any]
+    name: str,
+    host: Dict[str, Any],
+    containers: List[Dict[str, Any]],
+    container: Dict[str, Any],
+    made: Collection[str],
 ) -> List[str]:
     """Return why a member of a project cannot have on this host the addresses that the others know it by.
 
     :param container: with ``kept_addresses``: the ``network``, its ``subnet``, and the ``address`` of each.
+    :param made: names of networks of which the move itself sees to, or has said why it cannot.
     """
     found = []
     for kept in container["kept_addresses"]:
         network, address = kept["network"], kept["address"]
+        if network in made:
+            continue
         subnets = (host.get("subnets") or {}).get(network) or []
         if network not in (host.get("networks") or []):
             found.append(

@@ -16,7 +16,8 @@ description:
     them to another one. Everything is prepared for each of them while they run; then all are frozen, dumped and restored
     together, and one verdict decides for all. Either all of them run at the destination afterwards, or all at the source.
   - On the networks of the project each keeps its address, so that what they know of each other stays true, and the
-    connections between them survive. The destination must have these networks, with the same subnets.
+    connections between them survive. Networks that the destination lacks are made there, with the same subnets and labels, and
+    taken away again if the move is rolled back.
   - Every reason against moving one of them is a reason against moving any, and all reasons are given at once.
   - A container with the label C(relocate.mtd/project=apart) is left out. What does not run is left where it is.
   - The task runs on the controller (C(hosts=localhost)) and reaches the hosts through the inventory.
@@ -122,6 +123,13 @@ destination:
   description: The C(host) and C(address) it went to.
   returned: when there was a plan
   type: dict
+networks:
+  description: >-
+    Networks that the destination makes, with C(what) (V(made), or V(renewed) if an empty one of the project is made again) and
+    C(settings).
+  returned: when there was a plan
+  type: list
+  elements: dict
 left_behind:
   description: >-
     Names of containers that stay - C(stopped), of the project, and C(others), that are on one of its networks and not of it.

@@ -44,8 +44,8 @@ relocation_info:
         C(runtime)), capacity (C(memory_available_bytes), C(disk_available_bytes), C(most_areas) of memory that a process may
         have, C(promised_bytes_left) where the kernel promises no more than it has, and C(room), the C(bytes) and C(inodes) that
         are free where files are kept), C(memory_speed) (milliseconds for each MiB into and out of tmpfs, as just measured),
-        C(cpu_flags), Docker's C(networks) and their C(subnets), C(cordoned), and
-        what the modes depend on (C(userfaultfd), C(dirty_tracking)).
+        C(cpu_flags), Docker's C(networks), their C(subnets) and C(network_settings), the host's C(routes) and C(interfaces),
+        C(cordoned), and what the modes depend on (C(userfaultfd), C(dirty_tracking)).
       type: dict
     containers:
       description: >-

@@ -60,9 +60,23 @@ image_sent:
   description: Whether the source has to send the image, because no repository offers it.
   returned: success
   type: bool
+networks:
+  description:
+    - The networks of the container that its move makes here, by name.
+    - V(made) is one that is missing; V(renewed) an empty one of the same project, which is removed and made again, because
+      Docker might not give a container the address there that it has.
+  returned: success
+  type: dict
 """
 
-from ansible_collections.relocate.mtd.plugins.module_utils import _binds, _forms, _host, _images, _preflight
+from ansible_collections.relocate.mtd.plugins.module_utils import (
+    _binds,
+    _forms,
+    _host,
+    _images,
+    _networks,
+    _preflight,
+)
 from ansible_collections.relocate.mtd.plugins.module_utils._commands import asking
 from ansible_collections.relocate.mtd.plugins.module_utils._docker import DockerClient
 from ansible_collections.relocate.mtd.plugins.module_utils._module import HostModule
@@ -92,6 +106,7 @@ CONTAINER = _forms.record(
                 _forms.record({"network": _text, "address": _forms.either_address}, {"subnet": _forms.maybe(_text)})
             )
         ),
+        "wanted_networks": _forms.maybe(_forms.each(_networks.SETTINGS)),
         "memory_bytes": _forms.size,
         "areas": _forms.size,
         "committed_bytes": _forms.size,
@@ -160,7 +175,9 @@ def main() -> None:
     )
     refusals += _binds.refusals(name, container.get("binds") or [], _binds.policy())
     refusals += about_image
-    module.exit_json(changed=False, refusals=refusals, image_present=present, image_sent=sent)
+    made, _ = _networks.plan(name, here["host"], here["containers"], container)
+    networks = {each["settings"]["Name"]: each["what"] for each in made}
+    module.exit_json(changed=False, refusals=refusals, image_present=present, image_sent=sent, networks=networks)
 
 
 if __name__ == "__main__":

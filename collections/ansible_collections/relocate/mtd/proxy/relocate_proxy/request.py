@@ -25,6 +25,7 @@ from ansible_collections.relocate.mtd.plugins.module_utils import _edge_table
 from ansible_collections.relocate.mtd.plugins.module_utils._modes import MODES, RECREATE
 
 from .network.nft import Nft
+from .protocol.documents import networks_told
 
 SETTINGS = "/etc/relocate/requests.json"
 MODULES = "ansible_collections.relocate.mtd.plugins.modules"
@@ -133,6 +134,13 @@ def _address(value: Any) -> str:
         raise Forbidden(f"{value!r:.80} is no address") from None
 
 
+def _networks_told(value: Any) -> list[dict]:
+    try:
+        return networks_told(value)
+    except ValueError as error:
+        raise Forbidden(str(error)) from None
+
+
 class Border:
     """The checks of one host.
 
@@ -206,6 +214,7 @@ class Border:
             "mode": _one_of(*MODES, RECREATE),
             "memory_bytes": _between(*BYTES),
             "together": _record({"addresses": _list(_address)}),
+            "networks": _networks_told,
         }
         checked: dict = _record(needed, known)(specification)
         return self._bound(checked)

@@ -55,10 +55,12 @@ class Asking:
     """Asks the hosts of one run.
 
     :param without_image: the hosts that have said that the source has to send them the container's image.
+    :param networks: what they have said of the networks that they lack, by host and container: see :meth:`networks_made`.
     """
 
     remotes: Remotes
     without_image: set[str] = field(default_factory=set)
+    networks: dict[tuple[str, str], list[dict[str, Any]]] = field(default_factory=dict)
 
     def address(self, host: str) -> str:
         """Return a host's address on the fleet's network."""
@@ -147,5 +149,14 @@ class Asking:
             return [error.message]
         if verdict["image_sent"]:
             self.without_image.add(host)
+        self.networks[host, container["name"]] = [
+            {"what": verdict["networks"][settings["Name"]], "settings": settings}
+            for settings in container.get("wanted_networks") or []
+            if settings["Name"] in verdict["networks"]
+        ]
         refusals: list[str] = verdict["refusals"]
         return refusals
+
+    def networks_made(self, host: str, container: str) -> list[dict[str, Any]]:
+        """Return the networks that a host makes for a container, after :meth:`preflight`: C(what) and C(settings) of each."""
+        return self.networks.get((host, container), [])

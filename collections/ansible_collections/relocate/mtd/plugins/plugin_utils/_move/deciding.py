@@ -28,6 +28,7 @@ from ansible_collections.relocate.mtd.plugins.module_utils._modes import (
     STRATEGY_LABEL,
     mode_refusals,
 )
+from ansible_collections.relocate.mtd.plugins.module_utils._networks import wanted as wanted_networks
 from ansible_collections.relocate.mtd.plugins.module_utils._preflight import host_refusals, several_networks
 from ansible_collections.relocate.mtd.plugins.plugin_utils._heterogeneity.heterogeneity import FactError
 from ansible_collections.relocate.mtd.plugins.plugin_utils._heterogeneity.profiles import (
@@ -139,7 +140,10 @@ def found(wanted: Wanted, answers: Answers) -> Resident:
             raise Refused(f"{refused}; not heard: {'; '.join(answers.silent.values())}") from None
         raise
     checked(source, reports.movable, container)
-    return Resident(source, container)
+    settings = answers.hosts[source]["host"].get("network_settings") or {}
+    return Resident(
+        source, {**container, "wanted_networks": wanted_networks(container.get("networks") or {}, settings)}
+    )
 
 
 def strategy(wanted: Wanted, container: dict[str, Any]) -> str:

@@ -14,6 +14,7 @@ import secrets
 from typing import Any
 
 import jmespath
+from ansible_collections.relocate.mtd.plugins.module_utils import _networks
 from ansible_collections.relocate.mtd.plugins.module_utils._modes import RECREATE
 from ansible_collections.relocate.mtd.plugins.plugin_utils._trust import strangers
 
@@ -138,6 +139,7 @@ def make(
     identifier: str | None = None,
     standby: dict[str, str] | None = None,
     image: dict[str, Any] | None = None,
+    networks: list[dict[str, Any]] | None = None,
 ) -> dict[str, Any]:
     """Return the plan.
 
@@ -146,6 +148,7 @@ def make(
     :param decision: the mode and its predicted downtime (:func:`prediction.decide`).
     :param choice: how the destination was chosen.
     :param image: what it takes to send the image, if the destination lacks it (:func:`prediction.image_sent`).
+    :param networks: those that the destination makes: C(what) and C(settings) of each.
     :param standby: the other edge, if there is one: C(host), C(address), and C(gateway), the address that packets go to.
     """
     places = {"source": source, "destination": destination, "edge": edge}
@@ -165,6 +168,7 @@ def make(
         "memory_bytes": container["memory_bytes"],
         **({"walk_ms": container["walk_ms"]} if container.get("walk_ms") else {}),
         "volumes": container.get("volumes") or [],
+        **({"networks": networks} if networks else {}),
         "services": services,
         "choice": choice,
         "dump_seconds": DUMP_SECONDS_BASE + container["memory_bytes"] // DUMP_BYTES_PER_SECOND,
@@ -215,6 +219,8 @@ def steps(plan: dict[str, Any]) -> list[str]:
         lines.append(
             f"volume       {name} at {volume['point']} ({volume['bytes'] / 2**20:.0f} MiB), copied while it runs"
         )
+    if "together" not in plan:  # a project says so once
+        lines += network_steps(plan.get("networks") or [], destination["host"])
     choice = plan["choice"]
     if choice.get("why"):
         lines.append(f"why          {choice['why']}")
@@ -232,6 +238,18 @@ def steps(plan: dict[str, Any]) -> list[str]:
     return [strangers.shown(line) for line in lines]
 
 
+def network_steps(networks: list[dict[str, Any]], host: str) -> list[str]:
+    """Return what is done to the destination's networks as lines for people.
+
+    :param networks: C(what) and C(settings) of each.
+    """
+    words = {
+        _networks.MADE: "makes {} on {}",
+        _networks.RENEWED: "makes {} on {} anew: nothing is on the one there, and its addresses could not be kept",
+    }
+    return [f"network      {words[each['what']].format(_networks.shown(each['settings']), host)}" for each in networks]
+
+
 def project_steps(document: dict[str, Any]) -> list[str]:
     """Return the plan of a project as lines for people."""
     names = ", ".join(each["container"] for each in document["members"])
@@ -241,6 +259,7 @@ def project_steps(document: dict[str, Any]) -> list[str]:
         f"downtime     {document['predicted_downtime_ms']:.0f} ms predicted for all; at most "
         f"{document['downtime_limit_ms']:g} ms allowed",
     ]
+    lines += network_steps(document["networks"], document["destination"]["host"])
     left = document["left_behind"]
     lines += [f"stays        {name}, which does not run" for name in left["stopped"]]
     lines += [

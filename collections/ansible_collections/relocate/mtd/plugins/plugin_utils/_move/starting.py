@@ -87,6 +87,8 @@ def _start_hosts(
     for part in ("source", "destination"):  # the source knows if another relocation has the container
         specification = {"listen": document[part]["address"], "container": document["container"]}
         specification |= {"mode": document["mode"], "memory_bytes": document["memory_bytes"], **(more or {})}
+        if part == "destination" and document.get("networks"):
+            specification["networks"] = document["networks"]
         port = _start(remotes, document, part, {**specification, "credentials": keys[part]})
         places[part] = [document[part]["address"], port]
     return places

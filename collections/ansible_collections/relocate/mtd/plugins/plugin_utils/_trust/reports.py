@@ -14,8 +14,10 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from ansible_collections.relocate.mtd.plugins.module_utils import _networks
 from ansible_collections.relocate.mtd.plugins.module_utils._binds import SAME, SHARED
 from ansible_collections.relocate.mtd.plugins.module_utils._criu import version_problem
+from ansible_collections.relocate.mtd.plugins.module_utils._forms import Wrong
 from ansible_collections.relocate.mtd.plugins.plugin_utils._trust import strangers
 from ansible_collections.relocate.mtd.plugins.plugin_utils._trust.strangers import Odd, quoted
 
@@ -141,6 +143,14 @@ def _cost(value: Any) -> Any:
     return value if isinstance(value, bool) else _number(LONG)(value)
 
 
+def _network(value: Any) -> Any:
+    """Return the description of a Docker network."""
+    try:
+        return _networks.SETTINGS(value)
+    except Wrong as wrong:
+        raise Odd(strangers.shown(str(wrong))) from None
+
+
 # -- relocation_info ----------------------------------------------------------------------------------------------------
 
 _HOST = _record(
@@ -158,7 +168,8 @@ _HOST = _record(
         "cpu_flags": _maybe(_text),
         "networks": _maybe(_list(_text)),
         "subnets": _maybe(_mapping(_list(_text))),
-        "volumes": _maybe(_list(_text)),
+        "network_settings": _maybe(_mapping(_network)),
+        **dict.fromkeys(("routes", "interfaces", "volumes"), _maybe(_list(_text))),
     },
 )
 _CONTAINER = _record(
@@ -249,7 +260,10 @@ def movable(container: Mapping[str, Any]) -> None:
 
 # -- single answers -----------------------------------------------------------------------------------------------------
 
-_PREFLIGHT = _record({"refusals": _sentences}, {"image_sent": _flag})
+_PREFLIGHT = _record(
+    {"refusals": _sentences},
+    {"image_sent": _flag, "networks": _mapping(_one_of((_networks.MADE, _networks.RENEWED)))},
+)
 _STARTED = _record({"port": _whole(0, 65535)})
 _RECOVERED = _record(
     {"outcome": _word, "verdict": _maybe(_one_of(VERDICTS))},
@@ -288,9 +302,12 @@ def testimony(answer: Any) -> dict[str, Any]:
 
 
 def preflight(answer: Any) -> dict[str, Any]:
-    """Return what C(relocation_preflight) answered: C(refusals), C(image_sent). :raises Odd: it is no such answer."""
+    """Return what C(relocation_preflight) answered: C(refusals), C(image_sent), C(networks).
+
+    :raises Odd: it is no such answer.
+    """
     checked: dict[str, Any] = _PREFLIGHT(strangers.document(answer))
-    return {"image_sent": False, **checked}
+    return {"image_sent": False, "networks": {}, **checked}
 
 
 def started(answer: Any) -> int:

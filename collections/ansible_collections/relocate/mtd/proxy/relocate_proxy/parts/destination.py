@@ -21,7 +21,7 @@ from ..files.cargo import Receiver
 from ..files.log_cargo import LogReceiver
 from ..files.own_cargo import INIT, OwnReceiver
 from ..files.tree_cargo import TreeReceiver
-from ..host import paths, tasks, unix_sockets, volumes
+from ..host import networks, paths, tasks, unix_sockets, volumes
 from ..memory import lazy_pages
 from ..memory.image_cargo import ImageReceiver
 from ..network.conntrack import Conntrack
@@ -94,6 +94,7 @@ class Destination(Part):
         self.journal.record(State.STAGING, volumes=names)  # made for this copy, for nobody else
         for each in named:
             volumes.make(self.docker, each["name"], each["labels"])
+        self._make_networks()
         with images.named(self.docker, document["image"], document["image_id"]):
             name = endings.provisional_name(document["name"], self.id)
             self.container_id = self.docker.create(name, document["create"])
@@ -113,6 +114,16 @@ class Destination(Part):
             self.pages = lazy_pages.PageClient(self.directory, self.specification)
             where["pages"] = [self.specification.listen, self.pages.port]
         self.say("created", container_id=self.container_id, **where)
+
+    def _make_networks(self) -> None:
+        """Make the networks of the container that are not here. :raises NetworkProblem: one cannot be made."""
+        if not self.specification.networks:
+            return
+        begun = endings.begun(self.journal)
+        with networks.one_at_a_time():
+            made = networks.to_make(self.docker, self.specification.networks, begun)
+            self.journal.record(State.STAGING, networks=made)
+            networks.make(self.docker, made, begun)
 
     def _insist_on_settings(self, body: dict) -> None:
         """See that Docker has taken every setting. :raises LookupError: it has not; its kernel lacks what the source's has."""

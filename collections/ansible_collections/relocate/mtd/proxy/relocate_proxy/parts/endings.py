@@ -32,7 +32,7 @@ from ansible_collections.relocate.mtd.plugins.module_utils._docker import Docker
 from ansible_collections.relocate.mtd.plugins.module_utils._modes import RECREATE
 
 from ..files.binds import remove_probes
-from ..host import limits, paths, volumes
+from ..host import limits, networks, paths, volumes
 from ..host.cgroups import tasks_of
 from ..host.docker import remove_container, restarts, set_restart_policy, stop_container
 from ..memory import lazy_pages
@@ -368,7 +368,15 @@ def discard_copy(journal: Journal, docker: DockerClient, session: str, cancel: C
     KeeperClient.forget(container_id)
     remove_container(docker, container_id)
     for name in facts.volumes:
-        volumes.unmake(docker, name, min(journal.times.values()) / 1e9)
+        volumes.unmake(docker, name, begun(journal))
+    if facts.networks:
+        with networks.one_at_a_time():
+            networks.unmake(docker, facts.networks, begun(journal))
+
+
+def begun(journal: Journal) -> float:
+    """Return when a part began, in seconds since the epoch."""
+    return min(journal.times.values()) / 1e9
 
 
 def cancel_gate(container_id: str, reason: str) -> None:

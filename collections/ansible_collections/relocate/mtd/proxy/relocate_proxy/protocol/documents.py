@@ -7,13 +7,17 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from ansible_collections.relocate.mtd.plugins.module_utils import _networks
 from ansible_collections.relocate.mtd.plugins.module_utils._downtime import Cost
+from ansible_collections.relocate.mtd.plugins.module_utils._forms import Wrong, document, each, one_of, record
 from ansible_collections.relocate.mtd.plugins.module_utils._modes import DRAIN_LIMIT_S
 
 from .messages import is_address
 from .words import shown
 
 REMEDY = "collection and proxy differ, run prepare.yml again"
+#: What the destination is told of the networks that it makes.
+NETWORKS = each(record({"what": one_of(_networks.MADE, _networks.RENEWED), "settings": _networks.SETTINGS}, more=False))
 
 
 def _place(value: Any) -> tuple[str, int]:
@@ -76,6 +80,18 @@ class Plan:
             raise ValueError(f"the plan is none ({shown(str(error))}): {REMEDY}") from error
 
 
+def networks_told(value: Any) -> list[dict]:
+    """Return what a destination is told of the networks that it makes. :raises ValueError: it is none of that."""
+    try:
+        told: list[dict] = NETWORKS(document(value))
+    except Wrong as wrong:
+        raise ValueError(f"the specification names networks that are none ({wrong}): {REMEDY}") from wrong
+    for each_told in told:
+        if clauses := _networks.problems(each_told["settings"]):
+            raise ValueError(f"the network {each_told['settings']['Name']} cannot be made here, for it {clauses[0]}")
+    return told
+
+
 @dataclass(frozen=True)
 class Specification:
     """What a listening part is told.
@@ -85,6 +101,7 @@ class Specification:
     :ivar peers: the only addresses that it hears; empty: whoever shows a certificate.
     :ivar together: of a container that moves together with others of its project: the ``addresses`` of all of them on
         their networks, its own among them; else empty.
+    :ivar networks: those that the destination makes for it: ``what`` and ``settings`` of each.
     :ivar recording: of a part that works alone, for a snapshot: ``name`` of the file, its ``key``, and the
         ``seconds`` that the container may be frozen; else empty.
     """
@@ -98,6 +115,7 @@ class Specification:
     peers: tuple[str, ...] = ()
     recording: dict = field(default_factory=dict)
     together: dict = field(default_factory=dict)
+    networks: list[dict] = field(default_factory=list)
 
     @classmethod
     def read(cls, document: dict) -> Specification:
@@ -110,7 +128,8 @@ class Specification:
         addresses = together.get("addresses", []) if isinstance(together, dict) else None
         if not isinstance(addresses, list) or not all(map(is_address, addresses)):
             raise ValueError(f"the specification names no addresses of the project: {REMEDY}")
-        return cls(identifier, credentials, listen, container, mode, port, peers, recording, together)
+        networks = networks_told(document.get("networks", []))
+        return cls(identifier, credentials, listen, container, mode, port, peers, recording, together, networks)
 
 
 @dataclass(frozen=True)

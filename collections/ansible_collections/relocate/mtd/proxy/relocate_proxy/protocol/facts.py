@@ -76,12 +76,13 @@ class DestinationFacts(Facts):
     :ivar address: of the copy. :ivar pid: of its init, on this host. :ivar ran: it has run an instruction, at least.
     :ivar restart_policy: what the copy is to have when it is Docker's.
     :ivar lost: why the last of its memory never came. :ivar limits: see :class:`SourceFacts`; lifted for the restore.
-    :ivar volumes: the names of those that are made for it.
+    :ivar volumes: the names of those that are made for it. :ivar networks: those that may be, as the plan has them.
     """
 
     container: str = ""
     container_id: str = ""
     volumes: list[str] = field(default_factory=list)
+    networks: list[dict] = field(default_factory=list)
     mode: str | None = None
     address: str = ""
     pid: int = 0
