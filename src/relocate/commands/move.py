@@ -123,25 +123,6 @@ def show_project(console: Console, result: dict[str, Any]) -> None:
     console.print(table)
 
 
-def _move_project(project: str, wishes: dict[str, Any], **options: Any) -> dict[str, Any]:
-    """Return the result of a project's move. Raises Refusal for what only a container alone can be asked."""
-    strategy = wishes.pop("strategy")
-    if strategy not in (None, "auto", "live"):
-        raise Refusal("--strategy recreate and --project do not go together: a project only moves live", status=2)
-    if wishes["mode"] == "post-copy":
-        raise Refusal(
-            "--mode post-copy and --project do not go together: one of its containers could be lost alone", status=2
-        )
-    return relocate_project(project, **wishes, **options)
-
-
-def _named(container: str | None, project: str | None) -> str:
-    """Return what is to move. Raises Refusal if nothing, or too much, is named."""
-    if (container is None) == (project is None):
-        raise Refusal("name a container, or a project with --project, and not both", status=2)
-    return str(project if container is None else container)
-
-
 def move(
     container: Annotated[str | None, typer.Argument(help="Name of the container.")] = None,
     project: Annotated[
@@ -169,7 +150,7 @@ def move(
     verbose: options.Verbose = False,
 ) -> None:
     """Move a container, or a project, to another host, live; or, if asked, make it anew there and drain the old one."""
-    name = _named(container, project)
+    name = options.named(container, project)
     wishes = checked_wishes(
         name,
         to=to,
@@ -184,7 +165,7 @@ def move(
     told: dict[str, Any] = {"reason": reason, "inventory": inventory, "check": check}
     told |= {"verbose": verbose and not json_, "quiet": json_}
     if project is not None:
-        result = _move_project(name, wishes, **told)
+        result = relocate_project(name, **options.of_project(wishes), **told)
     else:
         result = relocate(name, **wishes, drain_limit_s=drain_limit, **told)
     if json_:

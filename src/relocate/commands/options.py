@@ -5,10 +5,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from ansible_collections.relocate.mtd.plugins.module_utils._modes import ASKABLE, ASKABLE_STRATEGIES, PREFERENCES
+
+from relocate.errors import Refusal
 
 ContainerName = Annotated[str, typer.Argument(help="Name of the container.")]
 Source = Annotated[
@@ -53,3 +55,21 @@ Store = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show Ansible's own output.")]
+
+
+def named(container: str | None, project: str | None) -> str:
+    """Return what is meant: a container or a project. Raises Refusal if nothing, or too much, is named."""
+    if (container is None) == (project is None):
+        raise Refusal("name a container, or a project with --project, and not both", status=2)
+    return str(project if container is None else container)
+
+
+def of_project(wishes: dict[str, Any]) -> dict[str, Any]:
+    """Return the wishes that a project's move has. Raises Refusal for what only a container alone can be asked."""
+    if wishes["strategy"] not in (None, "auto", "live"):
+        raise Refusal("--strategy recreate and --project do not go together: a project only moves live", status=2)
+    if wishes["mode"] == "post-copy":
+        raise Refusal(
+            "--mode post-copy and --project do not go together: one of its containers could be lost alone", status=2
+        )
+    return {name: value for name, value in wishes.items() if name != "strategy"}

@@ -193,6 +193,28 @@ def check(
     return _act("playbooks/check.yml", CHECK, "destinations", variables, **options)
 
 
+def check_project(
+    project: str,
+    *,
+    destination: str | None = None,
+    source: str | None = None,
+    mode: str = "auto",
+    prefer: str | None = None,
+    downtime_limit_ms: float | None = None,
+    inventory: str | None = None,
+    verbose: bool = False,
+    quiet: bool = False,
+) -> dict[str, Any]:
+    """Run ``playbooks/check.yml`` for a Compose project and return the verdicts, as C(relocation_check) does.
+
+    Raises Refusal when there is nothing to give a verdict on: no such project, no fleet.
+    """
+    wishes = _wishes("", destination, source, mode, prefer, None, downtime_limit_ms)
+    variables = {**{name: value for name, value in wishes.items() if name != "container"}, "project": project}
+    options = {"inventory": inventory, "verbose": verbose, "quiet": quiet}
+    return _act("playbooks/check.yml", CHECK, "destinations", variables, **options)
+
+
 def recover(
     *,
     inventory: str | None = None,

@@ -26,7 +26,7 @@ def fleet(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Fleet:
 def check(**options: Any) -> dict[str, Any]:
     """Run the action with the options of a task."""
     task = SimpleNamespace(
-        args={"container": "web", **options},
+        args={name: value for name, value in {"container": "web", **options}.items() if value is not None},
         check_mode=False,
         async_val=0,
         environment=None,
@@ -151,3 +151,58 @@ def test_a_label_that_forbids_it_and_one_that_is_none(fleet: Fleet, label: str, 
     fleet.hosts["one"] = info({**LEASER, "labels": {"relocate.mtd/strategy": label}})
     result = check(strategy="recreate")
     assert result["failed"] and says in result["msg"]
+
+
+# -- a project ------------------------------------------------------------------------------------------------------------
+
+SHOP = {"com.docker.compose.project": "shop"}
+DB = {**WEB, "name": "db", "labels": SHOP, "networks": {"shop_default": "172.18.0.2"}, "ports": []}
+
+
+@pytest.fixture
+def shop(fleet: Fleet) -> Fleet:
+    web = {**WEB, "labels": SHOP, "networks": {"shop_default": "172.18.0.3"}}
+    fleet.hosts["one"] = info(web, DB, {**DB, "name": "once", "state": "exited"})
+    return fleet
+
+
+def test_a_project_is_judged_host_by_host_and_member_by_member(shop: Fleet) -> None:
+    shop.refusing = {"two": ["two: full"]}
+    result = check(container=None, project="shop")
+    assert (result["project"], result["source"], result["movable"]) == ("shop", "one", True)
+    assert [each["container"] for each in result["members"]] == ["db", "web"]
+    assert by_host(result) == {"two": ["two: full"], "three": []}
+    two, three = result["destinations"]
+    assert [each["refusals"] for each in two["members"]] == [["two: full"]] * 2
+    pauses = [each["predicted_downtime_ms"] for each in three["members"]]
+    assert (
+        three["predicted_downtime_ms"] == pytest.approx(sum(pauses)) and "no move is known" in three["predicted_from"]
+    )
+    assert result["left_behind"]["stopped"] == ["once"]
+    assert {what for _, what in shop.told} == {"relocation_info", "nat_service_info", "relocation_preflight"}
+
+
+def test_what_keeps_one_of_them_and_the_limit_of_all_count(shop: Fleet) -> None:
+    hosts = shop.hosts["one"]["containers"]
+    assert not check(container=None, project="shop", downtime_limit_ms=100)["movable"]
+    limited = by_host(check(container=None, project="shop", downtime_limit_ms=100, destination="two"))
+    assert "moving the 2 containers of the project shop together is predicted" in limited["two"][-1]
+    hosts[1] = {**DB, "refusals": ["db has a terminal"]}
+    shop.hosts["three"] = None
+    result = check(container=None, project="shop")
+    assert result["refusals"] == ["db has a terminal"] and not result["movable"]
+    assert by_host(result) == {"two": [], "three": ["three is unreachable: no route"]}
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"project": "shop"}, "name a container, or a project, and not both"),
+        ({"container": None}, "name a container, or a project, and not both"),
+        ({"container": None, "project": "none"}, "no container of a project 'none' runs on any host of the fleet"),
+        ({"container": None, "project": "shop", "destination": "one"}, "the project shop is already on one"),
+    ],
+)
+def test_what_is_no_project_is_an_error(shop: Fleet, options: dict[str, Any], sentence: str) -> None:
+    result = check(**options)
+    assert result["failed"] and sentence in result["msg"]

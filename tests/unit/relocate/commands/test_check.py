@@ -97,3 +97,61 @@ def test_the_other_strategy_is_named(asked: dict[str, Any]) -> None:
     assert "→ or have it made anew" in check("web").stdout
     check("web", "--strategy", "recreate")
     assert asked["variables"]["relocate_strategy"] == "recreate"
+
+
+MEMBERS = [
+    {**CAN, "container": name, "predicted_downtime_ms": pause}
+    for name, pause in (("shop-db-1", 70.0), ("shop-web-1", 60.0))
+]
+PROJECT: dict[str, Any] = {
+    "project": "shop",
+    "source": "host1",
+    "refusals": [],
+    "members": [{"container": each["container"], "refusals": []} for each in MEMBERS],
+    "left_behind": {"stopped": ["shop-once-1"], "others": []},
+    "destinations": [
+        {
+            "host": "host2",
+            "refusals": [],
+            "members": MEMBERS,
+            "networks": [{"what": "made", "name": "shop_default (172.18.0.0/16)"}],
+            "predicted_downtime_ms": 130.4,
+            "predicted_from": "their sum",
+        },
+        {"host": "host3", "refusals": ["host3 is [away]"], "members": []},
+    ],
+    "movable": True,
+}
+
+
+def test_a_projects_table(asked: dict[str, Any]) -> None:
+    asked["result"] = PROJECT
+    result = check("--project", "shop", "--to", "host2")
+    assert result.exit_code == 0, result.output
+    told = (
+        "shop runs on host1: shop-db-1, shop-web-1",
+        "130 ms",
+        "makes shop_default",
+        "• host3 is [away]",
+        "once-1 stays",
+    )
+    for piece in told:
+        assert piece in result.stdout
+    assert asked["book"] == "playbooks/check.yml"
+    assert asked["variables"] == {"project": "shop", "mode": "auto", "destination": "host2"}
+    assert json.loads(check("--project", "shop", "--json").stdout) == PROJECT
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ((), "name a container, or a project"),
+        (("web", "--project", "shop"), "name a container, or a project"),
+        (("--project", "shop", "--mode", "post-copy"), "could be lost alone"),
+        (("--project", "shop", "--strategy", "recreate"), "a project only moves live"),
+    ],
+)
+def test_what_a_project_is_not_asked(asked: dict[str, Any], words: tuple[str, ...], says: str) -> None:
+    result = check(*words)
+    assert result.exit_code != 0 and "variables" not in asked
+    assert says in str(result.exception)

@@ -18,6 +18,7 @@ from ansible_collections.relocate.mtd.plugins.module_utils._downtime import (
     downtime_ms,
     limit_problem,
     over_budget,
+    together_ms,
     with_left,
 )
 from ansible_collections.relocate.mtd.plugins.module_utils._speed import memory_speed
@@ -302,3 +303,31 @@ def test_where_the_ledger_is(monkeypatch: pytest.MonkeyPatch, named: str, state:
     for name, value in (("RELOCATE_LEDGER", named), ("XDG_STATE_HOME", state), ("HOME", "/h")):
         monkeypatch.setenv(name, value)
     assert ledger.default_path() == Path(path)
+
+
+def of_project(seen: list[float], predicted: list[float], **more: Any) -> list[dict[str, Any]]:
+    moved = {"together": f"{seen}", **more}
+    pairs = zip(seen, predicted, strict=True)
+    return [entry(8, down, predicted_downtime_ms=said, **moved) for down, said in pairs]
+
+
+def test_what_projects_took_is_learned_from_whole_moves_of_them() -> None:
+    """The longest of the pauses counts, against the sum of what was predicted."""
+    slow, fast, usual = (of_project([50, seen], [60, 40]) for seen in (300, 90, 200))
+    assert prediction.learned_together([slow, fast, usual], NOW) == (2.0, 3)
+    assert prediction.learned_together([slow, fast], NOW) == (1.0, 0), "too few"
+    old = of_project([50, 900], [60, 40], at="2020-01-01T00:00:00+00:00")
+    alone = of_project([900], [10])
+    silent = of_project([50, 900], [60, 0])
+    assert prediction.learned_together([old, alone, silent, slow, fast, usual], NOW) == (2.0, 3)
+    stuck = of_project([50, 90_000], [60, 40])
+    assert prediction.learned_together([stuck] * 3, NOW) == (10.0, 3)
+
+
+def test_moves_of_projects_are_found_in_the_ledger() -> None:
+    fleet = {("host1", "10.77.0.11"), ("host2", "10.77.0.12")}
+    first, second = of_project([1, 2], [1, 1]), of_project([3, 4], [1, 1])
+    lost = of_project([5, 6], [1, 1], outcome="rolled-back")
+    mixed = [first[0], second[0], *lost, entry(8, 2), first[1], second[1]]
+    assert ledger.together_between(mixed, fleet) == [first, second]
+    assert together_ms([100.0, 50.0], 1.5) == 225.0

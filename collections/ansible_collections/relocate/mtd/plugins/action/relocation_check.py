@@ -9,12 +9,19 @@ from typing import Any
 
 from ansible.plugins.action import ActionBase
 from ansible_collections.relocate.mtd.plugins.module_utils._downtime import over_budget
+from ansible_collections.relocate.mtd.plugins.module_utils._forms import container_name
 from ansible_collections.relocate.mtd.plugins.module_utils._modes import RECREATE
-from ansible_collections.relocate.mtd.plugins.plugin_utils._move import deciding, options, plan
+from ansible_collections.relocate.mtd.plugins.module_utils._networks import shown
+from ansible_collections.relocate.mtd.plugins.plugin_utils._move import deciding, options, plan, together
 from ansible_collections.relocate.mtd.plugins.plugin_utils._move.asking import Answers, Asking
 from ansible_collections.relocate.mtd.plugins.plugin_utils._move.deciding import Resident, Wanted
 from ansible_collections.relocate.mtd.plugins.plugin_utils._move.plan import Refused
 from ansible_collections.relocate.mtd.plugins.plugin_utils._move.remote import Remotes, Unreachable
+
+OPTIONS = {**deciding.OPTIONS, "container": {"type": "str"}, "project": {"type": "str"}}
+FORMS = {**deciding.FORMS, "project": container_name}
+#: What is told of the mode that a move would be made in.
+TOLD = ("mode", "mode_why", "modes_unavailable", "predictions", "predicted_downtime_ms", "predicted_from")
 
 
 class ActionModule(ActionBase):
@@ -28,11 +35,15 @@ class ActionModule(ActionBase):
         """Return every refusal, of the container and of each destination."""
         super().run(tmp, task_vars)
         variables = task_vars or {}
-        arguments = options.options(self, deciding.OPTIONS, deciding.FORMS)
-        wanted = Wanted.of(arguments, variables.get("groups") or {})
+        arguments = options.options(self, OPTIONS, FORMS)
+        name, project = arguments["container"], arguments["project"]
+        if (name is None) == (project is None):
+            return {"changed": False, "failed": True, "msg": "name a container, or a project, and not both"}
+        wanted = Wanted.of({**arguments, "container": name or project}, variables.get("groups") or {})
+        judged = self._verdicts if project is None else self._project_verdicts
         with Remotes(self, variables) as remotes:
             try:
-                return {"changed": False, **self._verdicts(wanted, Asking(remotes))}
+                return {"changed": False, **judged(wanted, Asking(remotes))}
             except (Refused, Unreachable) as error:  # there is nothing to give a verdict on
                 return {"changed": False, "failed": True, "msg": str(error)}
 
@@ -62,6 +73,53 @@ class ActionModule(ActionBase):
             "movable": not refusals and any(not each["refusals"] for each in destinations),
         }
 
+    def _project_verdicts(self, wanted: Wanted, asking: Asking) -> dict[str, Any]:
+        """Return the verdicts on a project, whose name is that of ``wanted``."""
+        moving = together.find(wanted.container, wanted, asking)
+        hosts = [wanted.destination] if wanted.destination else [h for h in wanted.docker_hosts if h != moving.host]
+        destinations = [self._project_verdict(wanted, host, moving) for host in hosts]
+        return {
+            "project": moving.name,
+            "source": moving.host,
+            "refusals": list(dict.fromkeys(moving.refusals)),
+            "members": [{"container": each.name, "refusals": each.refusals} for each in moving.members],
+            "left_behind": {"stopped": moving.stopped, "others": moving.others()},
+            "destinations": destinations,
+            "movable": not moving.refusals and any(not each["refusals"] for each in destinations),
+        }
+
+    def _project_verdict(self, wanted: Wanted, host: str, moving: together.Project) -> dict[str, Any]:
+        """Return what one destination would do with a project, and every reason why it cannot take each of its members."""
+        answers, members = moving.answers, []
+        if host in answers.silent:
+            return {"host": host, "refusals": [answers.silent[host]], "members": []}
+        verdict = moving.preflight(host)
+        for each in moving.members:
+            refusals = list(verdict.members[each.name])
+            decided: dict[str, Any] = {}
+            try:
+                decided = deciding.mode(each.wanted, each.resident, host, answers, together.MODES)
+            except Refused as refused:
+                refusals.append(str(refused))
+            told = {name: decided[name] for name in TOLD if name in decided}
+            members.append({"container": each.name, "refusals": refusals, **told})
+        refusals = [*(reason for each in members for reason in each["refusals"]), *verdict.all]
+        pauses = [each["predicted_downtime_ms"] for each in members if "predicted_downtime_ms" in each]
+        pause: dict[str, Any] = {}
+        if len(pauses) == len(members):
+            pause = deciding.pause_together(wanted, answers, pauses)
+            limit = wanted.downtime_limit_ms
+            if problem := together.over_limit(moving.name, len(members), pause["predicted_downtime_ms"], limit):
+                refusals.append(problem)
+        networks = moving.networks_made(host)
+        return {
+            "host": host,
+            "refusals": list(dict.fromkeys(refusals)),
+            "members": members,
+            "networks": [{"what": each["what"], "name": shown(each["settings"])} for each in networks],
+            **pause,
+        }
+
     def _verdict(
         self, wanted: Wanted, host: str, moving: Resident, answers: Answers, asking: Asking, fenced: frozenset[str]
     ) -> dict[str, Any]:
@@ -77,9 +135,8 @@ class ActionModule(ActionBase):
         except Refused as refused:
             return {"host": host, "refusals": [*refusals, str(refused)]}
         problem = over_budget(wanted.container, decision["mode"], decision["predictions"], wanted.downtime_limit_ms)
-        told = ("mode", "mode_why", "modes_unavailable", "predictions", "predicted_downtime_ms", "predicted_from")
         return {
             "host": host,
             "refusals": [*refusals, problem] if problem else refusals,
-            **{name: decision[name] for name in told},
+            **{name: decision[name] for name in TOLD},
         }

@@ -49,7 +49,7 @@ options:
   downtime_limit_ms:
     description:
       - For how many milliseconds the project may be away. The pauses that are predicted for each are added up, for all share
-        two hosts; a sum above the limit is a refusal.
+        two hosts, and multiplied by what earlier moves of projects have taught. More than the limit is a refusal.
     type: float
     default: 300
   docker_hosts:
@@ -139,6 +139,10 @@ predicted_downtime_ms:
   description: The predicted pause of all together.
   returned: when there was a plan
   type: float
+predicted_from:
+  description: What that rests on.
+  returned: when there was a plan
+  type: str
 downtime_ms:
   description: The longest pause of any of them.
   returned: when a move was tried

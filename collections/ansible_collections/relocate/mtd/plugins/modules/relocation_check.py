@@ -17,6 +17,13 @@ description:
   - Nothing is changed. A verdict holds for the moment; a move asks again.
   - The task runs on the controller (C(hosts=localhost)) and reaches the hosts through the inventory.
 options:
+  container:
+    description: Name of the container. Either this or O(project) is needed.
+    type: str
+  project:
+    description: >-
+      Name of a Compose project instead, as for M(relocate.mtd.project_relocate). Refusals and modes are told of each member.
+    type: str
   destination:
     description: The only host to look at. Without one, all but the source.
     type: str
@@ -47,7 +54,7 @@ EXAMPLES = r"""
 RETURN = r"""
 container:
   description: The container's name.
-  returned: success
+  returned: for a container
   type: str
 source:
   description: The host that runs it.
@@ -55,12 +62,25 @@ source:
   type: str
 strategy:
   description: V(live), or V(recreate), for which the verdicts hold.
-  returned: success
+  returned: for a container
   type: str
 remedy:
   description: What can be done if only a live move is refused; empty otherwise.
-  returned: success
+  returned: for a container
   type: str
+project:
+  description: The project's name.
+  returned: for a project
+  type: str
+members:
+  description: Its containers that run, each with C(container) and the C(refusals) that keep it.
+  returned: for a project
+  type: list
+  elements: dict
+left_behind:
+  description: Names of containers that stay, as M(relocate.mtd.project_relocate) returns them.
+  returned: for a project
+  type: dict
 movable:
   description: Whether nothing stands in the way at the source and at one destination at least.
   returned: success
@@ -74,6 +94,8 @@ destinations:
   description:
     - Of each host its name (C(host)) and its C(refusals); where a mode can be had, C(mode), C(mode_why), C(predictions),
       C(predicted_downtime_ms), C(predicted_from) and C(modes_unavailable), as in the plan of a move.
+    - For a project, C(members) has these of each container, beside C(refusals) and C(predicted_downtime_ms) of all, and the
+      C(networks) that the host makes.
   returned: success
   type: list
   elements: dict

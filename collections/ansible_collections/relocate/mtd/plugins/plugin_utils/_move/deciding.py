@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ansible_collections.relocate.mtd.plugins.module_utils._downtime import DEFAULT_LIMIT_MS, limit_problem
+from ansible_collections.relocate.mtd.plugins.module_utils._downtime import DEFAULT_LIMIT_MS, limit_problem, together_ms
 from ansible_collections.relocate.mtd.plugins.module_utils._forms import Form, each, host_name, number, path, remark
 from ansible_collections.relocate.mtd.plugins.module_utils._modes import (
     ASKABLE,
@@ -313,14 +313,33 @@ def mode(
         raise Refused("; ".join(refused[wanted.mode]))
     if all(refused.values()):
         raise Refused("; ".join(dict.fromkeys(reason for reasons in refused.values() for reason in reasons)))
-    path = Path(wanted.ledger) if wanted.ledger else ledger.default_path()
     predictions = prediction.predict(
         container,
         [mode for mode in modes if not refused[mode]],
         (source, here),
         (destination, there),
-        ledger.committed_between(ledger.latest(path), set(answers.addresses.items())),
+        ledger.committed_between(_known_moves(wanted), set(answers.addresses.items())),
     )
     decision = prediction.decide(wanted.mode, predictions, wanted.downtime_limit_ms, wanted.prefer)
     unavailable = {mode: "; ".join(reasons) for mode, reasons in refused.items() if reasons}
     return {**decision, "strategy": LIVE, "modes_unavailable": unavailable}
+
+
+def _known_moves(wanted: Wanted) -> list[dict[str, Any]]:
+    return ledger.latest(Path(wanted.ledger) if wanted.ledger else ledger.default_path())
+
+
+def pause_together(wanted: Wanted, answers: Answers, predicted: list[float]) -> dict[str, Any]:
+    """Return what the plan says of the pause of containers that move together.
+
+    :param predicted: of each, were it alone, in ms.
+    """
+    known = ledger.together_between(_known_moves(wanted), set(answers.addresses.items()))
+    factor, moves = prediction.learned_together(known)
+    ms = round(together_ms(predicted, factor), 1)
+    why = (
+        f"{factor:.1f} times their sum, from the last {moves} moves of projects"
+        if moves
+        else "their sum; no move is known yet"
+    )
+    return {"predicted_downtime_ms": ms, "predicted_from": why}

@@ -69,6 +69,15 @@ def committed_between(entries: list[dict[str, Any]], hosts: Container[tuple[str,
     ]
 
 
+def together_between(entries: list[dict[str, Any]], hosts: Container[tuple[str, str]]) -> list[list[dict[str, Any]]]:
+    """Return the moves of projects that were carried out between these hosts, oldest first: the entries of their members."""
+    moves: dict[str, list[dict[str, Any]]] = {}
+    for entry in entries:
+        if entry.get("together") and entry.get("outcome") == "committed" and _within(entry, hosts):
+            moves.setdefault(str(entry["together"]), []).append(entry)
+    return list(moves.values())
+
+
 def _within(entry: dict[str, Any], hosts: Container[tuple[str, str]]) -> bool:
     places = [entry.get(part) for part in ("source", "destination")]
     return all(isinstance(place, dict) and (place.get("host"), place.get("address")) in hosts for place in places)

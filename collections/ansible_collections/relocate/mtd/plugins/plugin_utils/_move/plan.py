@@ -256,7 +256,7 @@ def project_steps(document: dict[str, Any]) -> list[str]:
     lines = [
         f"project      {document['project']}: {names}",
         "together     all are frozen, restored, and released at once; if one cannot be moved, none is",
-        f"downtime     {document['predicted_downtime_ms']:.0f} ms predicted for all; at most "
+        f"downtime     {document['predicted_downtime_ms']:.0f} ms predicted for all, {document['predicted_from']}; at most "
         f"{document['downtime_limit_ms']:g} ms allowed",
     ]
     lines += network_steps(document["networks"], document["destination"]["host"])

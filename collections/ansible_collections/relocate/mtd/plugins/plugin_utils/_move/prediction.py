@@ -139,6 +139,35 @@ def learned(cost: Cost, entries: Sequence[Mapping[str, Any]], now: datetime.date
     return cost._replace(fixed_ms=max(fixed, 0.0), factor=factor), len(points)
 
 
+def learned_together(
+    moves: Sequence[Sequence[Mapping[str, Any]]], now: datetime.datetime | None = None
+) -> tuple[float, int]:
+    """Return by which factor the pause of a project was off from the sum of what was predicted of its members.
+
+    And from how many moves that is known; 1 and 0 where it is not.
+
+    :param moves: the entries of the members of each move, oldest first.
+    """
+    now = now or datetime.datetime.now(datetime.timezone.utc)
+    found = []
+    for members in moves:
+        if any(_age(each, now) > OLDEST for each in members):
+            continue
+        predicted = [value for each in members if (value := _milliseconds(each, "predicted_downtime_ms"))]
+        seen = [value for each in members if (value := _milliseconds(each, "downtime_ms"))]
+        if len(predicted) == len(seen) == len(members) > 1:
+            found.append(max(seen) / sum(predicted))
+    found = found[-LATEST:]
+    if len(found) < FEWEST:
+        return 1.0, 0
+    return round(min(max(statistics.median(found), FACTORS[0]), FACTORS[1]), 3), len(found)
+
+
+def _milliseconds(entry: Mapping[str, Any], name: str) -> float | None:
+    value = entry.get(name)
+    return float(value) if isinstance(value, int | float) and value > 0 else None
+
+
 def _age(entry: Mapping[str, Any], now: datetime.datetime) -> datetime.timedelta:
     try:
         return now - datetime.datetime.fromisoformat(str(entry.get("at") or entry.get("started_at")))
