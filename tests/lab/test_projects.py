@@ -27,11 +27,12 @@ PROJECT, PORT = "shop", 7341
 NAMES = ("shop-db-1", "shop-worker-1", "shop-web-1")
 LABELS = f"--label com.docker.compose.project={PROJECT} --label com.docker.compose.network"
 #: The networks of the project, on the host where it begins: one as Compose makes it, with a subnet that Docker chooses, and
-#: one with every option that is carried.
+#: one with every option that is carried. Docker chooses from 172.17.0.0 on, in turn, and from 192.168.0.0: none of that is
+#: named.
 NETWORKS = {
     "shop_default": f"{LABELS}=default",
-    "shop_private": f"{LABELS}=private --driver bridge --scope local --subnet 172.30.78.0/24 --ip-range 172.30.78.0/25 "
-    "--gateway 172.30.78.1 --aux-address printer=172.30.78.9 --ipv6 --subnet fd00:30:78::/64 --internal --attachable "
+    "shop_private": f"{LABELS}=private --driver bridge --scope local --subnet 10.99.78.0/24 --ip-range 10.99.78.0/25 "
+    "--gateway 10.99.78.1 --aux-address printer=10.99.78.9 --ipv6 --subnet fd00:30:78::/64 --internal --attachable "
     "--ipam-driver default --ipam-opt a=b --opt com.docker.network.driver.mtu=1400 "
     "--opt com.docker.network.bridge.name=br-shop",
 }
@@ -193,7 +194,7 @@ class Shop:
                 first = count if first is None else first
                 found = {now[name]["db"] for name in ("shop-worker-1", "shop-web-1")}
                 back = now["shop-worker-1"]["back"]
-                if count > first and found == {self.addresses["shop-db-1"]} and back == "172.30.78.2":
+                if count > first and found == {self.addresses["shop-db-1"]} and back == "10.99.78.2":
                     return
             assert time.monotonic() < deadline, now
             time.sleep(0.1)
@@ -247,13 +248,13 @@ def test_every_option_of_a_network_has_a_decision(shop: Shop) -> None:
 def test_what_stands_against_one_is_a_reason_against_all(shop: Shop, heart: Heart) -> None:
     """Nothing is touched. And none of them leaves the others."""
     shop.fleet.on("host2", f"docker create --name shop-worker-1 {python_image.IMAGE} true")
-    shop.fleet.on("host2", "docker network create --subnet 172.30.78.64/26 other")
+    shop.fleet.on("host2", "docker network create --subnet 10.99.78.64/26 other")
     try:
         before = shop.fleet.picture()
         result = shop.move("host2", check=False)
         assert result["outcome"] == "refused"
         assert "host2 already has a container named shop-worker-1" in result["msg"]
-        assert "whose network 'other' (172.30.78.64/26) overlaps with it: remove that one there" in result["msg"]
+        assert "whose network 'other' (10.99.78.64/26) overlaps with it: remove that one there" in result["msg"]
         assert {each["container"]: each["outcome"] for each in result["members"]} == dict.fromkeys(NAMES, "refused")
         alone = shop.fleet.move("shop-web-1", "host3", check=False)
         assert alone["outcome"] == "refused"
