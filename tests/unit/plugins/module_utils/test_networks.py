@@ -68,6 +68,8 @@ def test_what_is_made_is_what_docker_told() -> None:
     assert (made["Labels"], made["Options"]) == (LABELS, {})
     again = _networks.describe({**INSPECTED, **made, "Id": "b2"})
     assert _networks.differences(again, SETTINGS) == []
+    assert made["IPAM"]["Options"] is None, "as Compose has made it"
+    assert _networks.differences(changed(SETTINGS, IPAM={**SETTINGS["IPAM"], "Options": {}}), SETTINGS) == []
     for name in SETTINGS:
         lacking = {key: value for key, value in SETTINGS.items() if key != name}
         with pytest.raises(Wrong):

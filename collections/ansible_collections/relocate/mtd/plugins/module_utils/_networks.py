@@ -50,7 +50,7 @@ SETTINGS = _forms.record(
         "IPAM": _forms.record(
             {
                 "Driver": _text,
-                "Options": _texts,
+                "Options": _forms.maybe(_texts),  # Compose gives none at all, and Docker says so
                 "Config": _forms.each(
                     _forms.record(
                         {"Subnet": _subnet},
@@ -84,7 +84,7 @@ def describe(inspected: Mapping[str, Any]) -> Dict[str, Any]:
         "Labels": dict(inspected.get("Labels") or {}),
         "IPAM": {
             "Driver": ipam.get("Driver") or "default",
-            "Options": dict(ipam.get("Options") or {}),
+            "Options": ipam.get("Options"),
             "Config": [
                 {name: each[name] for name in known if each.get(name)}
                 for each in ipam.get("Config") or []
@@ -242,6 +242,9 @@ def renewable(present: Mapping[str, Any], settings: Mapping[str, Any]) -> bool:
 def differences(present: Mapping[str, Any], settings: Mapping[str, Any]) -> List[str]:
     """Return the names of settings that a network has otherwise than it was asked for. A host may add options of its own."""
     names = ("Driver", "EnableIPv6", "Internal", "Attachable", "Labels", "IPAM")
-    found = [each for each in names if present[each] != settings[each]]
+    bare = [
+        {**each, "IPAM": {**each["IPAM"], "Options": each["IPAM"]["Options"] or {}}} for each in (present, settings)
+    ]
+    found = [each for each in names if bare[0][each] != bare[1][each]]
     lost = {*settings["Options"].items()} - {*present["Options"].items()}
     return found + (["Options"] if lost else [])
