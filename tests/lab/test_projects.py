@@ -120,6 +120,13 @@ server.daemon_threads = True
 server.serve_forever()
 """
 )
+#: Shows why names may not be answered in a container: its resolv.conf, its rules, and who listens there.
+NAMING = f"""
+for name in {" ".join(NAMES)}; do
+    echo "== $name"; cat $(docker inspect -f '{{{{.ResolvConfPath}}}}' $name)
+    enter="nsenter -t $(docker inspect -f '{{{{.State.Pid}}}}' $name) -n"; $enter nft list ruleset; $enter ss -lnu
+done; docker network inspect shop_default
+"""
 ADDRESS = "docker inspect -f '{{.NetworkSettings.Networks.shop_default.IPAddress}}'"
 PROGRAMS = {"db": DB, "worker": WORKER, "web": WEB}
 
@@ -196,7 +203,7 @@ class Shop:
                 back = now["shop-worker-1"]["back"]
                 if count > first and found == {self.addresses["shop-db-1"]} and back == "10.99.78.2":
                     return
-            assert time.monotonic() < deadline, now
+            assert time.monotonic() < deadline, f"{now}\n{self.fleet.on(host, NAMING)}"
             time.sleep(0.1)
 
 
