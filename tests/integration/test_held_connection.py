@@ -63,7 +63,7 @@ class Scene:
         if queues.returncode:
             feed(self.edge, definition.raw_text(with_jump=True), "iptables-restore", "--noflush")
         listener = self.listen(OLD)
-        self.near = syscalls.in_network(self.client.path, lambda: socket.create_connection((VIRTUAL, 7000), 5))
+        self.near = syscalls.in_network(self.client.path, lambda: socket.create_connection((VIRTUAL, 7000), 60))
         self.original, self.peer = listener.accept()
         listener.close()
         local = Endpoint(OLD, 7001)
@@ -90,7 +90,7 @@ class Scene:
     def talk(self, far: socket.socket, words: bytes) -> None:
         """Send something from the client; it must arrive at ``far`` at once."""
         self.near.sendall(words)
-        far.settimeout(5)
+        far.settimeout(60)
         assert far.recv(100) == words
 
     def restore(self) -> socket.socket:
@@ -156,7 +156,7 @@ def test_what_is_held_reaches_the_copy_with_the_release(scene: Scene) -> None:
     time.sleep(0.1)
     assert scene.unacknowledged() == 4
     scene.gateway.release()
-    copy.settimeout(5)
+    copy.settimeout(60)
     assert copy.recv(100) == b"held"
     scene.talk(copy, b"after")
     scene.gateway.close()
@@ -179,10 +179,10 @@ def test_a_client_of_a_killed_edge_is_not_acknowledged_by_a_copy_that_is_thrown_
     copy.close()
     resumed = scene.proxy([scene.flow])
     endings.turn_to_source(resumed, scene.table, OLD, [scene.flow]).insist()
-    scene.original.settimeout(5)
+    scene.original.settimeout(60)
     assert scene.original.recv(100) == b"sent inside the hold"
     scene.original.sendall(b"answer")
-    scene.near.settimeout(5)
+    scene.near.settimeout(60)
     assert scene.near.recv(100) == b"answer"
     resumed.close()
 
@@ -199,7 +199,7 @@ def test_a_killed_edge_that_has_committed_gives_the_copy_every_byte(scene: Scene
     assert scene.unacknowledged() == 20
     resumed.release()
     resumed.reopen()
-    copy.settimeout(5)
+    copy.settimeout(60)
     assert copy.recv(100) == b"sent inside the hold"
     resumed.close()
     copy.close()
@@ -218,7 +218,7 @@ def test_a_copy_that_is_killed_before_it_may_run_does_not_end_the_clients_connec
     endings.turn_to_source(scene.gateway, scene.table, OLD, [scene.flow]).insist()
     scene.talk(scene.original, b"after")
     scene.original.sendall(b"answer")
-    scene.near.settimeout(5)
+    scene.near.settimeout(60)
     assert scene.near.recv(100) == b"answer"
     scene.gateway.close()
 
@@ -228,7 +228,7 @@ def test_a_copy_that_runs_may_end_the_connection(scene: Scene) -> None:
     copy = scene.hold_and_route()
     scene.gateway.release()
     copy.close()
-    scene.near.settimeout(5)
+    scene.near.settimeout(60)
     assert scene.near.recv(100) == b""
     scene.gateway.close()
 
@@ -245,7 +245,7 @@ def test_a_copy_whose_kernel_speaks_before_its_entries_are_placed_keeps_its_conn
     time.sleep(0.3)
     scene.route(copy)
     scene.gateway.release()
-    scene.near.settimeout(8)
+    scene.near.settimeout(60)
     assert scene.near.recv(100) == b"answer"
     scene.talk(copy, b"after")
     scene.gateway.close()

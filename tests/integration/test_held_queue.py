@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import errno
 import socket
-import time
 from collections.abc import Callable, Iterator
 
 import pytest
 from relocate_proxy.host import syscalls
 from relocate_proxy.network import held_queue
 from relocate_proxy.network.held_queue import MAX_PACKETS, HeldQueue
+
+from tests.lab.waiting import until
 
 from .namespaces import Network
 
@@ -48,7 +49,7 @@ class Wire:
         for number in numbers:
             self.out.send(b"%d" % number)
 
-    def arrived(self, count: int, seconds: float = 5.0) -> list[int]:
+    def arrived(self, count: int, seconds: float = 60.0) -> list[int]:
         """Return up to ``count`` numbers that arrive in time."""
         self.back.settimeout(seconds)
         found: list[int] = []
@@ -58,6 +59,11 @@ class Wire:
         except TimeoutError:
             pass
         return found
+
+
+def await_held(queue: HeldQueue, count: int) -> None:
+    """Wait until so many packets have been held in all: the queue's reader is a thread, which gets its turn some time."""
+    until(lambda: queue.total, f"{count} held packets", lambda total: total >= count)
 
 
 @pytest.fixture
@@ -79,6 +85,7 @@ def test_packets_wait_and_are_released_in_order(wire: Wire) -> None:
     queue.hold()
     wire.send(*range(100, 300))
     assert wire.arrived(1, 0.15) == []
+    await_held(queue, 200)
     assert queue.release() == 200
     assert wire.arrived(200) == list(range(100, 300))
     wire.send(2)
@@ -105,10 +112,10 @@ def test_holding_twice_holds_once(wire: Wire) -> None:
     queue = wire.queue()
     queue.hold()
     wire.send(1)
-    time.sleep(0.05)
+    await_held(queue, 1)
     queue.hold()
     wire.send(2)
-    time.sleep(0.05)
+    await_held(queue, 2)
     assert queue.release() == 2 and wire.arrived(2) == [1, 2]
     queue.close()
 
@@ -118,12 +125,12 @@ def test_a_queue_whose_reader_is_gone_lets_pass(wire: Wire) -> None:
     queue = wire.queue()
     queue.hold()
     queue.close()
-    deadline = time.monotonic() + 5
-    while time.monotonic() < deadline:
+
+    def passes() -> list[int]:
         wire.send(7)
-        if wire.arrived(1, 0.05):
-            return
-    pytest.fail("packets of an unbound queue do not pass")
+        return wire.arrived(1, 0.05)
+
+    until(passes, "a packet that passes an unbound queue")
 
 
 def test_only_what_is_released_loses_its_mark(wire: Wire) -> None:
@@ -137,12 +144,13 @@ def test_only_what_is_released_loses_its_mark(wire: Wire) -> None:
     assert wire.arrived(1, 0.2) == [], "one that nobody read, one that was passed on before anything was held"
     queue.hold()
     wire.send(3, 4)
-    time.sleep(0.1)
+    await_held(queue, 2)
     queue.release()
     wire.send(5)
     assert wire.arrived(3) == [3, 4, 5]
     queue.hold()
     wire.send(6)
+    await_held(queue, 3)
     queue.release()
     assert wire.arrived(1) == [6]
     queue.close()
@@ -156,6 +164,7 @@ def test_more_than_the_queue_takes_is_dropped(wire: Wire, monkeypatch: pytest.Mo
     queue.hold()
     wire.send(*range(2000))
     assert wire.arrived(1, 0.2) == []
+    await_held(queue, 500)
     assert queue.release() == 500
     assert wire.arrived(500) == list(range(500))
     queue.close()
@@ -169,10 +178,9 @@ def test_more_than_its_reader_can_read_is_dropped(wire: Wire) -> None:
     with queue._lock:
         wire.send(*range(MAX_PACKETS - 1))
         assert wire.arrived(1, 0.2) == [], "it passed the queue"
-    seen = -1
-    while queue.total != seen:  # until its reader has caught up
-        seen = queue.total
-        time.sleep(0.3)
+    # the kernel's side of the queue: what its reader has not read yet
+    unread = lambda: int(wire.receiver.run("cat", "/proc/net/netfilter/nfnetlink_queue").split()[2])  # noqa: E731
+    until(unread, "a reader that has caught up", lambda number: number == queue.total)
     count = queue.release()
     assert 0 < count < MAX_PACKETS - 1, "its socket was not full: the test has tested nothing"
     assert wire.arrived(count) == list(range(count))

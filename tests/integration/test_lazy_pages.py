@@ -28,6 +28,8 @@ from relocate_proxy.protocol.documents import Specification
 from relocate_proxy.protocol.journal import Journal
 from relocate_proxy.protocol.states import State
 
+from tests.lab.waiting import until
+
 pytestmark = pytest.mark.kernel
 KEYS = credentials.make("r1")
 PAGE = 4096
@@ -138,10 +140,11 @@ class Hosts:
 
     def freeze_server(self, how: signal.Signals) -> None:
         """Stop the source's process, or let it go on: a network that is down."""
-        deadline = time.monotonic() + 20
-        while len(found := lazy_pages.processes(str(self.source))) < 2 and how is signal.SIGSTOP:  # it and its parent
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+        found = until(
+            lambda: lazy_pages.processes(str(self.source)),
+            "the source's process and its parent",
+            lambda there: len(there) >= 2 or how is not signal.SIGSTOP,
+        )
         for pid, role in found.items():
             assert role == "serve"
             os.kill(pid, how)
@@ -181,24 +184,19 @@ class Hosts:
 
     def outcome(self) -> dict[str, Any]:
         """How it ended at the destination."""
-        return lazy_pages.await_outcome(str(self.destination), 20)
+        return lazy_pages.await_outcome(str(self.destination), 120)
 
     def progress(self, **wanted: object) -> dict[str, Any]:
         """Wait until the report has these values; return it."""
-        deadline = time.monotonic() + 20
-        while True:
-            found = lazy_pages.report(str(self.destination))
-            if all(found.get(key) == value for key, value in wanted.items()) and found:
-                return found
-            assert time.monotonic() < deadline, found
-            time.sleep(0.02)
+        return until(
+            lambda: lazy_pages.report(str(self.destination)),
+            f"a report of {wanted}",
+            lambda found: bool(found) and all(found.get(key) == value for key, value in wanted.items()),
+        )
 
     def processes(self, session: Path) -> list[int]:
         """The page processes of a session that still run; those that are just ending are given the time."""
-        deadline = time.monotonic() + 10
-        while (found := self.listed(session)) and time.monotonic() < deadline:
-            time.sleep(0.02)
-        return found
+        return until(lambda: self.listed(session), "the page processes' end", lambda found: not found)
 
     @staticmethod
     def listed(session: Path) -> list[int]:
@@ -380,7 +378,7 @@ def test_a_source_whose_task_has_ended_takes_the_copy_with_it(hosts: Hosts) -> N
     hosts.tell("all_of(0, PAGES)")
     hosts.freeze_server(signal.SIGCONT)
     assert "has ended at its source" in hosts.outcome()["lost"]
-    assert hosts.copy is not None and hosts.copy.wait(10) == -9 and hosts.said() == ""
+    assert hosts.copy is not None and hosts.copy.wait(60) == -9 and hosts.said() == ""
     assert hosts.processes(hosts.destination) == []
 
 
@@ -463,9 +461,7 @@ def test_who_keeps_the_faults_is_replaced_when_killed(hosts: Hosts) -> None:
     (first,) = kept()
     os.kill(first, signal.SIGKILL)
     hosts.do("child = os.fork(); child or os._exit(0)")
-    deadline = time.monotonic() + 10
-    while (found := kept()) in ([], [first]) and time.monotonic() < deadline:
-        time.sleep(0.02)
+    found = until(kept, "its successor", lambda pids: pids not in ([], [first]))
     assert len(found) == 1 and first not in found
     hosts.freeze_server(signal.SIGCONT)
     assert "bytes" in hosts.outcome()
@@ -474,14 +470,12 @@ def test_who_keeps_the_faults_is_replaced_when_killed(hosts: Hosts) -> None:
 
 def fetches(hosts: Hosts, *but: int) -> int:
     """Wait for the process that fetches at the destination, if it is not one of these; return it."""
-    deadline = time.monotonic() + 20
-    while True:
+
+    def look() -> list[int]:
         roles = lazy_pages.processes(str(hosts.destination))
-        found = [pid for pid, role in roles.items() if role in ("fetch", "again") and pid not in but]
-        if found:
-            return found[0]
-        assert time.monotonic() < deadline, roles
-        time.sleep(0.02)
+        return [pid for pid, role in roles.items() if role in ("fetch", "again") and pid not in but]
+
+    return until(look, "a process that fetches")[0]
 
 
 def test_a_page_process_that_is_killed_is_started_again(hosts: Hosts) -> None:
@@ -553,13 +547,15 @@ def test_what_may_have_happened_unheard_is_not_guessed(hosts: Hosts) -> None:
     hosts.serve()
     hosts.freeze_server(signal.SIGSTOP)
     hosts.begin()
+    events, before = hosts.destination / "events", (hosts.destination / "events").stat().st_size
     hosts.do("forget(0, 10)")
-    time.sleep(0.2)
-    with (hosts.destination / "events").open("r+b") as file:
+    # written down, and its mark taken back: the next one is ours
+    until(lambda: events.stat().st_size > before and events.read_bytes()[0] == 0, "a change that was heard of")
+    with events.open("r+b") as file:
         file.write(b"\1")
     os.kill(fetches(hosts), signal.SIGKILL)
     assert "killed while it heard of a change" in hosts.outcome()["lost"]
-    assert hosts.copy is not None and hosts.copy.wait(10) == -9
+    assert hosts.copy is not None and hosts.copy.wait(60) == -9
 
 
 def test_a_page_process_that_is_killed_time_and_again_is_known_to_be_dead(hosts: Hosts) -> None:
@@ -575,12 +571,13 @@ def test_a_page_process_that_is_killed_time_and_again_is_known_to_be_dead(hosts:
         os.kill(killed[-1], signal.SIGKILL)
     lost = "the process that fetched it was killed"
     assert hosts.outcome() == {"lost": lost}
-    assert list(lazy_pages.processes(str(hosts.destination)).values()) == ["keep"]
+    roles = lambda: list(lazy_pages.processes(str(hosts.destination)).values())  # noqa: E731
+    until(roles, "one process, which keeps the faults", lambda found: found == ["keep"])
     journal = Journal.at("r1", "destination")
     assert hosts.copy is not None
     journal.record(State.DRAINING, container_id="", pid=hosts.copy.pid)
     assert drain.settle(journal, str(hosts.destination), 1)["lost"] == lost
-    assert hosts.copy.wait(10) == -9 and hosts.said() == ""
+    assert hosts.copy.wait(60) == -9 and hosts.said() == ""
     assert hosts.processes(hosts.destination) == []
     assert Journal.at("r1", "destination").facts["lost"] == lost
 

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from relocate_proxy.host import syscalls
 
+from tests.lab.waiting import until
 from tests.paths import PROXY, ROOT
 
 from .namespaces import Network
@@ -71,7 +71,7 @@ def test_a_stand_in_is_our_parents_child_under_the_wanted_pid() -> None:
     """The shim, whose child the keeper is, sees the pid it waits for end; a taken pid is refused."""
     paths = [str(PROXY), str(ROOT / "collections")]
     done = subprocess.run(
-        [sys.executable, "-c", STAND_IN, *paths], capture_output=True, text=True, check=False, timeout=20
+        [sys.executable, "-c", STAND_IN, *paths], capture_output=True, text=True, check=False, timeout=120
     )
     assert (done.stdout, done.stderr) == ("7 1\n", "")
 
@@ -88,7 +88,4 @@ def test_a_placeholder_dies_with_its_keeper() -> None:
     )
     placeholder = Path("/proc", done.stdout.strip())
     assert done.stdout, done.stderr
-    deadline = time.monotonic() + 5
-    while placeholder.exists() and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert not placeholder.exists()
+    until(placeholder.exists, "its end", lambda there: not there)
