@@ -193,7 +193,7 @@ class Scene:
         )
         self.ends = {name: socket.socketpair() for name in ("starter", "proxy", "criu")}
         self.starter, self.proxy, self.criu = (ours for ours, _ in self.ends.values())
-        self.criu.settimeout(5)
+        self.criu.settimeout(60)
 
     def run(self, command: list[str], env: dict[str, str], extra_groups: list[int], **_: Any) -> SimpleNamespace:
         """Note what would be run. It does not end."""
@@ -519,14 +519,14 @@ def test_a_runc_that_fails_is_no_proof_that_the_copy_is_dead(
     with subprocess.Popen(["sleep", "60"]) as copy:
         scene.keeper.holder = copy.pid
         scene.keeper.network = f"/proc/{copy.pid}/ns/net" if namespace == "its own" else str(tmp_path)
-        monkeypatch.setattr(keeper, "END_SECONDS", 5.0 if dies else 0.0)
+        monkeypatch.setattr(keeper, "END_SECONDS", 60.0 if dies else 0.0)
         kill = signal.pidfd_send_signal
         monkeypatch.setattr(signal, "pidfd_send_signal", kill if dies else lambda *_: None)
         scene.keeper.runc_status = 137
         scene.keeper._restored(None)
         killed = namespace == "its own" and dies
         if killed:
-            assert copy.wait(5) == -signal.SIGKILL
+            assert copy.wait(60) == -signal.SIGKILL
         else:
             assert copy.poll() is None
             kill(os.pidfd_open(copy.pid), signal.SIGKILL)  # os.kill is the scene's

@@ -112,7 +112,7 @@ def test_a_keeper_that_nobody_starts_any_more_is_not_waited_for(host: Path) -> N
     left = [True, True, False]
     with pytest.raises(TimeoutError, match="did not start the gate"):
         KeeperClient(ID).attach(60.0, lambda: left.pop(0))
-    assert time.monotonic() < began + 10 and not left
+    assert time.monotonic() < began + 50 and not left
 
 
 def test_a_socket_name_fits_into_an_address() -> None:

@@ -71,7 +71,7 @@ def hold(path: Path, ready: Any, go: Any) -> None:
     """Hold the lock until told to go."""
     with exclusively(path, "relocate lab up"):
         ready.set()
-        go.wait(10)
+        go.wait(300)
 
 
 def test_a_second_change_is_refused_and_says_who_is_at_work(tmp_path: Path) -> None:
@@ -80,11 +80,11 @@ def test_a_second_change_is_refused_and_says_who_is_at_work(tmp_path: Path) -> N
     ready, go = context.Event(), context.Event()
     other = context.Process(target=hold, args=(path, ready, go))
     other.start()
-    assert ready.wait(20)
+    assert ready.wait(120)
     with pytest.raises(Refusal, match=f"'relocate lab up' .process {other.pid}.: wait"), exclusively(path, "down"):
         pass
     go.set()
-    other.join(10)
+    other.join(120)
     with exclusively(path, "down"):
         assert f"process {os.getpid()}" in path.read_text()
     assert not path.exists()

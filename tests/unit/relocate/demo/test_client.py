@@ -20,6 +20,7 @@ import pytest
 
 from relocate.demo import client
 from relocate.demo.watching import CLIENT, Client, Pause
+from tests.lab.waiting import until
 
 Answer = Callable[[int], "bytes | None"]
 
@@ -122,7 +123,7 @@ def test_what_cannot_be_right_ends_it(
 def test_a_pause_is_told_when_it_ends_and_where_it_began(
     serve: Callable[..., Server], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The others are too short to be told."""
+    """The others are too short to be told, unless the machine has stood still."""
 
     def answer(number: int) -> bytes:
         if number == 3:
@@ -131,9 +132,10 @@ def test_a_pause_is_told_when_it_ends_and_where_it_began(
 
     before = time.time()
     _, said = run(capsys, serve(stop_at(5, answer)))
-    pauses = [each for each in said if "pause_ms" in each and each["pause_ms"] > 100]
-    assert len(pauses) == 1 and 115 < pauses[0]["pause_ms"] < 2000 and before <= pauses[0]["at"] <= time.time()
-    assert said[-1]["longest_ms"] == pauses[0]["pause_ms"]
+    pauses = [each for each in said if "pause_ms" in each]
+    longest = max(pauses, key=lambda each: each["pause_ms"])
+    assert longest["pause_ms"] > 115 and before <= longest["at"] <= time.time()
+    assert said[-1]["longest_ms"] == longest["pause_ms"] and all(each["pause_ms"] > 20 for each in pauses)
 
 
 def test_redis_is_asked_in_its_own_words(serve: Callable[..., Server], capsys: pytest.CaptureFixture[str]) -> None:
@@ -161,10 +163,10 @@ def test_sigterm_is_enough_and_not_a_loss(serve: Callable[..., Server]) -> None:
         assert process.stdout is not None
         assert "connected" in json.loads(process.stdout.readline())
         process.send_signal(signal.SIGINT)
-        time.sleep(0.1)
+        until(lambda: len(server.requests), "some requests", lambda number: number > 10)
         process.send_signal(signal.SIGTERM)
         said = [json.loads(line) for line in process.stdout]
-        assert process.wait(10) == 0
+        assert process.wait(60) == 0
     assert said[-1]["error"] is None and said[-1]["requests"] > 5
 
 

@@ -388,7 +388,7 @@ def test_the_service_restores_tells_everybody_and_recovers_when_the_host_is_back
     thread.start()
 
     def until(condition: Callable[[], bool]) -> None:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 120
         while not condition():
             assert time.monotonic() < deadline and thread.is_alive()
             time.sleep(0.02)

@@ -88,7 +88,7 @@ def test_it_is_served_and_can_be_read() -> None:
     metrics.hop(COMMITTED)
     served = metrics.serve("127.0.0.1", 0)
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{served.port}/metrics", timeout=10) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{served.port}/metrics", timeout=60) as answer:
             names = {family.name for family in text_string_to_metric_families(answer.read().decode())}
     finally:
         served.close()

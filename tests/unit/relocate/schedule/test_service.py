@@ -217,7 +217,7 @@ def test_sighup_reads_the_configuration_again_and_keeps_the_old_one_where_the_ne
     file.write_text(good.replace("kind: truncated-poisson, rate: 3, ceiling: 2", "kind: static"))
     scheduler.tell(signal.SIGHUP)
     until(lambda: "was read again" in scheduler.said(), "the reload")
-    time.sleep(0.5)
+    until(lambda: not [f for f in history(directory) if f.state != "ended"], "the end of what was begun")
     before = len(launches(directory))
     time.sleep(1.5)
     assert len(launches(directory)) == before, "static clocks never run out"

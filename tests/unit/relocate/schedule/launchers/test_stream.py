@@ -176,7 +176,7 @@ def node(tmp_path: Path) -> Iterator[list[str]]:
     known.write_text(f"[127.0.0.1]:{port} {(tmp_path / 'host.pub').read_text()}")
     with subprocess.Popen(words, stderr=subprocess.DEVNULL) as server:
         try:
-            limit = time.monotonic() + 30
+            limit = time.monotonic() + 120
             while True:
                 try:
                     socket.create_connection(("127.0.0.1", port), timeout=5).close()
