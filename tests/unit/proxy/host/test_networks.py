@@ -1,4 +1,5 @@
 # Copyright (c) 2026 The RELOCATE authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Networks are made once for all parts of a move, and taken away by the last of them."""
 
