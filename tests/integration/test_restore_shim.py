@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from relocate_proxy.memory import peer_images
 
 from tests.paths import PROXY
 
@@ -568,3 +569,132 @@ def test_a_relative_address_ends_where_its_file_is_said_to_be(shim: Path, tmp_pa
         f"/../{tmp_path.name}/above|{here}/above",
         f"{here}/other|{here}/other",
     ]
+
+
+#: Makes the calls by which CRIU makes connections anew: its first process, and the first of the container.
+CONNECTS = """
+import ctypes, json, os, socket, struct, sys
+libc = ctypes.PyDLL(None, use_errno=True)
+images = os.open(sys.argv[1], os.O_RDONLY)
+os.close(os.open("inventory.img", os.O_RDONLY, dir_fd=images))
+done, writing = os.pipe()
+waiting, going = os.pipe()
+number = ctypes.c_int(1)
+arguments = struct.pack("=11Q", 0x20000000, 0, 0, 0, 17, 0, 0, 0, ctypes.addressof(number), 1, 0)
+first = libc.syscall(ctypes.c_long(435), ctypes.create_string_buffer(arguments, 88), ctypes.c_long(88))
+
+def named(sock):
+    groups = memoryview(sock.getsockopt(1, 59, 400)).cast("I")
+    return [*struct.unpack("3i", sock.getsockopt(1, 17, 12)), *groups, repr(sock.getsockname())]
+
+def kind(place):
+    return 1 << 30 | place << 4 | 1
+
+def pair(type):
+    ends = (ctypes.c_int * 2)()
+    if libc.socketpair(1, type, 0, ends):
+        return os.strerror(ctypes.get_errno())
+    found = [socket.socket(fileno=each) for each in ends]
+    found[0].send(b"x")
+    assert found[1].recv(1) == b"x"
+    return [*map(named, found), *map(os.get_inheritable, ends)]
+
+if not first:
+    os.chroot(sys.argv[2])
+    os.chdir("/run")
+    groups = os.getgroups()
+    socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM).bind("\\0/crtools-fd-1-x")
+    for place in (0, 2, 3, 4, 7, 9):
+        print(json.dumps(pair(kind(place))), flush=True)
+    print(json.dumps(pair(1)), flush=True)
+    listens = socket.socket(fileno=libc.socket(1, kind(6), 0))
+    listens.bind("/run/listens")
+    assert not libc.listen(listens.fileno(), 5)
+    client = socket.socket(fileno=libc.socket(1, kind(10), 0))
+    address = b"\\1\\0/run/listens"
+    assert not libc.connect(client.fileno(), address, len(address))
+    print(json.dumps([named(listens), named(client), named(listens.accept()[0])]))
+    print(json.dumps([os.listdir("/dev"), os.getcwd(), os.getresuid(), os.getresgid(), os.getgroups() == groups]))
+    sys.stdout.flush()
+    os.write(writing, b"x")
+    os.read(waiting, 1)
+    os._exit(0)
+os.read(done, 1)
+
+def holders():
+    found = 0
+    for each in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            found += "\\t300\\n" in open(f"/proc/{each}/status").read().partition("NSpid:")[2].partition("NSpgid")[0]
+        except OSError:
+            pass
+    return found
+
+before = holders()
+criu, runc = socket.socketpair()
+runc.send(b"agreed")
+criu.send(bytes([8, 6, 16, 1, 42, 14, 10, 12]) + b"post-restore")
+assert criu.recv(100) == b"agreed"
+after = holders()
+os.write(going, b"x")
+assert os.waitpid(first, 0) == (first, 0)
+print(before, after)
+"""
+#: What each place is to name: process, user, group, groups; the other end; how; its address.
+PLACES = [
+    ((7, 1000, 1001, [5, 6]), 1, 3, b""),
+    ((7, 1000, 1001, [5, 6]), 0, 3, b""),
+    ((8, 1000, 1001, []), 3, 3, b"/run/some/where"),
+    ((1, 33, 34, [35]), 2, 3, b""),
+    ((9, 1000, 1001, [1]), 5, 3, b"\0nowhere"),
+    ((8, 33, 34, [35]), 4, 3, b""),
+    ((7, 7, 8, [9]), -1, 1, b"/run/listens"),
+    ((1, 1000, 1001, [5]), 8, 3, b""),
+    ((1, 1000, 1001, [5]), 7, 3, b""),
+    ((70, 1000, 1001, [5]), -1, 3, b""),
+    ((1, 1000, 4, [3, 4]), -1, 2, b""),
+]
+
+
+@pytest.mark.kernel
+def test_connections_are_made_by_whom_they_name(
+    shim: Path, tmp_path: Path, keeper: Keeper, copy: subprocess.Popen[bytes]
+) -> None:
+    """By processes that have long ended, too; with their addresses; and what is not known names nobody."""
+    for directory in ("dev", "run"):
+        (tmp_path / "root" / directory).mkdir(parents=True)
+    records = [
+        peer_images._record({"number": pid, "uid": uid, "gid": gid, "groups": groups}, partner, how, 1, address)
+        for (pid, uid, gid, groups), partner, how, address in PLACES
+    ]
+    (tmp_path / "relocate-peers").write_bytes(peer_images.HEAD.pack(len(records), 300) + b"".join(records))
+    (tmp_path / "inventory.img").touch()
+    command = [sys.executable, "-c", CONNECTS, str(tmp_path), str(tmp_path / "root")]
+    told = {"LD_PRELOAD": str(shim), "RELOCATE_VERDICT": str(tmp_path / "verdict"), "RELOCATE_PID": ""}
+    process = subprocess.Popen(command, env={**os.environ, **told}, stdout=subprocess.PIPE, text=True)
+    for _ in "is":
+        answer, _ = keeper.asked()
+        answer.send(b"o")
+    *pairs, unknown, waiting, after, children = process.communicate(timeout=30)[0].splitlines()
+    nameless = "''"
+    dead = [7, 1000, 1001, 5, 6, nameless]
+    server, client = [8, 1000, 1001, "'/run/some/where'"], [1, 33, 34, 35, nameless]
+    own = [1, 1000, 1001, 5, nameless]
+    gone = [70, 1000, 1001, 5, nameless]
+    assert [json.loads(each) for each in pairs] == [
+        [dead, dead, True, True],
+        [server, client, True, True],
+        [client, server, True, True],
+        [[9, 1000, 1001, 1, repr(b"\0nowhere")], [8, 33, 34, 35, nameless], True, True],
+        [own, own, True, True],
+        [gone, gone, True, True],
+    ]
+    assert json.loads(unknown) == [[1, 65534, 65534, nameless]] * 2 + [True, True]
+    listens = [7, 7, 8, 9]
+    assert json.loads(waiting) == [
+        [*listens, "'/run/listens'"],
+        [*listens, nameless],
+        [1, 1000, 4, 3, 4, "'/run/listens'"],
+    ]
+    assert json.loads(after) == [[], "/run", [0, 0, 0], [0, 0, 0], True]
+    assert children == "1 0", "the holder has been there, and is gone"

@@ -23,7 +23,7 @@ import relocate_proxy
 from hypothesis import example, given
 from hypothesis import strategies as st
 from relocate_proxy.files import container, creation, log_cargo, own_cargo
-from relocate_proxy.host import tasks, unix_sockets
+from relocate_proxy.host import tasks, unix_peers, unix_sockets
 from relocate_proxy.memory import criu_image, deferred, filler, lazy_pages, page_server, protobuf, recall, rounds
 from relocate_proxy.network import conntrack, held_queue, netlink, nft
 from relocate_proxy.protocol import faults
@@ -60,7 +60,8 @@ MARKS = {
 #: Tried by the tests of this file, and by what they call.
 TRIED = {
     "files.container:_endpoint", "files.container:_mapped_paths", "files.container:peer_in", "files.log_cargo:_said",
-    "host.socket_options:_is_option", "host.tasks:read", "host.unix_sockets:read",
+    "host.socket_options:_is_option", "host.tasks:read", "host.unix_peers:read",
+    "host.unix_sockets:read",
     "memory.criu_image:messages", "memory.deferred:Deferral.noted", "memory.filler:Filler._coming",
     "memory.lazy_pages:_document",
     "memory.page_server:serve", "memory.recall:Record.all", "memory.rounds:stopped_ms", "network.conntrack:_endpoints",
@@ -86,6 +87,10 @@ LEFT = {
     "host.mounts:_mounts": KERNEL,
     "host.socket_options:settle": "its options have been looked at: host.socket_options:_is_option",
     "host.tasks:_read": KERNEL,
+    "host.unix_peers:Reader.number": KERNEL,
+    "host.unix_peers:Reader.start": KERNEL,
+    "host.unix_peers:_insist": KERNEL,
+    "host.unix_peers:description": KERNEL,
     "host.unix_sockets:_dress": "its attributes have been looked at: host.unix_sockets:read",
     "host.syscalls:links_down": KERNEL,
     "memory.criu_sockets:_text": "CRIU's own image, on the host where it has made it",
@@ -537,6 +542,21 @@ def test_unix_sockets_that_another_host_describes(value: Any, key: str, cut: int
             outcome(lambda told: unix_sockets.settle(told, {}, "/nowhere"), told, unix_sockets.Misplaced)
             assert all(os.fsencode(each["address"]) for each in told)
     assert unix_sockets.read(json.dumps([SOCKET]).encode()) == [SOCKET]
+
+
+PEER = {"pid": 1, "fd": 3, "uid": 0, "gid": 0, "groups": [7], "label": "", "number": 9, "backlog": None}
+
+
+@fuzzed
+@given(JSON, st.sampled_from(sorted(PEER)), st.integers(0, 100))
+def test_peers_of_unix_sockets_that_another_host_tells(value: Any, key: str, cut: int) -> None:
+    """What is let through is what the copy's sockets name, or not: nothing else comes of it."""
+    for each in ([{**PEER, key: value}], [{**PEER, "groups": [value]}], [value], value):
+        told = outcome(unix_peers.read, json.dumps(each).encode(), ValueError)
+        if told:
+            outcome(lambda told: unix_peers.settle(told, {}), told, unix_peers.Foreign)
+    outcome(unix_peers.read, json.dumps([PEER]).encode()[:cut], ValueError)
+    assert unix_peers.read(json.dumps([PEER]).encode()) == [PEER]
 
 
 @fuzzed

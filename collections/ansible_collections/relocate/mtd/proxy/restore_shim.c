@@ -1,7 +1,7 @@
 /* LD_PRELOAD object for the criu processes of a relocation: the one that restores under a plain `docker start`, and the dump.
  * Copyright (c) 2026 The RELOCATE authors. SPDX-License-Identifier: GPL-3.0-or-later
  *
- * It changes thirteen things and nothing else; 1 to 4 and 9 only where RELOCATE_PID and RELOCATE_VERDICT are set, at the restore:
+ * It changes fourteen things and nothing else; 1 to 4, 9 and 14 only where RELOCATE_PID and RELOCATE_VERDICT are set, at the restore:
  *
  * 1. The host pid of the restored init. The containerd shim records one pid when the container is created and never looks
  *    again, so the restored init must get exactly that pid (RELOCATE_PID). CRIU creates the first task of a new pid namespace
@@ -83,7 +83,7 @@ extern int getpagesize(void);
 #define MSG_NOSIGNAL 0x4000
 
 #if defined(__x86_64__)
-enum { NR_READ = 0, NR_WRITE = 1, NR_CLOSE = 3, NR_IOCTL = 16, NR_PREAD64 = 17, NR_SOCKET = 41, NR_CONNECT = 42, NR_BIND = 49, NR_GETSOCKNAME = 51, NR_CHDIR = 80, NR_FCHDIR = 81, NR_CHROOT = 161, NR_MKDIRAT = 258, NR_UNLINKAT = 263, NR_RENAMEAT = 264, NR_SENDTO = 44, NR_RECVFROM = 45, NR_SENDMSG = 46, NR_KILL = 62, NR_PTRACE = 101, NR_SETNS = 308, NR_EXIT_GROUP = 231, NR_OPENAT = 257, NR_READLINKAT = 267, NR_PRLIMIT64 = 302, NR_OPEN_BY_HANDLE_AT = 304, NR_MMAP = 9, NR_LSEEK = 8 };
+enum { NR_READ = 0, NR_WRITE = 1, NR_CLOSE = 3, NR_IOCTL = 16, NR_PREAD64 = 17, NR_SOCKET = 41, NR_CONNECT = 42, NR_BIND = 49, NR_GETSOCKNAME = 51, NR_CHDIR = 80, NR_FCHDIR = 81, NR_CHROOT = 161, NR_MKDIRAT = 258, NR_UNLINKAT = 263, NR_RENAMEAT = 264, NR_SENDTO = 44, NR_RECVFROM = 45, NR_SENDMSG = 46, NR_KILL = 62, NR_PTRACE = 101, NR_SETNS = 308, NR_EXIT_GROUP = 231, NR_OPENAT = 257, NR_READLINKAT = 267, NR_PRLIMIT64 = 302, NR_OPEN_BY_HANDLE_AT = 304, NR_MMAP = 9, NR_LSEEK = 8, NR_FCNTL = 72, NR_FSTAT = 5, NR_SOCKETPAIR = 53, NR_LISTEN = 50, NR_ACCEPT4 = 288, NR_WAIT4 = 61, NR_FUTEX = 202, NR_PRCTL = 157, NR_GETPID = 39, NR_SETRESUID = 117, NR_SETRESGID = 119, NR_SETFSUID = 122, NR_GETRESUID = 118, NR_GETRESGID = 120, NR_GETGROUPS = 115, NR_SETGROUPS = 116 };
 static long raw(long n, long a, long b, long c, long d, long e, long f)
 {
 	register long r10 __asm__("r10") = d, r8 __asm__("r8") = e, r9 __asm__("r9") = f;
@@ -92,7 +92,7 @@ static long raw(long n, long a, long b, long c, long d, long e, long f)
 	return r;
 }
 #else
-enum { NR_READ = 63, NR_WRITE = 64, NR_CLOSE = 57, NR_IOCTL = 29, NR_PREAD64 = 67, NR_SOCKET = 198, NR_CONNECT = 203, NR_BIND = 200, NR_GETSOCKNAME = 204, NR_CHDIR = 49, NR_FCHDIR = 50, NR_CHROOT = 51, NR_MKDIRAT = 34, NR_UNLINKAT = 35, NR_RENAMEAT = 38, NR_SENDTO = 206, NR_RECVFROM = 207, NR_SENDMSG = 211, NR_KILL = 129, NR_PTRACE = 117, NR_SETNS = 268, NR_EXIT_GROUP = 94, NR_OPENAT = 56, NR_READLINKAT = 78, NR_PRLIMIT64 = 261, NR_OPEN_BY_HANDLE_AT = 265, NR_MMAP = 222, NR_LSEEK = 62 };
+enum { NR_READ = 63, NR_WRITE = 64, NR_CLOSE = 57, NR_IOCTL = 29, NR_PREAD64 = 67, NR_SOCKET = 198, NR_CONNECT = 203, NR_BIND = 200, NR_GETSOCKNAME = 204, NR_CHDIR = 49, NR_FCHDIR = 50, NR_CHROOT = 51, NR_MKDIRAT = 34, NR_UNLINKAT = 35, NR_RENAMEAT = 38, NR_SENDTO = 206, NR_RECVFROM = 207, NR_SENDMSG = 211, NR_KILL = 129, NR_PTRACE = 117, NR_SETNS = 268, NR_EXIT_GROUP = 94, NR_OPENAT = 56, NR_READLINKAT = 78, NR_PRLIMIT64 = 261, NR_OPEN_BY_HANDLE_AT = 265, NR_MMAP = 222, NR_LSEEK = 62, NR_FCNTL = 25, NR_FSTAT = 80, NR_SOCKETPAIR = 199, NR_LISTEN = 201, NR_ACCEPT4 = 242, NR_WAIT4 = 260, NR_FUTEX = 98, NR_PRCTL = 167, NR_GETPID = 172, NR_SETRESUID = 147, NR_SETRESGID = 149, NR_SETFSUID = 151, NR_GETRESUID = 148, NR_GETRESGID = 150, NR_GETGROUPS = 158, NR_SETGROUPS = 159 };
 static long raw(long n, long a, long b, long c, long d, long e, long f)
 {
 	register long x8 __asm__("x8") = n, x0 __asm__("x0") = a, x1 __asm__("x1") = b, x2 __asm__("x2") = c;
@@ -102,6 +102,9 @@ static long raw(long n, long a, long b, long c, long d, long e, long f)
 }
 #endif
 #define NR_CLONE3 435
+#define NR_PIDFD_OPEN 434
+#define NR_CLOSE_RANGE 436
+#define NR_PIDFD_GETFD 438
 
 static long as_libc(long r)
 {
@@ -273,6 +276,8 @@ static long open_watched(const struct file_handle *handle, long flags, long answ
 	return answer;
 }
 
+static void make_holder(long init);
+
 long syscall(long n, ...)
 {
 	__builtin_va_list v;
@@ -296,6 +301,8 @@ long syscall(long n, ...)
 		}
 	}
 	r = raw(n, a[0], a[1], a[2], a[3], a[4], a[5]);
+	if (n == NR_CLONE3 && r > 0 && (((struct clone_args *)a[0])->flags & CLONE_NEWPID))
+		make_holder(r);
 	if (n == NR_PRLIMIT64 && r == -EPERM && !a[2] && a[3])
 		r = limit_from_proc((int)a[0], a[1], (struct rlimit64 *)a[3]);
 	if (n == NR_OPEN_BY_HANDLE_AT && r < 0 && r > -4096)
@@ -403,6 +410,8 @@ static void await_consent(char question, char consent)
 	raw(NR_EXIT_GROUP, 1, 0, 0, 0, 0, 0);
 }
 
+static void end_holder(void);
+
 static char noticed; /* a notification has been sent, and this is to be asked before its answer is received */
 
 static void watch(const void *buf, usize len)
@@ -433,6 +442,8 @@ ssize recv(int fd, void *buf, usize len, int flags)
 	char question = noticed;
 
 	noticed = 0;
+	if (question)
+		end_holder();
 	if (question)
 		await_consent(question, question == 's' ? 'o' : 'c');
 	return as_libc(raw(NR_RECVFROM, fd, (long)buf, (long)len, flags, 0, 0));
@@ -533,8 +544,518 @@ static long bind_as(int fd, const char *token)
 	return problem;
 }
 
+#define CLONE_FILES 0x400
+#define CLONE_VFORK 0x4000
+#define EINTR 4
+#define EEXIST 17
+#define ETIMEDOUT 110
+#define F_SETFD 2
+#define FUTEX_WAIT 0
+#define FUTEX_WAKE 1
+#define MAP_SHARED 1
+#define MAP_ANONYMOUS 0x20
+#define PR_GET_DUMPABLE 3
+#define PR_SET_DUMPABLE 4
+#define PROT_WRITE 2
+#define WALL 0x40000000
+enum { MOST_TASKS = 1 << 30 };
+
+enum { MOST_GROUPS = 64 };
+
+struct peer {
+	int pid;
+	unsigned int uid, gid, group_count, groups[MOST_GROUPS];
+	int partner; /* the place of the other end of a connection; -1: there is none any more */
+	int how, type;
+	unsigned int length;
+	char address[LONGEST];
+};
+enum { LISTENS = 1, CONNECTS, PAIRED };
+enum { KIND = 15, PLACE_SHIFT = 4, PLACED = 1 << 30, NOBODY = 65534 }; /* unix_peers.py has the same */
+enum { WAITING, SOCKETS_MADE, SOCKETS_HELD };
+
+static const struct peer *peers; /* behind their number, and that of the holder */
+static int peer_count, holder_number;
+static long holder_keeper;
+/* Shared by all tasks of the restore: how far we are, and descriptors of the maker's, later of the holder's. There are two for each
+ * place: of the socket, and of its other end. The holder has its number on this host here. */
+static struct { int stage, holder, of[]; } *shared;
+static u64 *own; /* the inodes of the sockets that this task has made; before that, descriptors of the maker's */
+
+static void read_peers(int images)
+{
+	long fd, size, at;
+
+	if (peers || !getenv("RELOCATE_VERDICT"))
+		return;
+	fd = raw(NR_OPENAT, images, (long)"relocate-peers", O_RDONLY | SOCK_CLOEXEC, 0, 0, 0);
+	if (fd < 0)
+		return;
+	size = raw(NR_LSEEK, fd, 0, SEEK_END, 0, 0, 0);
+	at = size > 8 ? raw(NR_MMAP, 0, size, PROT_READ, MAP_PRIVATE, fd, 0) : -1;
+	raw(NR_CLOSE, fd, 0, 0, 0, 0, 0);
+	if (at < 0 && at > -4096)
+		raw(NR_EXIT_GROUP, 1, 0, 0, 0, 0, 0);
+	peer_count = (int)((size - 8) / (long)sizeof(*peers));
+	holder_number = ((const int *)at)[1];
+	peers = (const struct peer *)(at + 8);
+	for (int i = 0; i < peer_count; i++)
+		if (peers[i].group_count > MOST_GROUPS || peers[i].partner >= peer_count || peers[i].length > LONGEST)
+			raw(NR_EXIT_GROUP, 1, 0, 0, 0, 0, 0); /* another host's word */
+	shared = (void *)raw(NR_MMAP, 0, 8 + 8 * (long)peer_count, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	own = (void *)raw(NR_MMAP, 0, 16 * (long)peer_count, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	for (int i = 0; i < 2 * peer_count; i++)
+		shared->of[i] = -1;
+}
+
+static int alike(const char *a, const char *b, usize length)
+{
+	return contains(a, length, b, length);
+}
+
+/* Return whether two sockets name the same process, user and groups. */
+static int same_peer(const struct peer *a, const struct peer *b)
+{
+	return a->pid == b->pid && a->uid == b->uid && a->gid == b->gid && a->group_count == b->group_count &&
+	       alike((const char *)a->groups, (const char *)b->groups, a->group_count * sizeof(a->groups[0]));
+}
+
+struct user { unsigned int uid[3], gid[3], groups[1024]; long group_count, dumpable; };
+
+/* Have this thread's user be another for who asks, though not for files. Return 0 or -errno. */
+static long become(unsigned int uid, unsigned int gid, const unsigned int *groups, long group_count)
+{
+	long problem = raw(NR_SETGROUPS, group_count, (long)groups, 0, 0, 0, 0);
+
+	problem = problem ? problem : raw(NR_SETRESGID, -1, gid, -1, 0, 0, 0);
+	problem = problem ? problem : raw(NR_SETRESUID, -1, uid, -1, 0, 0, 0);
+	raw(NR_SETFSUID, 0, 0, 0, 0, 0, 0);
+	return problem;
+}
+
+static long become_peer(const struct peer *as, struct user *was)
+{
+	was->dumpable = raw(NR_PRCTL, PR_GET_DUMPABLE, 0, 0, 0, 0, 0);
+	was->group_count = raw(NR_GETGROUPS, 1024, (long)was->groups, 0, 0, 0, 0);
+	raw(NR_GETRESUID, (long)&was->uid[0], (long)&was->uid[1], (long)&was->uid[2], 0, 0, 0);
+	raw(NR_GETRESGID, (long)&was->gid[0], (long)&was->gid[1], (long)&was->gid[2], 0, 0, 0);
+	if (was->group_count < 0)
+		return was->group_count;
+	return as ? become(as->uid, as->gid, as->groups, as->group_count) : become(NOBODY, NOBODY, 0, 0);
+}
+
+/* A task that cannot become what it was must not go on. */
+static void become_again(const struct user *was)
+{
+	long problem = raw(NR_SETRESUID, -1, was->uid[1], -1, 0, 0, 0);
+
+	problem = problem ? problem : raw(NR_SETRESGID, -1, was->gid[1], -1, 0, 0, 0);
+	problem = problem ? problem : raw(NR_SETGROUPS, was->group_count, (long)was->groups, 0, 0, 0, 0);
+	if (problem)
+		raw(NR_EXIT_GROUP, 1, 0, 0, 0, 0, 0);
+	raw(NR_PRCTL, PR_SET_DUMPABLE, was->dumpable, 0, 0, 0, 0);
+}
+
+/* Have something done by a process of the number that a socket names, and as the user it names: this one, or one that has our
+ * descriptors and is gone afterwards. Return 0 or -errno. */
+static long as_peer(const struct peer *as, long (*what)(const struct peer *as, long with), long with)
+{
+	struct user was;
+	long pid, problem;
+	int number = as->pid, status = 0;
+	struct clone_args args = { .flags = CLONE_FILES | CLONE_VFORK, .set_tid = (u64)&number, .set_tid_size = 1 };
+
+	if (raw(NR_GETPID, 0, 0, 0, 0, 0, 0) == as->pid) {
+		problem = become_peer(as, &was);
+		problem = problem ? problem : what(as, with);
+		become_again(&was);
+		return problem;
+	}
+	pid = raw(NR_CLONE3, (long)&args, sizeof(args), 0, 0, 0, 0);
+	if (!pid) {
+		problem = become(as->uid, as->gid, as->groups, as->group_count);
+		problem = problem ? problem : what(as, with);
+		raw(NR_EXIT_GROUP, problem ? 1 : 0, 0, 0, 0, 0, 0);
+	}
+	if (pid < 0)
+		return pid;
+	while ((problem = raw(NR_WAIT4, pid, (long)&status, WALL, 0, 0, 0)) == -EINTR)
+		;
+	return problem == pid && !status ? 0 : -EINVAL;
+}
+
+static int backlog = 1;
+
+static long listen_as(const struct peer *as, long fd)
+{
+	(void)as;
+	return raw(NR_LISTEN, fd, backlog, 0, 0, 0, 0);
+}
+
+/* Return whether a socket is an end of a connection that is not there yet. */
+static int to_be_made(int i)
+{
+	return peers[i].how == PAIRED && shared->of[2 * i] < 0;
+}
+
+/* Note both ends of a connection: the first is that at a place. */
+static void note_ends(int i, int end, int other)
+{
+	int partner = peers[i].partner;
+
+	shared->of[2 * i] = end;
+	shared->of[2 * i + 1] = other;
+	if (partner >= 0) {
+		shared->of[2 * partner] = other;
+		shared->of[2 * partner + 1] = end;
+	}
+}
+
+static int is_abstract(const struct peer *end)
+{
+	return end->length && !end->address[0];
+}
+
+/* Return whether a connection can be made as a pair: both ends name the same, and none has an address that nobody gives it later. */
+static int is_pair(int i)
+{
+	const struct peer *other = peers[i].partner < 0 ? 0 : &peers[peers[i].partner];
+
+	return !other || (same_peer(&peers[i], other) && !is_abstract(&peers[i]) && !is_abstract(other));
+}
+
+/* Make all pairs whose ends name the same. Return 0 or -errno. */
+static long make_pairs(const struct peer *as, long from)
+{
+	for (int i = (int)from; i < peer_count; i++) {
+		int ends[2];
+		long problem;
+
+		if (!to_be_made(i) || !is_pair(i) || !same_peer(&peers[i], as))
+			continue;
+		problem = raw(NR_SOCKETPAIR, AF_UNIX, peers[i].type, 0, (long)ends, 0, 0);
+		if (problem)
+			return problem;
+		note_ends(i, ends[0], ends[1]);
+	}
+	return 0;
+}
+
+/* A listener that connections are made with, the address that leads to it, and an end that it has accepted */
+static long listener;
+static struct unix_address way;
+static unsigned int way_length;
+static int accepted;
+
+/* Return whether a socket is to be accepted by the listener that another is accepted by: who connects sees its user. */
+static int is_accepted_alike(int i)
+{
+	const struct peer *a = &peers[i], *b = &peers[accepted];
+
+	return to_be_made(i) && a->partner >= 0 && a->length && a->length == b->length && alike(a->address, b->address, a->length) &&
+	       a->type == b->type && !is_pair(i) && same_peer(&peers[a->partner], &peers[b->partner]);
+}
+
+/* Make all connections of a listener that a process and user have connected to it. Return 0 or -errno. */
+static long make_connected(const struct peer *as, long from)
+{
+	for (int i = (int)from; i < peer_count; i++) {
+		long client, server, problem;
+
+		if (!is_accepted_alike(i) || !same_peer(&peers[i], as))
+			continue;
+		client = raw(NR_SOCKET, AF_UNIX, peers[i].type, 0, 0, 0, 0);
+		problem = client < 0 ? client : raw(NR_CONNECT, client, (long)&way, (long)(sizeof(way.family) + way_length), 0, 0, 0);
+		server = problem ? problem : raw(NR_ACCEPT4, listener, 0, 0, 0, 0, 0);
+		if (server < 0)
+			return server;
+		note_ends(i, (int)server, (int)client);
+	}
+	return 0;
+}
+
+#define MEETING ".relocate-peers" /* in a room that is the root */
+
+/* Make a listener with the address of an end that it has accepted, and all connections that it had. Return 0 or -errno. */
+static long make_connections(int i)
+{
+	const struct peer *end;
+	long problem, room = raw(NR_OPENAT, AT_FDCWD, (long)"/", O_DIRECTORY_PATH, 0, 0, 0);
+
+	accepted = peers[i].length ? i : peers[i].partner;
+	end = &peers[accepted];
+	if (!end->length || end->length > LONGEST)
+		return -EINVAL;
+	way = (struct unix_address){ AF_UNIX, { 0 } };
+	for (unsigned int k = 0; k < end->length; k++)
+		way.path[k] = end->address[k];
+	way_length = end->length;
+	listener = raw(NR_SOCKET, AF_UNIX, end->type, 0, 0, 0, 0);
+	if (listener < 0)
+		return listener;
+	if (!way.path[0]) {
+		problem = raw(NR_BIND, listener, (long)&way, (long)(sizeof(way.family) + way_length), 0, 0, 0);
+	} else {
+		problem = bind_in_room((int)listener, &way, way_length, room, MEETING);
+		way = (struct unix_address){ AF_UNIX, MEETING };
+		way_length = sizeof(MEETING) - 1;
+	}
+	problem = problem ? problem : as_peer(&peers[end->partner], listen_as, listener);
+	for (int k = 0; k < peer_count && !problem; k++)
+		if (is_accepted_alike(k))
+			problem = as_peer(&peers[k], make_connected, k);
+	raw(NR_CLOSE, listener, 0, 0, 0, 0, 0);
+	raw(NR_CLOSE, room, 0, 0, 0, 0, 0);
+	raw(NR_UNLINKAT, AT_FDCWD, (long)MEETING, 0, 0, 0, 0);
+	return problem;
+}
+
+/* Make every connection, in a new directory that is the root meanwhile. Return 0 or -errno. */
+static long make_in_room(void)
+{
+	long here, root, back, problem;
+
+	here = raw(NR_OPENAT, AT_FDCWD, (long)".", O_DIRECTORY_PATH, 0, 0, 0);
+	root = raw(NR_OPENAT, AT_FDCWD, (long)"/", O_DIRECTORY_PATH, 0, 0, 0);
+	problem = here < 0 ? here : root < 0 ? root : raw(NR_CHDIR, (long)"/dev", 0, 0, 0, 0, 0);
+	problem = problem ? problem : raw(NR_MKDIRAT, AT_FDCWD, (long)ROOM, 0700, 0, 0, 0);
+	if (problem)
+		return problem;
+	problem = raw(NR_CHROOT, (long)ROOM, 0, 0, 0, 0, 0);
+	problem = problem ? problem : raw(NR_CHDIR, (long)"/", 0, 0, 0, 0, 0);
+	for (int i = 0; i < peer_count && !problem; i++)
+		if (to_be_made(i))
+			problem = is_pair(i) ? as_peer(&peers[i], make_pairs, i) : make_connections(i);
+	back = raw(NR_FCHDIR, root, 0, 0, 0, 0, 0);
+	back = back ? back : raw(NR_CHROOT, (long)".", 0, 0, 0, 0, 0);
+	raw(NR_UNLINKAT, AT_FDCWD, (long)"dev/" ROOM, AT_REMOVEDIR, 0, 0, 0);
+	back = back ? back : raw(NR_FCHDIR, here, 0, 0, 0, 0, 0);
+	raw(NR_CLOSE, here, 0, 0, 0, 0, 0);
+	raw(NR_CLOSE, root, 0, 0, 0, 0, 0);
+	return problem ? problem : back;
+}
+
+static void go_to(int stage)
+{
+	__atomic_store_n(&shared->stage, stage, __ATOMIC_SEQ_CST);
+	raw(NR_FUTEX, (long)&shared->stage, FUTEX_WAKE, MOST_TASKS, 0, 0, 0);
+}
+
+/* Return whether it is another stage before long. */
+static int await_other_than(int stage)
+{
+	struct { long seconds, nanoseconds; } patience = { 10, 0 };
+
+	while (__atomic_load_n(&shared->stage, __ATOMIC_SEQ_CST) == stage)
+		if (raw(NR_FUTEX, (long)&shared->stage, FUTEX_WAIT, stage, (long)&patience, 0, 0) == -ETIMEDOUT)
+			return 0;
+	return 1;
+}
+
+/* In the first task, before it has children: make the connections, and have them held. Ends the restore if that cannot be. */
+static void make_peers(void)
+{
+	long problem;
+
+	if (!peers || shared->stage != WAITING || raw(NR_GETPID, 0, 0, 0, 0, 0, 0) != 1)
+		return;
+	problem = make_in_room();
+	for (int i = 0; i < 2 * peer_count; i++)
+		own[i] = (u64)(shared->of[i] + 1);
+	go_to(SOCKETS_MADE);
+	if (problem || !await_other_than(SOCKETS_MADE))
+		raw(NR_EXIT_GROUP, problem ? -problem : ETIMEDOUT, 0, 0, 0, 0, 0);
+	for (int i = 0; i < 2 * peer_count; i++) {
+		if (own[i])
+			raw(NR_CLOSE, (long)own[i] - 1, 0, 0, 0, 0, 0);
+		own[i] = 0;
+	}
+}
+
+static void hold(void)
+{
+	long maker;
+
+	raw(NR_CLOSE_RANGE, 0, ~0U, 0, 0, 0, 0);
+	while (shared->stage == WAITING)
+		await_other_than(WAITING);
+	maker = raw(NR_PIDFD_OPEN, 1, 0, 0, 0, 0, 0);
+	for (int i = 0; i < 2 * peer_count; i++) {
+		if (shared->of[i] < 0)
+			continue;
+		shared->of[i] = (int)raw(NR_PIDFD_GETFD, maker, shared->of[i], 0, 0, 0, 0);
+		if (shared->of[i] < 0)
+			raw(NR_EXIT_GROUP, 1, 0, 0, 0, 0, 0);
+	}
+	go_to(SOCKETS_HELD);
+	for (;;)
+		await_other_than(SOCKETS_HELD);
+}
+
+/* Make a process among the container's that holds sockets until it is killed, and wait for that. Returns only if it cannot. */
+static void make_among(long init)
+{
+	char path[32];
+	long theirs, made;
+	struct clone_args args = { .set_tid = (u64)&holder_number, .set_tid_size = 1 };
+
+	append(append_number(append(path, "/proc/"), (unsigned int)init), "/ns/pid");
+	theirs = raw(NR_OPENAT, AT_FDCWD, (long)path, O_RDONLY | SOCK_CLOEXEC, 0, 0, 0);
+	if (theirs < 0 || raw(NR_SETNS, theirs, CLONE_NEWPID, 0, 0, 0, 0))
+		return;
+	raw(NR_CLOSE_RANGE, 0, ~0U, 0, 0, 0, 0);
+	made = raw(NR_CLONE3, (long)&args, sizeof(args), 0, 0, 0, 0);
+	if (!made)
+		hold();
+	if (made < 0)
+		return;
+	__atomic_store_n(&shared->holder, (int)made, __ATOMIC_SEQ_CST);
+	raw(NR_FUTEX, (long)&shared->holder, FUTEX_WAKE, MOST_TASKS, 0, 0, 0);
+	while (raw(NR_WAIT4, made, 0, WALL, 0, 0, 0) == -EINTR)
+		;
+	raw(NR_EXIT_GROUP, 0, 0, 0, 0, 0, 0);
+}
+
+/* The holder is the child of a process that waits for it at once: the first process of a namespace does not end before all others
+ * are waited for, and CRIU waits for that one. */
+static void make_holder(long init)
+{
+	struct clone_args args = { 0 };
+
+	if (!peers || holder_keeper)
+		return;
+	holder_keeper = raw(NR_CLONE3, (long)&args, sizeof(args), 0, 0, 0, 0);
+	if (!holder_keeper) {
+		make_among(init);
+		shared->holder = -1;
+		raw(NR_FUTEX, (long)&shared->holder, FUTEX_WAKE, MOST_TASKS, 0, 0, 0);
+		raw(NR_EXIT_GROUP, 1, 0, 0, 0, 0, 0);
+	}
+	while (holder_keeper > 0 && !__atomic_load_n(&shared->holder, __ATOMIC_SEQ_CST))
+		raw(NR_FUTEX, (long)&shared->holder, FUTEX_WAIT, 0, 0, 0, 0);
+	if (holder_keeper < 0 || shared->holder < 0) /* the first task would wait for it in vain */
+		raw(NR_EXIT_GROUP, 1, 0, 0, 0, 0, 0);
+}
+
+/* Returns when it is gone: the copy must not see it. */
+static void end_holder(void)
+{
+	if (!peers || holder_keeper <= 0)
+		return;
+	raw(NR_KILL, shared->holder, SIGKILL, 0, 0, 0, 0);
+	while (raw(NR_WAIT4, holder_keeper, 0, WALL, 0, 0, 0) == -EINTR)
+		;
+	holder_keeper = 0;
+}
+
+static u64 inode_of(int fd)
+{
+	u64 status[32]; /* struct stat: its second word is the inode */
+
+	return raw(NR_FSTAT, fd, (long)status, 0, 0, 0, 0) ? 0 : status[1];
+}
+
+/* Return what is known of a socket that this task has made. */
+static const struct peer *peer_of(int fd, int how)
+{
+	u64 inode = peers ? inode_of(fd) : 0;
+
+	for (int i = 0; inode && i < peer_count; i++)
+		if (own[i] == inode)
+			return peers[i].how == how ? &peers[i] : 0;
+	return 0;
+}
+
+static long take_held(int i, int *ends)
+{
+	long keeper = raw(NR_PIDFD_OPEN, holder_number, 0, 0, 0, 0, 0), fd;
+
+	if (keeper < 0)
+		return keeper;
+	for (int k = 0; k < 2; k++) {
+		fd = shared->of[2 * i + k] < 0 ? -EINVAL : raw(NR_PIDFD_GETFD, keeper, shared->of[2 * i + k], 0, 0, 0, 0);
+		if (fd < 0)
+			return fd;
+		raw(NR_FCNTL, fd, F_SETFD, 0, 0, 0, 0);
+		ends[k] = (int)fd;
+	}
+	raw(NR_CLOSE, keeper, 0, 0, 0, 0, 0);
+	return 0;
+}
+
+int socketpair(int family, int type, int protocol, int *ends)
+{
+	int i = (type & ~PLACED) >> PLACE_SHIFT;
+	const struct peer *as = 0;
+	struct user was;
+	long problem;
+
+	if (!peers || family != AF_UNIX)
+		return (int)as_libc(raw(NR_SOCKETPAIR, family, type, protocol, (long)ends, 0, 0));
+	if (type & PLACED) {
+		if (i >= peer_count)
+			return (int)as_libc(-EINVAL);
+		as = &peers[i];
+		if (as->pid != raw(NR_GETPID, 0, 0, 0, 0, 0, 0) || !is_pair(i))
+			return (int)as_libc(take_held(i, ends));
+		type &= KIND;
+	}
+	problem = become_peer(as, &was);
+	problem = problem ? problem : raw(NR_SOCKETPAIR, family, type, protocol, (long)ends, 0, 0);
+	become_again(&was);
+	return (int)as_libc(problem);
+}
+
+int socket(int family, int type, int protocol)
+{
+	int i = (type & ~PLACED) >> PLACE_SHIFT, placed = peers && family == AF_UNIX && (type & PLACED) && i < peer_count;
+	long fd = raw(NR_SOCKET, family, placed ? type & KIND : type, protocol, 0, 0, 0);
+
+	if (placed && fd >= 0)
+		own[i] = inode_of((int)fd);
+	return (int)as_libc(fd);
+}
+
+int listen(int fd, int most)
+{
+	const struct peer *as = peer_of(fd, LISTENS);
+	struct user was;
+	long problem;
+
+	if (!as)
+		return (int)as_libc(raw(NR_LISTEN, fd, most, 0, 0, 0, 0));
+	backlog = most;
+	problem = as_peer(as, listen_as, fd);
+	if (problem == -EEXIST || (problem && !as->pid)) { /* the process that is to be named is another one: unix_peers.py will see to it */
+		problem = become_peer(as, &was);
+		problem = problem ? problem : listen_as(as, fd);
+		become_again(&was);
+	}
+	return (int)as_libc(problem);
+}
+
+int connect(int fd, const void *to, unsigned int length)
+{
+	const struct peer *as = peer_of(fd, CONNECTS);
+	struct user was;
+	long problem;
+
+	if (!as)
+		return (int)as_libc(raw(NR_CONNECT, fd, (long)to, (long)length, 0, 0, 0));
+	problem = become_peer(as, &was);
+	problem = problem ? problem : raw(NR_CONNECT, fd, (long)to, (long)length, 0, 0, 0);
+	become_again(&was);
+	return (int)as_libc(problem);
+}
+
+#define TRANSPORT "x/crtools-fd-" /* what CRIU's tasks call each other by, an abstract address */
+
 int bind(int fd, const struct unix_address *to, unsigned int length)
 {
+	/* each of its tasks binds this before it has children */
+	if (length > sizeof(to->family) + sizeof(TRANSPORT) && to->family == AF_UNIX && !to->path[0] &&
+	    contains(to->path + 1, sizeof(TRANSPORT) - 2, &TRANSPORT[1], sizeof(TRANSPORT) - 2))
+		make_peers();
 	if (length > sizeof(to->family) + sizeof(TOKEN) && to->family == AF_UNIX && contains(to->path, sizeof(TOKEN) - 1, TOKEN, sizeof(TOKEN) - 1))
 		return (int)as_libc(bind_as(fd, to->path));
 	return (int)as_libc(raw(NR_BIND, fd, (long)to, (long)length, 0, 0, 0));
@@ -614,6 +1135,7 @@ int openat64(int directory, const char *path, int flags, ...)
 	if (contains(path, 14, "inventory.img", 14)) {
 		await_images();
 		read_addresses(directory);
+		read_peers(directory);
 	}
 	return (int)as_libc(raw(NR_OPENAT, directory, (long)path, flags, mode, 0, 0));
 }
@@ -844,7 +1366,6 @@ ssize pread64(int fd, void *buf, usize len, long offset)
 }
 
 #define ENOMEM 12
-#define MAP_ANONYMOUS 0x20
 #define MAP_NORESERVE 0x4000
 
 void *mmap64(void *at, usize length, int prot, int flags, int fd, long offset)

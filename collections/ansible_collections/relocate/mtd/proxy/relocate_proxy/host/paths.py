@@ -21,6 +21,8 @@ RESTORE_SHIM = shared.RESTORE_SHIM
 RUNTIME_NAME = "relocate"
 TASKS = "relocate-tasks.json"  # among the images: what ``tasks`` describes
 SOCKETS = "relocate-sockets.json"  # what ``unix_sockets`` tells
+PEERS = "relocate-peers"  # whom unix sockets are to name; restore_shim.c reads it
+NAMED = "relocate-peers.json"  # what ``unix_peers`` tells
 ADDRESSES = "relocate-addresses"  # of unix sockets; restore_shim.c reads it
 
 

@@ -12,12 +12,12 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any, NamedTuple
 
 from ansible_collections.relocate.mtd.plugins.module_utils import _unix_files
 
-from . import syscalls, unix_sockets
+from . import syscalls, unix_peers, unix_sockets
 
 CONGESTION, MAXSEG = (socket.IPPROTO_TCP, 13), (socket.IPPROTO_TCP, 2)
 WITHOUT_PEER = (7, 10)  # TCP_CLOSE, TCP_LISTEN of <net/tcp_states.h>
@@ -193,13 +193,17 @@ class SocketOptions:
     :param root: the path of its root (``/proc/PID/root``).
     :ivar binds: where directories of the host are mounted in it.
     :ivar bound: what :mod:`unix_sockets` tells of those that were described and are bound to a path.
+    :ivar named: what :mod:`unix_peers` tells of those that name a peer, by their inodes.
+    :param reader: tells which processes they name. Without it nothing is told of them.
     """
 
-    def __init__(self, namespace: str, root: str = "/") -> None:
+    def __init__(self, namespace: str, root: str = "/", reader: unix_peers.Reader | None = None) -> None:
         self._namespace = namespace
         self._root = root
         self.binds: Collection[str] = ()
         self.bound: list[dict[str, Any]] = []
+        self.named: dict[int, dict[str, Any]] = {}
+        self._reader = reader
         self._usual: dict[Kind, Values] = {}
         self._seen: set[str] = set()  # processes share sockets with their children
 
@@ -235,9 +239,38 @@ class SocketOptions:
                             found[name] = unusual
                         if kind.family == socket.AF_UNIX:
                             self._note_file(sock, pid, int(name), link)
+                            if self._reader and (peer := unix_peers.description(sock, self._reader)):
+                                self.named[int(link[8:-1])] = {**peer, "pid": pid, "fd": int(name)}
         finally:
             os.close(process)
         return found
+
+    def insist_on_peers(self, pids: Iterable[int]) -> None:
+        """Look at whom the unix sockets of running processes name.
+
+        :raises unix_peers.Foreign: one names what cannot be named on another host.
+        """
+        if not (self._reader and self._reader.start()):
+            return
+        looked_at: set[str] = set()
+        for pid in pids:
+            with contextlib.suppress(OSError):  # what has just ended is not described either
+                process = os.pidfd_open(pid)
+                try:
+                    for name in os.listdir(f"/proc/{pid}/fd"):
+                        self._look_at(process, f"/proc/{pid}/fd/{name}", looked_at)
+                finally:
+                    os.close(process)
+
+    def _look_at(self, process: int, path: str, looked_at: set[str]) -> None:
+        assert self._reader is not None
+        with contextlib.suppress(OSError):
+            link = os.readlink(path)
+            if link.startswith("socket:") and link not in looked_at:
+                looked_at.add(link)
+                with _borrowed(process, int(os.path.basename(path))) as sock:
+                    if sock.getsockopt(socket.SOL_SOCKET, socket.SO_DOMAIN) == socket.AF_UNIX:
+                        unix_peers.description(sock, self._reader)
 
     def _unusual(self, sock: socket.socket, kind: Kind) -> list[list[Any]]:
         if kind.family not in (socket.AF_INET, socket.AF_INET6, socket.AF_UNIX):

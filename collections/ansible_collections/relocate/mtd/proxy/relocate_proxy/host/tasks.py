@@ -21,7 +21,7 @@ from typing import Any
 
 from ansible_collections.relocate.mtd.plugins.module_utils import _kernel
 
-from . import socket_options, unix_sockets
+from . import socket_options
 from .cgroups import control_directory
 
 PROC = "/proc"
@@ -159,16 +159,47 @@ def numbers(pids: Iterable[int]) -> dict[int, int]:
     return {inner(_status(pid)): pid for pid in pids}
 
 
-def by_inner_number(told: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return what is told of sockets (``unix_sockets.TOLD``), of each process by its number inside the container."""
+def by_inner_number(told: Iterable[dict[str, Any]], names: Iterable[str]) -> list[dict[str, Any]]:
+    """Return what is told of sockets (``TOLD`` of their modules), of each process by its number inside the container."""
     inside: dict[int, int] = {}
     for each in told:
         if each["pid"] not in inside:
             inside[each["pid"]] = inner(_status(each["pid"]))
-    return [
-        {name: each[name] for name in unix_sockets.TOLD if name != "pid"} | {"pid": inside[each["pid"]]}
-        for each in told
-    ]
+    return [{name: each[name] for name in names if name != "pid"} | {"pid": inside[each["pid"]]} for each in told]
+
+
+def taken(pids: Iterable[int]) -> set[int]:
+    """Return the numbers inside the container that processes, threads, groups and sessions have."""
+    found: set[int] = set()
+    for pid in pids:
+        status = _status(pid)
+        for name in ("NSpid", "NSpgid", "NSsid"):
+            found.add(int(status[name].split()[-1]))
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            found.update(inner(_status(tid)) for tid in _threads(pid))
+    return found
+
+
+def connecting(pids: Iterable[int], inode: int, owner: list[int]) -> dict[str, Any] | None:
+    """Return who has a socket that it has connected: number, uid, gid, groups; None if that is not known.
+
+    Nobody can ask before it is accepted. If all that have it are one user, and that user has made it, they have connected it.
+
+    :param owner: user and group that have made it.
+    """
+    holders = []
+    for pid in pids:
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError, PermissionError):
+            links = (os.readlink(f"{PROC}/{pid}/fd/{name}") for name in os.listdir(f"{PROC}/{pid}/fd"))
+            if f"socket:[{inode}]" in links:
+                holders.append(_status(pid))
+    users = {(each["Uid"].split()[1], each["Gid"].split()[1], each["Groups"]) for each in holders}
+    if len(users) != 1:
+        return None
+    uid, gid, groups = users.pop()
+    if [int(uid), int(gid)] != owner:
+        return None
+    return {"number": min(map(inner, holders)), "uid": int(uid), "gid": int(gid), "groups": [*map(int, groups.split())]}
 
 
 def read(data: bytes) -> dict[str, Any]:

@@ -265,6 +265,8 @@ def _settle(each: dict[str, Any], sock: socket.socket, root: str) -> None:
         return
     file = _unix_files.file_of(sock)
     try:
+        if has and _unix_files.is_connection(sock) and not _unix_files.path_of(file, root):
+            return  # it was made with its address; who listened is gone, and the file that is left came with the others
         _rename(file, each["path"], root)
         for other in each["names"]:
             _link(each["path"], other, root)

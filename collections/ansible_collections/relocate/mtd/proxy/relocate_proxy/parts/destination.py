@@ -21,7 +21,7 @@ from ..files.cargo import Receiver
 from ..files.log_cargo import LogReceiver
 from ..files.own_cargo import INIT, OwnReceiver
 from ..files.tree_cargo import TreeReceiver
-from ..host import networks, paths, tasks, unix_sockets, volumes
+from ..host import networks, paths, tasks, unix_peers, unix_sockets, volumes
 from ..memory import lazy_pages
 from ..memory.image_cargo import ImageReceiver
 from ..network.conntrack import Conntrack
@@ -387,6 +387,16 @@ class Destination(Part):
         pids = freezer.members(freezer.freezer_of(self.pid, self.container_id))
         tasks.settle(described, pids)
         self._settle_unix_sockets(pids)
+        self._settle_peers(pids)
+
+    def _settle_peers(self, pids: list[int]) -> None:
+        """Insist that the copy's unix sockets name the peers that they named. :raises RuntimeError: one does not."""
+        try:
+            with open(f"{self.images}/{paths.NAMED}", "rb") as file:
+                told = unix_peers.read(file.read(unix_peers.MOST_BYTES + 1))
+        except FileNotFoundError:  # there are none
+            return
+        unix_peers.settle(told, tasks.numbers(pids))
 
     def _settle_unix_sockets(self, pids: list[int]) -> None:
         """Give the copy's unix sockets their files. :raises RuntimeError: one cannot have what it had."""

@@ -28,10 +28,10 @@ from ..files.log_cargo import LogSender
 from ..files.own_cargo import OwnSender
 from ..files.tree_cargo import TreeSender
 from ..files.watches import Watches
-from ..host import limits, paths, tasks, unix_sockets
+from ..host import limits, paths, tasks, unix_peers, unix_sockets
 from ..host.docker import NO_RESTART, restarts, set_restart_policy
 from ..host.socket_options import USUAL_KINDS, SocketOptions
-from ..memory import criu_image, criu_sockets, lazy_pages, link_remaps, unix_images
+from ..memory import criu_image, criu_sockets, lazy_pages, link_remaps, peer_images, unix_images
 from ..memory.deferred import carried_bytes
 from ..memory.dump import Freeze
 from ..memory.image_cargo import ImageSender
@@ -112,7 +112,8 @@ class Source(Part):
         self.bytes: dict[str, int] = {}
         self.policy: dict = self.container.inspect["HostConfig"]["RestartPolicy"]
         self.root = f"/proc/{self.container.pid}/root"
-        self.sockets = SocketOptions(f"/proc/{self.container.pid}/ns/net", self.root)
+        self.peers = unix_peers.Reader(self.container.pid)
+        self.sockets = SocketOptions(f"/proc/{self.container.pid}/ns/net", self.root, self.peers)
         self._warm_up()
         self.record(State.STAGING)
 
@@ -124,6 +125,7 @@ class Source(Part):
             self.watches.close()
         if self.binds is not None:
             self.binds.close()
+        self.peers.close()
         super().close(state, **facts)
         os.close(self._lock)
 
@@ -258,6 +260,7 @@ class Source(Part):
             previous, ahead = rounds.last, rounds.document()
             self.bytes["memory"] = sum(each.bytes for each in rounds.rounds)
         self.limits = limits.find(self.container.pid, self.container.id)
+        self.sockets.insist_on_peers(freezer.members(self.container.freezer))
         self.watches = self.container.find_watches()
         scan_paths, watches = self.watches.lonely_files(), ""
         if self.watches.paths:
@@ -457,6 +460,7 @@ class Source(Part):
 
         :raises LookupError, RuntimeError: there is one that cannot be carried as it is now.
         """
+        self._tell_peers()
         told = self.sockets.bound
         if not told and not self.container.binds_unix_sockets():
             return
@@ -467,7 +471,21 @@ class Source(Part):
             unix_sockets.name(each, found, self.root)
         unix_images.rewrite(self.images, told)
         with open(f"{self.images}/{paths.SOCKETS}", "w", encoding="utf-8") as file:
-            json.dump(tasks.by_inner_number(told), file)
+            json.dump(tasks.by_inner_number(told, unix_sockets.TOLD), file)
+
+    def _tell_peers(self) -> None:
+        """Have the image name the peers of unix sockets, and tell them. :raises RuntimeError: one cannot be named."""
+        self.peers.close()
+        if not (named := self.sockets.named):
+            return
+        pids = freezer.members(self.container.freezer)
+
+        def connecting(inode: int) -> dict | None:
+            return tasks.connecting(pids, inode, named[inode]["owner"]) if inode in named else None
+
+        peer_images.rewrite(self.images, named, connecting, tasks.taken(pids))
+        with open(f"{self.images}/{paths.NAMED}", "w", encoding="utf-8") as file:
+            json.dump(tasks.by_inner_number(named.values(), unix_peers.TOLD), file)
 
     def renounce(self) -> bool:
         """Give up the right to vote; False when the vote is given, or just being written."""

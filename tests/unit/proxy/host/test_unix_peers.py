@@ -1,0 +1,93 @@
+# Copyright (c) 2026 The RELOCATE authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Whom unix sockets name, told and insisted on. That CRIU makes them so: ``tests/integration/test_restore_shim.py``."""
+
+from __future__ import annotations
+
+import os
+import socket
+from typing import Any
+
+import pytest
+from relocate_proxy.host import tasks, unix_peers
+from relocate_proxy.host.unix_peers import Foreign
+
+
+class Told(unix_peers.Reader):
+    """Knows every process by one number."""
+
+    def __init__(self, number: int = 7) -> None:
+        super().__init__(os.getpid())
+        self._said = number
+
+    def number(self, sock: socket.socket) -> int:
+        """Return that number."""
+        return self._said
+
+
+def test_what_a_socket_names_is_told() -> None:
+    """Of one that names nobody, nothing."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs, socket.socket(socket.AF_UNIX) as alone:
+        told = unix_peers.description(ours, Told())
+        assert told == {
+            "type": socket.SOCK_STREAM,
+            "address": b"",
+            "backlog": None,
+            "owner": [os.geteuid(), os.getegid()],
+            "number": 7,
+            "uid": os.geteuid(),
+            "gid": os.getegid(),
+            "groups": sorted(os.getgroups()),
+            "label": unix_peers._label(ours),
+        }
+        assert unix_peers.description(alone, Told()) is None
+
+
+def test_a_peer_from_outside_is_refused() -> None:
+    """It has no number inside. Who listens may have none: nothing is accepted from it."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs, socket.socket(socket.AF_UNIX) as listener:
+        with pytest.raises(Foreign, match=r"connected by a process outside.*have it connected again"):
+            unix_peers.description(ours, Told(0))
+        listener.bind(b"\0relocate-test-%d" % os.getpid())
+        listener.listen()
+        told = unix_peers.description(listener, Told(0))
+        assert told and told["number"] == 0 and told["address"].startswith(b"\0relocate-test-")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ({}, ""),
+        ({"uid": 65000}, "named user 65000 and group .* as its peer, and would name"),
+        ({"groups": [1, 2, 3, 4, 5]}, "as its peer, and would name"),
+        ({"number": 9}, "named process 9 as its peer, and would name 7"),
+        ({"pid": 9}, "process 9, which has a unix socket, is missing"),
+        ({"label": "else"}, "security label else"),
+    ],
+    ids=["right", "user", "groups", "process", "missing", "label"],
+)
+def test_another_peer_is_never_named(wrong: dict[str, Any], says: str) -> None:
+    """The move is rolled back instead."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        told = {**(unix_peers.description(ours, Told()) or {}), "pid": 7, "fd": ours.fileno(), **wrong}
+        if not says:
+            unix_peers.settle([told], {7: os.getpid()})
+            return
+        with pytest.raises(Foreign, match=says):
+            unix_peers.settle([told], {7: os.getpid()})
+
+
+def test_who_connects_is_known_if_only_one_user_has_the_socket() -> None:
+    """And that user has made it."""
+    with socket.socket(socket.AF_UNIX) as sock:
+        status = os.fstat(sock.fileno())
+        found = tasks.connecting([os.getpid(), 1 << 22], status.st_ino, [status.st_uid, status.st_gid])
+        inside = tasks.inner(tasks._status(os.getpid()))
+        assert found and [found[each] for each in ("number", "uid", "gid")] == [inside, os.geteuid(), os.getegid()]
+        assert tasks.connecting([os.getpid()], status.st_ino, [status.st_uid + 1, status.st_gid]) is None
+        assert tasks.connecting([os.getpid()], 1, [status.st_uid, status.st_gid]) is None
+        assert inside in tasks.taken([os.getpid()])
