@@ -20,6 +20,7 @@ from typing import Any
 
 from ansible_collections.relocate.mtd.plugins.plugin_utils._move import credentials, plan
 from fleet import NO_LIMIT, VIRTUAL, Fleet
+from waiting import until
 
 PROXY = "PYTHONPATH=/usr/local/lib/relocate LC_ALL=C.UTF-8 python3 -m relocate_proxy"
 FAULTS = "/run/relocate/faults.json"
@@ -31,10 +32,12 @@ ORPHANS = (
     "for id in $(cat /proc/[0-9]*/cgroup 2>/dev/null | grep -oE 'docker[/-][0-9a-f]{64}' | cut -c8- | sort -u); do "
     'case "$known" in *$id*) ;; *) echo "running without Docker: $id" ;; esac; done'
 )
-RESULT_SECONDS = 60.0
-LOOK_SECONDS = 2  # in which Docker answers about a container
+RESULT_SECONDS = 180.0
+LOOK_SECONDS = 20  # in which Docker answers about a container
+ANSWER_SECONDS = 120.0  # in which a client says how things are
 #: A part that has voted waits 45 s for its edge. A destination may have waited for 50 s before, for its copy to run.
 QUIET_SECONDS = 120.0
+CLEAN_SECONDS = 60.0  # Docker, and a restore that hangs, end in their own time
 
 
 class NotStarted(Exception):
@@ -95,13 +98,13 @@ class Heart:
         assert self._process.stdout is not None
         self._process.stdin.write("\n")
         self._process.stdin.flush()
-        assert select.select([self._process.stdout], [], [], 10)[0], "the client does not answer"
+        assert select.select([self._process.stdout], [], [], ANSWER_SECONDS)[0], "the client does not answer"
         seen: dict[str, Any] = json.loads(self._process.stdout.readline())
         self.longest_ms = max(self.longest_ms, seen["longest_ms"])
         assert seen["error"] is None, seen["error"]
         return seen
 
-    def assert_beats(self, seconds: float = 15.0) -> dict[str, Any]:
+    def assert_beats(self, seconds: float = ANSWER_SECONDS) -> dict[str, Any]:
         """Check that answers come over the connection now; return what was seen of it until now."""
         first = self.look()
         deadline = time.monotonic() + seconds
@@ -192,7 +195,7 @@ class Direct:
         """Return when no part has a process any more."""
         script = (
             f"for part in {PARTS}/*; do [ ! -e $part ] || flock -w {QUIET_SECONDS:g} $part true || exit 1; done; "
-            "for i in $(seq 100); do pgrep -f '[r]elocate_proxy (edge|source|destination)' || exit 0; sleep 0.1; done; exit 1"
+            "for i in $(seq 1200); do pgrep -f '[r]elocate_proxy (edge|source|destination)' || exit 0; sleep 0.1; done; exit 1"
         )
         for host in (EDGE, *self.hosts):
             self.fleet.on(host, script)
@@ -243,6 +246,10 @@ class Direct:
         )
         return [host for host in self.hosts if self.fleet.on(host, script, check=False) == "THAWED"]
 
+    def settled(self) -> list[str]:
+        """Return the hosts where a copy executes, as soon as one does: Docker may be busy, or just coming back."""
+        return until(self.running, f"a copy of {self.container} that executes")
+
     def executing(self) -> list[str]:
         """Return the same at a moment when Docker may be waiting at a gate, or be dead: by its files and the kernel alone."""
         script = (
@@ -277,6 +284,10 @@ class Direct:
             )
             found += [f"{host}: {line}" for line in self.fleet.on(host, script, check=False).splitlines()]
         return "\n".join(found)
+
+    def assert_nothing_left(self, state: str = "running", hosts: Iterable[str] = ()) -> None:
+        """See that nothing is left, as soon as the last process has ended. For the parameters see :meth:`leftovers`."""
+        until(lambda: self.leftovers(state, hosts), "no leftovers", lambda left: not left, seconds=CLEAN_SECONDS)
 
     def words(self, identifier: str) -> str:
         """Return what the parts of a relocation logged, for a test that fails."""

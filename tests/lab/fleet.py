@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from waiting import until
+
 ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
 REPOSITORY = "10.77.0.10:5000"
@@ -33,6 +35,13 @@ NO_LIMIT = "600000"  # milliseconds: how fast the machine of a test is, is no ma
 REMOVE = """
 volumes=$(docker container inspect -f '{{range .Mounts}}{{if eq .Type "volume"}}{{.Name}} {{end}}{{end}}' "$@" 2>/dev/null)
 docker rm -fv "$@" >/dev/null 2>&1
+names=$(printf '%s\n' "$@")
+# one that Docker is removing already, in its own time, is still there when that command has been told so
+for i in $(seq 600); do
+    left=$(docker ps -a --format '{{.Names}}' | grep -xF -e "$names") || break
+    docker rm -fv $left >/dev/null 2>&1
+    sleep 0.1
+done
 [ -z "$volumes" ] || docker volume rm -f $volumes >/dev/null 2>&1
 for name; do rm -rf /var/lib/docker/relocate/volumes/"$name"@*; done
 rm -f /run/relocate/faults.json
@@ -114,6 +123,11 @@ class Fleet:
         assert not check or done.returncode == 0, f"{host}: {script}: {done.stdout}{done.stderr}"
         return done.stdout.strip()
 
+    def await_on(self, host: str, test: str, what: str) -> None:
+        """Wait until a shell's test says yes on a host. :param what: what is waited for."""
+        script = f"if {test}; then echo; echo yes; else echo; echo no; fi 2>&1"
+        until(lambda: self.on(host, script, check=False), f"{what} on {host}", lambda said: said.endswith("yes"))
+
     def tenant(
         self,
         name: str,
@@ -127,6 +141,7 @@ class Fleet:
     ) -> None:
         """Run a tenant, published at ``port`` (another one ``inside`` the container); removed after the test.
 
+        It listens when this returns, if a port is named at all.
         What ``instantiate.yml`` leaves is made by Docker's and nft's own commands, in a tenth of the time.
         """
         self.tenants.append(name)
@@ -140,10 +155,14 @@ class Fleet:
         elements = ", ".join(f'{each} . {VIRTUAL} . {port} comment "{name}" : {place}' for each in published)
         for edge in self.edges if published else ():
             self.on(edge, f"nft {shlex.quote(f'add element ip relocate services {{ {elements} }}')}")
-        if "tcp" in published:  # Docker's own listener takes a connection before the program does
-            inspect = "docker inspect -f '{{.State.Pid}}'"
-            listens = f"nsenter -t $({inspect} {name}) -n ss -ltnH 'sport = :{inside or port}' | grep -q ."
-            self.on(host, f"for i in $(seq 200); do {listens} && exit; sleep 0.1; done; exit 1")
+        if (inside or port) and "tcp" in protocols:  # Docker's own listener takes a connection before the program does
+            self.await_listener(host, name, inside or port)
+
+    def await_listener(self, host: str, name: str, port: int | None) -> None:
+        """Wait until a container listens on a port inside."""
+        inspect = "docker inspect -f '{{.State.Pid}}'"
+        listens = f"nsenter -t $({inspect} {name}) -n ss -ltnH 'sport = :{port}' | grep -q ."
+        self.await_on(host, listens, f"{name}'s listener")
 
     def instantiate(self, name: str, image: str, host: str, command: str, port: int) -> None:
         """Run a tenant as a user does."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,9 +15,9 @@ from typing import Any
 from ansible_collections.relocate.mtd.plugins.plugin_utils._move import credentials, plan
 from direct import FAULTS, PROXY
 from fleet import Fleet
+from waiting import until
 
 SIGN = "/run/relocate/paused"
-ROUTER_SECONDS = 15.0
 
 # Lets itself be called, says numbers, and wants them back; the same lines as direct.HEART on its standard output.
 CALLED = """
@@ -98,17 +97,15 @@ class Pair:
         """Bring it back, as its next boot would: keepalived removes the addresses that it finds."""
         self.inside(edge, f"rm -f /var/lock/conntrack.lock {SIGN}; service conntrackd start; service keepalived start")
         self.links(edge, "up")
-        deadline = time.monotonic() + ROUTER_SECONDS
-        while self.inside(edge, "pgrep -x keepalived >/dev/null && pgrep -x conntrackd >/dev/null"):
-            assert time.monotonic() < deadline, f"keepalived and conntrackd do not run again on {edge}"
-            time.sleep(0.2)
+        self.await_inside(edge, "pgrep -x keepalived >/dev/null && pgrep -x conntrackd", "keepalived and conntrackd")
+
+    def await_inside(self, edge: str, test: str, what: str) -> None:
+        """Wait until a shell's test says yes on an edge, links or no links."""
+        until(lambda: self.inside(edge, test), f"{what} on {edge}", lambda status: status == 0)
 
     def await_only(self, edge: str) -> None:
         """Wait until an edge has the addresses, and the other has not."""
-        deadline = time.monotonic() + ROUTER_SECONDS
-        while self.having() != [edge]:
-            assert time.monotonic() < deadline, f"{self.having()} have the addresses, not {edge}"
-            time.sleep(0.1)
+        until(self.having, f"the addresses at {edge} alone", lambda edges: edges == [edge])
 
     def start(
         self, document: dict[str, Any], source: str, destination: str, active: str, mode: str = "stop-and-copy"

@@ -9,12 +9,11 @@ import ast
 import functools
 import itertools
 import sys
-import time
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
-from direct import Direct, Heart, NotStarted
+from direct import ANSWER_SECONDS, Direct, Heart, NotStarted
 from fleet import ROOT
 from outside import PAUSE_SECONDS, Outside, Scene, Striking
 
@@ -24,7 +23,7 @@ sys.path.insert(0, str(PROXY))
 from relocate_proxy.protocol.faults import MOMENTS  # noqa: E402
 from relocate_proxy.protocol.states import AFTER_COMMIT, IN_DOUBT, State  # noqa: E402
 
-LEAVE_SECONDS = 15.0  # a restore that hangs is ended ten seconds after the rollback
+SERVED_SECONDS = 15.0  # in which clients are served, if they are to be served at all before somebody says recover
 MODULES = {"source": ("source", "endings"), "destination": ("destination", "drain"), "edge": ("edge",)}
 PARTS = tuple(MODULES)
 
@@ -120,7 +119,7 @@ def rehearse(direct: Direct, heart: Heart, fault: Fault, outside: Outside | None
     direct.mode = outside.mode if outside else "stop-and-copy"
     if fault.state is State.DRAINING:
         direct.mode = "post-copy"
-    (here,) = direct.running()
+    (here,) = direct.settled()
     there = next(host for host in direct.hosts if host != here)
     scene = Scene(direct, here, there)
     heart.longest_ms = 0.0
@@ -160,7 +159,7 @@ def _settled(
     direct, fault = scene.direct, orders[-1]
     alone = outside.alone if outside else fault.do != "kill-guardian"
     mortal = bool(outside and outside.mortal)
-    problem = _problem(heart)
+    problem = _problem(heart, ANSWER_SECONDS if alone and not mortal else SERVED_SECONDS)
     if alone and not mortal:  # its guardian, or the others, mend it without anybody
         assert not problem, f"clients are not served: {problem}\n{direct.words(identifier)}"
     direct.wait_until_quiet()
@@ -168,13 +167,13 @@ def _settled(
     left = [str(each) for each in orders if direct.ordered(scene.hosts[each.part])]
     assert not left, f"{left} was never reached:\n{direct.words(identifier)}"
     if alone and not mortal:
-        assert len(direct.running()) == 1, direct.words(identifier)
+        assert len(direct.settled()) == 1, direct.words(identifier)
     settle = outside.settle if outside and outside.settle else _recovered
     ended, changed = settle(scene, identifier)
     if changed:  # else that was the second time already: the parts had settled it themselves
         again = settle(scene, identifier)
         assert again == (ended, False), f"settled twice: {ended}, then {again}"
-    running = direct.running()
+    running = direct.running() or ([] if mortal else direct.settled())
     words = f"{running}, {ended}:\n{direct.words(identifier)}"
     committed = ended["edge"] == "done"
     if struck:
@@ -195,10 +194,7 @@ def _settled(
     )  # a link measured as bad
     assert result is None or taken_back is not committed or result["outcome"] == "in-doubt", result
     heart.assert_beats()
-    deadline = time.monotonic() + LEAVE_SECONDS
-    while (left_over := direct.leftovers()) and time.monotonic() < deadline:
-        time.sleep(0.5)
-    assert not left_over, f"left by {fault}: {left_over}"
+    direct.assert_nothing_left()
     return Outcome("committed" if committed else "rolled-back", heart.longest_ms, bool(problem))
 
 
@@ -206,10 +202,10 @@ def _recovered(scene: Scene, identifier: str) -> tuple[dict[str, str], bool]:
     return scene.direct.recovered(identifier, scene.here, scene.there)
 
 
-def _problem(heart: Heart) -> str:
+def _problem(heart: Heart, seconds: float = SERVED_SECONDS) -> str:
     """Return why clients are not served; "" if they are."""
     try:
-        heart.assert_beats()
+        heart.assert_beats(seconds)
     except AssertionError as error:
         return str(error) or "the client has an error"
     return ""

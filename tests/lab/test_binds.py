@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import python_image
 from fleet import Fleet
+from waiting import until
 
 pytestmark = pytest.mark.lab
 
@@ -71,20 +71,26 @@ def shared(fleet: Fleet, tmp_path: Path) -> Iterator[Path]:
         fleet.on(host, "umount -l /srv/shared 2>/dev/null; rm -f /etc/timezone; rmdir /srv/shared", check=False)
 
 
+def more_lines(shared: Path) -> None:
+    """Wait until the program goes on."""
+    log = shared / "log"
+    written = lambda: len(log.read_text().split()) if log.exists() else 0  # noqa: E731
+    before = written()
+    until(written, "more lines", lambda lines: lines > before + 5)
+
+
 def test_what_both_hosts_show_travels(fleet: Fleet, shared: Path) -> None:
     python_image.run(fleet, "host1", "writer", PROGRAM, OPTIONS)
-    time.sleep(0.5)
+    more_lines(shared)
     refused = fleet.move("writer", "host3", check=False)
     assert refused["outcome"] == "refused"
     assert "/srv/shared on host3 is another directory: mount the same file system on both hosts" in refused["msg"]
     assert "/etc/timezone on host3 is not what the container was shown" in refused["msg"]
     for host in ("host2", "host1", "host2"):
-        before = len((shared / "log").read_text().split())
         fleet.move("writer", host)
-        time.sleep(0.3)
+        more_lines(shared)
         lines = (shared / "log").read_text().split()
         assert lines == [str(number + 1) for number in range(len(lines))], "no line is lost, doubled or torn"
-        assert len(lines) > before
         assert fleet.on(host, "docker logs -n 1 writer").split()[1] == "Etc/UTC"
         assert [each.name for each in shared.iterdir()] == ["log"], "no probe is left"
         modes = "{{range .Mounts}}{{.Destination}} {{.RW}} {{end}}"
@@ -107,6 +113,7 @@ def test_what_no_policy_names_stays(fleet: Fleet, shared: Path) -> None:
         assert words in refused["msg"], refused["msg"]
     fleet.on("host1", "docker rm -f writer")
     python_image.run(fleet, "host1", "writer", PROGRAM, OPTIONS)
+    more_lines(shared)
     fault = '{"part": "destination", "state": "gated", "moment": "before", "do": "fail"}'
     fleet.on("host2", "mkdir -p /run/relocate; umask 077; cat > /run/relocate/faults.json", data=fault)
     result = fleet.move("writer", "host2", check=False)

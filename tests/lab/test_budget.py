@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from fleet import NO_LIMIT, Fleet
+from waiting import until
 
 pytestmark = pytest.mark.lab
 
@@ -68,13 +69,16 @@ def ledger(tmp_path: Path, ground: Fleet) -> Path:
     return path
 
 
-def test_the_plan_shows_every_modes_prediction(ground: Fleet) -> None:
+def test_the_plan_shows_every_modes_prediction(ground: Fleet, tmp_path: Path) -> None:
     """And why it is this mode. A large container is predicted to be away for longer, and post-copy to be shorter.
 
     With all the time in the world the safest mode is taken, unless the pause is what counts.
     """
-    _, heavy = move(ground, "heavy", "--check", "--downtime-limit", NO_LIMIT)
-    _, light = move(ground, "light", "--check", "--downtime-limit", NO_LIMIT)
+    unknown = {
+        "RELOCATE_LEDGER": str(tmp_path / "none")
+    }  # what other moves took says more of this machine's day than of sizes
+    _, heavy = move(ground, "heavy", "--check", "--downtime-limit", NO_LIMIT, **unknown)
+    _, light = move(ground, "light", "--check", "--downtime-limit", NO_LIMIT, **unknown)
     assert heavy["outcome"] == light["outcome"] == "planned", (heavy.get("msg"), light.get("msg"))
     assert heavy["predictions"]["stop-and-copy"] > light["predictions"]["stop-and-copy"] > 0
     assert set(heavy["predictions"]) | set(heavy["modes_unavailable"]) == {"stop-and-copy", "post-copy", "pre-copy"}
@@ -83,7 +87,7 @@ def test_the_plan_shows_every_modes_prediction(ground: Fleet) -> None:
     assert "mode         " + heavy["mode"] in shown and "at most 600000 ms allowed" in shown
     assert heavy["mode_asked"] == "auto" and heavy["mode"] == "stop-and-copy"
     if "post-copy" in heavy["predictions"]:
-        _, short = move(ground, "heavy", "--check", "--downtime-limit", NO_LIMIT, "--prefer", "pause")
+        _, short = move(ground, "heavy", "--check", "--downtime-limit", NO_LIMIT, "--prefer", "pause", **unknown)
         assert short["mode"] != "stop-and-copy" and "the shortest pause" in short["mode_why"]
     else:
         assert heavy["modes_unavailable"]["post-copy"]
@@ -121,8 +125,12 @@ def test_a_link_that_is_too_slow_is_noticed_before_the_freeze(ground: Fleet, tmp
 def test_a_cutover_that_overruns_is_rolled_back(ground: Fleet, ledger: Path) -> None:
     """The ledger promises what no dump can keep. CRIU is broken off in its work, and the container is as it was."""
     before, of_process = ground.picture(), process(ground, "light")
-    status, result = move(
-        ground, "light", "--mode", "stop-and-copy", "--downtime-limit", "10", RELOCATE_LEDGER=str(ledger)
+    options = ("--mode", "stop-and-copy", "--downtime-limit", "10")
+    # on a busy machine the link may be measured as too slow for that, and the move be refused
+    status, result = until(
+        lambda: move(ground, "light", *options, RELOCATE_LEDGER=str(ledger)),
+        "a move that begins",
+        lambda found: found[1]["outcome"] != "refused",
     )
     assert (status, result["outcome"], result["rolled_back"]) == (1, "rolled-back", True), result["msg"]
     assert "the cutover was not over after 20 ms, 2 times downtime_limit_ms" in result["msg"]

@@ -44,7 +44,7 @@ auth: {htpasswd: {realm: private, path: /var/tmp/private-registry/htpasswd}}
 EOF
 nohup docker-registry serve config.yml >log 2>&1 </dev/null &
 echo $! >pid
-for i in $(seq 100); do (exec 3<>/dev/tcp/10.77.0.10/5001) 2>/dev/null && exit; sleep 0.1; done; cat log; exit 1
+for i in $(seq 1200); do (exec 3<>/dev/tcp/10.77.0.10/5001) 2>/dev/null && exit; sleep 0.1; done; cat log; exit 1
 """.replace("PASSWORD", PASSWORD).replace("PRIVATE", PRIVATE)
 #: Docker takes this setting anew when it is told to. The lab's repositories speak plain http.
 ALLOW = f"""
@@ -53,7 +53,7 @@ cp -p /etc/docker/daemon.json /var/tmp/daemon.json
 python3 -c 'import json; path = "/etc/docker/daemon.json"; found = json.load(open(path))
 found["insecure-registries"].append("{PRIVATE}"); json.dump(found, open(path, "w"))'
 kill -HUP $(cat /run/docker.pid)
-for i in $(seq 100); do docker info 2>/dev/null | grep -q {PRIVATE} && exit; sleep 0.1; done; exit 1
+for i in $(seq 1200); do docker info 2>/dev/null | grep -q {PRIVATE} && exit; sleep 0.1; done; exit 1
 """
 FORBID = f"docker logout {PRIVATE}; mv /var/tmp/daemon.json /etc/docker/daemon.json; kill -HUP $(cat /run/docker.pid)"
 LOGIN = f"docker login -u reader --password-stdin {PRIVATE}"

@@ -27,7 +27,7 @@ def as_thief(fleet: Fleet, host: str, command: str, *options: str, data: str = "
     own = [word.replace("tests-%h", "thief-%h") for word in ssh]
     own += ["-o", "IdentitiesOnly=yes", "-o", "IdentityAgent=none", *options]
     own += [f"{known['relocate_user']}@{known['ansible_host']}", *([command] if command else [])]
-    return subprocess.run(own, input=data, capture_output=True, text=True, check=False, timeout=60)
+    return subprocess.run(own, input=data, capture_output=True, text=True, check=False, timeout=300)
 
 
 def request(fleet: Fleet, host: str, module: str, **arguments: object) -> dict[str, object]:
@@ -110,8 +110,8 @@ def test_a_thief_cannot_have_the_memory_sent_to_a_machine_of_his_own(fleet: Flee
     # from the lab's machine, whose address on the fabric, 10.77.0.1, is no host's
     script = (
         "import socket, sys\n"
-        f"peer = socket.create_connection(('10.77.0.11', {answer['port']}), 5)\n"
-        "peer.settimeout(10)\n"
+        f"peer = socket.create_connection(('10.77.0.11', {answer['port']}), 120)\n"
+        "peer.settimeout(120)\n"
         "peer.sendall(b'\\x16\\x03\\x01\\x00\\x05hello')\n"
         "try:\n    print('heard' if peer.recv(1) else 'hung up')\n"
         "except ConnectionResetError:\n    print('hung up')\n"

@@ -9,12 +9,14 @@ import json
 import subprocess
 import sys
 import threading
-import time
 from typing import Any
 
 import pytest
 import python_image
+from direct import FAULTS
 from fleet import NO_LIMIT, REPOSITORY, VIRTUAL, Fleet
+from outside import SIGN
+from waiting import until
 from watching import watching
 
 pytestmark = pytest.mark.lab
@@ -47,10 +49,11 @@ def move(fleet: Fleet, name: str, to: str, mode: str) -> dict[str, Any]:
     return result
 
 
-def left(fleet: Fleet, *hosts: str) -> list[str]:
-    """Return what serves or fetches pages on hosts, and sessions."""
-    script = "pgrep -f '[p]age_process|[c]riu (dump|lazy-pages)'; ls /run/relocate/sessions"
-    return [found for host in hosts if (found := fleet.on(host, script, check=False))]
+def assert_nothing_left(fleet: Fleet, *hosts: str) -> None:
+    """See that nothing serves or fetches pages on hosts, and that no session is there: as soon as the parts have ended."""
+    script = "pgrep -fa '[p]age_process|[c]riu (dump|lazy-pages)'; ls /run/relocate/sessions"
+    found = lambda: [said for host in hosts if (said := fleet.on(host, script, check=False))]  # noqa: E731
+    until(found, "no session and no page process", lambda left: not left)
 
 
 def test_memory_follows_a_running_copy_and_none_is_lost(fleet: Fleet) -> None:
@@ -64,7 +67,7 @@ def test_memory_follows_a_running_copy_and_none_is_lost(fleet: Fleet) -> None:
             assert result["bytes"]["memory"] > MEBIBYTES << 20
             assert fleet.where("walker") == [destination]
             verify(fleet, 7100)
-            assert left(fleet, source, destination) == []
+            assert_nothing_left(fleet, source, destination)
 
 
 #: Forty MiB of values, and a digest that depends on each of them.
@@ -84,7 +87,7 @@ def test_a_server_with_threads_finds_all_its_memory(fleet: Fleet) -> None:
             assert result["outcome"] == "committed", result["msg"]
             assert result["measured"]["left_bytes"] < result["measured"]["memory_bytes"] / 3
             assert ask(destination, DIGEST) == digest
-            assert left(fleet, source, destination) == []
+            assert_nothing_left(fleet, source, destination)
 
 
 #: Two small areas at the beginning of a window of 2 MiB, in which a large one begins that ends elsewhere: CRIU's dump looks at
@@ -129,27 +132,26 @@ def test_a_program_that_changes_its_memory_while_it_drains(fleet: Fleet) -> None
     """Every page comes once, whatever CRIU has looked at twice, and where it belongs, whatever the program does with it."""
     python_image.make(fleet)
     python_image.run(fleet, "host1", "odd", ODD)
-    deadline = time.monotonic() + 60
-    while fleet.on("host1", "docker logs odd") != "made":
-        assert time.monotonic() < deadline, "the program does not begin"
-        time.sleep(0.2)
+    until(lambda: fleet.on("host1", "docker logs odd"), "the program's beginning", lambda log: log == "made")
     result = move(fleet, "odd", "host2", "post-copy")
     assert result["outcome"] == "committed", result["msg"]
-    while "wrong" not in (said := fleet.on("host2", "docker logs odd 2>&1")):
-        assert time.monotonic() < deadline + 120, said
-        time.sleep(0.2)
+    said = until(lambda: fleet.on("host2", "docker logs odd 2>&1"), "the program's verdict", lambda log: "wrong" in log)
     assert said.splitlines() == ["made", "wrong []"]
-    assert left(fleet, "host1", "host2") == []
+    assert_nothing_left(fleet, "host1", "host2")
 
 
 def test_a_drain_whose_source_is_silent_is_kept_and_goes_on(fleet: Fleet) -> None:
     """Its page processes are stopped, then killed: the copy stays, the move says what is missing, and recover brings it in."""
     fleet.tenant("walker", "counter", "host1", "7100 256", 7100)
-    stop = (  # when it has voted: it serves, and nothing has been asked for yet
-        "cd /var/lib/relocate/journal; for i in $(seq 20000); do grep -qs voted "
-        "$(grep -ls walker *.source.jsonl | tail -1) && pkill -STOP -f '[p]age_process serve' && break; done"
-    )
-    stopping = threading.Thread(target=fleet.on, args=("host1", stop))
+    # when it has voted: it serves, and nothing has been asked for yet
+    order = {"part": "source", "state": "voted", "moment": "after", "do": "pause", "seconds": 60}
+    fleet.on("host1", f"umask 077; mkdir -p /run/relocate; cat >{FAULTS}", data=json.dumps(order))
+
+    def stop() -> None:
+        fleet.await_on("host1", f"[ -e {SIGN} ]", "a source that has voted")
+        fleet.on("host1", f"pkill -STOP -f '[p]age_process serve'; rm {SIGN}")
+
+    stopping = threading.Thread(target=stop)
     stopping.start()
     result = move(fleet, "walker", "host2", "post-copy")
     stopping.join()
@@ -157,14 +159,13 @@ def test_a_drain_whose_source_is_silent_is_kept_and_goes_on(fleet: Fleet) -> Non
     assert "MiB of the copy's memory are still at its source" in result["msg"] and "nothing is lost" in result["msg"]
     assert fleet.where("walker") == ["host1", "host2"], "one of them is frozen"
     fleet.on("host1", "pkill -KILL -f '[p]age_process serve'")
-    deadline = time.monotonic() + 90
-    while fleet.on("host2", "pgrep -f '[r]elocate_proxy destination'", check=False):  # it waits for its edge
-        assert time.monotonic() < deadline
-        time.sleep(0.5)
+    fleet.await_on(
+        "host2", "! pgrep -f '[r]elocate_proxy destination'", "the end of a destination that waits for its edge"
+    )
     fleet.run("relocate", "recover")
     assert fleet.where("walker") == ["host2"]
     verify(fleet, 7100)
-    assert left(fleet, "host1", "host2") == []
+    assert_nothing_left(fleet, "host1", "host2")
 
 
 def test_a_post_copy_is_taken_back_before_the_commit(fleet: Fleet) -> None:
@@ -177,7 +178,7 @@ def test_a_post_copy_is_taken_back_before_the_commit(fleet: Fleet) -> None:
         assert result["outcome"] == "rolled-back" and "rehearsed" in result["problems"][0], result
         assert fleet.where("walker") == ["host1"]
         verify(fleet, 7100)
-    assert left(fleet, "host1", "host2") == []
+    assert_nothing_left(fleet, "host1", "host2")
 
 
 def test_a_label_forbids_post_copy(fleet: Fleet) -> None:
@@ -210,4 +211,4 @@ def test_memory_goes_ahead_of_a_container_where_the_kernel_tells_what_was_writte
             assert result["measured"]["left_bytes"] == result["rounds"][-1]["bytes"] < MEBIBYTES << 18
             assert fleet.where("walker") == [destination]
             verify(fleet, 7100)
-            assert left(fleet, source, destination) == []
+            assert_nothing_left(fleet, source, destination)

@@ -53,7 +53,7 @@ def test_a_prepared_fleet_needs_nothing(fleet: Fleet) -> None:
 @pytest.mark.parametrize("host", BOTH)
 def test_a_container_is_dumped_and_its_copy_lives(fleet: Fleet, host: str) -> None:
     """The container runs on, and the same memory listens in a namespace of its own under runc."""
-    fleet.tenant("snapshot", "counter", host, command="7000 8")
+    fleet.tenant("snapshot", "counter", host, command="7000 8", inside=7000)  # it has its memory when it listens
     place, name = "/var/tmp/relocate-test", "relocate-test"
     pid = fleet.on(host, "docker inspect -f '{{.State.Pid}}' snapshot")
     try:
@@ -69,7 +69,7 @@ def test_a_container_is_dumped_and_its_copy_lives(fleet: Fleet, host: str) -> No
         fleet.on(host, f"ip netns add {name} && ip -n {name} link set lo up")
         copy = module(fleet, host, "criu_restore", images=place, id=name, network_namespace=f"/run/netns/{name}")
         assert copy.get("pid"), copy
-        answer = f"printf 'x\\nx\\n' | ip netns exec {name} nc -N -w 2 127.0.0.1 7000"
+        answer = f"printf 'x\\nx\\n' | ip netns exec {name} nc -N -w 60 127.0.0.1 7000"
         assert fleet.on(host, answer).split() == ["1", "2"]
         taken = module(fleet, host, "criu_restore", images=place, id=name, network_namespace=f"/run/netns/{name}")
         assert taken["msg"] == f"runc already has a container {name!r}; choose another id, or delete that one"
@@ -79,7 +79,7 @@ def test_a_container_is_dumped_and_its_copy_lives(fleet: Fleet, host: str) -> No
 
 def test_a_container_that_is_put_away_is_over(fleet: Fleet) -> None:
     """With leave_running=false Docker sees it end, and can start it anew."""
-    fleet.tenant("away", "counter", "host2", command="7000 8")
+    fleet.tenant("away", "counter", "host2", command="7000 8", inside=7000)
     try:
         images = "/var/tmp/relocate-test-away"
         assert module(fleet, "host2", "criu_dump", container="away", images=images, leave_running=False)["changed"]
@@ -95,9 +95,11 @@ def test_a_process_tree_goes_on_under_its_pid(fleet: Fleet) -> None:
     """Put away and brought back."""
     pid = fleet.on("host1", "setsid nohup sleep 1000 >/dev/null 2>&1 </dev/null & echo $!")
     images = "/var/tmp/relocate-test-process"
+    sleeps = f'[ "$(cat /proc/{pid}/comm)" = sleep ]'
+    fleet.await_on("host1", sleeps, "a shell that has become sleep")
     try:
         assert module(fleet, "host1", "criu_dump", pid=int(pid), images=images, leave_running=False)["pid"] == int(pid)
-        assert fleet.on("host1", f"test -d /proc/{pid} || echo gone") == "gone"
+        fleet.await_on("host1", f"! test -d /proc/{pid}", "the end of a process that init waits for")
         assert module(fleet, "host1", "criu_restore", images=images)["pid"] == int(pid)
         assert fleet.on("host1", f"cat /proc/{pid}/comm") == "sleep"
     finally:
@@ -125,7 +127,7 @@ def test_settings_are_reloaded_under_a_running_container(fleet: Fleet) -> None:
     before = fleet.on("host3", seen)
     label = {"labels": ["relocate.test=1"]}
     assert module(fleet, "host3", "docker_daemon", settings=label)["consequence"] == "reload"
-    assert "relocate.test=1" in fleet.on("host3", "sleep 0.5; docker info --format json")
+    assert "relocate.test=1" in fleet.on("host3", "docker info --format json")
     refused = module(fleet, "host3", "docker_daemon", settings={"icc": False})
     assert "icc cannot be changed while containers run" in refused["msg"]
     assert module(fleet, "host3", "docker_daemon", settings=label, state="absent")["changed"]

@@ -186,7 +186,7 @@ def test_a_container_that_criu_refuses_is_made_anew_under_load(fleet: Fleet) -> 
     assert (result["outcome"], result["strategy"], result["mode"]) == ("committed", "recreate", "recreate")
     assert result["drain"]["connections"] >= 1 and result["drain"]["cut"] == 0 and result["flows"]["lost"] == 0
     assert result["downtime_ms"] is None and everywhere(fleet) == ["host2"]
-    ended = "docker events --since {} --until $(date +%s) --filter container={} --filter event=die --format '{}'"
+    ended = "docker events --since {} --until $(date +%s.%N) --filter container={} --filter event=die --format '{}'"
     words = ended.format(began, NAME, "{{.Actor.Attributes.exitCode}}")
     assert fleet.on("host1", words) == "7", "stopped by its own signal"
     policy = fleet.on("host2", f"docker inspect -f '{{{{.HostConfig.RestartPolicy.Name}}}}' {NAME}")
@@ -269,5 +269,5 @@ def test_parts_are_killed(fleet: Fleet) -> None:
             assert ended["edge"] == end, words
             place = there if end == "done" else here
             assert everywhere(fleet) == [place] and leads_to(fleet, place), words
-            assert not direct.leftovers(), words + direct.leftovers()
+            direct.assert_nothing_left()
             assert not visitor.tell()["errors"], words

@@ -6,14 +6,17 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
+from direct import FAULTS
 from fleet import BIN, NO_LIMIT, REPOSITORY, ROOT, VIRTUAL, Fleet
+from outside import SIGN
+from waiting import until
 from watching import watching
 
 from relocate.demo.watching import Client
@@ -39,7 +42,8 @@ def test_a_connection_survives_hops_and_the_address_changes_every_time(fleet: Fl
             inside = "nsenter -t $(docker inspect -f '{{.State.Pid}}' walker) -n ip -4 -br addr show eth0"
             assert result["address_after"] in fleet.on(after[0], inside), "the address is really the container's"
     host = fleet.where("walker")[0]
-    assert fleet.services()[0]["host_address"] == fleet.variables(host)["ansible_host"]
+    (service,) = [each for each in fleet.services() if each["name"] == "walker"]
+    assert service["host_address"] == fleet.variables(host)["ansible_host"]
 
 
 def test_redis_keeps_its_data_and_its_connection(fleet: Fleet) -> None:
@@ -47,9 +51,9 @@ def test_redis_keeps_its_data_and_its_connection(fleet: Fleet) -> None:
     with watching(fleet, "redis", 6400) as client:
         for destination in ("host3", "host1"):
             fleet.move("store", destination)
-    again = Client("redis", VIRTUAL, 6400, fleet.client_namespace).start()
-    time.sleep(0.2)
-    assert again.stop()["last"] > client.summary["last"], "a new connection finds the key that the old one counted"
+    again = lambda: Client("redis", VIRTUAL, 6400, fleet.client_namespace).start().stop()["last"]  # noqa: E731
+    found = until(again, "an answer over a new connection", lambda last: last is not None)
+    assert found > client.summary["last"], "a new connection finds the key that the old one counted"
 
 
 def test_files_and_log_follow(fleet: Fleet) -> None:
@@ -60,15 +64,17 @@ def test_files_and_log_follow(fleet: Fleet) -> None:
         "i=0; while :; do i=$((i+1)); echo $i >> /data/log; echo line $i; sleep 0.05; done"
     )
     fleet.tenant("writer", "idle", "host1", f"/bin/busybox sh -c '{script}'")
+    fleet.await_on("host1", "docker exec writer /bin/busybox test -s /data/log", "the writer's first line")
     fleet.on(
         "host1",
         "docker exec writer /bin/busybox sh -c 'echo by hand > /data/by-hand; rm -f /data/by-hand; mkdir /data/by-hand'",
     )
-    time.sleep(1)
+    inside = "docker exec writer /bin/busybox"
+    written = lambda host: len(fleet.on(host, f"{inside} cat /data/log").splitlines())  # noqa: E731
+    before = until(lambda: written("host1"), "more lines", lambda number: number > 10)
     for destination in ("host3", "host2"):
         fleet.move("writer", destination)
-    time.sleep(0.5)
-    inside = "docker exec writer /bin/busybox"
+        before = until(lambda: written(destination), "more lines", lambda number: number > before + 5)  # noqa: B023
     assert fleet.on("host2", f"{inside} cat /data/deep/file /data/soft /data/hard") == "kept\nkept\nkept"
     assert fleet.on("host2", f"{inside} stat -c '%a %h %F' /data/deep/file") == "640 2 regular file"
     assert fleet.on("host2", f"{inside} stat -c %F /data/pipe /data/by-hand") == "fifo\ndirectory"
@@ -122,20 +128,17 @@ def test_a_download_of_the_container_survives(fleet: Fleet) -> None:
         told, _ = server.communicate("enough\n", timeout=120)
         size = int(told)
         assert size > 3 * rate, "it went on before, between and after the moves"
-        deadline = time.monotonic() + 30
-        while fleet.on("host3", "docker logs reader") != "complete":
-            assert time.monotonic() < deadline, "the download did not come to its end"
-            time.sleep(0.2)
+        until(lambda: fleet.on("host3", "docker logs reader"), "the download's end", lambda log: log == "complete")
         digest = fleet.on("host3", "docker exec reader /bin/busybox sha256sum /download").split()[0]
         assert digest == hashlib.sha256(pattern(size)).hexdigest()
     finally:
         server.kill()
 
 
-#: Takes the room away as soon as a relocation has begun there.
+#: Takes the room away when the destination has staged all, and the image has not come yet.
 SHRINK = (
-    "for i in $(seq 900); do ls /run/relocate/sessions | grep -q . && break; sleep 0.1; done; "
-    "mount -o remount,size=1m /run/relocate/sessions"
+    f"for i in $(seq 2400); do [ -e {SIGN} ] && break; sleep 0.05; done; "
+    f"mount -o remount,size=1m /run/relocate/sessions; rm -f {SIGN}"
 )
 
 
@@ -147,6 +150,8 @@ def test_a_move_that_fails_is_taken_back(fleet: Fleet) -> None:
         with watching(fleet, "counter", 7100):
             refused = fleet.move("walker", "host2", "--mode", "stop-and-copy", check=False)
             assert refused["outcome"] == "refused" and "host2 has 1 MiB free" in refused["msg"]
+            order = {"part": "destination", "state": "gated", "moment": "after", "do": "pause", "seconds": 60}
+            fleet.on("host2", f"umask 077; cat >{FAULTS}", data=json.dumps(order))
             fleet.on(
                 "host2", f"mount -o remount,size=1g /run/relocate/sessions; setsid sh -c '{SHRINK}' >/dev/null 2>&1 &"
             )
@@ -157,7 +162,7 @@ def test_a_move_that_fails_is_taken_back(fleet: Fleet) -> None:
             assert "No space left" in result["msg"]
             assert fleet.where("walker") == ["host1"]
     finally:
-        fleet.on("host2", "umount /run/relocate/sessions")
+        fleet.await_on("host2", "umount /run/relocate/sessions", "the end of all that is in the small disk")
     assert fleet.on("host2", "docker ps -aq --filter name=walker") == "", "nothing is left at the destination"
     assert fleet.move("walker", "host2")["outcome"] == "committed", "and it can be tried again"
 
@@ -172,13 +177,11 @@ def test_the_hosts_finish_without_their_controller(fleet: Fleet) -> None:
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
-        deadline = time.monotonic() + 60
-        while not fleet.on("host0", "ls /run/relocate/parts 2>/dev/null", check=False) and time.monotonic() < deadline:
-            time.sleep(0.05)
+        parts = lambda: fleet.on("host0", "ls /run/relocate/parts 2>/dev/null", check=False)  # noqa: E731
+        until(parts, "the edge's part")
         os.killpg(controller.pid, signal.SIGKILL)
         controller.wait()
-        while fleet.on("host0", "ls /run/relocate/parts", check=False) and time.monotonic() < deadline:
-            time.sleep(0.2)
+        until(parts, "the edge's end", lambda found: not found)
         assert fleet.where("walker") == ["host2"]
     assert "Nothing was left half-done" in fleet.run("relocate", "recover").stdout
 
@@ -195,25 +198,29 @@ def test_nothing_is_left_behind(fleet: Fleet) -> None:
             check=False,
         )
 
-    before = {host: held(host) for host in fleet.docker_hosts if host != "host1"}
+    # what an earlier test has left is not this one's: connections that wait for their end, parts that are about to end
+    others = [host for host in fleet.docker_hosts if host != "host1"]
+    for host in others:
+        fleet.on(host, "conntrack -D -p tcp --dport 7100", check=False)
+        fleet.await_on(host, "! pgrep -f '[r]elocate_proxy'", "the end of earlier parts")
+    before = {host: held(host) for host in others}
     fleet.tenant("walker", "counter", "host1", "7100 8", 7100)
     with watching(fleet, "counter", 7100):
         for destination in ("host2", "host3", "host1"):
             fleet.move("walker", destination)
-        deadline = time.monotonic() + 60  # Docker's own cleaning, on a busy machine
-        while {host: held(host) for host in before} != before and time.monotonic() < deadline:
-            time.sleep(0.5)
-        assert {host: held(host) for host in before} == before
+        # Docker cleans in its own time
+        until(
+            lambda: {host: held(host) for host in before},
+            "what was there",
+            lambda now: now == before,
+            words=lambda: f"{before}",
+        )
         table = fleet.on("host0", "nft -s list table ip relocate")
     for name in ("held", "barrier", "shut", "unborn"):
         body = table.split(f" {name} {{")[1].split("}")[0]
         assert "elements" not in body, f"the edge still has something in {name}"
-    assert (
-        fleet.on(
-            "host0", "ls /run/relocate/sessions /run/relocate/parts /run/relocate/results | grep -v :", check=False
-        )
-        == ""
-    )
+    of_the_edge = "ls /run/relocate/sessions /run/relocate/parts /run/relocate/results | grep -v :"
+    until(lambda: fleet.on("host0", of_the_edge, check=False), "the edge's end", lambda left: not left)
 
 
 def test_it_is_an_ordinary_container_afterwards(fleet: Fleet) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 from fleet import REPOSITORY, VIRTUAL, Fleet
+from waiting import until
 
 from relocate.lab.paths import Lab
 from relocate.lab.status import first_process
@@ -26,8 +27,8 @@ VOLUME = "vault-data"
 ASIDE = "/var/lib/docker/relocate/volumes"
 INCREMENT = """
 import socket, sys
-with socket.create_connection((sys.argv[1], int(sys.argv[2])), 10) as connection:
-    connection.settimeout(10)
+with socket.create_connection((sys.argv[1], int(sys.argv[2])), 120) as connection:
+    connection.settimeout(120)
     connection.sendall(b"INCR n\\r\\n")
     print(int(connection.recv(20)[1:]))
 """
@@ -80,8 +81,9 @@ def test_a_tenant_outlives_its_host(fleet: Fleet, tmp_path: Path, monkeypatch: p
         fleet.run("relocate", "lab", "up")
     fleet.on("host1", "docker start ledger")
     assert fleet.where("ledger") == ["host1", "host2"]
-    copies = fleet.on("host1", "docker inspect -f '{{.State.Running}}' ledger vault").split()
-    assert copies == ["true", "true"], "vault comes back by its restart policy"
+    copies = "docker inspect -f '{{.State.Running}}' ledger vault"
+    what = "both copies: vault comes back by its restart policy"
+    until(lambda: fleet.on("host1", copies).split(), what, lambda run: run == ["true", "true"])
     assert show(fleet, "host1") == "later" and show(fleet, "host2") == "before"
     assert increment(fleet) == 5  # of the one that was restored: the edge leads nowhere else
     fleet.run("relocate", "recover")

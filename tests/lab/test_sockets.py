@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
 from direct import EDGE, Direct, Heart
 from fleet import VIRTUAL, Fleet
+from waiting import until
 
 pytestmark = pytest.mark.lab
 
@@ -86,20 +86,18 @@ def test_a_connection_that_is_being_made(fleet: Fleet) -> None:
         script = f"nc {CLIENT} 9901; echo ended with $?; sleep 1000"
         fleet.tenant("asker", "idle", HERE, f"/bin/busybox sh -c '{script}'")
         waiting = "nsenter -t $(docker inspect -f '{{.State.Pid}}' asker) -n ss -tnH state syn-sent"
-        assert "9901" in fleet.on(HERE, waiting)
+        until(lambda: fleet.on(HERE, waiting), "a SYN to port 9901", lambda sockets: ":9901" in sockets)
         direct = Direct.of(fleet, "asker", HERE, THERE)
         result = direct.move(HERE, THERE)
         assert result is not None
         assert result["outcome"] == "committed", result["problems"]
         direct.wait_until_quiet()
-        assert direct.running() == [THERE]
+        assert direct.settled() == [THERE]
     answered = ["ip", "netns", "exec", fleet.client_namespace, "nc", "-l", "9901"]
     peer = subprocess.Popen(answered, stdout=subprocess.DEVNULL, stdin=subprocess.DEVNULL)
     try:  # somebody answers now: either the same connect succeeds, or the program was told that it failed
-        deadline = time.monotonic() + 90
-        while peer.poll() is None and not fleet.on(THERE, "docker logs asker"):
-            assert time.monotonic() < deadline, "the program waits for a connection that nobody makes"
-            time.sleep(0.5)
+        answered_or_told = lambda: peer.poll() is not None or fleet.on(THERE, "docker logs asker")  # noqa: E731
+        until(answered_or_told, "a program that waits for a connection")
     finally:
         peer.kill()
 

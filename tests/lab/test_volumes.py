@@ -6,12 +6,12 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from fleet import REPOSITORY, Fleet
+from waiting import until
 
 pytestmark = pytest.mark.lab
 
@@ -41,6 +41,18 @@ def inside(fleet: Fleet, host: str, command: str) -> str:
     return fleet.on(host, f"docker exec keeper /bin/busybox sh -c '{command}'")
 
 
+def more_lines(fleet: Fleet, host: str, number: int) -> None:
+    """Wait until the container has written some lines more."""
+    written = lambda: len(inside(fleet, host, "cat /data/log 2>/dev/null; true").split())  # noqa: E731
+    first = written()
+    until(written, f"{number} lines more", lambda lines: lines >= first + number)
+
+
+def volumes(fleet: Fleet, host: str) -> set[str]:
+    """Return the names of a host's volumes."""
+    return set(fleet.on(host, "docker volume ls -q").split())
+
+
 def volume(fleet: Fleet, host: str) -> dict[str, Any]:
     """Return ``docker volume inspect``."""
     found: dict[str, Any] = json.loads(fleet.on(host, "docker volume inspect ledger"))[0]
@@ -53,7 +65,7 @@ def test_what_is_on_a_volume_goes_with_its_container(keeper: Fleet) -> None:
     names = set(keeper.on("host1", mounts).split())
     assert len(names) == 2
     for source, host in (("host1", "host3"), ("host3", "host2"), ("host2", "host1")):
-        time.sleep(0.5)
+        more_lines(keeper, source, 60)
         result = keeper.move("keeper", host)
         assert result["bytes"]["volumes"] > 0
         acknowledged = int(inside(keeper, host, "cat /dev/shm/acknowledged"))
@@ -64,8 +76,7 @@ def test_what_is_on_a_volume_goes_with_its_container(keeper: Fleet) -> None:
         assert len(inside(keeper, host, "ls /scratch").split()) == min(50, len(lines))
         assert len(inside(keeper, host, "ls /data").split()) <= 3, "what was removed meanwhile is not there again"
         assert volume(keeper, host)["Labels"] == labels
-        listed = keeper.on(source, "docker volume ls -q").split()
-        assert not names & set(listed), "nothing stays that could be taken for the current data"
+        assert not names & volumes(keeper, source), "nothing stays that could be taken for the current data"
         kept = [name for name in keeper.on(source, f"ls {ASIDE}").split() if name.startswith("keeper@")]
         assert len(kept) == 1, "what a host had last is not thrown away at once"
         assert "ledger" in keeper.on(source, f"ls {ASIDE}/{kept[0]}").split()
@@ -74,13 +85,11 @@ def test_what_is_on_a_volume_goes_with_its_container(keeper: Fleet) -> None:
 def test_a_move_that_is_taken_back_leaves_no_volume(keeper: Fleet) -> None:
     order = {"part": "destination", "state": "restoring", "moment": "after", "do": "fail"}
     keeper.on("host2", "mkdir -p /run/relocate; umask 077; cat > /run/relocate/faults.json", data=json.dumps(order))
-    before = set(keeper.on("host2", "docker volume ls -q").split())
+    before = volumes(keeper, "host2")
     result = keeper.move("keeper", "host2", check=False)
     assert result["outcome"] == "rolled-back"
-    assert set(keeper.on("host2", "docker volume ls -q").split()) == before
-    first = len(inside(keeper, "host1", "cat /data/log").split())
-    time.sleep(0.3)
-    assert len(inside(keeper, "host1", "cat /data/log").split()) > first, "it goes on where it was"
+    assert volumes(keeper, "host2") == before
+    more_lines(keeper, "host1", 1)  # it goes on where it was
 
 
 def test_what_cannot_go_is_refused(keeper: Fleet) -> None:
