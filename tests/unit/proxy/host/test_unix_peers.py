@@ -45,16 +45,15 @@ def test_what_a_socket_names_is_told() -> None:
         assert unix_peers.description(alone, Told()) is None
 
 
-def test_a_peer_from_outside_is_refused() -> None:
-    """It has no number inside. Who listens may have none: nothing is accepted from it."""
+def test_a_peer_from_outside_has_no_number() -> None:
+    """Neither of a connection nor of who listens."""
     ours, theirs = socket.socketpair()
     with ours, theirs, socket.socket(socket.AF_UNIX) as listener:
-        with pytest.raises(Foreign, match=r"connected by a process outside.*have it connected again"):
-            unix_peers.description(ours, Told(0))
         listener.bind(b"\0relocate-test-%d" % os.getpid())
         listener.listen()
-        told = unix_peers.description(listener, Told(0))
-        assert told and told["number"] == 0 and told["address"].startswith(b"\0relocate-test-")
+        for sock in (ours, listener):
+            told = unix_peers.description(sock, Told(0))
+            assert told and told["number"] == 0
 
 
 @pytest.mark.parametrize(

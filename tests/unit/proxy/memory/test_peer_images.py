@@ -87,6 +87,14 @@ def test_every_socket_that_names_somebody_has_a_place(tmp_path: Path) -> None:
     assert holder == 31998 and about[9]["backlog"] == 5 and about[8]["backlog"] is None
 
 
+def test_a_peer_that_is_no_process_of_the_container_gets_a_number_that_nobody_has(tmp_path: Path) -> None:
+    """Who listens names process 0 again, which the destination sees to."""
+    entries = [entry(9, LISTEN), entry(8, ESTABLISHED, 7), entry(7, ESTABLISHED, 8)]
+    about = {9: told(0), 8: told(3, 1, b"/s"), 7: told(0)}
+    _, records, holder = rewritten(tmp_path, entries, about)
+    assert [each[0] for each in records] == [0, 3, holder - 1] and holder == peer_images.HIGHEST
+
+
 def test_datagrams_name_somebody_as_a_nameless_pair_only(tmp_path: Path) -> None:
     """CRIU compares their type, where there is an address."""
     entries = [entry(number, ESTABLISHED, peer, DATAGRAM) for number, peer in ((1, 2), (2, 1), (3, 4), (4, 3), (5, 5))]

@@ -62,7 +62,9 @@ def rewrite(
         return
     if len(places) > MOST:
         raise Foreign(f"the container has more than {MOST} unix connections")
-    kept, parts, records, named = 0, [], [], {each["number"] for each in told.values()}
+    named = {*numbers, *(each["number"] for each in told.values())}
+    holder, nobody = [number for number in range(HIGHEST, HIGHEST - len(named) - MOST, -1) if number not in named][:2]
+    kept, parts, records = 0, [], []
     for inode, (how, partner) in ways.items():
         place, message, fields, entry = found[inode]
         each = connecting(inode) if how == CONNECTS else told.get(inode)
@@ -70,7 +72,10 @@ def rewrite(
             raise Foreign(UNACCEPTED if how == CONNECTS else UNKNOWN)
         if how == LISTENS:
             each["backlog"] = int(fields.get(BACKLOG, 0))
-        named.add(each["number"])
+        if (
+            how == PAIRED and not each["number"]
+        ):  # nobody among the container's has the number 0: one that no process has, then
+            each = {**each, "number": nobody}
         kind = int(fields[TYPE])
         address = told[inode]["address"] if inode in told else b""
         records.append(_record(each, places[partner] if partner else -1, how, kind, address))
@@ -79,7 +84,6 @@ def rewrite(
         kept = place + LENGTH.size + len(message)
     with open(path, "wb") as file:
         file.write(b"".join([*parts, image[kept:]]))
-    holder = next(number for number in range(HIGHEST, 1, -1) if number not in named and number not in numbers)
     with open(os.path.join(images, paths.PEERS), "wb") as file:
         file.write(HEAD.pack(len(records), holder) + b"".join(records))
 
