@@ -11,14 +11,13 @@ from __future__ import annotations
 
 import itertools
 import json
-import time
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from direct import EDGE, Direct, Heart
 from fleet import VIRTUAL, Fleet
-from outside import Outside, Scene, instead_of_criu, kinds, partition
+from outside import SIGN, Outside, Scene, instead_of_criu, kinds, partition
 from rehearsal import AFTER_COMMIT, PARTS, Fault, State, every_fault, journaled, rehearse
 
 pytestmark = pytest.mark.lab
@@ -87,7 +86,7 @@ def test_one_copy_runs_whatever_fails(direct: Direct, heart: Heart, fault: Fault
 
 def test_what_nobody_is_left_to_mend_is_settled_by_recover(direct: Direct, heart: Heart) -> None:
     """The source and its guardian are killed in the freeze: frozen, until somebody says ``relocate recover``."""
-    (here,) = direct.running()
+    (here,) = direct.settled()
     there = next(host for host in direct.hosts if host != here)
     direct.order(here, part="source", state="freezing", moment="after", do="kill-guardian")
     direct.move(here, there)
@@ -95,14 +94,14 @@ def test_what_nobody_is_left_to_mend_is_settled_by_recover(direct: Direct, heart
     assert not direct.ordered(here)
     said = direct.fleet.run("relocate", "recover", "--json").stdout
     assert '"rolled-back"' in said
-    assert direct.running() == [here]
+    assert direct.settled() == [here]
     heart.assert_beats()
-    assert not direct.leftovers()
+    direct.assert_nothing_left()
 
 
 def test_a_move_whose_service_was_removed_before_it_was_settled(direct: Direct, heart: Heart) -> None:
     """An operator has unpublished what nobody finished: that is said, the move is settled, and the name is free again."""
-    (here,) = direct.running()
+    (here,) = direct.settled()
     there = next(host for host in direct.hosts if host != here)
     direct.order(EDGE, part="edge", state="released", moment="after", do="kill-guardian")
     assert direct.result(direct.start(here, there)) is None and not direct.ordered(EDGE)
@@ -120,9 +119,9 @@ def test_a_move_whose_service_was_removed_before_it_was_settled(direct: Direct, 
         f"{VIRTUAL}:{PORT}/tcp of {NAME} is not published at the edge any more, and was not published again: do so if it is to "
         "be reached (nat_service)"
     ]
-    assert direct.running() == [there]
+    assert direct.settled() == [there]
     heart.assert_beats()
-    assert not direct.leftovers()
+    direct.assert_nothing_left()
 
 
 @pytest.mark.parametrize("do", ["kill", "kill-guardian"])
@@ -139,11 +138,9 @@ def test_a_daemon_that_is_killed_at_the_commit_finds_the_copy_again(direct: Dire
     """The verdict is on the disk, and the copy has not run: Docker has to know it already."""
     fault = Fault("destination", State.COMMITTED, "after", "pause")
     assert rehearse(direct, heart, fault, kinds()[f"kill-{daemon}-destination"]).ended == "committed"
-    (here,) = direct.running()
+    (here,) = direct.settled()
     asked = f'docker top {NAME} && docker inspect {NAME} | grep -q \'"IPAddress": "1\''
-    direct.fleet.on(
-        here, f"for i in $(seq 100); do {asked} && exit; sleep 0.2; done; exit 1"
-    )  # containerd is coming back
+    direct.fleet.await_on(here, asked, "containerd, which is coming back,")
 
 
 def test_who_stops_a_copy_calls_the_move_off(direct: Direct, heart: Heart) -> None:
@@ -163,15 +160,15 @@ def expect_rolled_back(direct: Direct, heart: Heart, source: str, destination: s
     assert result is not None
     assert result["outcome"] == "rolled-back", result
     direct.wait_until_quiet()
-    assert direct.running() == [source]
-    assert not direct.leftovers()
+    assert direct.settled() == [source]
+    direct.assert_nothing_left()
     return result
 
 
 @pytest.mark.parametrize(("side", "action"), [("source", "dump"), ("destination", "restore")])
 def test_criu_fails_in_the_middle(direct: Direct, heart: Heart, side: str, action: str) -> None:
     """CRIU's own fault injection: a dump that fails with its code in the tasks, a restore with the tree half made."""
-    (here,) = direct.running()
+    (here,) = direct.settled()
     there = next(host for host in direct.hosts if host != here)
     number = {"dump": 5, "restore": 6}[action]  # FI_PARASITE_CONNECT, FI_POST_RESTORE of criu/include/fault-injection.h
     with instead_of_criu(direct.fleet, here if side == "source" else there, f"export CRIU_FAULT={number}"):
@@ -181,7 +178,7 @@ def test_criu_fails_in_the_middle(direct: Direct, heart: Heart, side: str, actio
 
 def test_the_source_is_killed_while_criu_dumps(direct: Direct, heart: Heart) -> None:
     """CRIU outlives it, inside the tasks, and would freeze them again after the thaw."""
-    (here,) = direct.running()
+    (here,) = direct.settled()
     there = next(host for host in direct.hosts if host != here)
     identifier = direct.start(here, there)
     image = f"/run/relocate/sessions/{identifier}/images/core-1.img"  # in the middle of the dump
@@ -196,25 +193,22 @@ def test_the_source_is_killed_while_criu_dumps(direct: Direct, heart: Heart) -> 
     assert found == "killed"
     assert result is not None
     assert result["outcome"] == "rolled-back"
-    assert direct.running() == [here]
-    assert not direct.leftovers()
+    assert direct.settled() == [here]
+    direct.assert_nothing_left()
 
 
 @pytest.mark.parametrize("with_edge", [False, True], ids=["from-the-source", "from-the-edge-as-well"])
 def test_the_destination_is_cut_off_in_the_freeze(direct: Direct, heart: Heart, with_edge: bool) -> None:
     """The image never arrives: the source runs on; what the destination has made is gone when it is back."""
-    (here,) = direct.running()
+    (here,) = direct.settled()
     there = next(host for host in direct.hosts if host != here)
     others = [here, "host0"] if with_edge else [here]
-    direct.order(here, part="source", state="freezing", moment="before", do="hang", seconds=1)
+    direct.order(here, part="source", state="freezing", moment="before", do="pause", seconds=60)
     identifier = direct.start(here, there)
-    deadline = time.monotonic() + 30
-    while "armed" not in direct.fleet.on(
-        "host0", f"cat /var/lib/relocate/journal/{identifier}.edge.jsonl", check=False
-    ):
-        assert time.monotonic() < deadline
+    direct.fleet.await_on(here, f"[ -e {SIGN} ]", "a source that is about to freeze")
     heal = partition(direct.fleet, there, others)
     try:
+        direct.fleet.on(here, f"rm {SIGN}")
         result = direct.result(identifier)
         heart.assert_beats()
     finally:
@@ -222,14 +216,14 @@ def test_the_destination_is_cut_off_in_the_freeze(direct: Direct, heart: Heart, 
     assert result is not None
     assert result["outcome"] == "rolled-back", result
     direct.wait_until_quiet()
-    assert direct.running() == [here]
-    assert not direct.leftovers()
+    assert direct.settled() == [here]
+    direct.assert_nothing_left()
 
 
 def test_and_it_still_moves(direct: Direct, heart: Heart) -> None:
     """After all of this: there and back over the same connection."""
     for _ in range(2):
-        (here,) = direct.running()
+        (here,) = direct.settled()
         there = next(host for host in direct.hosts if host != here)
         result = direct.move(here, there)
         assert result is not None
