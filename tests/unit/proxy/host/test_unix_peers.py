@@ -40,7 +40,6 @@ def test_what_a_socket_names_is_told() -> None:
             "uid": os.geteuid(),
             "gid": os.getegid(),
             "groups": sorted(os.getgroups()),
-            "label": unix_peers._label(ours),
         }
         assert unix_peers.description(alone, Told()) is None
 
@@ -64,9 +63,8 @@ def test_a_peer_from_outside_has_no_number() -> None:
         ({"groups": [1, 2, 3, 4, 5]}, "as its peer, and would name"),
         ({"number": 9}, "named process 9 as its peer, and would name 7"),
         ({"pid": 9}, "process 9, which has a unix socket, is missing"),
-        ({"label": "else"}, "security label else"),
     ],
-    ids=["right", "user", "groups", "process", "missing", "label"],
+    ids=["right", "user", "groups", "process", "missing"],
 )
 def test_another_peer_is_never_named(wrong: dict[str, Any], says: str) -> None:
     """The move is rolled back instead."""

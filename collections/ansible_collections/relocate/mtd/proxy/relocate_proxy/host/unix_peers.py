@@ -25,14 +25,13 @@ from ansible_collections.relocate.mtd.plugins.module_utils import _kernel
 
 from . import syscalls
 
-SO_PEERCRED, SO_PEERSEC, SO_PEERGROUPS = 17, 31, 59
+SO_PEERCRED, SO_PEERGROUPS = 17, 59
 UCRED = struct.Struct("=iII")
 NO_USER = 0xFFFFFFFF  # what a socket says that has no peer
 MOST, MOST_BYTES = 16384, 64 << 20  # sockets that another host may name, and what it may say of them
 MOST_GROUPS = 64  # restore_shim.c has the same
-MOST_LABEL = 4096
 #: What another host is told of each socket.
-TOLD = ("fd", "uid", "gid", "groups", "label", "number", "backlog")
+TOLD = ("fd", "uid", "gid", "groups", "number", "backlog")
 _SET_GROUPS, _SET_GID, _SET_UID = {"x86_64": (116, 119, 117), "aarch64": (159, 149, 147)}.get(
     os.uname().machine, (0, 0, 0)
 )
@@ -112,7 +111,7 @@ def _has_peers(table: str) -> bool:
 
 
 def description(sock: socket.socket, reader: Reader) -> dict[str, Any] | None:
-    """Return whom a socket names: process, user, group, groups, label; and its type, address and owner. None: nobody.
+    """Return whom a socket names: process, user, group, groups; and its type, address and owner. None: nobody.
 
     :raises Foreign: it cannot name them on another host.
     """
@@ -140,21 +139,12 @@ def description(sock: socket.socket, reader: Reader) -> dict[str, Any] | None:
         "uid": uid,
         "gid": gid,
         "groups": [*memoryview(data).cast("I")],
-        "label": _label(sock),
     }
 
 
 def _address(sock: socket.socket) -> bytes:
     address = sock.getsockname()
     return address if isinstance(address, bytes) else os.fsencode(address)
-
-
-def _label(sock: socket.socket) -> str:
-    """Return what the host's security module calls the peer; nothing if it says nothing."""
-    try:
-        return sock.getsockopt(socket.SOL_SOCKET, SO_PEERSEC, MOST_LABEL).rstrip(b"\0").decode(errors="replace")
-    except OSError:
-        return ""
 
 
 # -- the destination's half ----------------------------------------------------------------------------------------------
@@ -183,7 +173,6 @@ def _is_told(value: Any) -> bool:
         and isinstance(groups, list)
         and len(groups) <= MOST_GROUPS
         and all(_is_number(each, 32) for each in groups)
-        and isinstance(value.get("label"), str)
         and (value.get("backlog") is None or _is_number(value["backlog"], 31))
     )
 
@@ -225,11 +214,6 @@ def _insist(each: dict[str, Any], sock: socket.socket, inside: Mapping[int, int]
                 f"{inside[pid]} on this host"
             )
         listen_from_outside(sock, each)
-    if (label := _label(sock)) != each["label"]:
-        raise Foreign(
-            f"a unix socket of process {each['pid']} named a peer with the security label {each['label'] or 'none'}, and would "
-            f"name one with {label or 'none'} on this host: have it connected again after the move, and closed before"
-        )
 
 
 def listen_from_outside(sock: socket.socket, each: Mapping[str, Any]) -> None:
