@@ -460,10 +460,11 @@ class Source(Part):
 
         :raises LookupError, RuntimeError: there is one that cannot be carried as it is now.
         """
+        if self.sockets.bound or self.container.binds_unix_sockets():
+            self._tell_bound(self.sockets.bound)
         self._tell_peers()
-        told = self.sockets.bound
-        if not told and not self.container.binds_unix_sockets():
-            return
+
+    def _tell_bound(self, told: list[dict]) -> None:
         unix_sockets.settle_shared(told)
         for each in unix_sockets.nameless(told):
             inode = each["file"][1]
