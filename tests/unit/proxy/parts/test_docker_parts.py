@@ -99,6 +99,8 @@ def on_source(did: list[str], policy: str = "always") -> Source:
     made.veth, made.policy, made.bytes, made.data = "veth1", {"Name": policy}, {}, None
     made.edge, made.freeze, made.pages, made.prepared = Edge(did), Freeze(), None, None
     made.watches, made.trees, made.limits = None, [], []
+    made.peers = SimpleNamespace(close=lambda: None)
+    made.sockets = SimpleNamespace(insist_on_peers=lambda pids: None)
     made.record(State.STAGING)
     did.clear()
     return made
