@@ -36,6 +36,8 @@ READERS = {
     ("files/trees.py", "scan"): "only makes more files doubtful: a change is seen by its time being another one",
     ("parts/edge.py", "cutover"): "it is shown",
     ("_docker.py", "happened"): "tells whether somebody stopped a container; outside the cutover",
+    ("_docker.py", "reloaded"): "tells whether dockerd has read its settings again, while a host is prepared",
+    ("_daemon.py", "reload"): "the same",
 }
 WALL = {("time", "time"), ("time", "time_ns"), ("time", "clock_gettime"), ("time", "clock_gettime_ns")}
 WALL |= {("time", name) for name in ("localtime", "gmtime", "ctime")}

@@ -43,7 +43,7 @@ def dockerd(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Dockerd:
 
     monkeypatch.setattr(_daemon.Daemon, "running", lambda _self: played.running)
     monkeypatch.setattr(_daemon.Daemon, "restart", restart)
-    monkeypatch.setattr(_daemon.Daemon, "reload", lambda _self, _runtimes: played.told.append("reload"))
+    monkeypatch.setattr(_daemon.Daemon, "reload", lambda _self: played.told.append("reload"))
     monkeypatch.setattr(_daemon.Daemon, "write", write)
     monkeypatch.setattr(docker0_address, "bridge_address", lambda _commands: played.address)
     return played

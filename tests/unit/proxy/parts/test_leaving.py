@@ -147,6 +147,7 @@ def old(did: list[str], docker: Any) -> RecreatedSource:
     made._lock = source.lock(bundle())
     made.veth, made.policy, made.bytes, made.data = None, {"Name": "always"}, {}, None
     made.freeze, made.pages, made.prepared, made.watches, made.binds = source.Freeze(), None, None, None, None
+    made.peers = SimpleNamespace(close=lambda: None)
     made.record(State.STAGING)
     docker.did = did
     did.clear()

@@ -118,6 +118,7 @@ def test_a_plain_connection_is_turned_away(listener: Listener) -> None:
 def test_strangers_who_say_nothing_keep_nobody_out(listener: Listener, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever is fled from can reach the port, and must not pin its neighbour by idle connections."""
     monkeypatch.setattr(channel, "MOST_STRANGERS", 4)
+    monkeypatch.setattr(channel, "HANDSHAKE_SECONDS", 60.0)  # it is not this that ends them
     idle = [socket.create_connection(("127.0.0.1", listener.port), 5) for _ in range(12)]
     ours = call(listener, "edge")
     assert listener.accept(5).peer == "edge"

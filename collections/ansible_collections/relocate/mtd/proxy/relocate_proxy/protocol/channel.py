@@ -270,24 +270,30 @@ class Listener:
                 plain.close()
                 continue
             plain.settimeout(HANDSHAKE_SECONDS)
+            try:  # before anybody keeps it: the descriptor changes its owner, and the former one cannot break it off
+                stranger = self._context.wrap_socket(plain, server_side=True, do_handshake_on_connect=False)
+            except (OSError, ValueError):  # it has hung up
+                plain.close()
+                continue
             with self._lock:
-                self._strangers.append(plain)
+                self._strangers.append(stranger)
                 oldest = self._strangers.pop(0) if len(self._strangers) > MOST_STRANGERS else None
             if oldest is not None:
                 with contextlib.suppress(OSError):
-                    oldest.shutdown(socket.SHUT_RDWR)
-            threading.Thread(target=self._greet, args=(plain,), daemon=True).start()
+                    socket.socket.shutdown(oldest, socket.SHUT_RDWR)  # beneath TLS, which another thread is busy with
+            threading.Thread(target=self._greet, args=(stranger,), daemon=True).start()
 
-    def _greet(self, plain: socket.socket) -> None:
+    def _greet(self, stranger: ssl.SSLSocket) -> None:
         try:
-            channel = Channel(self._context.wrap_socket(plain, server_side=True))
+            stranger.do_handshake()
+            channel = Channel(stranger)
         except (OSError, ValueError):  # includes ssl.SSLError: a stranger, or one that hung up
-            plain.close()
+            stranger.close()
             return
         finally:
             with self._lock:
-                if plain in self._strangers:
-                    self._strangers.remove(plain)
+                if stranger in self._strangers:
+                    self._strangers.remove(stranger)
         if channel.peer in EDGES:
             self._succeed(channel)
         self._ready.put(channel)
