@@ -9,13 +9,18 @@ Before that, the host is cut off from the controller alone, and nothing may happ
 from __future__ import annotations
 
 import base64
+import contextlib
+import functools
+import http.client
 import json
+import math
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
-import urllib.error
+import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -32,28 +37,29 @@ from relocate.lab.status import first_process
 
 pytestmark = pytest.mark.lab
 
-PORT, METRICS = 6420, 9479
+PORT, METRICS = 6420, range(9479, 9579)  # the latter on the machine itself, which other runs may share
 KEPT, LOST = "ledger", "bank"
-CONFIG = f"""\
+CONFIG = """\
 inventory: inventories/lab
-clock: {{kind: static}}   # nobody moves: even the slowest other clock may run out
-discovery: {{every: 5}}
-snapshots: {{every: 20, keep: 2}}
-groups: {{poor: {{snapshots: {{}}}}}}
-lost_hosts: {{after: 20}}
-metrics: {{listen: "127.0.0.1:{METRICS}"}}
+clock: {kind: static}   # nobody moves: even the slowest other clock may run out
+discovery: {every: 5}
+snapshots: {every: 20, keep: 2}
+groups: {poor: {snapshots: {}}}
+lost_hosts: {after: 20}
+metrics: {listen: "127.0.0.1:PORT"}
 """
 #: Counts over one new connection each time, for who answers must not be remembered; prints what each answer was.
 COUNT = """
 import socket, sys, time
 while True:
+    asked = time.monotonic()
     try:
         with socket.create_connection((sys.argv[1], int(sys.argv[2])), 2) as connection:
-            connection.settimeout(2)
+            connection.settimeout(60)  # what was counted, and is not waited for, would be missing
             connection.sendall(b"INCR n\\r\\n")
-            print(int(connection.recv(20)[1:]), flush=True)
+            print(asked, int(connection.recv(20)[1:]), flush=True)
     except (OSError, ValueError):
-        print("-", flush=True)
+        print(asked, "-", flush=True)
     time.sleep(0.2)
 """
 
@@ -64,16 +70,18 @@ class Counting:
     def __init__(self, fleet: Fleet) -> None:
         command = ["ip", "netns", "exec", fleet.client_namespace, sys.executable, "-c", COUNT, VIRTUAL, str(PORT)]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True)
-        self.answers: list[int | None] = []
+        self.answers: list[tuple[float, int | None]] = []  # when it was asked for, and what it was
         threading.Thread(target=self._read, daemon=True).start()
 
     def _read(self) -> None:
         assert self.process.stdout is not None
         for line in self.process.stdout:
-            self.answers.append(int(line) if line.strip() != "-" else None)
+            asked, answer = line.split()
+            self.answers.append((float(asked), int(answer) if answer != "-" else None))
 
-    def numbers(self, begin: int = 0) -> list[int]:
-        return [each for each in self.answers[begin:] if each is not None]
+    def numbers(self, begin: float = 0.0, end: float = math.inf) -> list[int]:
+        """Return what was answered to what was asked for between two times of the machine's monotonic clock."""
+        return [each for asked, each in self.answers if each is not None and begin < asked < end]
 
     def end(self) -> None:
         self.process.kill()
@@ -102,14 +110,22 @@ def cut_off(host: str) -> Iterator[None]:
         subprocess.run([*inside, "delete", "table", "ip", "cut"], check=True)
 
 
-def metric(name: str) -> float:
-    """Return one of the scheduler's metrics; 0 while it begins."""
+def free_port() -> int:
+    """Return a port of the machine that nobody has."""
+    for port in METRICS:
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
+    raise AssertionError("another run has each port")
+
+
+def metric_of(port: int, name: str) -> float:
+    """Return one of a scheduler's metrics; 0 while it begins."""
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{METRICS}/metrics", timeout=10) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=60) as answer:
             lines = answer.read().decode().splitlines()
-    except urllib.error.URLError:
+    except (OSError, http.client.HTTPException):
         return 0.0
-    return float(next(line.rpartition(" ")[2] for line in lines if line.startswith(f"{name} ")))
+    return float(next((line.rpartition(" ")[2] for line in lines if line.startswith(f"{name} ")), 0.0))
 
 
 def fates(ledger: Path) -> list[dict[str, Any]]:
@@ -130,8 +146,10 @@ def scheduler(fleet: Fleet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     fleet.tenant(KEPT, "redis", "host1", port=PORT, inside=6379, tenant="rich")
     fleet.tenant(LOST, "counter", "host1", port=PORT + 1, inside=7000, tenant="poor")
     config = tmp_path / "schedule.yml"
-    config.write_text(CONFIG)
+    port = free_port()
+    config.write_text(CONFIG.replace("PORT", str(port)))
     running = Running(config, tmp_path / "log")
+    running.metric = functools.partial(metric_of, port)
     yield running
     if running.process.poll() is None:
         running.end()
@@ -140,32 +158,32 @@ def scheduler(fleet: Fleet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 def test_a_host_is_lost_and_comes_back(fleet: Fleet, scheduler: Running, tmp_path: Path) -> None:
     client = Counting(fleet)
     try:
-        scheduler.until(lambda: metric('relocate_snapshots_total{outcome="made"}') >= 1, "a snapshot")
+        scheduler.until(lambda: scheduler.metric('relocate_snapshots_total{outcome="made"}') >= 1, "a snapshot")
 
         with cut_off("host1"):  # from the controller alone
             scheduler.until(lambda: scheduler.said("host1 is not dead"), "the witnesses")
-        begin = len(client.answers)
+        begin = time.monotonic()
         assert contiguous(client.numbers()), "it was frozen for its snapshots, and nothing else"
         assert fleet.where(KEPT) == ["host1"] and not fates(tmp_path / "ledger.jsonl")
         scheduler.until(lambda: scheduler.said("host1 answers again"), "host1")
-        made = metric('relocate_snapshots_total{outcome="made"}')
-        scheduler.until(lambda: metric('relocate_snapshots_total{outcome="made"}') > made, "a snapshot more")
+        made = scheduler.metric('relocate_snapshots_total{outcome="made"}')
+        scheduler.until(lambda: scheduler.metric('relocate_snapshots_total{outcome="made"}') > made, "a snapshot more")
 
         lab = Lab.from_environment()
         assert fleet.where(KEPT) == fleet.where(LOST) == ["host1"], "both are lost with it"
-        before = client.numbers()[-1]
+        dies = time.monotonic()
         os.kill(first_process(lab.namespace, lab.state / "hosts", "host1"), signal.SIGKILL)
-        died = len(client.answers)
+        died = time.monotonic()
         try:
             scheduler.until(lambda: len(fates(tmp_path / "ledger.jsonl")) == 2, "both tenants' fates")
             found = {each["container"]: each for each in fates(tmp_path / "ledger.jsonl")}
             assert found[KEPT]["outcome"] == "restored" and found[LOST]["outcome"] == "lost"
             there = found[KEPT]["destination"]["host"]
             assert there in ("host2", "host3") and fleet.on(there, f"docker ps -q --filter name=^{KEPT}$")
-            scheduler.until(lambda: client.answers[-1] is not None, "an answer")
-            assert metric("relocate_lost_hosts") == 1
-            assert metric('relocate_lost_host_containers_total{outcome="restored"}') == 1
-            assert metric('relocate_lost_host_containers_total{outcome="lost"}') == 1
+            scheduler.until(lambda: client.numbers(died), "an answer")
+            assert scheduler.metric("relocate_lost_hosts") == 1
+            assert scheduler.metric('relocate_lost_host_containers_total{outcome="restored"}') == 1
+            assert scheduler.metric('relocate_lost_host_containers_total{outcome="lost"}') == 1
             looks = lambda: scheduler.log.read_text().count("host1 tells nothing")  # noqa: E731
             before_that = looks()
             scheduler.until(
@@ -179,17 +197,19 @@ def test_a_host_is_lost_and_comes_back(fleet: Fleet, scheduler: Running, tmp_pat
         fleet.on("host1", f"docker start {KEPT} {LOST}", check=False)  # the first may be gone by now
         # said when its playbook has ended: a moment after the fence is gone
         scheduler.until(lambda: scheduler.said(f"recovery cleared away what came back of {KEPT} on host1"), "clearing")
-        assert scheduler.log.read_text().count("host1 answers again") >= 2
+        scheduler.until(lambda: scheduler.log.read_text().count("host1 answers again") >= 2, "host1, again")
         assert fleet.where(KEPT) == [there]
         assert "10.77.0.11" not in fleet.on("host0", "nft list set ip relocate shut"), "no fence"
         assert fleet.where(LOST) == ["host1"], "it comes back with its host"
         cleared = len(client.numbers(died))
         scheduler.until(lambda: len(client.numbers(died)) >= cleared + 10, "answers")
         after = client.numbers(died)
+        before = client.numbers(end=dies)[-1]
         assert contiguous(after), "one copy alone has answered since host1 died"
         assert after[0] <= before + 1 and fleet.where(KEPT) == [there]
         print(
-            f"\nsilent for {sum(each is None for each in client.answers[begin:])} questions of {len(client.answers)}; "
+            f"\nsilent for {sum(each is None for asked, each in client.answers if asked > begin)} questions of "
+            f"{len(client.answers)}; "
             f"{before - after[0] + 1} answers of the dead host forgotten; {int(made)} snapshots"
         )
     finally:

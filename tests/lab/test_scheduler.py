@@ -70,6 +70,8 @@ def postgresql() -> Iterator[str]:
 class Running:
     """``relocate schedule`` as a process, with its log. It ends with the test's own process, however that ends."""
 
+    metric: Callable[[str], float]  #: where its configuration has metrics
+
     def __init__(self, config: Path, log: Path) -> None:
         self.log = log
         with log.open("w") as stream:
@@ -184,11 +186,18 @@ def test_a_running_scheduler_settles_what_nobody_works_on(
     finally:
         heart.end()
 
-    direct.order("host1", part="source", state="staged", moment="after", do="kill-guardian")
-    direct.move("host1", "host2")
-    assert fleet.on("host1", policy) == "no"
-    fleet.on("host1", "service docker restart")
-    assert direct.running() == [], "Docker has started it, or it has outlived its daemon: nothing is to be shown here"
+    running.process.send_signal(signal.SIGSTOP)  # else it may have settled it before all is as it should be
+    try:
+        direct.order("host1", part="source", state="staged", moment="after", do="kill-guardian")
+        direct.move("host1", "host2")
+        assert fleet.on("host1", policy) == "no"
+        fleet.on("host1", "service docker restart")
+        fleet.await_on("host1", "docker version", "dockerd")
+        assert direct.running() == [], (
+            "Docker has started it, or it has outlived its daemon: nothing is to be shown here"
+        )
+    finally:
+        running.process.send_signal(signal.SIGCONT)
     running.until(lambda: direct.running() == ["host1"] and fleet.on("host1", policy) == "always", "its start")
     running.until(lambda: running.log.read_text().count("recovery settled relocation") >= 2, "its report")
     assert running.end() == 0

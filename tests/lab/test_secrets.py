@@ -8,11 +8,11 @@ from __future__ import annotations
 import json
 import re
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
 from fleet import BIN, NO_LIMIT, ROOT, Fleet
+from outside import SIGN
 
 pytestmark = pytest.mark.lab
 
@@ -38,7 +38,8 @@ while os.path.exists("/run/watching"):
             seen.add(path.encode().rsplit(b"/", 1)[1] + b" " + open(path, "rb").read())
         except OSError:
             pass
-open("/root/watched", "wb").write(b"\\n".join(sorted(seen)))
+open("/root/seen", "wb").write(b"\\n".join(sorted(seen)))
+os.rename("/root/seen", "/root/watched")
 """
 #: Where programs write. Docker's own record of a container has its environment, of course.
 PLACES = "/var/lib/relocate /var/lib/relocate-login /var/log /var/tmp /etc /tmp /home /root /run/relocate /usr/local"
@@ -79,10 +80,8 @@ def test_planted_secrets_are_nowhere(fleet: Fleet, tmp_path: Path, mode: str) ->
     shown = {"the output": done.stdout + done.stderr, "the ledger": ledger.read_text()}
     assert re.search("relocate-request|Pipelining is enabled", shown["the output"]), "-vvvv shows what is done on hosts"
     for host in hosts:
-        fleet.on(
-            host,
-            "rm /run/watching /run/watch.py; for i in $(seq 100); do [ -e /root/watched ] && exit; sleep 0.1; done",
-        )
+        fleet.on(host, "rm /run/watching /run/watch.py")
+        fleet.await_on(host, "[ -e /root/watched ]", "what the watch has seen")
         watched = fleet.on(host, "cat /root/watched; rm /root/watched")
         assert "relocate_proxy" in watched, f"{host}: the watch saw a part"
         own = [line for line in watched.split("\n") if "TOKEN=" not in line]
@@ -109,7 +108,7 @@ def test_a_watch_that_sees_nothing_would_fail(fleet: Fleet) -> None:
 def test_images_lie_where_nothing_is_swapped_out_and_are_gone_afterwards(fleet: Fleet) -> None:
     """Private to root, in a tmpfs with noswap or in a ramfs; the parts themselves stay in memory, too."""
     fleet.tenant("heavy", "counter", "host1", "7630 32", 7630)
-    order = {"part": "destination", "state": "prepared", "moment": "before", "do": "hang", "seconds": 6}
+    order = {"part": "destination", "state": "prepared", "moment": "before", "do": "pause", "seconds": 60}
     fleet.on("host2", "umask 077; cat >/run/relocate/faults.json", data=json.dumps(order))
     command = [
         BIN / "relocate",
@@ -124,11 +123,8 @@ def test_images_lie_where_nothing_is_swapped_out_and_are_gone_afterwards(fleet: 
         "inventories/lab",
     ]
     moving = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-    image = "find /run/relocate/sessions -name 'core-*.img' | head -1"
-    deadline = time.monotonic() + 120
-    while not fleet.on("host2", image):
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
+    fleet.await_on("host2", f"[ -e {SIGN} ]", "a copy that is about to be prepared")
+    assert fleet.on("host2", "find /run/relocate/sessions -name 'core-*.img'")
     for host in ("host1", "host2"):
         mount = fleet.on(host, "grep ' /run/relocate/sessions ' /proc/self/mountinfo | tail -1")
         assert "noswap" in mount or " - ramfs " in mount, mount
@@ -139,7 +135,8 @@ def test_images_lie_where_nothing_is_swapped_out_and_are_gone_afterwards(fleet: 
         )
         assert locked
         assert all(int(line.split()[1]) > 0 for line in locked.splitlines()), locked
-    out, _ = moving.communicate(timeout=180)
+    fleet.on("host2", f"rm {SIGN}")
+    out, _ = moving.communicate(timeout=300)
     assert json.loads(out)["outcome"] in ("committed", "rolled-back")
     for host in ("host1", "host2"):
-        assert fleet.on(host, "ls -A /run/relocate/sessions") == "", host
+        fleet.await_on(host, '[ -z "$(ls -A /run/relocate/sessions)" ]', "no session")

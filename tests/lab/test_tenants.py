@@ -13,6 +13,7 @@ import pytest
 import python_image
 from fleet import REPOSITORY, Fleet
 from test_modules import module
+from waiting import until
 
 pytestmark = pytest.mark.lab
 
@@ -132,13 +133,12 @@ OPTIONS = (
 
 def said(fleet: Fleet, host: str, name: str, later_than: int = 0) -> tuple[dict[str, Any], int]:
     """Return what the program has said last, after some number of lines; and how many lines there are."""
-    deadline = time.monotonic() + 20
-    while time.monotonic() < deadline:
-        lines = fleet.on(host, f"docker logs {name} 2>&1").splitlines()
-        if len(lines) > later_than:
-            return json.loads(lines[-1]), len(lines)
-        time.sleep(0.2)
-    raise AssertionError(f"{name} says nothing on {host} any more: {lines[-3:]}")
+    lines = until(
+        lambda: fleet.on(host, f"docker logs {name} 2>&1").splitlines(),
+        f"a line of {name} on {host}",
+        lambda found: len(found) > later_than,
+    )
+    return json.loads(lines[-1]), len(lines)
 
 
 def test_many_things_at_once(fleet: Fleet) -> None:
@@ -146,8 +146,11 @@ def test_many_things_at_once(fleet: Fleet) -> None:
     python_image.make(fleet)
     python_image.run(fleet, "host1", "many", PROGRAM, OPTIONS)
     fleet.on("host1", "docker exec -u 0 many python3 -c \"open('/etc/hosts', 'a').write('10.0.0.9 db\\n')\"")
-    time.sleep(0.5)
-    first, lines = said(fleet, "host1", "many", 3)
+    first, lines = until(
+        lambda: said(fleet, "host1", "many", 3),
+        "the added line of /etc/hosts",
+        lambda found: found[0]["hosts"] == [True] * 2,
+    )
     assert first["user"][:2] == [1000, 1001] and 7 in first["user"][2]
     assert first["files"] == [200, 300] and first["init"] == "docker-init"
     assert first["locks"] == [True, True, True, True, False, False] and first["hosts"] == [True, True]
@@ -260,14 +263,16 @@ def test_what_cannot_be_carried_is_refused_before_anything_is_frozen(fleet: Flee
         f"docker network create own; docker run -d --net own --name named {REPOSITORY}/idle:1 /bin/busybox sleep 1000",
     )
     for name in REFUSED:
-        fleet.on(
-            "host1",
-            f"for i in $(seq 50); do docker logs {name} | grep -q ready && exit; sleep 0.1; done; docker logs {name}",
-        )
-    info = module(fleet, "host1", "relocation_info", register_fact=False)["relocation_info"]
-    refusals = {container["name"]: " / ".join(container["refusals"]) for container in info["containers"]}
-    missed = {name: refusals[name] for name, (_, says) in REFUSED.items() if says not in refusals[name]}
-    assert not missed, missed
+        fleet.await_on("host1", f"docker logs {name} | grep -q ready", name)
+
+    def told() -> dict[str, str]:
+        info = module(fleet, "host1", "relocation_info", register_fact=False)["relocation_info"]
+        return {container["name"]: " / ".join(container["refusals"]) for container in info["containers"]}
+
+    # some are only about to do it when they say that they are ready
+    refusals = until(
+        told, "each reason", lambda all_of: all(says in all_of[name] for name, (_, says) in REFUSED.items())
+    )
     assert "reads a standard input (docker run -i)" in refusals["fed"]
     assert "a packet filter with rules in the table mine" in refusals["filtered"]
     assert not refusals["named"], "what Docker's name service needs is no rule of the container's"
