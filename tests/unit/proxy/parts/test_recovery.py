@@ -14,6 +14,7 @@ from ansible_collections.relocate.mtd.plugins.module_utils import _freezer as fr
 from ansible_collections.relocate.mtd.plugins.module_utils._criu import Freezer
 from ansible_collections.relocate.mtd.plugins.module_utils._docker import DockerError
 from relocate_proxy.host import paths
+from relocate_proxy.host.secrets import wipe
 from relocate_proxy.memory import lazy_pages
 from relocate_proxy.network.conntrack import Endpoint, Entry
 from relocate_proxy.parts import drain, endings, recovery
@@ -461,3 +462,19 @@ def test_a_copy_whose_pages_are_gone_is_ended(did: list[str], monkeypatch: pytes
         did[:2] == ["copy runs", "kill c1"]
         and Journal.at("r1", "destination").facts["lost"] == "host1 was started anew"
     )
+
+
+def test_a_copy_that_is_whole_lives_on_though_its_session_is_wiped(
+    did: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its part was killed between the last page and the last line: nothing in the session tells of the pages any more."""
+    monkeypatch.setattr(drain, "kill_copy", lambda container, pid: did.append(f"kill {container}"))
+    did.append("copy runs")
+    begun("destination", State.DRAINING, **FACTS, mode="post-copy", ran=True)
+    Path(paths.private_directory(paths.session("r1")), "pages").write_text('{"bytes": 7}')
+    assert drain.settle(Journal.at("r1", "destination"), paths.session("r1"), 1.0) == {"bytes": 7}
+    wipe(paths.session("r1"))
+    order = {"relocation": "r1", "part": "destination", "verdict": COMMIT, "gone": "host1 was started anew"}
+    assert recover(order)["outcome"] == "done"
+    assert "kill c1" not in did and "lost" not in Journal.at("r1", "destination").facts
+    assert drain.settle(Journal.at("r1", "destination"), paths.session("r1"), 1.0) == {"bytes": 7}, "said again"

@@ -9,6 +9,7 @@ remains of a container that has crashed: its files, at the destination.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 
 from ansible_collections.relocate.mtd.plugins.module_utils._modes import POST_COPY
@@ -66,16 +67,30 @@ def begin(part: Part) -> None:
 def settle(journal: Journal, session: str, seconds: float, watch: lazy_pages.Watch = lambda _: None) -> dict:
     """Wait for the last page; return what :func:`lazy_pages.outcome` tells. A copy that lacks memory is dead, on the disk too.
 
+    That nothing is missing is on the disk before anybody hears it: the session is wiped next, and whoever is killed then must
+    not leave a copy of which nobody knows that it is whole.
+
     :param seconds: for how long nothing may come. :param watch: is told how it goes, every second.
     :raises StandsStill: pages are missing, their source must not be removed, and nothing comes.
     """
     facts = DestinationFacts.of(journal)
     if facts.lost:
         return {"lost": facts.lost}
+    if facts.drained >= 0:
+        return {"bytes": facts.drained}
     pages = lazy_pages.await_outcome(session, seconds, watch)
     if "lost" in pages:
         give_up(journal, session, pages["lost"])
+    else:
+        with contextlib.suppress(OSError):  # a disk that refuses must not end a drain
+            journal.record(State.DRAINING, drained=pages.get("bytes", 0))
     return pages
+
+
+def ended(journal: Journal, session: str) -> bool:
+    """Return whether it is known how the drain has ended."""
+    facts = DestinationFacts.of(journal)
+    return bool(facts.lost) or facts.drained >= 0 or lazy_pages.outcome(session) is not None
 
 
 def give_up(journal: Journal, session: str, reason: str) -> None:

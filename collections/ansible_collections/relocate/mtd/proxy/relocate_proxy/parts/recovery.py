@@ -222,12 +222,7 @@ def _destination(journal: Journal, commit: bool, gone: str) -> None:
         runs = endings.let_copy_run(docker, container_id)
         if runs:
             endings.note_that_it_ran(journal)
-        if (
-            journal.state is State.DRAINING
-            and gone
-            and not DestinationFacts.of(journal).lost
-            and not lazy_pages.outcome(session)
-        ):
+        if journal.state is State.DRAINING and gone and not drain.ended(journal, session):
             drain.give_up(journal, session, gone)
         elif journal.state is State.DRAINING:
             drain.settle(journal, session, STILL_SECONDS)

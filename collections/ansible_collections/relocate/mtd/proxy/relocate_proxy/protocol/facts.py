@@ -75,7 +75,8 @@ class DestinationFacts(Facts):
     :ivar container_id: of the copy, once it was made; before that only its provisional name is known.
     :ivar address: of the copy. :ivar pid: of its init, on this host. :ivar ran: it has run an instruction, at least.
     :ivar restart_policy: what the copy is to have when it is Docker's.
-    :ivar lost: why the last of its memory never came. :ivar limits: see :class:`SourceFacts`; lifted for the restore.
+    :ivar lost: why the last of its memory never came. :ivar drained: bytes that came after the verdict; -1 until all have.
+    :ivar limits: see :class:`SourceFacts`; lifted for the restore.
     :ivar volumes: the names of those that are made for it. :ivar networks: those that may be, as the plan has them.
     """
 
@@ -89,6 +90,7 @@ class DestinationFacts(Facts):
     ran: bool = False
     restart_policy: dict = field(default_factory=dict)
     lost: str = ""
+    drained: int = -1
     limits: list[list[str]] = field(default_factory=list)
 
 
