@@ -27,6 +27,7 @@ def host_directory(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
             ("GATES", "gates"),
             ("SESSIONS", "sessions"),
             ("PARTS", "parts"),
+            ("JOURNALS", "journal"),
         ):
             monkeypatch.setattr(paths, attribute, str(directory / below).rstrip("/"))
         for function in (journal.Journal.at.__func__, journal.unfinished):

@@ -78,7 +78,6 @@ def test_whoever_has_memory_served_again_is_not_kept_waiting_by_what_serves(
     monkeypatch.setattr(lazy_pages, "PROGRAM", "long_lived")
     session = Path(paths.private_directory(paths.session("r1")))
     (session / lazy_pages.ORDER).write_text("{}")
-    monkeypatch.setattr(paths, "JOURNALS", str(tmp_path))
     started: list[Any] = []
     popen = subprocess.Popen
     monkeypatch.setattr(

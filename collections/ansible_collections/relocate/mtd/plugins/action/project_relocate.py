@@ -108,7 +108,8 @@ class ActionModule(ActionBase):
         plans = []
         for member, decision in zip(members, decisions, strict=True):
             container, edges = member.resident.container, member.edges
-            assert edges is not None  # or there was a refusal
+            if edges is None:
+                raise AssertionError("a member without edges was refused before")
             document = plan.make(
                 container,
                 source,

@@ -41,7 +41,7 @@ def begin(part: str, specification: dict) -> dict:
     """Start a guardian for ``part`` and return what the part announces: ``pid`` and ``port``, or ``error``."""
 
     def guardian(ready: int) -> int:
-        _detach(paths.log(specification["id"], part))
+        _detach(specification["id"], part)
         _guard(part, specification, ready)
         return 0
 
@@ -73,13 +73,11 @@ def _announce(ready: int, document: dict) -> None:
         pass
 
 
-def _detach(log: str) -> None:
+def _detach(relocation: str, part: str) -> None:
     """Leave the session and the pipes of the connection that started us."""
     os.setsid()
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    os.makedirs(os.path.dirname(log), mode=0o700, exist_ok=True)
-    null = os.open(os.devnull, os.O_RDONLY)
-    output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    null, output = os.open(os.devnull, os.O_RDONLY), paths.open_log(relocation, part)
     for source, target in ((null, 0), (output, 1), (output, 2)):
         os.dup2(source, target)
 

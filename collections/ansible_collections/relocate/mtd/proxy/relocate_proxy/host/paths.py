@@ -56,6 +56,13 @@ def log(relocation: str, part: str) -> str:
     return f"{JOURNALS}/{relocation}.{part}.log"
 
 
+def open_log(relocation: str, part: str) -> int:
+    """Return a descriptor that writes to the end of that file, which is made if it is not there."""
+    path = log(relocation, part)
+    os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+
+
 def gate(container_id: str) -> str:
     """Return the socket of a container's keeper. Its length stays below the 107 bytes a unix address may have."""
     return f"{GATES}/{container_id[:24]}.sock"

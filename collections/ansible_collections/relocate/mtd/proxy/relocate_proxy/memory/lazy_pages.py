@@ -53,10 +53,6 @@ def criu_words(path: str) -> str:
     return errors[0] if errors else ""
 
 
-def _privately(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
-
-
 # -- the processes beside the proxies -----------------------------------------------------------------------------------
 
 
@@ -65,7 +61,7 @@ class Helper:
 
     def __init__(self, role: str, session: str, specification: dict[str, Any]) -> None:
         # Not to where this process complains, which may be recovery's pipe: its reader would wait for the last of the memory.
-        with open(paths.log(os.path.basename(session), PART_OF[role]), "ab", opener=_privately) as log:
+        with os.fdopen(paths.open_log(os.path.basename(session), PART_OF[role]), "ab") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", PROGRAM, role, session],
                 stdin=subprocess.PIPE,
