@@ -88,3 +88,13 @@ def test_who_connects_is_known_if_only_one_user_has_the_socket() -> None:
         assert tasks.connecting([os.getpid()], status.st_ino, [status.st_uid + 1, status.st_gid]) is None
         assert tasks.connecting([os.getpid()], 1, [status.st_uid, status.st_gid]) is None
         assert inside in tasks.taken([os.getpid()])
+
+
+def test_what_criu_speaks_over_with_its_code_in_a_task_is_not_told() -> None:
+    """It is in the descriptors of a task while that is dumped. Nobody is asked for it: that would last, in the freeze."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
+        listener.bind(f"\0/crtools-pr-{os.getpid()}-1")
+        listener.listen()
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as ours:
+            ours.connect(listener.getsockname())
+            assert unix_peers.description(ours, unix_peers.Reader(0)) is None

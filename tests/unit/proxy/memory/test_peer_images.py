@@ -131,3 +131,9 @@ def test_what_cannot_be_made_anew(tmp_path: Path, about: dict[int, dict[str, Any
 def test_without_connections_there_is_no_list(tmp_path: Path) -> None:
     """And the image stays as it is."""
     assert rewritten(tmp_path, [entry(6, CLOSED)], {}) == ([STREAM], [], 0)
+
+
+def test_it_is_told_which_sockets_an_image_has(tmp_path: Path) -> None:
+    """What was told of another one would be looked for in vain at the destination."""
+    (tmp_path / "files.img").write_bytes(HEADING + framed(encode({1: 5, 2: 1, UNIX: encode(entry(3, CLOSED))})))
+    assert [*peer_images.rewrite(str(tmp_path), {9: told(1)}, lambda _: None, ())] == [3]

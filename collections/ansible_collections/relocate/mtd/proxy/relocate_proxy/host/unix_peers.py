@@ -29,6 +29,7 @@ SO_PEERCRED, SO_PEERGROUPS = 17, 59
 UCRED = struct.Struct("=iII")
 NO_USER = 0xFFFFFFFF  # what a socket says that has no peer
 MOST, MOST_BYTES = 16384, 64 << 20  # sockets that another host may name, and what it may say of them
+CRIU = b"\0/crtools-pr-"  # compel's gen_parasite_saddr
 MOST_GROUPS = 64  # restore_shim.c has the same
 #: What another host is told of each socket.
 TOLD = ("fd", "uid", "gid", "groups", "number", "backlog")
@@ -111,10 +112,12 @@ def _has_peers(table: str) -> bool:
 
 
 def description(sock: socket.socket, reader: Reader) -> dict[str, Any] | None:
-    """Return whom a socket names: process, user, group, groups; and its type, address and owner. None: nobody.
+    """Return whom a socket names: process, user, group, groups; and its type, address and owner. None: nobody, or CRIU.
 
     :raises Foreign: it cannot name them on another host.
     """
+    if _is_criu(sock):
+        return None
     _, uid, gid = UCRED.unpack(sock.getsockopt(socket.SOL_SOCKET, SO_PEERCRED, UCRED.size))
     status = os.fstat(sock.fileno())
     told = {
@@ -140,6 +143,15 @@ def description(sock: socket.socket, reader: Reader) -> dict[str, Any] | None:
         "gid": gid,
         "groups": [*memoryview(data).cast("I")],
     }
+
+
+def _is_criu(sock: socket.socket) -> bool:
+    """Return whether CRIU's code in a task speaks over it with CRIU, while the task is dumped: it is in no image."""
+    try:
+        peer = sock.getpeername()
+    except OSError:  # it is not connected
+        return False
+    return isinstance(peer, bytes) and peer.startswith(CRIU)
 
 
 def _address(sock: socket.socket) -> bytes:

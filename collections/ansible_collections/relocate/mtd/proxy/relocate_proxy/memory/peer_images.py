@@ -39,8 +39,11 @@ Told = dict[int, dict[str, Any]]
 
 def rewrite(
     images: str, told: Told, connecting: Callable[[int], dict[str, Any] | None], numbers: Collection[int]
-) -> None:
+) -> Collection[int]:
     """Have each unix socket in an image name whom it has named; write the list beside the image.
+
+    Return the inodes of those that the image has. CRIU's own, by which it speaks with its code in a task, may have been told
+    of, too: it is in the descriptors of a task while that is dumped.
 
     :param told: ``unix_peers.description`` of the sockets, by their inodes; those that listen are told their ``backlog``.
     :param connecting: returns who has connected a socket that nobody has accepted yet: number, uid, gid, groups.
@@ -59,7 +62,7 @@ def rewrite(
     ways = {inode: way for inode, each in found.items() if (way := _way(inode, found, told))}
     places = {inode: place for place, inode in enumerate(ways)}
     if not places:
-        return
+        return found.keys()
     if len(places) > MOST:
         raise Foreign(f"the container has more than {MOST} unix connections")
     named = {*numbers, *(each["number"] for each in told.values())}
@@ -86,6 +89,7 @@ def rewrite(
         file.write(b"".join([*parts, image[kept:]]))
     with open(os.path.join(images, paths.PEERS), "wb") as file:
         file.write(HEAD.pack(len(records), holder) + b"".join(records))
+    return found.keys()
 
 
 def _record(each: dict[str, Any], partner: int, how: int, kind: int, address: bytes) -> bytes:

@@ -484,9 +484,10 @@ class Source(Part):
         def connecting(inode: int) -> dict | None:
             return tasks.connecting(pids, inode, named[inode]["owner"]) if inode in named else None
 
-        peer_images.rewrite(self.images, named, connecting, tasks.taken(pids))
+        carried = peer_images.rewrite(self.images, named, connecting, tasks.taken(pids))
+        told = [each for inode, each in named.items() if inode in carried]
         with open(f"{self.images}/{paths.NAMED}", "w", encoding="utf-8") as file:
-            json.dump(tasks.by_inner_number(named.values(), unix_peers.TOLD), file)
+            json.dump(tasks.by_inner_number(told, unix_peers.TOLD), file)
 
     def renounce(self) -> bool:
         """Give up the right to vote; False when the vote is given, or just being written."""
