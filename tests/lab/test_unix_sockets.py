@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 import python_image
@@ -230,7 +231,11 @@ def noticed():
         pass
     return events
 rows["events in the directory"] = noticed
+"""
 
+
+#: How both programs end: they say again and again what they see.
+TELLING = r"""
 def told(tell):
     try:
         return tell()
@@ -243,18 +248,30 @@ while True:
 """
 
 
+def begun(fleet: Fleet, name: str, program: str, options: str) -> tuple[dict[str, Any], int]:
+    """Run a program that tells its rows, none of which may be broken; return them, and how many lines it has said."""
+    python_image.make(fleet)
+    python_image.run(fleet, "host1", name, program + TELLING, options)
+    first, lines = said(fleet, "host1", name, 2)
+    broken = {row: seen for row, seen in first.items() if "Error: " in str(seen)}
+    assert not broken, broken
+    return first, lines
+
+
+def moved(fleet: Fleet, name: str, first: dict[str, Any], lines: int, host: str, *options: str) -> int:
+    """Move it: what it says then must be what it said at ``first``. Return how many lines it has said."""
+    fleet.move(name, host, *options)
+    now, lines = said(fleet, host, name, lines + 5)
+    different = {row: (seen, now.get(row)) for row, seen in first.items() if now.get(row) != seen}
+    assert not different, json.dumps(different, indent=1)
+    return lines
+
+
 def test_sockets_have_on_each_host_the_files_that_they_had(fleet: Fleet) -> None:
     """Between both versions of Docker, and back: what a hop has made must be carried by the next."""
-    python_image.make(fleet)
-    python_image.run(fleet, "host1", "sockets", PROGRAM, "--tmpfs /memory -v /volume")
-    first, lines = said(fleet, "host1", "sockets", 2)
-    broken = {name: row for name, row in first.items() if "Error: " in str(row)}
-    assert not broken, broken
+    first, lines = begun(fleet, "sockets", PROGRAM, "--tmpfs /memory -v /volume")
     for host in ("host3", "host2"):
-        fleet.move("sockets", host)
-        now, lines = said(fleet, host, "sockets", lines + 5)
-        different = {name: (row, now.get(name)) for name, row in first.items() if now.get(name) != row}
-        assert not different, json.dumps(different, indent=1)
+        lines = moved(fleet, "sockets", first, lines, host)
 
 
 BINDER = """
@@ -454,26 +471,12 @@ def asked_of():
         return named(sock)
 rows["who listens is another process"] = asked_of
 signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-
-def told(tell):
-    try:
-        return tell()
-    except Exception as error:
-        return f"{type(error).__name__}: {error}"
-
-while True:
-    print(json.dumps({name: told(tell) for name, tell in rows.items()}), flush=True)
-    time.sleep(0.3)
 """
 
 
 def test_connections_name_the_peers_that_they_named(fleet: Fleet) -> None:
     """Process, user and groups; from either end, after a second hop too, and in both modes: never root instead of a user."""
-    python_image.make(fleet)
-    python_image.run(fleet, "host1", "peers", PEERS, "--tmpfs /memory")
-    first, lines = said(fleet, "host1", "peers", 2)
-    broken = {name: row for name, row in first.items() if "Error: " in str(row)}
-    assert not broken, broken
+    first, lines = begun(fleet, "peers", PEERS, "--tmpfs /memory")
     users = {row[1] for row in first.values() if not isinstance(row[0], list)}
     users |= {end[1] for row in first.values() if isinstance(row[0], list) for end in row}
     assert users == {0, 7, 33, 1000, 1002}, first
@@ -481,7 +484,4 @@ def test_connections_name_the_peers_that_they_named(fleet: Fleet) -> None:
     other = first["who listens is another process"]
     first["who listens is another process"] = [0, *other[1:]]
     for host, mode in (("host3", "stop-and-copy"), ("host2", "post-copy"), ("host1", "stop-and-copy")):
-        fleet.move("peers", host, "--mode", mode)
-        now, lines = said(fleet, host, "peers", lines + 5)
-        different = {name: (row, now.get(name)) for name, row in first.items() if now.get(name) != row}
-        assert not different, json.dumps(different, indent=1)
+        lines = moved(fleet, "peers", first, lines, host, "--mode", mode)

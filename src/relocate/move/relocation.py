@@ -87,7 +87,9 @@ def relocate(
     Raises Refusal when the playbook failed before a result existed (an unreachable edge, no inventory), KeyboardInterrupt when
     it was interrupted: a cutover that has begun is finished or rolled back by the hosts themselves.
     """
-    variables = _wishes(container, destination, source, mode, prefer, strategy, downtime_limit_ms, drain_limit_s)
+    variables = _wishes(
+        {"container": container}, destination, source, mode, prefer, strategy, downtime_limit_ms, drain_limit_s
+    )
     return _moved("playbooks/relocate.yml", RELOCATE, {**variables, "reason": reason}, inventory, check, verbose, quiet)
 
 
@@ -109,8 +111,7 @@ def relocate_project(
 
     Raises Refusal and KeyboardInterrupt as :func:`relocate` does.
     """
-    wishes = _wishes("", destination, source, mode, prefer, None, downtime_limit_ms)
-    variables = {**{name: value for name, value in wishes.items() if name != "container"}, "project": project}
+    variables = _wishes({"project": project}, destination, source, mode, prefer, None, downtime_limit_ms)
     return _moved(
         "playbooks/move_project.yml", PROJECT, {**variables, "reason": reason}, inventory, check, verbose, quiet
     )
@@ -148,7 +149,7 @@ def _moved(
 
 
 def _wishes(
-    container: str,
+    subject: dict[str, str],
     destination: str | None,
     source: str | None,
     mode: str,
@@ -157,9 +158,12 @@ def _wishes(
     downtime_limit_ms: float | None,
     drain_limit_s: float | None = None,
 ) -> dict[str, Any]:
-    """Return the variables of the playbooks that ask for a move; what is not wished for is the inventory's to say."""
+    """Return the variables of the playbooks that ask for a move; what is not wished for is the inventory's to say.
+
+    :param subject: the name of a C(container), or of a C(project).
+    """
     wishes = {
-        "container": container,
+        **subject,
         "destination": destination,
         "source": source,
         "mode": mode,
@@ -188,7 +192,7 @@ def check(
 
     Raises Refusal when there is nothing to give a verdict on: no such container, no fleet.
     """
-    variables = _wishes(container, destination, source, mode, prefer, strategy, downtime_limit_ms)
+    variables = _wishes({"container": container}, destination, source, mode, prefer, strategy, downtime_limit_ms)
     options = {"inventory": inventory, "verbose": verbose, "quiet": quiet}
     return _act("playbooks/check.yml", CHECK, "destinations", variables, **options)
 
@@ -209,8 +213,7 @@ def check_project(
 
     Raises Refusal when there is nothing to give a verdict on: no such project, no fleet.
     """
-    wishes = _wishes("", destination, source, mode, prefer, None, downtime_limit_ms)
-    variables = {**{name: value for name, value in wishes.items() if name != "container"}, "project": project}
+    variables = _wishes({"project": project}, destination, source, mode, prefer, None, downtime_limit_ms)
     options = {"inventory": inventory, "verbose": verbose, "quiet": quiet}
     return _act("playbooks/check.yml", CHECK, "destinations", variables, **options)
 

@@ -98,3 +98,11 @@ def test_what_criu_speaks_over_with_its_code_in_a_task_is_not_told() -> None:
         with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as ours:
             ours.connect(listener.getsockname())
             assert unix_peers.description(ours, unix_peers.Reader(0)) is None
+
+
+def test_a_copy_without_the_socket_is_said_in_a_sentence() -> None:
+    told = [{"pid": 7, "fd": 1 << 20, "number": 1, "uid": 0, "gid": 0, "groups": [], "backlog": None}]
+    with pytest.raises(
+        Foreign, match="process 7 had a unix socket as its descriptor 1048576, and its copy has none there"
+    ):
+        unix_peers.settle(told, {7: os.getpid()})

@@ -205,10 +205,21 @@ def settle(told: Iterable[dict[str, Any]], tasks: Mapping[int, int]) -> None:
             raise Foreign(f"process {each['pid']}, which has a unix socket, is missing in the copy")
         process = os.pidfd_open(tasks[each["pid"]])
         try:
-            with socket.socket(fileno=syscalls.pidfd_getfd(process, each["fd"])) as sock:
+            with _taken(process, each) as sock:
                 _insist(each, sock, inside)
         finally:
             os.close(process)
+
+
+def _taken(process: int, each: Mapping[str, Any]) -> socket.socket:
+    """Return a copy's socket. :raises Foreign: it has none in that place."""
+    try:
+        return socket.socket(fileno=syscalls.pidfd_getfd(process, each["fd"]))
+    except OSError as error:
+        raise Foreign(
+            f"process {each['pid']} had a unix socket as its descriptor {each['fd']}, and its copy has none there ({error}): "
+            "try again"
+        ) from error
 
 
 def _insist(each: dict[str, Any], sock: socket.socket, inside: Mapping[int, int]) -> None:

@@ -389,21 +389,25 @@ class Destination(Part):
         self._settle_unix_sockets(pids)
         self._settle_peers(pids)
 
+    def _beside(self, name: str, most: int) -> bytes:
+        """Return what the source has told in a file beside the image, or an empty list: there is nothing of the kind.
+
+        :param most: bytes that may be read; one more shows that there were too many.
+        """
+        try:
+            with open(f"{self.images}/{name}", "rb") as file:
+                return file.read(most + 1)
+        except FileNotFoundError:
+            return b"[]"
+
     def _settle_peers(self, pids: list[int]) -> None:
         """Insist that the copy's unix sockets name the peers that they named. :raises RuntimeError: one does not."""
-        try:
-            with open(f"{self.images}/{paths.NAMED}", "rb") as file:
-                told = unix_peers.read(file.read(unix_peers.MOST_BYTES + 1))
-        except FileNotFoundError:  # there are none
-            return
-        unix_peers.settle(told, tasks.numbers(pids))
+        if told := unix_peers.read(self._beside(paths.NAMED, unix_peers.MOST_BYTES)):
+            unix_peers.settle(told, tasks.numbers(pids))
 
     def _settle_unix_sockets(self, pids: list[int]) -> None:
         """Give the copy's unix sockets their files. :raises RuntimeError: one cannot have what it had."""
-        try:
-            with open(f"{self.images}/{paths.SOCKETS}", "rb") as file:
-                told = unix_sockets.read(file.read(unix_sockets.MOST_BYTES + 1))
-        except FileNotFoundError:  # there are none
+        if not (told := unix_sockets.read(self._beside(paths.SOCKETS, unix_sockets.MOST_BYTES))):
             return
         watched = watches.count(pids)
         unix_sockets.settle(told, tasks.numbers(pids), f"/proc/{self.pid}/root")
