@@ -8,13 +8,14 @@ from __future__ import annotations
 import os
 import stat
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from relocate_proxy.files import trees
-from relocate_proxy.files.trees import Tree, changes, upper_directory
-from relocate_proxy.files.writer import Writer
+from relocate_proxy.files.tree_cargo import TreeReceiver, TreeSender
+from relocate_proxy.files.trees import Tree, upper_directory
 
 pytestmark = pytest.mark.kernel
 
@@ -72,24 +73,23 @@ def overlays(tmp_path: Path) -> Iterator[tuple[Overlay, Overlay]]:
             each.close()
 
 
-def carry(source: Overlay, writer: Writer, before: trees.Snapshot) -> trees.Snapshot:
-    """Send what has changed, as ``tree_cargo`` does it."""
-    upper = upper_directory(str(source.root))
-    assert upper == str(source.upper)
-    now = Tree.at(upper).scan()
-    dirty, gone = changes(before, now)
-    for path in gone:
-        writer.remove(path)
-    links: dict[tuple[int, int], str] = {}
-    for path in dirty:
-        item = Tree.at(upper).item(path)
-        entry = item.describe(links)
-        full = writer.make(entry)
-        if full:
-            Path(full).write_bytes(b"".join(data for _, data in item.contents(entry.get("size", 0))))
-            writer.finish(full, entry)
-    writer.settle()
-    return now
+class Carrier:
+    """Both halves of what carries a layer, and nothing between them."""
+
+    def __init__(self, source: Overlay, destination: Overlay) -> None:
+        upper = upper_directory(str(source.root))
+        assert upper == str(source.upper)
+        self.sender, self.receiver = TreeSender(self, Tree.at(upper)), TreeReceiver()  # type: ignore[arg-type]
+        self.receiver.mounted(str(destination.root))
+
+    def send(self, kind: str, **fields: object) -> None:
+        """Bring a message."""
+        self.receiver.take({"kind": kind, **fields})
+
+    def carry(self) -> None:
+        """Carry what has changed."""
+        self.sender.send_changes()
+        self.receiver.settle()
 
 
 def live(root: Path) -> None:
@@ -123,7 +123,7 @@ def test_the_container_sees_the_same_files(overlays: tuple[Overlay, Overlay]) ->
     assert source.seen() != destination.seen()
     assert os.getxattr(source.upper / "var/cache", trees.OPAQUE) == b"y", "this kernel hides directories otherwise"
     assert stat.S_ISCHR((source.upper / "etc/app/conf").lstat().st_mode)
-    carry(source, Writer(str(destination.root)), trees.Snapshot())
+    Carrier(source, destination).carry()
     assert destination.seen() == source.seen()
 
 
@@ -131,36 +131,52 @@ def test_the_difference_in_the_freeze(overlays: tuple[Overlay, Overlay]) -> None
     """What changed after the first copy, and what went, image's files and the container's own."""
     source, destination = overlays
     live(source.root)
-    writer = Writer(str(destination.root))
-    before = carry(source, writer, trees.Snapshot())
+    carrier = Carrier(source, destination)
+    carrier.carry()
     (source.root / "srv/data/table").write_bytes(b"short")
     (source.root / "srv/link").unlink()
     subprocess.run(["rm", "-r", str(source.root / "etc/app")], check=True)
     (source.root / "srv/tool").rename(source.root / "srv/renamed")
-    carry(source, writer, before)
+    carrier.carry()
     assert destination.seen() == source.seen()
 
 
 def test_a_removed_directory_that_is_made_again(overlays: tuple[Overlay, Overlay]) -> None:
     """Between the first copy and the freeze, with another content."""
     source, destination = overlays
-    writer = Writer(str(destination.root))
-    before = carry(source, writer, trees.Snapshot())
+    carrier = Carrier(source, destination)
+    carrier.carry()
     subprocess.run(["rm", "-r", str(source.root / "var/cache")], check=True)
-    before = carry(source, writer, before)
+    carrier.carry()
     assert destination.seen() == source.seen()
     (source.root / "var/cache").mkdir()
     (source.root / "var/cache/only").write_text("this")
-    carry(source, writer, before)
+    carrier.carry()
     assert destination.seen() == source.seen()
 
 
 def test_what_the_container_removed_of_its_own_and_the_image_had_too(overlays: tuple[Overlay, Overlay]) -> None:
     """Changed, carried, then removed: the image's version must not come back."""
     source, destination = overlays
-    writer = Writer(str(destination.root))
+    carrier = Carrier(source, destination)
     (source.root / "etc/hosts").write_text("changed\n")
-    before = carry(source, writer, trees.Snapshot())
+    carrier.carry()
     (source.root / "etc/hosts").unlink()
-    carry(source, writer, before)
+    carrier.carry()
     assert not (destination.root / "etc/hosts").exists() and destination.seen() == source.seen()
+
+
+def test_what_has_not_changed_in_a_directory_that_was_made_again(overlays: tuple[Overlay, Overlay]) -> None:
+    """It is opaque, and something comes into it in the freeze: what was there already is not lost."""
+    source, destination = overlays
+    live(source.root)
+    (source.root / "var/cache/large").write_bytes(os.urandom(3 << 20))
+    carrier = Carrier(source, destination)
+    carrier.carry()
+    time.sleep(2 * trees.CLOCK_GRAIN_NS / 1e9)  # what has changed just now would be sent again
+    carrier.carry()
+    (source.root / "var/cache/another").write_text("a")
+    with (source.root / "var/cache/large").open("r+b") as file:
+        file.write(b"in place")
+    carrier.carry()
+    assert destination.seen() == source.seen()

@@ -9,6 +9,7 @@ import dataclasses
 import json
 import mmap
 import os
+import time
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -16,7 +17,7 @@ import pytest
 from relocate_proxy.files.cargo import Receiver
 from relocate_proxy.files.log_cargo import LogReceiver, LogSender
 from relocate_proxy.files.tree_cargo import TreeReceiver, TreeSender
-from relocate_proxy.files.trees import CHUNK, EveryInode, LayerProblem, Tree
+from relocate_proxy.files.trees import CHUNK, CLOCK_GRAIN_NS, EveryInode, Item, LayerProblem, Tree
 from relocate_proxy.host.syscalls import write_all
 from relocate_proxy.memory import image_cargo
 from relocate_proxy.memory.image_cargo import ImageReceiver, ImageSender
@@ -413,3 +414,51 @@ def test_a_file_that_is_written_through_a_mapping_is_sent_again(ends: Ends) -> N
         sender.send_changes()
         ends.carry()
     assert (ends.root / "counter").read_bytes()[:1] == b"3"
+
+
+def sent_again(ends: Ends) -> int:
+    """Carry what has changed; return the bytes of contents. The copy must be what the original is, holes and all."""
+    sent = ends.sender.send_changes()
+    ends.carry()
+    assert layout(ends.root) == layout(ends.upper)
+    return sent
+
+
+def layout(root: Path) -> dict[str, Any]:
+    """Return all that can be seen of a tree."""
+    found: dict[str, Any] = {}
+    first: dict[int, str] = {}
+    for path in sorted(root.rglob("*")):
+        status, name = path.lstat(), str(path.relative_to(root))
+        found[name] = [oct(status.st_mode), status.st_mtime_ns, first.setdefault(status.st_ino, name)]
+        found[name] += [{each: os.getxattr(path, each) for each in os.listxattr(path)}]
+        if path.is_file():
+            found[name] += [path.read_bytes()]
+    return found
+
+
+def opaque(monkeypatch: pytest.MonkeyPatch, *paths: str) -> None:
+    """Have directories be opaque in the layer: made where the image has some that were removed."""
+    monkeypatch.setattr(Item, "_opaque", lambda item: item.path in paths)
+
+
+def test_what_is_in_a_directory_that_was_made_anew_stays_when_something_comes_or_goes(
+    ends: Ends, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its time changes with each file, and it is made anew only once: what has not changed is not sent again."""
+    opaque(monkeypatch, "data", "data/more")
+    more = ends.upper / "data/more"
+    more.mkdir(parents=True)
+    (more / "a").write_text("a")
+    time.sleep(2 * CLOCK_GRAIN_NS / 1e9)  # what has changed just now is always sent again
+    sent_again(ends)
+    for name in ("d", "e"):
+        (more / name).write_text(name)
+        (ends.upper / "data" / name).write_text(name)
+        sent_again(ends)
+    (more / "d").unlink()
+    sent_again(ends)
+    more.rename(ends.upper / "other")
+    (more).mkdir()
+    (more / "a").write_text("another")
+    sent_again(ends)

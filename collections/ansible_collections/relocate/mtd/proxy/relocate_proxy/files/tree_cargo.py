@@ -32,6 +32,7 @@ class TreeSender:
         self._find_mapped = mapped
         self._mapped: Container[int] = ()
         self.before = Snapshot()
+        self._opaque: set[str] = set()  # directories that the other side has made anew already
 
     def send_first(self) -> int:
         """Send all; return the bytes of contents.
@@ -47,6 +48,7 @@ class TreeSender:
         now = self.tree.scan()
         dirty, gone = changes(self.before, now, self._mapped)
         for path in gone:
+            self._opaque.discard(path)
             self._channel.send("remove", path=path, tree=self.name)
         links: dict[tuple[int, int], str] = {}
         sent = 0
@@ -77,12 +79,27 @@ class TreeSender:
 
     def _send(self, item: Item, links: dict[tuple[int, int], str]) -> int:
         entry = item.describe(links)
+        self._make_once(entry)
         self._channel.send("entry", entry=entry, tree=self.name)
         sent = 0
         for offset, data in item.contents(entry.get("size", 0)):
             self._channel.send("data", raw=data, at=offset)
             sent += len(data)
         return sent
+
+    def _make_once(self, entry: dict) -> None:
+        """Have the other side make an opaque directory anew, with nothing in it, only if it is not what that has made already.
+
+        What comes or goes in a directory changes its time. It is told again then, but not what has not changed in it.
+        """
+        path = entry["path"]
+        if not entry.get("opaque"):
+            self._opaque.discard(path)
+        elif path in self._opaque:
+            entry["opaque"] = False
+        else:
+            below = f"{path}/"
+            self._opaque = {each for each in self._opaque if not each.startswith(below)} | {path}
 
 
 class _Filling:
