@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 
 import pytest
 from relocate_proxy.files.cargo import Receiver
+from relocate_proxy.files.disk import Disk
 from relocate_proxy.files.log_cargo import LogReceiver, LogSender
 from relocate_proxy.files.tree_cargo import TreeReceiver, TreeSender
 from relocate_proxy.files.trees import CHUNK, CLOCK_GRAIN_NS, EveryInode, Item, LayerProblem, Tree
@@ -462,3 +463,34 @@ def test_what_is_in_a_directory_that_was_made_anew_stays_when_something_comes_or
     (more).mkdir()
     (more / "a").write_text("another")
     sent_again(ends)
+
+
+def test_what_volumes_were_brought_is_on_the_disk_when_that_was_asked_for(ends: Ends, tmp_path: Path) -> None:
+    """The last file, too, which more might still have come of."""
+    here, there = tmp_path / "here", tmp_path / "there"
+    here.mkdir()
+    there.mkdir()
+    taken: list[str] = []
+
+    class Noting(Disk):
+        def take(self, fd: int, how: Any = None) -> None:
+            taken.append(Path(f"/proc/self/fd/{fd}").readlink().name)
+
+        def wait(self) -> None:
+            taken.append("waited")
+
+    trees = TreeReceiver(Noting())
+    trees.mounted(str(ends.root), {}, {"/data": str(there)})
+    sender = TreeSender(ends.line, Tree.at(str(here)), "/data")
+    receiver = Receiver(ends.line, [trees])
+    sender.send_first()
+    ends.line.send("end")
+    (here / "a").write_bytes(b"contents")
+    sender.send_changes()
+    ends.line.send("flush")
+    ends.line.send("end")
+    ends.line.script, ends.line.sent = ends.line.sent, []
+    receiver.receive()
+    taken.clear()
+    receiver.receive()
+    assert taken[:2] == ["a", "waited"]

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from relocate_proxy.files import trees
+from relocate_proxy.files.disk import Disk
 from relocate_proxy.files.trees import LayerProblem, Snapshot, Stamp, Tree, changes
 from relocate_proxy.files.writer import Writer
 
@@ -337,15 +338,23 @@ def test_the_upper_directory_is_read_from_the_mount(
 def test_what_has_not_changed_costs_the_freeze_nothing(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first copy is written out as a whole; from then on only what has changed, for others write to that disk, too."""
     done: list[str] = []
+
+    def fsync(fd: int) -> None:
+        done.append(Path(f"/proc/self/fd/{fd}").readlink().name)
+
     monkeypatch.setattr("relocate_proxy.host.syscalls.syncfs", lambda _: done.append("all"))
-    monkeypatch.setattr(os, "fsync", lambda fd: done.append(Path(f"/proc/self/fd/{fd}").readlink().name))
-    writer = Writer(str(root), durable=True)
+    monkeypatch.setattr(os, "fsync", fsync)
+    disk = Disk()
+    writer = Writer(str(root), disk)
     writer.make({"path": "deep", "mode": stat.S_IFDIR | 0o755, "uid": 0, "gid": 0, "mtime_ns": 5, "xattrs": {}})
     writer.settle()
+    disk.wait()
     assert done == ["all"]
     writer.settle()
+    disk.wait()
     assert done == ["all"]
     (root / "deep/file").touch()
     writer.remove("deep/file")
     writer.settle()
+    disk.wait()
     assert done == ["all", "deep"]

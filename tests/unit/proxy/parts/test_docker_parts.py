@@ -17,6 +17,7 @@ from ansible_collections.relocate.mtd.plugins.module_utils import _freezer as fr
 from ansible_collections.relocate.mtd.plugins.module_utils._criu import Freezer
 from ansible_collections.relocate.mtd.plugins.module_utils._docker import DockerError
 from relocate_proxy import guardian
+from relocate_proxy.files.disk import Disk
 from relocate_proxy.host import limits, paths
 from relocate_proxy.host.docker import remove_container
 from relocate_proxy.memory.dump import Freeze
@@ -300,6 +301,7 @@ def on_destination(did: list[str], answer: str | Exception = "running", state: S
     made.container_id, made.address, made.placed, made._start, made.pages = "c2", "172.20.2.2", [], None, None
     made.work, made.document = str(made.directory), {"restart_policy": {"Name": "always"}}
     vars(made)["_settle_tasks"] = lambda: None  # there are none
+    made._disk = Disk()
     made.shown, made.pid, made._given_up, made._deciding = {}, 7, False, threading.Lock()
     return made
 
@@ -442,6 +444,21 @@ def test_a_destination_that_has_given_its_word_does_not_give_up(did: list[str]) 
     made.gate.print = lambda _: None
     made._restore([])
     assert not made.renounce() and made.journal.state is State.PREPARED
+
+
+def test_a_destination_gives_its_word_only_for_what_is_on_the_disk(did: list[str], tmp_path: Path) -> None:
+    """Volumes are written out while CRIU restores. A disk that has refused would have lost what a database was told is safe."""
+    made = on_destination(did, "prepared", State.RESTORING)
+    made.gate.print = lambda _: None
+
+    def refuse(_: int) -> None:
+        raise OSError(5, "Input/output error")
+
+    with (tmp_path / "file").open("w") as file:
+        made._disk.take(file.fileno(), refuse)
+    with pytest.raises(OSError, match="Input/output error"):
+        made._restore([])
+    assert made.journal.state is State.RESTORING
 
 
 @pytest.mark.parametrize("step", ["_prime", "_restore"])

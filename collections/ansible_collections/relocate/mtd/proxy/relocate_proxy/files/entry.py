@@ -82,6 +82,7 @@ ENTRY = Kind("entry", _is_entry)
 CARGO: dict[str, tuple[Fields, Fields]] = {
     "entry": ({"entry": ENTRY}, {"tree": TREE}),
     "data": ({"raw": RAW, "at": SIZE}, {}),
+    "flush": ({}, {}),
     "remove": ({"path": FILE_NAME}, {"tree": TREE}),
     "log": ({"raw": RAW, "rotated": TEXT}, {}),
     "words": ({"words": WORDS}, {}),

@@ -10,6 +10,7 @@ from collections.abc import Callable, Container
 
 from ..host.syscalls import write_all
 from ..protocol.channel import Outlet
+from .disk import Disk
 from .trees import Item, Snapshot, Stamp, Tree, changes
 from .writer import Writer
 
@@ -121,18 +122,22 @@ class _Filling:
 
 
 class TreeReceiver:
-    """The destination's half, for all trees of a container."""
+    """The destination's half, for all trees of a container.
 
-    kinds = frozenset({"entry", "data", "remove"})
+    :param disk: what volumes have been brought is on its way there after :meth:`settle`, and there when it has been waited for.
+    """
 
-    def __init__(self) -> None:
+    kinds = frozenset({"entry", "data", "remove", "flush"})
+
+    def __init__(self, disk: Disk | None = None) -> None:
+        self._disk = disk or Disk()
         self._writers: dict[str, Writer] = {}
         self._filling: _Filling | None = None
 
     def mounted(self, root: str, memory: dict[str, str] | None = None, volumes: dict[str, str] | None = None) -> None:
         """The container's file systems are mounted, the root at ``root``, the others by their points: entries can be made."""
         self._writers = {tree: Writer(path) for tree, path in {"": root, **(memory or {})}.items()}
-        self._writers.update({tree: Writer(path, durable=True) for tree, path in (volumes or {}).items()})
+        self._writers.update({tree: Writer(path, self._disk) for tree, path in (volumes or {}).items()})
 
     def _writer(self, message: dict) -> Writer:
         """Return what makes a message's entry. :raises ValueError: the source sent one too early, or for another place."""
@@ -148,6 +153,9 @@ class TreeReceiver:
                 self._filling.write(message["raw"], message["at"])
             return
         self._end_filling()
+        if message["kind"] == "flush":
+            self._disk.wait()
+            return
         writer = self._writer(message)
         if message["kind"] == "remove":
             writer.remove(message["path"])

@@ -11,19 +11,20 @@ import stat
 
 from ..host import syscalls
 from ..protocol.words import shown
+from .disk import Disk
 from .trees import ROOT, LayerProblem
 
 
 class Writer:
     """Makes entries in a mounted file system, the root, a tmpfs or a volume, of a container that has not run yet.
 
-    :param durable: what a phase has brought is on the disk when :meth:`settle` returns. A database has been told that it is;
-        the host that told it so may be gone before this kernel writes by itself.
+    :param disk: has to take what is written. A database has been told that it did; the host that told it so may be gone
+        before this kernel writes by itself.
     """
 
-    def __init__(self, root: str, durable: bool = False) -> None:
+    def __init__(self, root: str, disk: Disk | None = None) -> None:
         self.root = root
-        self.durable = durable
+        self._disk = disk
         self._settled = False
         self.bytes = 0
         self._directory_times: dict[str, int] = {}
@@ -99,8 +100,8 @@ class Writer:
 
     def synchronize(self, fd: int) -> None:
         """Have the disk take a file that is complete, if that is asked for and will not be done for all of them at once."""
-        if self.durable and self._settled:
-            os.fsync(fd)
+        if self._disk and self._settled:
+            self._disk.take(fd)
 
     def settle(self) -> None:
         """Give directories their times back, which later entries inside them have changed."""
@@ -111,16 +112,16 @@ class Writer:
             except FileNotFoundError:
                 pass
         self._directory_times.clear()
-        if self.durable:
-            self._synchronize(changed)
+        if self._disk:
+            self._synchronize(self._disk, changed)
         self._settled = True
 
-    def _synchronize(self, changed: list[str]) -> None:
+    def _synchronize(self, disk: Disk, changed: list[str]) -> None:
         """Have the disk take directories; the first time the whole file system, which is faster after a first copy."""
         for directory in changed if self._settled else [self.root]:
             with contextlib.suppress(FileNotFoundError):
                 fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
                 try:
-                    os.fsync(fd) if self._settled else syscalls.syncfs(fd)
+                    disk.take(fd, os.fsync if self._settled else syscalls.syncfs)
                 finally:
                     os.close(fd)

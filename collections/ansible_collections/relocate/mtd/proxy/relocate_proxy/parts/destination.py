@@ -18,6 +18,7 @@ from ansible_collections.relocate.mtd.plugins.module_utils._modes import POST_CO
 
 from ..files import binds, creation, images, tmpfs, watches
 from ..files.cargo import Receiver
+from ..files.disk import Disk
 from ..files.log_cargo import LogReceiver
 from ..files.own_cargo import INIT, OwnReceiver
 from ..files.tree_cargo import TreeReceiver
@@ -72,6 +73,7 @@ class Destination(Part):
         self.memory: dict[str, str] = {}  # file systems in memory: where they are here, by mount point
         self.volumes: dict[str, str] = {}  # the same of its volumes
         self.shown: dict[str, binds.Identity] = {}  # what its bind mounts are to show, by mount point
+        self._disk = Disk()
         self._made, self._log_stored, self._mounted = (threading.Event() for _ in range(3))
         self._image_asked = False  # nothing has come of it yet
         self._given_up = False
@@ -306,7 +308,7 @@ class Destination(Part):
                 channel.send("loaded")
                 if not self._made.wait(STAGE_SECONDS):
                     raise TimeoutError("the container was not made in time")
-            log, file_trees = LogReceiver(self._log_path()), TreeReceiver()
+            log, file_trees = LogReceiver(self._log_path()), TreeReceiver(self._disk)
             receiver = Receiver(channel, [log, file_trees, OwnReceiver(self._directory()), ImageReceiver(self.images)])
             receiver.receive()
             self._log_stored.set()
@@ -315,6 +317,7 @@ class Destination(Part):
             file_trees.mounted(self.root, self.memory, self.volumes)
             channel.send("mounted")
             receiver.receive()
+            self._disk.wait()
             channel.send("stored")
             receiver.receive()
             self._prime()
@@ -372,6 +375,7 @@ class Destination(Part):
             self.pages.await_restored()
         self._settle_tasks()
         binds.insist(self.shown, f"/proc/{self.pid}/root")
+        self._disk.wait()  # what the volumes were brought in the freeze went there while CRIU restored
         self.moments.mark("prepared")
         with self._deciding:
             if self._given_up:

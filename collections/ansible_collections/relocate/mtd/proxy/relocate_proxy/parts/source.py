@@ -289,14 +289,15 @@ class Source(Part):
     def _catch_up(self) -> float:
         """Send what has changed in the volumes until that gets no faster; return the milliseconds that it took at last.
 
-        As long will the freeze take for what changes from now on.
+        Longer the freeze will not take for what changes from now on.
         """
         assert self.data is not None
         took = math.inf
         for _ in range(MOST_ROUNDS):
             begin, before = time.monotonic(), took
             self.bytes["volumes"] += sum(each.send_changes() for each in self.outside)
-            self.data.send("probe")  # its answer means that all of it has arrived
+            self.data.send("flush")
+            self.data.send("probe")  # its answer means that all of it has arrived, and is on the disk
             self.data.receive()
             took = (time.monotonic() - begin) * 1e3
             if took > ENOUGH * before:
