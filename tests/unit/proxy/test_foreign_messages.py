@@ -77,6 +77,9 @@ ENTRIES = st.fixed_dictionaries({"path": NAMES, "whiteout": st.just(True)}) | st
         "device": st.integers(0, 2**63 - 1),
     },
 )
+PATCHES = ENTRIES.filter(lambda each: "whiteout" not in each).map(
+    lambda each: {**{name: each[name] for name in entry.ENTRY_FIELDS}, "mode": 0o100644, "size": 4096}
+)
 
 
 def sendable(document: dict[str, Any]) -> bool:
@@ -104,6 +107,7 @@ KINDS: dict[Kind, st.SearchStrategy[Any]] = {
     messages.COMMANDS: st.lists(st.lists(TEXTS, max_size=3), max_size=3),
     messages.ROUNDS: st.lists(st.dictionaries(TEXTS, COUNTS, max_size=2), max_size=3),
     entry.ENTRY: ENTRIES,
+    entry.PATCH: PATCHES,
     entry.TREE: st.sampled_from(["", "/dev/shm", "/nowhere", "x"]),
     entry.RAW: st.binary(max_size=40),
     entry.SIZE: st.sampled_from([0, 1, 2, 3, 4096, 1 << 40, 2**63 - 1]),

@@ -9,6 +9,7 @@ import dataclasses
 import json
 import mmap
 import os
+import random
 import time
 from pathlib import Path
 from typing import Any, ClassVar
@@ -17,7 +18,7 @@ import pytest
 from relocate_proxy.files.cargo import Receiver
 from relocate_proxy.files.disk import Disk
 from relocate_proxy.files.log_cargo import LogReceiver, LogSender
-from relocate_proxy.files.tree_cargo import TreeReceiver, TreeSender
+from relocate_proxy.files.tree_cargo import BLOCK, TreeReceiver, TreeSender
 from relocate_proxy.files.trees import CHUNK, CLOCK_GRAIN_NS, EveryInode, Item, LayerProblem, Tree
 from relocate_proxy.host.syscalls import write_all
 from relocate_proxy.memory import image_cargo
@@ -204,7 +205,7 @@ def test_a_file_system_in_memory_is_a_tree_of_its_own(ends: Ends, tmp_path: Path
     for each in (layer, sender):  # long ago, and with the times of now
         each.before = dataclasses.replace(each.tree.scan(), taken_ns=2**62)
         each.send_changes()
-    again = [message["entry"]["path"] for message in ends.line.sent if message["kind"] == "entry"]
+    again = [message["entry"]["path"] for message in ends.line.sent if message["kind"] in ("entry", "patch")]
     ends.carry()
     assert again == ["segment"] and (there / "segment").read_bytes() == b"after!"
 
@@ -417,6 +418,9 @@ def test_a_file_that_is_written_through_a_mapping_is_sent_again(ends: Ends) -> N
     assert (ends.root / "counter").read_bytes()[:1] == b"3"
 
 
+# -- files of which a part has changed ----------------------------------------------------------------------------------
+
+
 def sent_again(ends: Ends) -> int:
     """Carry what has changed; return the bytes of contents. The copy must be what the original is, holes and all."""
     sent = ends.sender.send_changes()
@@ -438,9 +442,128 @@ def layout(root: Path) -> dict[str, Any]:
     return found
 
 
+def written(path: Path, offset: int, data: bytes) -> None:
+    """Write over a part of a file."""
+    with path.open("r+b") as file:
+        file.seek(offset)
+        file.write(data)
+
+
+def test_of_a_large_file_only_the_blocks_that_differ_are_sent_again(ends: Ends) -> None:
+    """A page of a database costs a block, not the database; and the copy is not made anew."""
+    path, copy = ends.upper / "table", ends.root / "table"
+    path.write_bytes(os.urandom(3 * CHUNK + 5))
+    assert sent_again(ends) == 3 * CHUNK + 5
+    made = copy.stat().st_ino
+    written(path, 5, b"page")
+    written(path, CHUNK - 2, b"pages")  # two blocks side by side
+    assert sent_again(ends) == 3 * BLOCK
+    written(path, 3 * CHUNK + 3, b"xx")  # the last one, which is short
+    assert sent_again(ends) == 5
+    with path.open("ab") as file:
+        file.write(b"more" * CHUNK)
+    assert sent_again(ends) == 5 + 4 * CHUNK
+    os.truncate(path, CHUNK + 7)
+    assert sent_again(ends) == 7
+    assert copy.stat().st_ino == made
+
+
+def test_a_file_that_comes_back_to_what_it_was_is_what_it_was(ends: Ends) -> None:
+    """Shorter and longer again, with the same contents: the copy has lost them meanwhile."""
+    path, data = ends.upper / "table", os.urandom(4 * BLOCK)
+    path.write_bytes(data)
+    sent_again(ends)
+    os.truncate(path, BLOCK + 1)
+    sent_again(ends)
+    path.write_bytes(data)
+    assert sent_again(ends) == 3 * BLOCK
+
+
+def test_a_file_that_has_taken_anothers_place_is_sent_where_it_differs(ends: Ends) -> None:
+    """As an editor or a log's rotation does it; whether a file is another does not matter, only what the copy has."""
+    data = os.urandom(4 * BLOCK)
+    (ends.upper / "a").write_bytes(data)
+    sent_again(ends)
+    (ends.upper / "b").write_bytes(data[:-1] + b"x")
+    (ends.upper / "b").rename(ends.upper / "a")
+    assert sent_again(ends) <= 4 * BLOCK
+
+
+def test_a_file_with_holes_keeps_them(ends: Ends) -> None:
+    """It is sent anew, as it was before it had any."""
+    path = ends.upper / "table"
+    path.write_bytes(os.urandom(CHUNK))
+    sent_again(ends)
+    os.truncate(path, 0)
+    os.truncate(path, 8 * CHUNK)
+    written(path, 4 * CHUNK, b"data")
+    sent_again(ends)
+    assert (ends.root / "table").stat().st_blocks * 512 < CHUNK
+    path.write_bytes(os.urandom(CHUNK))
+    assert sent_again(ends) == CHUNK
+
+
+def test_another_name_of_a_file_is_no_file_of_its_own(ends: Ends) -> None:
+    """Neither when it comes nor when it goes."""
+    path = ends.upper / "a"
+    path.write_bytes(os.urandom(4 * BLOCK))
+    sent_again(ends)
+    (ends.upper / "b").hardlink_to(path)
+    sent_again(ends)
+    written(path, 0, b"both")
+    sent_again(ends)
+    path.unlink()
+    written(ends.upper / "b", 0, b"one")
+    path.write_bytes(b"other")
+    sent_again(ends)
+    written(ends.upper / "b", 0, b"two")
+    assert sent_again(ends) <= BLOCK + 5
+
+
+def test_an_attribute_that_is_gone_is_gone(ends: Ends) -> None:
+    """The copy is made anew then."""
+    path = ends.upper / "a"
+    path.write_bytes(os.urandom(4 * BLOCK))
+    os.setxattr(path, "user.mark", b"1")
+    sent_again(ends)
+    os.removexattr(path, "user.mark")
+    assert sent_again(ends) == 4 * BLOCK
+
+
+def test_what_was_only_half_sent_is_sent_anew(ends: Ends, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is thought to be there that may not be."""
+    path = ends.upper / "a"
+    path.write_bytes(os.urandom(2 * CHUNK))
+    sent_again(ends)
+    pieces = Item.pieces
+
+    def broken(item: Item, size: int) -> Any:
+        yield next(iter(pieces(item, size)))
+        raise FileNotFoundError
+
+    path.write_bytes(os.urandom(2 * CHUNK))
+    with monkeypatch.context() as meanwhile:
+        meanwhile.setattr(Item, "pieces", broken)
+        ends.sender.send_changes()
+    ends.carry()
+    assert sent_again(ends) == 2 * CHUNK
+
+
 def opaque(monkeypatch: pytest.MonkeyPatch, *paths: str) -> None:
     """Have directories be opaque in the layer: made where the image has some that were removed."""
     monkeypatch.setattr(Item, "_opaque", lambda item: item.path in paths)
+
+
+def test_a_directory_that_was_made_anew_has_nothing_to_patch(ends: Ends, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other side makes it anew: what it has had in it is gone there."""
+    below = ends.upper / "data"
+    below.mkdir()
+    (below / "a").write_bytes(os.urandom(4 * BLOCK))
+    sent_again(ends)
+    opaque(monkeypatch, "data")
+    written(below / "a", 0, b"x")
+    (below / "b").touch()
+    sent_again(ends)
 
 
 def test_what_is_in_a_directory_that_was_made_anew_stays_when_something_comes_or_goes(
@@ -465,6 +588,68 @@ def test_what_is_in_a_directory_that_was_made_anew_stays_when_something_comes_or
     sent_again(ends)
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_whatever_is_done_to_files_the_copy_is_the_same(ends: Ends, seed: int) -> None:
+    """Many rounds of what programs do, drawn at random."""
+    rng = random.Random(seed)
+    names = [ends.upper / name for name in ("a", "b", "deep/c", "deep/d")]
+    (ends.upper / "deep").mkdir()
+
+    def act(path: Path, other: Path) -> None:
+        size = path.stat().st_size if path.exists() else 0
+        match rng.randrange(8):
+            case 0:
+                path.unlink(missing_ok=True)
+                path.write_bytes(rng.randbytes(rng.randrange(5 * BLOCK)))
+            case 1 if size:
+                written(path, rng.randrange(size), rng.randbytes(rng.randrange(2 * BLOCK)))
+            case 2 if size:
+                os.truncate(path, rng.randrange(size))
+            case 3 if size:
+                os.truncate(path, size + rng.randrange(2 * BLOCK))  # a hole at the end
+            case 4 if size:
+                path.rename(other)
+            case 5 if size and not other.exists():
+                other.hardlink_to(path)
+            case 6:
+                path.unlink(missing_ok=True)
+            case 7 if size:
+                os.setxattr(path, "user.mark", rng.randbytes(1))
+
+    for _ in range(30):
+        for _ in range(rng.randrange(4)):
+            act(*rng.sample(names, 2))
+        sent_again(ends)
+
+
+@pytest.mark.parametrize("there", ["device", "directory", "link", "nothing"])
+def test_a_part_of_what_is_no_file_is_refused(ends: Ends, tmp_path: Path, there: str) -> None:
+    """The source is another machine, and may have had a device made before; or a way out of the container."""
+    place = ends.root / "x"
+    match there:
+        case "device":
+            os.mkfifo(place)  # who writes to it waits for ever
+        case "directory":
+            place.mkdir()
+        case "link":
+            (tmp_path / "host").write_text("host's")
+            place.symlink_to(tmp_path / "host")
+    entry = {"path": "x", "mode": 0o100644, "uid": 0, "gid": 0, "mtime_ns": 0, "xattrs": {}, "size": 3}
+    ends.line.script = [{"kind": "patch", "entry": entry, "tree": ""}, {"kind": "data", "raw": b"abc", "at": 0}]
+    with pytest.raises(LayerProblem, match="a part of a file that is not here: 'x'"):
+        ends.receiver.receive()
+
+
+@pytest.mark.parametrize("change", [{"mode": 0o040755}, {"link": "y"}, {"size": None}])
+def test_only_of_a_file_of_its_own_a_part_can_come(ends: Ends, change: dict[str, Any]) -> None:
+    """An old source does not send it, and another may send anything."""
+    (ends.root / "x").write_text("abc")
+    entry = {"path": "x", "mode": 0o100644, "uid": 0, "gid": 0, "mtime_ns": 0, "xattrs": {}, "size": 3}
+    ends.line.script = [{"kind": "patch", "entry": {**entry, **change}, "tree": ""}]
+    with pytest.raises(ValueError, match="'patch' has no proper 'entry'"):
+        ends.receiver.receive()
+
+
 def test_what_volumes_were_brought_is_on_the_disk_when_that_was_asked_for(ends: Ends, tmp_path: Path) -> None:
     """The last file, too, which more might still have come of."""
     here, there = tmp_path / "here", tmp_path / "there"
@@ -485,7 +670,7 @@ def test_what_volumes_were_brought_is_on_the_disk_when_that_was_asked_for(ends: 
     receiver = Receiver(ends.line, [trees])
     sender.send_first()
     ends.line.send("end")
-    (here / "a").write_bytes(b"contents")
+    (here / "a").write_bytes(b"x" * BLOCK)
     sender.send_changes()
     ends.line.send("flush")
     ends.line.send("end")

@@ -9,9 +9,10 @@ these two halves, one more line in ``entry.CARGO``, and one where ``parts.source
 ============  ===========================  =============================================================================
 cargo         halves                       messages
 ============  ===========================  =============================================================================
-a file tree   ``tree_cargo``               ``entry`` (make this), ``data`` (its contents, from offset ``at``), ``remove``;
-                                           ``tree`` says which: the writable layer if empty, else where a tmpfs or a
-                                           volume is mounted; ``flush`` (have the disk take all that has come of volumes)
+a file tree   ``tree_cargo``               ``entry`` (make this), ``patch`` (have some of this file's contents anew),
+                                           ``data`` (its contents, from offset ``at``), ``remove``; ``tree`` says which: the
+                                           writable layer if empty, else where a tmpfs or a volume is mounted; ``flush``
+                                           (have the disk take all that has come of volumes)
 Docker's own  ``own_cargo``                ``own`` (``/etc/hosts`` and the other files that Docker binds into it)
 Docker's log  ``log_cargo``                ``log`` (append to the file), ``words`` (what the container said last)
 memory image  ``memory.image_cargo``       ``image`` (one CRIU image file, in pieces; ``round`` says of which pre-dump)

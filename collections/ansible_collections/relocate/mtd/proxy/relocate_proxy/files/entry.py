@@ -76,11 +76,18 @@ def _is_entry(value: Any) -> bool:
     return not stat.S_ISLNK(value["mode"]) or "target" in value or "link" in value
 
 
+def _is_patch(value: Any) -> bool:
+    return _is_entry(value) and stat.S_ISREG(value.get("mode", 0)) and "size" in value and "link" not in value
+
+
 ENTRY = Kind("entry", _is_entry)
+#: Of a regular file that is there already.
+PATCH = Kind("entry", _is_patch)
 
 #: Fields that must be in a message of the data channel, and those that may be; ``raw`` are the bytes that follow it.
 CARGO: dict[str, tuple[Fields, Fields]] = {
     "entry": ({"entry": ENTRY}, {"tree": TREE}),
+    "patch": ({"entry": PATCH}, {"tree": TREE}),
     "data": ({"raw": RAW, "at": SIZE}, {}),
     "flush": ({}, {}),
     "remove": ({"path": FILE_NAME}, {"tree": TREE}),

@@ -4,9 +4,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import stat
 from collections.abc import Callable, Container
+from dataclasses import dataclass, field
 
 from ..host.syscalls import write_all
 from ..protocol.channel import Outlet
@@ -15,6 +17,15 @@ from .trees import Item, Snapshot, Stamp, Tree, changes
 from .writer import Writer
 
 UNKNOWN = Stamp(0, 0, 0, 0)  # like no entry's: it is sent again, or removed
+BLOCK = 1 << 17  # bytes of a file that are sent again together
+
+
+@dataclass
+class _Sent:
+    """A regular file as the other side has it: its attributes, and the digest of each block."""
+
+    xattrs: dict[str, str]
+    blocks: list[bytes] = field(default_factory=list)
 
 
 class TreeSender:
@@ -33,6 +44,7 @@ class TreeSender:
         self._find_mapped = mapped
         self._mapped: Container[int] = ()
         self.before = Snapshot()
+        self._sent: dict[str, _Sent] = {}  # files without holes and other names: of them, blocks can be sent again
         self._opaque: set[str] = set()  # directories that the other side has made anew already
 
     def send_first(self) -> int:
@@ -49,6 +61,7 @@ class TreeSender:
         now = self.tree.scan()
         dirty, gone = changes(self.before, now, self._mapped)
         for path in gone:
+            self._sent.pop(path, None)
             self._opaque.discard(path)
             self._channel.send("remove", path=path, tree=self.name)
         links: dict[tuple[int, int], str] = {}
@@ -80,10 +93,14 @@ class TreeSender:
 
     def _send(self, item: Item, links: dict[tuple[int, int], str]) -> int:
         entry = item.describe(links)
+        size = entry.get("size", 0)
+        before = self._sent.pop(item.path, None)  # an error leaves nothing known of it
         self._make_once(entry)
+        if size and item.status.st_nlink == 1 and not item.has_holes(size):
+            return self._send_blocks(item, entry, before)
         self._channel.send("entry", entry=entry, tree=self.name)
         sent = 0
-        for offset, data in item.contents(entry.get("size", 0)):
+        for offset, data in item.contents(size):
             self._channel.send("data", raw=data, at=offset)
             sent += len(data)
         return sent
@@ -100,7 +117,43 @@ class TreeSender:
             entry["opaque"] = False
         else:
             below = f"{path}/"
+            self._sent = {each: sent for each, sent in self._sent.items() if not each.startswith(below)}
             self._opaque = {each for each in self._opaque if not each.startswith(below)} | {path}
+
+    def _send_blocks(self, item: Item, entry: dict, before: _Sent | None) -> int:
+        """Send what differs of a file from what the other side has of it; return the bytes.
+
+        A database writes a few pages of a large file: to read all of it again is cheaper than to send it, and to have the
+        other side's disk take it.
+        """
+        if before is None or before.xattrs != entry["xattrs"]:
+            before = None
+        self._channel.send("patch" if before else "entry", entry=entry, tree=self.name)
+        old, now, sent, offset = before.blocks if before else [], _Sent(entry["xattrs"]), 0, 0
+        for data in item.pieces(entry["size"]):
+            digests = [hashlib.sha256(data[at : at + BLOCK]).digest() for at in range(0, len(data), BLOCK)]
+            known = old[len(now.blocks) : len(now.blocks) + len(digests)]
+            for begin, end in _different(known, digests):
+                piece = data[begin * BLOCK : end * BLOCK]
+                self._channel.send("data", raw=piece, at=offset + begin * BLOCK)
+                sent += len(piece)
+            now.blocks += digests
+            offset += len(data)
+        self._sent[item.path] = now
+        return sent
+
+
+def _different(old: list[bytes], now: list[bytes]) -> list[tuple[int, int]]:
+    """Return where ``now`` differs from ``old``: the first of each run, and the one after its last."""
+    runs: list[tuple[int, int]] = []
+    for number, each in enumerate(now):
+        if number < len(old) and old[number] == each:
+            continue
+        if runs and runs[-1][1] == number:
+            runs[-1] = (runs[-1][0], number + 1)
+        else:
+            runs.append((number, number + 1))
+    return runs
 
 
 class _Filling:
@@ -127,7 +180,7 @@ class TreeReceiver:
     :param disk: what volumes have been brought is on its way there after :meth:`settle`, and there when it has been waited for.
     """
 
-    kinds = frozenset({"entry", "data", "remove", "flush"})
+    kinds = frozenset({"entry", "patch", "data", "remove", "flush"})
 
     def __init__(self, disk: Disk | None = None) -> None:
         self._disk = disk or Disk()
@@ -160,7 +213,7 @@ class TreeReceiver:
         if message["kind"] == "remove":
             writer.remove(message["path"])
             return
-        full = writer.make(message["entry"])
+        full = writer.again(message["entry"]) if message["kind"] == "patch" else writer.make(message["entry"])
         self._filling = _Filling(writer, full, message["entry"]) if full else None
 
     def _end_filling(self) -> None:

@@ -267,6 +267,26 @@ class Item:
             entry["device"] = status.st_rdev
         return entry
 
+    def has_holes(self, size: int) -> bool:
+        """Return whether some of the first ``size`` bytes of a regular file are not stored, or not there any more."""
+        with open(self._again, "rb", buffering=0) as file:
+            try:
+                return os.lseek(file.fileno(), 0, os.SEEK_HOLE) < size
+            except OSError as error:
+                if error.errno != errno.ENXIO:  # that is: it is empty by now
+                    raise
+                return True
+
+    def pieces(self, size: int) -> Iterator[bytes]:
+        """Yield the first ``size`` bytes of a regular file, a CHUNK at a time, holes as zeros; fewer if it became shorter."""
+        with open(self._again, "rb", buffering=0) as file:
+            for offset in range(0, size, CHUNK):
+                data = os.pread(file.fileno(), min(size - offset, CHUNK), offset)
+                if data:
+                    yield data
+                if len(data) < CHUNK:
+                    return
+
     def contents(self, size: int) -> Iterator[tuple[int, bytes]]:
         """Yield the bytes of a regular file, each piece with its offset, without the holes and nothing beyond ``size``.
 

@@ -89,6 +89,16 @@ class Writer:
         self.finish(full, entry)
         return None
 
+    def again(self, entry: dict) -> str:
+        """Return the path of a regular file that was made before, and gets some of its contents anew (see :meth:`finish`).
+
+        :raises LayerProblem: there is none: the source may be anybody, and what it names a device.
+        """
+        full = self._place(entry["path"])
+        if not os.path.lexists(full) or not stat.S_ISREG(os.lstat(full).st_mode):
+            raise LayerProblem(f"the source sent a part of a file that is not here: {shown(entry['path'])}")
+        return full
+
     def finish(self, full: str, entry: dict) -> None:
         """Set owner, mode, extended attributes and time: in this order, for changing an owner clears set-id bits."""
         os.lchown(full, entry["uid"], entry["gid"])
