@@ -4,27 +4,39 @@
  * GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
  * SPDX-License-Identifier: GPL-3.0-or-later
  *
- * usage: counter [-6] [PORT [MEGABYTES]]     (7000 and 8; with -6 both families on one socket, as many servers do it)
+ * usage: counter [-6] [-u SOCKET CONNECTIONS] [PORT [MEGABYTES [DIRECTORY MEGABYTES RATE]]]
+ *        (7000 and 8; with -6 both families on one socket, as many servers do it)
  *
  * Every line that a client sends is answered with the next number of that client's own connection: 1, 2, 3, … A client that
  * sees a gap or a repetition knows that something was lost or done twice. The same port answers datagrams: each with the next
  * number of the address and port it came from. The server holds MEGABYTES of touched memory and
  * stamps one page of it with every answer, so that there is something to carry and something that changes. A line with a 'v' in it
  * is answered when all of the memory was found to be as it was made, but for the stamps; if it is not, the server says so and ends.
+ *
+ * With a DIRECTORY, it keeps so many MEGABYTES of files there, and a child writes them anew, round and round, RATE megabytes a
+ * second. Each block is read before it is written over: if it is not what was written there a round ago, the server ends, too.
+ * With 0 MEGABYTES, the child has the same work, and writes none of it: what remains between both is the files.
+ *
+ * With -u, a child has so many connections to it, through a unix socket with that path.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
+enum { BLOCK = 1 << 20, BLOCKS_OF_A_FILE = 16 };
 enum { CONNECTIONS = 4096, PEERS = 256, PAGE = 4096, WORDS = PAGE / sizeof(long), STREAM = 0, DATAGRAM = 1, FIRST = 2 };
 
 static const unsigned long SEED = 88172645463325252UL;
@@ -48,6 +60,7 @@ static struct peer peers[PEERS];
 static unsigned known; /* peers seen; the oldest is forgotten for a new one */
 static unsigned long *memory;
 static size_t pages;
+static unsigned long *wanted, *found; /* a block of the volume each */
 
 static void die(const char *what)
 {
@@ -55,13 +68,13 @@ static void die(const char *what)
     exit(1);
 }
 
-static unsigned long number(const char *text, const char *what, unsigned long most)
+static unsigned long number(const char *text, const char *what, unsigned long least, unsigned long most)
 {
     char *end;
     errno = 0;
     unsigned long value = strtoul(text, &end, 10);
-    if (errno || *end || end == text || value > most) {
-        fprintf(stderr, "counter: %s must be a whole number up to %lu, not '%s'\n", what, most, text);
+    if (errno || *end || end == text || value < least || value > most) {
+        fprintf(stderr, "counter: %s must be a whole number from %lu to %lu, not '%s'\n", what, least, most, text);
         exit(2);
     }
     return value;
@@ -99,6 +112,111 @@ static void verify(void)
             printf("page %zu of %zu is wrong\n", i / WORDS, pages);
             exit(3);
         }
+    }
+}
+
+/* A block of the volume has contents of its own in every round. */
+static void make_block(unsigned long *block, size_t number, unsigned long round)
+{
+    unsigned long x = SEED + number * 1000003 + round;
+    for (size_t i = 0; i < BLOCK / sizeof(long); i++)
+        block[i] = x = after(x);
+}
+
+/* Reads the block as the round before has left it (there is nothing to read in round 0), and writes it. */
+static void renew(const char *directory, size_t number, unsigned long round)
+{
+    char path[PATH_MAX];
+    snprintf(path, sizeof path, "%s/%zu", directory, number / BLOCKS_OF_A_FILE);
+    off_t place = (off_t)(number % BLOCKS_OF_A_FILE) * BLOCK;
+    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (fd < 0)
+        die(path);
+    if (round) {
+        make_block(wanted, number, round - 1);
+        if (pread(fd, found, BLOCK, place) != BLOCK || memcmp(found, wanted, BLOCK)) {
+            printf("block %zu of the volume is wrong\n", number);
+            exit(4);
+        }
+    }
+    make_block(wanted, number, round);
+    if (pwrite(fd, wanted, BLOCK, place) != BLOCK || close(fd))
+        die(path);
+}
+
+static void volume_is_wrong(int signal)
+{
+    (void)signal;
+    _exit(4);
+}
+
+/* Returns 0 in a child, which ends with its parent. */
+static pid_t with_child(void)
+{
+    pid_t parent = getpid(), child = fork();
+    if (child < 0)
+        die("counter: fork");
+    if (child)
+        return child;
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (getppid() != parent)
+        exit(0);
+    return 0;
+}
+
+static int unix_socket(const struct sockaddr_un *at)
+{
+    int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+    if (fd < 0 || (at && connect(fd, (const struct sockaddr *)at, sizeof *at)))
+        die("counter: unix socket");
+    return fd;
+}
+
+/* Has a child that is connected so many times; neither of both says anything. */
+static void join_child(const char *path, unsigned long count)
+{
+    struct sockaddr_un at = {.sun_family = AF_UNIX};
+    strncpy(at.sun_path, path, sizeof at.sun_path - 1);
+    int listening = unix_socket(NULL);
+    unlink(at.sun_path);
+    if (bind(listening, (struct sockaddr *)&at, sizeof at) || listen(listening, 128))
+        die("counter: /counter");
+    if (!with_child()) {
+        close(listening);
+        while (count--)
+            unix_socket(&at);
+        for (;;)
+            pause();
+    }
+    while (count--)
+        if (accept4(listening, NULL, NULL, SOCK_CLOEXEC) < 0)
+            die("counter: accept");
+}
+
+/* Fills the volume, and leaves the rounds that follow to a child, whose end is the server's end. */
+static void keep_volume(const char *directory, size_t blocks, unsigned long rate)
+{
+    wanted = malloc(BLOCK);
+    found = malloc(BLOCK);
+    if (!wanted || !found)
+        die("counter: blocks");
+    for (size_t i = 0; i < blocks; i++)
+        renew(directory, i, 0);
+    signal(SIGCHLD, volume_is_wrong);
+    if (with_child())
+        return;
+    struct timespec next;
+    clock_gettime(CLOCK_MONOTONIC, &next);
+    for (unsigned long done = blocks;; done++) {
+        if (blocks)
+            renew(directory, done % blocks, done / blocks);
+        else
+            make_block(wanted, done, 0);
+        next.tv_nsec += 1000000000L / rate;
+        next.tv_sec += next.tv_nsec / 1000000000L;
+        next.tv_nsec %= 1000000000L;
+        while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &next, NULL) == EINTR)
+            ;
     }
 }
 
@@ -218,9 +336,20 @@ int main(int argc, char **argv)
     int family = argc > 1 && !strcmp(argv[1], "-6") ? AF_INET6 : AF_INET;
     if (family == AF_INET6)
         argc--, argv++;
-    unsigned short port = argc > 1 ? number(argv[1], "PORT", 65535) : 7000;
-    fill(argc > 2 ? number(argv[2], "MEGABYTES", 65536) : 8);
+    if (argc > 3 && !strcmp(argv[1], "-u")) {
+        join_child(argv[2], number(argv[3], "CONNECTIONS", 0, 1000));
+        argc -= 3, argv += 3;
+    }
+    unsigned short port = argc > 1 ? number(argv[1], "PORT", 0, 65535) : 7000;
+    size_t megabytes = argc > 2 ? number(argv[2], "MEGABYTES", 0, 65536) : 8;
     setvbuf(stdout, NULL, _IOLBF, 0);
+    if (argc > 3 && argc != 6) {
+        fprintf(stderr, "counter: DIRECTORY, MEGABYTES and RATE belong together\n");
+        return 2;
+    }
+    if (argc == 6) /* before there is memory: the child needs none of it */
+        keep_volume(argv[3], number(argv[4], "MEGABYTES", 0, 65536), number(argv[5], "RATE", 1, 1000));
+    fill(megabytes);
     signal(SIGTERM, _exit); /* as process 1 of a container, the default would be to ignore it */
     signal(SIGINT, _exit);
     polls[STREAM] = (struct pollfd){.fd = bound(family, SOCK_STREAM, port), .events = POLLIN};

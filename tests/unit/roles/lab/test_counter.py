@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import socket
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -92,7 +93,10 @@ def test_hundreds_of_connections_come_and_go(port: int) -> None:
         assert numbers(late, 1) == [1]
 
 
-@pytest.mark.parametrize("arguments", [["x"], ["70000"], ["7000", "-1"], ["7000", "1 "]])
+@pytest.mark.parametrize(
+    "arguments",
+    [["x"], ["70000"], ["7000", "-1"], ["7000", "1 "], ["7000", "1", "/", "-1", "1"], ["7000", "1", "/", "1", "0"]],
+)
 def test_wrong_arguments_are_refused_by_name(program: Path, arguments: list[str]) -> None:
     done = subprocess.run([program, *arguments], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 2
@@ -163,3 +167,67 @@ def test_a_page_that_was_lost_is_found(program: Path) -> None:
             assert one.recv(10) == b""
         assert server.wait(timeout=60) == 3
         assert "is wrong" in server.stdout.read()
+
+
+def test_a_volume_is_written_round_and_round_until_a_block_is_wrong(program: Path, tmp_path: Path) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        free: int = probe.getsockname()[1]
+    arguments = [str(free), "0", str(tmp_path), "17", "200"]
+    with subprocess.Popen([program, *arguments], stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout
+        assert server.stdout.readline() == f"listening on {free} with 0 MB\n"
+        files = [tmp_path / "0", tmp_path / "1"]
+        assert [file.stat().st_size >> 20 for file in files] == [16, 1], "it answers when the volume is full"
+        first = files[1].read_bytes()
+        deadline = time.monotonic() + 60
+        while files[1].read_bytes() == first:
+            assert time.monotonic() < deadline, "a round did not end"
+        assert server.poll() is None, "what it has written itself is right"
+        for file in files:
+            file.write_bytes(bytes(file.stat().st_size))
+        assert server.wait(timeout=60) == 4
+        assert "of the volume is wrong" in server.stdout.read()
+
+
+def test_nothing_is_written_where_there_is_no_volume(program: Path, tmp_path: Path) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        free: int = probe.getsockname()[1]
+    arguments = [str(free), "0", str(tmp_path), "0", "1000"]
+    with subprocess.Popen([program, *arguments], stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout
+        assert server.stdout.readline() == f"listening on {free} with 0 MB\n"
+        child = Path(f"/proc/{server.pid}/task/{server.pid}/children").read_text(encoding="ascii").split()[0]
+        deadline = time.monotonic() + 60
+        while int(Path(f"/proc/{child}/stat").read_text(encoding="ascii").rpartition(")")[2].split()[11]) < 2:
+            assert time.monotonic() < deadline, "its child does not work"
+            time.sleep(0.01)
+        assert not list(tmp_path.iterdir())
+        server.terminate()
+
+
+def test_the_words_of_a_volume_belong_together(program: Path) -> None:
+    done = subprocess.run([program, "7000", "1", "/tmp"], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 2
+    assert "belong together" in done.stderr
+
+
+def test_a_child_holds_connections_to_it(program: Path, tmp_path: Path) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        free: int = probe.getsockname()[1]
+    arguments = ["-u", tmp_path / "peers", "20", str(free), "0"]
+    with subprocess.Popen([program, *arguments], stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout
+        assert server.stdout.readline() == f"listening on {free} with 0 MB\n"
+        table = Path("/proc/net/unix").read_text(encoding="utf-8").splitlines()
+        ends = [line.split()[5] for line in table if line.endswith(f" {tmp_path / 'peers'}")]
+        assert sorted(ends) == ["01", *["03"] * 20], "one listens, and 20 are connected"
+        children = Path(f"/proc/{server.pid}/task/{server.pid}/children").read_text(encoding="ascii").split()
+        assert len(children) == 1
+        server.terminate()
+    deadline = time.monotonic() + 60
+    while Path(f"/proc/{children[0]}").exists():
+        assert time.monotonic() < deadline, "the child has outlived it"
+        time.sleep(0.01)
