@@ -13,6 +13,7 @@ import numpy as np
 
 from .pipeline import Sample
 
+RESAMPLES = 10_000
 OUR_MODES = ("stop-and-copy", "post-copy", "pre-copy")
 
 
@@ -60,6 +61,29 @@ def distribution(values: Sequence[float]) -> dict[str, float] | None:
         "min": round(min(values), 2),
         "max": round(max(values), 2),
     }
+
+
+def _resampled_medians(values: Sequence[float], seed: int) -> Any:
+    drawn = np.random.default_rng(seed).choice(np.asarray(values, float), (RESAMPLES, len(values)))
+    return np.median(drawn, axis=1)
+
+
+def _interval(value: float, resampled: Any) -> dict[str, float]:
+    low, high = np.percentile(resampled, [2.5, 97.5])
+    return {"value": round(float(value), 3), "low": round(float(low), 3), "high": round(float(high), 3)}
+
+
+def median_interval(values: Sequence[float]) -> dict[str, float] | None:
+    """Return the median, and its 95 % interval by the bootstrap (the same for the same values); None of nothing."""
+    return _interval(np.median(values), _resampled_medians(values, 1)) if values else None
+
+
+def ratio_interval(above: Sequence[float], below: Sequence[float]) -> dict[str, float] | None:
+    """Return the ratio of two medians, and its 95 % interval by the bootstrap; None where one was not measured."""
+    if not above or not below:
+        return None
+    resampled = _resampled_medians(above, 1) / _resampled_medians(below, 2)
+    return _interval(np.median(above) / np.median(below), resampled)
 
 
 def median_phases(samples: Sequence[Sample]) -> dict[str, float]:

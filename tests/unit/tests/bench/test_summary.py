@@ -11,13 +11,39 @@ from typing import Any
 import pytest
 from cutover import tables
 from cutover.pipeline import Sample
-from cutover.summary import Cell, Figure, beside, best_mode, distribution, document, figures, median_phases, turns
+from cutover.summary import (
+    Cell,
+    Figure,
+    beside,
+    best_mode,
+    distribution,
+    document,
+    figures,
+    median_interval,
+    median_phases,
+    ratio_interval,
+    turns,
+)
 
 
 def test_a_distribution_has_its_percentile_between_the_ordered_values() -> None:
     assert distribution(list(range(1, 102))) == {"median": 51.0, "p99": 100.0, "min": 1, "max": 101}
     assert distribution([7.0]) == {"median": 7.0, "p99": 7.0, "min": 7.0, "max": 7.0}
     assert distribution([]) is None
+
+
+def test_the_interval_of_a_median_narrows_with_the_number_of_values_and_is_the_same_each_time() -> None:
+    few, many = median_interval([90, 100, 110]), median_interval([90, 100, 110] * 100)
+    assert few == median_interval([90, 100, 110]) == {"value": 100.0, "low": 90.0, "high": 110.0}
+    assert many == {"value": 100.0, "low": 100.0, "high": 100.0}
+    assert median_interval([]) is None
+
+
+def test_a_ratio_of_medians_has_the_noise_of_both() -> None:
+    assert ratio_interval([150, 150], [100, 100]) == {"value": 1.5, "low": 1.5, "high": 1.5}
+    noisy = ratio_interval([150, 150], [50, 100, 150])
+    assert noisy == {"value": 1.5, "low": 1.0, "high": 3.0}
+    assert ratio_interval([], [1]) is ratio_interval([1], []) is None
 
 
 def test_phases_keep_their_order_and_are_medians_of_the_samples_that_have_them() -> None:
