@@ -84,7 +84,7 @@ def main() -> int:
     parser = parser_of(__doc__, HOPS)
     parser.add_argument("--sizes", help=f"MiB of the volumes ({','.join(str(each) for each in SIZES if each)})")
     arguments = parser.parse_args()
-    sizes = QUICK if arguments.quick else SIZES
+    sizes: tuple[int, ...] = QUICK if arguments.quick else SIZES
     if arguments.sizes:
         sizes = (0, *(int(word) for word in arguments.sizes.split(",")))
     variants = [variant(mib) for mib in sizes]
