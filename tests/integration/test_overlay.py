@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import stat
+import struct
 import subprocess
 import time
 from collections.abc import Iterator
@@ -30,6 +31,7 @@ class Overlay:
         (self.lower / "etc/hosts").write_text("127.0.0.1 localhost\n")
         (self.lower / "etc/app/conf").write_text("from the image\n")
         (self.lower / "var/cache/deep/a").write_text("cached\n")
+        os.setxattr(self.lower / "etc/app", "user.removed", b"of the image")
         for path in (self.lower, *self.lower.rglob("*")):
             os.utime(path, ns=(1, 1_000_000_000), follow_symlinks=False)
         options = f"lowerdir={self.lower},upperdir={self.upper},workdir={self.work}"
@@ -113,6 +115,14 @@ def live(root: Path) -> None:
     (root / "var/cache").mkdir()  # overlayfs makes it opaque
     (root / "var/cache/new").write_text("n")
     os.utime(root / "var/cache", ns=(2, 2_000_000_002))
+    os.removexattr(root / "etc/app", "user.removed")
+    (root / "srv/listed").mkdir()
+    everybody, nobody = (1, 6, 2**32 - 1), 65534  # an access list that what is made below inherits
+    listed = [everybody, (2, 7, nobody), (4, 4, 2**32 - 1), (16, 7, 2**32 - 1), (32, 4, 2**32 - 1)]
+    acl = struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *each) for each in listed)
+    os.setxattr(root / "srv/listed", "system.posix_acl_default", acl)
+    (root / "srv/listed/without").write_text("w")
+    os.removexattr(root / "srv/listed/without", "system.posix_acl_access")
 
 
 def test_the_container_sees_the_same_files(overlays: tuple[Overlay, Overlay]) -> None:

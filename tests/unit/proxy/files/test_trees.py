@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import stat
 import time
@@ -18,6 +19,7 @@ from relocate_proxy.files import trees
 from relocate_proxy.files.disk import Disk
 from relocate_proxy.files.trees import LayerProblem, Snapshot, Stamp, Tree, changes
 from relocate_proxy.files.writer import Writer
+from relocate_proxy.host.unix_sockets import OF_ONE_HOST
 
 
 @pytest.fixture
@@ -171,12 +173,57 @@ def test_owner_mode_attributes_time_in_this_order(upper: Path, root: Path, monke
     """Changing the owner clears the set-id bits, and everything changes the time."""
     (upper / "tool").write_text("x")
     os.setxattr(upper / "tool", "user.note", b"1")
+    (root / "tool").write_text("x")
+    os.setxattr(root / "tool", "user.other", b"1")
     calls: list[str] = []
-    for name in ("lchown", "chmod", "setxattr", "utime"):
+    for name in ("lchown", "chmod", "removexattr", "setxattr", "utime"):
         monkeypatch.setattr(os, name, lambda *_, name=name, **__: calls.append(name))
     entry = Tree.at(str(upper)).item("tool").describe({})
     Writer(str(root)).finish(str(root / "tool"), entry)
-    assert calls == ["lchown", "chmod", "setxattr", "utime"]
+    assert calls == ["lchown", "chmod", "removexattr", "setxattr", "utime"]
+
+
+def test_an_attribute_that_was_removed_does_not_come_back(upper: Path, root: Path) -> None:
+    """The image's directories are there already, with the image's attributes; so is the top of a tree."""
+    for place in (upper, root):
+        (place / "srv").mkdir()
+    os.setxattr(upper / "srv", "user.kept", b"new")
+    for place in (root, root / "srv"):
+        os.setxattr(place, "user.kept", b"old")
+        os.setxattr(place, "user.removed", b"of the image")
+    carry(upper, root, ".", "srv")
+    assert os.listxattr(root) == []
+    assert os.listxattr(root / "srv") == ["user.kept"] and os.getxattr(root / "srv", "user.kept") == b"new"
+
+
+@pytest.mark.parametrize("name", OF_ONE_HOST)
+def test_an_attribute_that_the_host_gives_its_files_stays(
+    upper: Path, root: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other host's security module has a label of its own for it, or none."""
+    (upper / "srv").mkdir()
+    entry = Tree.at(str(upper)).item("srv").describe({})
+    removed: list[str] = []
+    monkeypatch.setattr(os, "listxattr", lambda *_, **__: [name, "user.other"])
+    monkeypatch.setattr(os, "removexattr", lambda _, each, **__: removed.append(each))
+    Writer(str(root)).make(entry)
+    assert removed == ["user.other"]
+
+
+def test_a_file_system_without_attributes(upper: Path, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A shared directory may be on one: there is nothing to remove there. Any other error is one."""
+    (upper / "srv").mkdir()
+    entry = Tree.at(str(upper)).item("srv").describe({})
+
+    def failing(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    number = errno.ENOTSUP
+    monkeypatch.setattr(os, "listxattr", failing)
+    Writer(str(root)).make(entry)
+    number = errno.EIO
+    with pytest.raises(OSError, match="Input/output"):
+        Writer(str(root)).make(entry)
 
 
 def test_a_directory_keeps_its_time_when_it_is_filled_afterwards(upper: Path, root: Path) -> None:

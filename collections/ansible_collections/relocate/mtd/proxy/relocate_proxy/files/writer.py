@@ -5,14 +5,27 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
 import stat
 
 from ..host import syscalls
+from ..host.unix_sockets import OF_ONE_HOST
 from ..protocol.words import shown
 from .disk import Disk
 from .trees import ROOT, LayerProblem
+
+
+def _attributes(full: str) -> list[str]:
+    """Return the names of an entry's extended attributes, without those that the host gives it."""
+    try:
+        names = os.listxattr(full, follow_symlinks=False)
+    except OSError as error:
+        if error.errno != errno.ENOTSUP:  # that is: its file system knows none
+            raise
+        return []
+    return [name for name in names if not name.startswith(OF_ONE_HOST)]
 
 
 class Writer:
@@ -100,10 +113,17 @@ class Writer:
         return full
 
     def finish(self, full: str, entry: dict) -> None:
-        """Set owner, mode, extended attributes and time: in this order, for changing an owner clears set-id bits."""
+        """Set owner, mode, extended attributes and time: in this order, for changing an owner clears set-id bits.
+
+        What is there may have attributes that the entry has not: of the image, whose directories stay, or an access list that
+        it has inherited from its directory.
+        """
         os.lchown(full, entry["uid"], entry["gid"])
         if not stat.S_ISLNK(entry["mode"]):
             os.chmod(full, stat.S_IMODE(entry["mode"]))
+        for name in _attributes(full):
+            if name not in entry["xattrs"]:
+                os.removexattr(full, name, follow_symlinks=False)
         for name, value in entry["xattrs"].items():
             os.setxattr(full, name, bytes.fromhex(value), follow_symlinks=False)
         os.utime(full, ns=(entry["mtime_ns"], entry["mtime_ns"]), follow_symlinks=False)
