@@ -18,11 +18,11 @@ from ansible_collections.relocate.mtd.plugins.module_utils._areas import CRIU_AR
 from ansible_collections.relocate.mtd.plugins.module_utils._criu import version_problem
 from ansible_collections.relocate.mtd.plugins.module_utils._room import room_refusals
 
-#: Drivers whose lines are carried (json-file), or never were on the host (the others).
+#: Drivers whose log is carried (json-file), is none, or is on another machine (the others). Docker keeps a copy of the lines
+#: that those send away, for ``docker logs``: that begins anew.
 PORTABLE_LOGS = (
     "json-file",
     "none",
-    "journald",
     "syslog",
     "gelf",
     "fluentd",
@@ -31,6 +31,8 @@ PORTABLE_LOGS = (
     "gcplogs",
     "etwlogs",
 )
+#: The label by which a container's log may stay behind, and its value.
+LOG_LABEL, LEFT = "relocate.mtd/log", "left"
 #: Settings of ``docker run --device-read-bps`` and its like.
 DISK_LIMITS = (
     "BlkioWeightDevice",
@@ -196,12 +198,23 @@ def container_refusals(inspected: Dict[str, Any], live: bool = True) -> List[str
     runtime = host.get("Runtime") or "runc"
     if runtime not in RUNTIMES:
         found.append(f"the container {name} uses the runtime '{runtime}': only containers of runc can be carried")
-    driver = (host.get("LogConfig") or {}).get("Type", "json-file")
-    if live and driver not in PORTABLE_LOGS:
-        found.append(
-            f"the log driver '{driver}' of the container {name} keeps a log that cannot be carried: use json-file"
-        )
-    return found
+    return found + (_log_refusals(name, config, host.get("LogConfig") or {}) if live else [])
+
+
+def _log_refusals(name: str, config: Dict[str, Any], log: Dict[str, Any]) -> List[str]:
+    driver = log.get("Type") or "json-file"
+    here = driver == "syslog" and not _leaves((log.get("Config") or {}).get("syslog-address") or "")
+    if (driver in PORTABLE_LOGS and not here) or (config.get("Labels") or {}).get(LOG_LABEL) == LEFT:
+        return []
+    return [
+        f"the log driver '{driver}' of the container {name} keeps the log on this host, where it would stay: use json-file, or "
+        f"one that sends it to another machine, or allow that with the label {LOG_LABEL}={LEFT}"
+    ]
+
+
+def _leaves(address: str) -> bool:
+    """Return whether what is sent to an address of syslog's leaves the host; nothing and ``unix…://`` is its own syslog."""
+    return bool(address) and not address.startswith("unix")
 
 
 def _namespace_refusals(name: str, host: Dict[str, Any]) -> List[str]:
