@@ -32,6 +32,7 @@ from .summary import distribution, median_interval, median_phases, ratio_interva
 
 ROOT = Path(__file__).resolve().parents[3]
 OUTPUT = ROOT / "build" / "bench"
+IMAGE = f"{REPOSITORY}/counter:1"
 FIRST_PORT = 7110
 LISTEN_SECONDS = 300.0  # until a volume is full, on a busy machine
 ASIDE = "/var/lib/docker/relocate/volumes"  # where a host keeps the volume of a container that has left it
@@ -69,10 +70,7 @@ class Tenant:
         """Have it run, and publish it. Returns when it listens. Raises CommandFailed when it does not."""
         self.end()
         on, arguments = self.lab.on[self.here], self.variant.arguments.replace("PORT", str(self.port))
-        on(
-            f"docker run -d --name {self.name} -p {self.port}:{self.port} {self.variant.options} {REPOSITORY}/counter:1 "
-            f"{arguments}"
-        )
+        on(f"docker run -d --name {self.name} -p {self.port}:{self.port} {self.variant.options} {IMAGE} {arguments}")
         self.lab.publish(self.name, self.port, self.here)
         deadline = time.monotonic() + LISTEN_SECONDS
         while "listening" not in on(f"docker logs {self.name}"):
@@ -205,6 +203,8 @@ def run(
                 path.write_text(json.dumps(document, indent=1) + "\n")
 
             try:
+                for on in lab.on.values():  # one may have an older one of that name
+                    on(f"docker pull -q {IMAGE}")
                 for tenant in tenants:
                     tenant.begin()
                 move_in_turns(tenants, 2 if arguments.quick else arguments.hops, console, write)

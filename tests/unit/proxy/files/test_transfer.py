@@ -468,6 +468,15 @@ def test_of_a_large_file_only_the_blocks_that_differ_are_sent_again(ends: Ends) 
     assert copy.stat().st_ino == made
 
 
+def test_nothing_is_kept_of_small_files(ends: Ends) -> None:
+    """There may be a million of them."""
+    for size in (0, 1, BLOCK):
+        (ends.upper / str(size)).write_bytes(bytes(size))
+    (ends.upper / "large").write_bytes(os.urandom(BLOCK + 1))
+    sent_again(ends)
+    assert list(ends.sender._sent) == ["large"]
+
+
 def test_a_file_that_comes_back_to_what_it_was_is_what_it_was(ends: Ends) -> None:
     """Shorter and longer again, with the same contents: the copy has lost them meanwhile."""
     path, data = ends.upper / "table", os.urandom(4 * BLOCK)

@@ -44,7 +44,9 @@ class TreeSender:
         self._find_mapped = mapped
         self._mapped: Container[int] = ()
         self.before = Snapshot()
-        self._sent: dict[str, _Sent] = {}  # files without holes and other names: of them, blocks can be sent again
+        self._sent: dict[
+            str, _Sent
+        ] = {}  # large files without holes and other names: of them, blocks can be sent again
         self._opaque: set[str] = set()  # directories that the other side has made anew already
 
     def send_first(self) -> int:
@@ -96,7 +98,7 @@ class TreeSender:
         size = entry.get("size", 0)
         before = self._sent.pop(item.path, None)  # an error leaves nothing known of it
         self._make_once(entry)
-        if size and item.status.st_nlink == 1 and not item.has_holes(size):
+        if size > BLOCK and item.status.st_nlink == 1 and not item.has_holes(size):
             return self._send_blocks(item, entry, before)
         self._channel.send("entry", entry=entry, tree=self.name)
         sent = 0
