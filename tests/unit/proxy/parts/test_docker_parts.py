@@ -150,6 +150,37 @@ def test_memory_goes_ahead_when_all_else_is_ready(did: list[str], monkeypatch: p
         assert did[-2:] == ["record staged", "prepare ['None']"] and heard == [common]
 
 
+class Written:
+    """A volume that is written while it is sent: each round sends what was written in the one before it.
+
+    :param share: how fast it is written, beside how fast it is sent. :param first: seconds that the first copy took.
+    """
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, share: float, first: float) -> None:
+        self.now, self.last, self.share, self.rounds = 0.0, first, share, 0
+        monkeypatch.setattr(source.time, "monotonic", lambda: self.now)
+
+    def send_changes(self) -> int:
+        self.last *= self.share
+        self.now += self.last
+        self.rounds += 1
+        return 1
+
+
+@pytest.mark.parametrize(
+    ("share", "most_ms", "rounds"), [(0.5, 50, 12), (0.1, 1, 12), (1.0, 50_000, 2), (0.75, 50_000, 2)]
+)
+def test_a_source_catches_up_with_what_is_written_as_long_as_that_gets_faster(
+    did: list[str], monkeypatch: pytest.MonkeyPatch, share: float, most_ms: float, rounds: int
+) -> None:
+    """2 GiB take 50 s on a busy machine; what is written half as fast as that must not wait for the freeze."""
+    made, volume = on_source(did, "no"), Written(monkeypatch, share, 50.0)
+    made.outside, made.bytes = [volume], {"volumes": 0}  # type: ignore[list-item]
+    made.data = ScriptedChannel("destination", [{"kind": "probed"}] * 20)  # type: ignore[assignment]
+    assert made._catch_up() <= most_ms
+    assert volume.rounds <= rounds and made.bytes["volumes"] == volume.rounds
+
+
 @pytest.mark.parametrize("policy", ["always", "no"])
 def test_a_source_that_is_given_back_runs_before_anything_else(did: list[str], policy: str) -> None:
     """Every moment until the thaw is the clients'. That all is done is said when it is on the disk."""

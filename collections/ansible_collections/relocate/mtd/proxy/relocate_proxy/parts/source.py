@@ -53,7 +53,8 @@ from .base import Part
 SETTLE_SECONDS = 0.5  # how long new connections may keep the container from freezing; only newer ones wait meanwhile
 UNREAD_SECONDS = 0.02  # how long datagrams that have arrived may be read; one that is not is lost, as datagrams may be
 CONNECT_SECONDS = 10.0
-MOST_ROUNDS = 5  # of what has changed in the volumes, before the freeze
+#: Of what has changed in the volumes, before the freeze. What is written half as fast as it is sent needs one for each halving.
+MOST_ROUNDS = 12
 ENOUGH = 0.7  # a round that takes more than this share of the one before it has nothing to catch up with any more
 
 
