@@ -36,7 +36,7 @@ IMAGE = f"{REPOSITORY}/counter:1"
 FIRST_PORT = 7110
 LISTEN_SECONDS = 300.0  # until a volume is full, on a busy machine
 ASIDE = "/var/lib/docker/relocate/volumes"  # where a host keeps the volume of a container that has left it
-LOG_WIDTH = 120  # where there is no terminal to ask
+LOG_WIDTH = 160  # where there is no terminal to ask
 GIVE_UP = 3  # failures of one container in a row
 
 
