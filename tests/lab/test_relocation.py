@@ -223,8 +223,15 @@ def test_nothing_is_left_behind(fleet: Fleet) -> None:
     until(lambda: fleet.on("host0", of_the_edge, check=False), "the edge's end", lambda left: not left)
 
 
+#: Gives a container other limits while its move is being staged.
+UPDATE = (
+    f"for i in $(seq 2400); do [ -e {SIGN} ] && break; sleep 0.05; done; "
+    f"docker update --memory 80m --memory-swap 80m plain; rm -f {SIGN}"
+)
+
+
 def test_it_is_an_ordinary_container_afterwards(fleet: Fleet) -> None:
-    """Docker manages what it did not start: every everyday command works, and a restart starts anew."""
+    """Docker manages what it did not start: every everyday command works, also amid a move; and a restart starts anew."""
     fleet.tenants.append("plain")
     fleet.on("host1", f"docker run -d --name plain --restart unless-stopped {REPOSITORY}/idle:1")
     fleet.move("plain", "host3")
@@ -241,5 +248,14 @@ def test_it_is_an_ordinary_container_afterwards(fleet: Fleet) -> None:
     again = fleet.on("host3", state).split()
     assert again[0] == "running"
     assert again[1] != pid
+    order = {"part": "source", "state": "staged", "moment": "after", "do": "pause", "seconds": 60}
+    fleet.on("host3", f"umask 077; cat >{FAULTS}", data=json.dumps(order))
+    fleet.on("host3", f"setsid sh -c '{UPDATE}' >/dev/null 2>&1 &")
+    changed = fleet.move("plain", "host2", check=False)
+    assert changed["outcome"] == "rolled-back"
+    assert (
+        "was changed while it was being moved (HostConfig.Memory, HostConfig.MemorySwap): try again" in changed["msg"]
+    )
+    assert fleet.on("host3", state).split() == [*again[:2], "unless-stopped"], "it runs on, with its own restart policy"
     assert fleet.move("plain", "host2")["outcome"] == "committed", "and it can be moved again"
     fleet.on("host2", "docker stop -t 1 plain && docker start plain && docker kill plain")

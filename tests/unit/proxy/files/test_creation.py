@@ -9,7 +9,7 @@ import copy
 from typing import Any
 
 import pytest
-from relocate_proxy.files.creation import PARTS, Untrusted, check, creation_document, dropped
+from relocate_proxy.files.creation import PARTS, Untrusted, changes, check, creation_document, dropped
 
 INSPECT: dict[str, Any] = {
     "Id": "abcdef123456" + "0" * 52,
@@ -61,6 +61,45 @@ def test_an_entrypoint_and_an_address_that_were_asked_for() -> None:
     body = creation_document(inspect)
     assert body["Entrypoint"] == ["/start"]
     assert body["NetworkingConfig"]["EndpointsConfig"]["shop"]["IPAMConfig"] == {"IPv4Address": "172.30.0.2"}
+
+
+NO_RESTART = {"Name": "no", "MaximumRetryCount": 0}
+ALWAYS = INSPECT["HostConfig"]["RestartPolicy"]
+
+
+def test_a_container_that_nobody_has_changed() -> None:
+    """What it does itself meanwhile is no change, nor is the order of its names, nor the policy that we put aside."""
+    now = copy.deepcopy(INSPECT) | {"State": {"Pid": 7}, "ExecIDs": ["e1"]}
+    assert changes(INSPECT, now, ALWAYS) == []
+    now["NetworkSettings"]["Networks"]["shop"]["Aliases"].reverse()
+    now["HostConfig"]["RestartPolicy"] = {"Name": "no"}
+    assert changes(INSPECT, now, NO_RESTART) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "place"),
+    [
+        (("Name",), "/other", "Name"),
+        (("Config", "Labels"), {"a": "c"}, "Config.Labels"),
+        (("HostConfig", "Memory"), 2 << 30, "HostConfig.Memory"),
+        (("HostConfig", "NanoCpus"), 5, "HostConfig.NanoCpus"),
+        (("HostConfig", "RestartPolicy"), {"Name": "on-failure", "MaximumRetryCount": 3}, "HostConfig.RestartPolicy"),
+        (("HostConfig", "RestartPolicy"), {"Name": "always", "MaximumRetryCount": 3}, "HostConfig.RestartPolicy"),
+        (("NetworkSettings", "Networks", "other"), {"Aliases": None}, "Networks.other"),
+        (("NetworkSettings", "Networks"), {}, "Networks.shop"),
+        (("NetworkSettings", "Networks", "shop", "IPAddress"), "172.30.0.3", "Networks.shop"),
+        (("NetworkSettings", "Networks", "shop", "Aliases"), ["web"], "Networks.shop"),
+    ],
+)
+def test_a_container_that_somebody_has_changed(path: tuple[str, ...], value: Any, place: str) -> None:
+    """``docker update``, ``rename``, ``network connect`` and ``disconnect``."""
+    now = copy.deepcopy(INSPECT)
+    now["HostConfig"]["RestartPolicy"] = dict(NO_RESTART)
+    inside: Any = now
+    for step in path[:-1]:
+        inside = inside[step]
+    inside[path[-1]] = value
+    assert changes(INSPECT, now, NO_RESTART) == [place]
 
 
 def test_what_docker_leaves_out_of_what_it_was_asked_for() -> None:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import threading
 from dataclasses import replace
@@ -36,12 +37,19 @@ from ..fakes import ScriptedChannel, ScriptedListener, note_records
 class Docker:
     """An engine that notes what it is asked."""
 
-    def __init__(self, did: list[str]) -> None:
+    def __init__(self, did: list[str], policy: str = "no") -> None:
         self.did = did
+        self.inspected: dict[str, Any] = {
+            "Name": "/web",
+            "State": {"Running": True, "Status": "running", "Pid": os.getpid()},
+            "Config": {},
+            "HostConfig": {"RestartPolicy": {"Name": policy}, "Memory": 0},
+            "NetworkSettings": {"Networks": {"bridge": {}}},
+        }
 
     def container(self, name: str) -> dict[str, Any]:
-        """Say that it runs."""
-        return {"State": {"Running": True, "Status": "running", "Pid": os.getpid()}}
+        """Say that it runs, and how it is set."""
+        return copy.deepcopy(self.inspected)
 
     def parts(self) -> set[str]:
         """Say that containerd answers."""
@@ -52,8 +60,9 @@ class Docker:
         self.did.append(f"remove {name}")
 
     def request(self, method: str, path: str, **options: Any) -> None:
-        """Do something else."""
+        """Do something else; a container can be given another restart policy."""
         self.did.append(f"{method} {path} {options.get('body')}")
+        self.inspected["HostConfig"] |= options.get("body") or {}
 
 
 @pytest.fixture
@@ -93,8 +102,11 @@ def on_source(did: list[str], policy: str = "always") -> Source:
     """Return a source whose container is frozen."""
     made: Source = object.__new__(Source)
     base.Part.__init__(made, {"id": "r1", "listen": "", "credentials": {}}, Journal.at("r1", "source"))
-    made.docker = Docker(did)
-    made.container = SimpleNamespace(id="c1", name="web", freezer=Freezer("/cg", 1), volumes=list)
+    made.docker = Docker(did, policy)
+    inspect = made.docker.container("c1")
+    made.container = SimpleNamespace(
+        id="c1", name="web", freezer=Freezer("/cg", 1), volumes=list, inspect=inspect, pid=os.getpid()
+    )
     made.volumes, made.outside, made.binds = [], [], None
     made._lock = source.lock(bundle())
     made.veth, made.policy, made.bytes, made.data = "veth1", {"Name": policy}, {}, None
@@ -139,7 +151,10 @@ def test_memory_goes_ahead_when_all_else_is_ready(did: list[str], monkeypatch: p
     monkeypatch.setattr(source, "PreparedDump", lambda command, *_: did.append(f"prepare {command}"))
     monkeypatch.setattr(source, "measure_link", lambda _: 0.5)
     monkeypatch.setattr(limits, "find", lambda *_: [])
+    looks: list[int] = []
+    monkeypatch.setattr(made, "insist_unchanged", lambda _: looks.append(len(did)))
     made.on_arm({"address": "172.20.2.2"})
+    assert len(looks) == 2 and looks[0] == 0 and looks[1] == len(did), "before its policy goes, and at last"
     common = {"kind": "armed", "flows": [], "memory_bytes": 64 << 20, "link_ms_per_mib": 0.5}
     if mode == "pre-copy":
         assert did[-3:] == ["record staged", "rounds", "prepare ['round-2']"]
@@ -179,6 +194,39 @@ def test_a_source_catches_up_with_what_is_written_as_long_as_that_gets_faster(
     made.data = ScriptedChannel("destination", [{"kind": "probed"}] * 20)  # type: ignore[assignment]
     assert made._catch_up() <= most_ms
     assert volume.rounds <= rounds and made.bytes["volumes"] == volume.rounds
+
+
+@pytest.mark.parametrize("policy", ["always", "no"])
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"HostConfig": {"Memory": 64 << 20}}, r"HostConfig\.Memory"),
+        ({"Name": "/other"}, "Name"),
+        ({"NetworkSettings": {"Networks": {"bridge": {}, "other": {}}}}, r"Networks\.other"),
+        ({"HostConfig": {"RestartPolicy": {"Name": "on-failure"}}}, r"HostConfig\.RestartPolicy"),
+    ],
+)
+def test_a_container_that_was_changed_meanwhile_stays(did: list[str], policy: str, change: Any, says: str) -> None:
+    """The copy would be what it was. It keeps the restart policy that somebody has given it, or its own."""
+    sentence = rf"the container web was changed while it was being moved \({says}\): try again"
+    for aside in (False, True):
+        made = on_source(did, policy)
+        made.insist_unchanged(made.docker.container("c1"))
+        if aside:
+            made._forbid_restart()
+            made.insist_unchanged(made.docker.container("c1"))
+        for key, value in change.items():
+            made.docker.inspected[key] = {**made.docker.inspected[key], **value} if key == "HostConfig" else value
+        with pytest.raises(RuntimeError, match=sentence):
+            made.insist_unchanged(made.docker.container("c1"))
+        made.roll_back("x")
+        given = change.get("HostConfig", {}).get("RestartPolicy", {}).get("Name", policy)
+        assert made.docker.inspected["HostConfig"]["RestartPolicy"]["Name"] == given
+
+
+def test_a_container_that_is_gone_is_not_moved(did: list[str]) -> None:
+    with pytest.raises(RuntimeError, match="the container web was removed while it was being moved"):
+        on_source(did).insist_unchanged(None)
 
 
 @pytest.mark.parametrize("policy", ["always", "no"])

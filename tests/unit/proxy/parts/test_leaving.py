@@ -32,8 +32,10 @@ def inspected(*ports: int, state: dict[str, Any] | None = None, **config: Any) -
     """Return what Docker says of a container on this machine that publishes these ports."""
     bound = {f"{port}/tcp": [{"HostPort": "1"}] for port in ports}
     return {
+        "Name": "/web",
         "State": {**RUNS, **(state or {})},
         "Config": config,
+        "HostConfig": {"RestartPolicy": {"Name": "always"}},
         "NetworkSettings": {"Ports": {**bound, "9/tcp": None, "53/udp": [{}]}, "Networks": {"b": {"IPAddress": "127.0.0.1"}}},
     }  # fmt: skip
 
@@ -144,6 +146,7 @@ def old(did: list[str], docker: Any) -> RecreatedSource:
     base.Part.__init__(made, SPECIFICATION, Journal.at("r1", "source"))
     made.docker, made.edge = docker, Edge(did)
     made.container = SimpleNamespace(id="c1", name="web", freezer=source.freezer.Freezer("/cg", 1), volumes=list)
+    made.container.inspect = docker.looks[0]
     made._lock = source.lock(bundle())
     made.veth, made.policy, made.bytes, made.data = None, {"Name": "always"}, {}, None
     made.freeze, made.pages, made.prepared, made.watches, made.binds = source.Freeze(), None, None, None, None
@@ -173,6 +176,16 @@ def test_the_old_one_was_never_touched(did: list[str]) -> None:
     """Also by whoever settles it later."""
     old(did, Docker(inspected())).roll_back("x")
     assert did == ["record rolled-back", "say rolled_back"]
+
+
+def test_the_old_one_was_changed_meanwhile(did: list[str]) -> None:
+    """The new one is what it was."""
+    made = old(did, Docker(inspected()))
+    made.docker.looks = [{**inspected(), "HostConfig": {"RestartPolicy": {"Name": "always"}, "Memory": 64 << 20}}]
+    with pytest.raises(RuntimeError, match=r"web was changed while it was being moved \(HostConfig.Memory\)"):
+        made.on_settle({})
+    assert did == []
+    made.roll_back("x")
 
 
 def test_there_is_nothing_to_replace_where_the_old_one_has_ended(did: list[str]) -> None:

@@ -99,6 +99,30 @@ def dropped(body: dict, made: dict) -> list[str]:
     return sorted(name for name, value in body["HostConfig"].items() if value and host.get(name) != value)
 
 
+def changes(described: dict, now: dict, policy: dict) -> list[str]:
+    """Return what of a container's name, settings and networks is not what was described: where that is, dotted.
+
+    :param described: ``docker inspect``, from which the copy is made. :param now: the same, later.
+    :param policy: the restart policy that it should have now: a move puts the container's own aside.
+    """
+    host = {**described["HostConfig"], "RestartPolicy": policy}
+    before, after = _settings({**described, "HostConfig": host}), _settings(now)
+    return sorted(place for place in before.keys() | after.keys() if before.get(place) != after.get(place))
+
+
+def _settings(inspect: dict) -> dict[str, Any]:
+    """Return what a copy is made from, by place. Names in a network have no order."""
+    policy = inspect["HostConfig"].get("RestartPolicy") or {}
+    found = {"Name": inspect["Name"]}
+    found |= {f"{part}.{name}": value for part in ("Config", "HostConfig") for name, value in inspect[part].items()}
+    found["HostConfig.RestartPolicy"] = policy.get("Name") or "no", policy.get("MaximumRetryCount") or 0
+    for network, settings in (inspect["NetworkSettings"].get("Networks") or {}).items():
+        found[f"Networks.{network}"] = {
+            name: sorted(value) if isinstance(value, list) else value for name, value in (settings or {}).items()
+        }
+    return found
+
+
 def _pinned(host: dict, ports: dict) -> dict:
     """Return a container's port bindings; those that leave the choice to Docker name what it has chosen.
 

@@ -39,9 +39,10 @@ class RecreatedSource(Source):
     def on_settle(self, _: dict) -> None:
         """Give the word: from now on only the edge may say what becomes of the container. It runs on.
 
-        :raises Unhealthy: it does not; then there is nothing to replace.
+        :raises Unhealthy: it does not; then there is nothing to replace. :raises RuntimeError: it is not what it was.
         """
         inspected = leaving.insist_that_it_runs(self.docker, self.container.id)
+        self.insist_unchanged(inspected)
         if self.binds is not None:
             remove_probes(self.binds.probes)  # the destination has seen them
         self.record(State.VOTED)

@@ -23,7 +23,7 @@ from ansible_collections.relocate.mtd.plugins.module_utils._modes import PRE_COP
 from ..files import binds, saved_image
 from ..files.cargo import Outgoing, measure_link
 from ..files.container import Container
-from ..files.creation import creation_document
+from ..files.creation import changes, creation_document
 from ..files.log_cargo import LogSender
 from ..files.own_cargo import OwnSender
 from ..files.tree_cargo import TreeSender
@@ -82,6 +82,7 @@ class Source(Part):
     name = "source"
     companions: frozenset[str] = frozenset()  # addresses of the members of its project
     severed: Severed | None = None  # of such a member
+    policy_aside = False  # its own restart policy is put aside
 
     def __init__(self, specification: dict, journal: Journal) -> None:
         self.docker = DockerClient()
@@ -249,6 +250,7 @@ class Source(Part):
         self.data.send("image", raw=self.container.descriptors().encode(), name="descriptors.json")
         self.data.send("end")
         self.data.receive()  # the restore over there waits for the rest of the image
+        self.insist_unchanged(self.docker.container(self.container.id))  # while its policy is its own
         self._forbid_restart()
         self.record(State.STAGED)
         if problems := _traits.forgotten_memory(freezer.members(self.container.freezer)):
@@ -279,6 +281,7 @@ class Source(Part):
         self.published = Published(self.specification.listen, self.container.published(), self.container.listening)
         if self.specification.together:
             self.severed = Severed(self.container.network)
+        self.insist_unchanged(self.docker.container(self.container.id))
         flows = self._flows(self.container.connections())
         measured = {"memory_bytes": self.container.memory_bytes(), "link_ms_per_mib": link, **ahead}
         self.say("armed", flows=[flow.document() for flow in flows], **measured)
@@ -312,6 +315,25 @@ class Source(Part):
         """A restart policy would start a fresh process here when the frozen one is killed."""
         if restarts(self.policy):
             set_restart_policy(self.docker, self.container.id, NO_RESTART)
+            self.policy_aside = True
+
+    def insist_unchanged(self, now: dict | None) -> None:
+        """Return if the container still is what the copy is made from.
+
+        :param now: ``docker inspect``; None if there is no such container any more.
+        :raises RuntimeError: it has gone, or somebody has changed it (``docker update``, ``rename``, ``network connect``).
+        """
+        name = self.container.name
+        if now is None:
+            raise RuntimeError(f"the container {name} was removed while it was being moved")
+        places = changes(self.container.inspect, now, NO_RESTART if self.policy_aside else self.policy)
+        if not places:
+            return
+        if "HostConfig.RestartPolicy" in places and self.journal.state is not None:
+            self.policy = now["HostConfig"]["RestartPolicy"]  # the one that a rollback has to leave it
+            self.record(self.journal.state)
+        listed = ", ".join(places[:3])
+        raise RuntimeError(f"the container {name} was changed while it was being moved ({listed}): try again")
 
     def on_settle(self, _: dict) -> None:
         """Wait for what CRIU does not see; new connections wait at the edge already.
