@@ -136,7 +136,9 @@ def test_where_only_a_live_move_is_refused_the_other_strategy_is_named(fleet: Fl
 @pytest.mark.parametrize("how", ["option", "label"])
 def test_one_that_is_made_anew_has_its_own_refusals_and_no_pause(fleet: Fleet, how: str) -> None:
     label = {"relocate.mtd/strategy": "recreate"} if how == "label" else {}
-    fleet.hosts["one"] = info({**LEASER, "labels": label, "processors": [7]})
+    fleet.hosts["one"] = info({**LEASER, "labels": label, "processors": [7], "security_label": "docker-default"})
+    fleet.hosts["one"]["host"] = {**fleet.hosts["one"]["host"], "cgroup_version": 1, "security_module": "apparmor"}
+    fleet.hosts["two"]["host"] = {**fleet.hosts["two"]["host"], "cgroup_version": 2, "security_module": ""}
     result = check(downtime_limit_ms=1, **({"strategy": "recreate"} if how == "option" else {}))
     assert (result["movable"], result["strategy"], result["refusals"]) == (True, "recreate", [])
     assert {each["mode"] for each in result["destinations"]} == {"recreate"}

@@ -104,6 +104,18 @@ def test_a_health_check_is_no_command_of_somebody(
     assert found is not None and found["ExecIDs"] == still
 
 
+def test_the_security_module_is_the_one_that_criu_finds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """AppArmor before SELinux; and which profiles are loaded, where that can be read."""
+    places = {name: str(tmp_path / name) for name in _host.SECURITY_MODULES}
+    monkeypatch.setattr(_host, "SECURITY_MODULES", places)
+    assert _host._security() == {"security_module": "", "apparmor_profiles": None}
+    (tmp_path / "selinux").mkdir()
+    assert _host._security() == {"security_module": "selinux", "apparmor_profiles": None}
+    (tmp_path / "apparmor").mkdir()
+    (tmp_path / "apparmor" / "profiles").write_text("docker-default (enforce)\n/usr/bin/a b (complain)\n")
+    assert _host._security() == {"security_module": "apparmor", "apparmor_profiles": ["/usr/bin/a b", "docker-default"]}
+
+
 @pytest.mark.parametrize(("overcommit", "left"), [("0", None), ("1", None), ("2", 3000 << 10)])
 def test_what_a_host_promises(monkeypatch: pytest.MonkeyPatch, overcommit: str, left: int | None) -> None:
     """Only one that promises no more than it has runs out of that."""

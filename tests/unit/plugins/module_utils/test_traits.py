@@ -183,6 +183,24 @@ def test_what_a_container_has_beyond(container: Path, file: str, text: str, says
     assert says in said
 
 
+@pytest.mark.parametrize(
+    ("files", "label"),
+    [
+        ({"attr/current": "docker-default (enforce)\n"}, "docker-default"),
+        ({"attr/current": "web\n", "attr/apparmor/current": "/usr/bin/a b (complain)\n"}, "/usr/bin/a b"),
+        ({"attr/current": "unconfined\n"}, ""),
+        ({"attr/current": "system_u:system_r:container_t:s0:c1,c2\0"}, "system_u:system_r:container_t:s0:c1,c2"),
+        ({}, ""),
+    ],
+)
+def test_what_confines_a_program(container: Path, files: dict[str, str], label: str) -> None:
+    """By AppArmor, with or without its mode, or by SELinux, which ends the text with NUL."""
+    (container / "attr/apparmor").mkdir(parents=True)
+    for name, text in files.items():
+        (container / name).write_text(text)
+    assert _traits.security_label(7) == label
+
+
 def test_processors_that_threads_are_bound_to() -> None:
     """Of whoever may not run everywhere."""
     everywhere = os.sched_getaffinity(0)

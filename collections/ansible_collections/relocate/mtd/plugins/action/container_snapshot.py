@@ -32,7 +32,15 @@ from ansible_collections.relocate.mtd.plugins.plugin_utils._snapshots.store impo
 
 MEMORY_FACTOR, MEMORY_RESERVE = 1.1, 64 << 20  # the image lies in memory until it is recorded
 #: Of the source's facts, what a destination is compared with.
-KEPT_FACTS = ("architecture", "cpu_flags", "kernel", "criu_version", "docker_version")
+KEPT_FACTS = (
+    "architecture",
+    "cpu_flags",
+    "cgroup_version",
+    "security_module",
+    "kernel",
+    "criu_version",
+    "docker_version",
+)
 _PLACES = ("container", "source", "docker_hosts", "edge")
 OPTIONS: dict[str, dict[str, Any]] = {
     **{name: deciding.OPTIONS[name] for name in _PLACES},

@@ -38,6 +38,8 @@ from ansible_collections.relocate.mtd.plugins.module_utils._docker import (
 from ansible_collections.relocate.mtd.plugins.module_utils._room import room
 
 FINAL = ("done", "rolled-back")
+#: Where each security module shows itself; of several, CRIU takes the first.
+SECURITY_MODULES = {"apparmor": "/sys/kernel/security/apparmor", "selinux": "/sys/fs/selinux"}
 TAIL = 4096  # bytes of a journal in which its last line usually is
 ESTABLISHED = "01"  # <net/tcp_states.h>
 #: How long all health checks of a host may keep its survey: most take milliseconds, and the freeze waits for one as well.
@@ -80,6 +82,16 @@ def _cpu_flags() -> str:
         if line.startswith(("flags", "Features")):
             return line.partition(":")[2].strip()
     return ""
+
+
+def _security() -> Dict[str, Any]:
+    """Return the security module that this host confines programs by, as CRIU finds it ("": none), and AppArmor's profiles."""
+    module = next((name for name, place in SECURITY_MODULES.items() if os.path.exists(place)), "")
+    lines = _text(f"{SECURITY_MODULES['apparmor']}/profiles").splitlines()
+    return {
+        "security_module": module,
+        "apparmor_profiles": sorted({line.rpartition(" (")[0] for line in lines}) if lines else None,
+    }
 
 
 def modes(run: Callable[..., str], criu: Optional[str]) -> Dict[str, Any]:
@@ -233,6 +245,7 @@ def _docker(engine: DockerClient, host: Dict[str, Any], starting: List[str]) -> 
             network_settings={},
             disk_available_bytes=None,
             volumes=[],
+            cgroup_version=None,
         )
         return []
     disk = os.statvfs(info["DockerRootDir"])
@@ -252,6 +265,7 @@ def _docker(engine: DockerClient, host: Dict[str, Any], starting: List[str]) -> 
         },
         disk_available_bytes=disk.f_bavail * disk.f_frsize,
         volumes=sorted(volumes),
+        cgroup_version={"1": 1, "2": 2}.get(str(info.get("CgroupVersion"))),
         userns_remap=any("name=userns" in each for each in info.get("SecurityOptions") or []),
     )
     deadline = time.monotonic() + CHECK_SECONDS
@@ -375,6 +389,7 @@ def describe(run: Callable[..., str], find: Callable[[str], Optional[str]]) -> D
         "memory_speed": _memory_speed(),
         **_commitments(),
         "cpu_flags": _cpu_flags(),
+        **_security(),
         "processors": sorted(os.sched_getaffinity(0)),
         "capabilities": _traits.capabilities(os.getpid()),
         "cordoned": os.path.exists(_paths.CORDON),

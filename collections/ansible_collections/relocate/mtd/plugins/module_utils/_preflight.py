@@ -11,6 +11,7 @@ about it; no sentence means that the move may begin. Standard library only, Pyth
 from __future__ import annotations
 
 import ipaddress
+import re
 from typing import Any, Collection, Dict, Iterable, List, Mapping, Optional, Tuple
 
 from ansible_collections.relocate.mtd.plugins.module_utils import _networks, _paths
@@ -112,6 +113,10 @@ NEEDED = [
     "SYS_NICE",
     "MKNOD",
 ]
+#: Security modules, by what people call them.
+MODULES = {"apparmor": "AppArmor", "selinux": "SELinux"}
+#: Docker loads its own profile where a container needs it. Of several at once, and of one in a namespace, nobody can say.
+DOCKERS_PROFILE, ODD_PROFILE = "docker-default", re.compile("//&|^:")
 #: Where a published port may listen on any host.
 ANYWHERE = ("", "0.0.0.0", "::", "127.0.0.1", "::1")
 
@@ -369,6 +374,7 @@ def destination_refusals(
     if host.get("processors") and bound:
         listed = ", ".join(map(str, sorted(bound)))
         found.append(f"{name} has no processor {listed}, to which a program of the container is bound")
+    found += _confinement_refusals(name, host, container, source)
     found += _capacity_refusals(name, host, container)
     found += _area_refusals(name, host, container)
     network = container.get("network")
@@ -383,6 +389,33 @@ def destination_refusals(
         found.append(f"{name} has no Docker network '{network}': create it there")
     elif network:
         found += _address_refusals(name, network, (host.get("subnets") or {}).get(network) or [], container)
+    return found
+
+
+def _confinement_refusals(
+    name: str, host: Dict[str, Any], container: Dict[str, Any], source: Dict[str, Any]
+) -> List[str]:
+    """Return why CRIU could not put the programs where they are: in such control groups, confined by such a module."""
+    found = []
+    here, there = host.get("cgroup_version"), source.get("cgroup_version")
+    if here and there and here != there:
+        found.append(
+            f"{name} has control groups of version {here} and the source of version {there}, and what runs in one cannot be "
+            "restored in the other: boot both with the same (systemd.unified_cgroup_hierarchy)"
+        )
+    module, label, known = source.get("security_module"), container.get("security_label"), host.get("apparmor_profiles")
+    if not module or not label or host.get("security_module") is None:
+        return found
+    if host["security_module"] != module:
+        found.append(
+            f"the container {container['name']} is confined by {MODULES.get(module, module)} ({label}), which {name} does not "
+            "have: switch it on there"
+        )
+    elif module == "apparmor" and known and label not in (*known, DOCKERS_PROFILE) and not ODD_PROFILE.search(label):
+        found.append(
+            f"{name} has not loaded the AppArmor profile '{label}' of the container {container['name']}: load it there "
+            "(apparmor_parser)"
+        )
     return found
 
 

@@ -296,6 +296,13 @@ def capabilities(pid: int) -> int:
     return int(_status(pid).get("CapBnd", "0") or "0", 16)
 
 
+def security_label(pid: int) -> str:
+    """Return what a process is confined by: AppArmor's profile, SELinux' context; "" where it is not, or is gone."""
+    label = _text(f"{PROC}/{pid}/attr/apparmor/current") or _text(f"{PROC}/{pid}/attr/current")
+    name = re.sub(r" \([a-z]+\)$", "", label.strip("\0\n"))
+    return "" if name == "unconfined" else name
+
+
 def bound_processors(pids: Iterable[int]) -> List[int]:
     """Return the processors of threads that may not run on all of this host's; a cpuset of the container counts, too."""
     narrow: Set[int] = set()
@@ -336,7 +343,7 @@ def _shown(inspected: Dict[str, Any]) -> List[str]:
 def survey(pids: Iterable[int], inspected: Dict[str, Any], address: Optional[str]) -> Dict[str, Any]:
     """Return what a running container needs, and its ``refusals``: whole sentences.
 
-    It needs ``capabilities``, ``processors``, and what :meth:`_areas.Spaces.needs` says.
+    It needs ``capabilities``, ``processors``, ``security_label``, and what :meth:`_areas.Spaces.needs` says.
 
     :param pids: its processes. :param inspected: ``docker inspect``.
     """
@@ -350,6 +357,7 @@ def survey(pids: Iterable[int], inspected: Dict[str, Any], address: Optional[str
     return {
         "capabilities": capabilities(init),
         "processors": bound_processors(tasks),
+        "security_label": security_label(init),
         **spaces.needs(platform.release()),
         "refusals": [f"the container {name} cannot be moved as it is: {clause}" for clause in clauses],
     }

@@ -44,8 +44,9 @@ relocation_info:
         C(runtime)), capacity (C(memory_available_bytes), C(disk_available_bytes), C(most_areas) of memory that a process may
         have, C(promised_bytes_left) where the kernel promises no more than it has, and C(room), the C(bytes) and C(inodes) that
         are free where files are kept), C(memory_speed) (milliseconds for each MiB into and out of tmpfs, as just measured),
-        C(cpu_flags), Docker's C(networks), their C(subnets) and C(network_settings), the host's C(routes) and C(interfaces),
-        C(cordoned), and what the modes depend on (C(userfaultfd), C(dirty_tracking)).
+        C(cpu_flags), C(cgroup_version), C(security_module) and C(apparmor_profiles), Docker's C(networks), their C(subnets) and
+        C(network_settings), the host's C(routes) and C(interfaces), C(cordoned), and what the modes depend on
+        (C(userfaultfd), C(dirty_tracking)).
       type: dict
     containers:
       description: >-
@@ -53,8 +54,9 @@ relocation_info:
         C(address), C(networks) (its address on each), C(fixed_addresses) (those that were asked for), C(ports), C(network),
         C(memory_bytes), C(connections), C(areas) of memory, C(committed_bytes), C(mapped_bytes) and C(walk_ms) (what its
         address space takes at another host, in a stop-and-copy or otherwise, and how much longer it makes the freeze),
-        C(volumes), C(binds) (its bind mounts, and by what another host sees that it has the same), C(refusals), the sentences
-        that keep it here, and C(recreate_refusals), those that keep it from being made anew elsewhere.
+        C(security_label) (what confines it), C(volumes), C(binds) (its bind mounts, and by what another host sees that it has
+        the same), C(refusals), the sentences that keep it here, and C(recreate_refusals), those that keep it from being made
+        anew elsewhere.
       type: list
       elements: dict
     used_ports:

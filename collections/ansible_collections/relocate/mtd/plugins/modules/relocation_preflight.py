@@ -99,6 +99,7 @@ CONTAINER = _forms.record(
         "binds": _forms.maybe(_forms.each(_forms.record({"source": _forms.path, "rule": _text}))),
         "processors": _forms.maybe(_forms.each(_forms.whole(0, 1 << 20))),
         "capabilities": _forms.whole(0, (1 << 64) - 1),
+        "security_label": _forms.maybe(_text),
         "network": _forms.maybe(_text),
         "fixed_addresses": _forms.maybe(_forms.each(_forms.either_address)),
         "kept_addresses": _forms.maybe(
@@ -115,7 +116,13 @@ CONTAINER = _forms.record(
         "image_bytes": _forms.size,
     },
 )
-SOURCE = _forms.record({}, dict.fromkeys(("architecture", "cpu_flags"), _forms.maybe(_text)))
+SOURCE = _forms.record(
+    {},
+    {
+        **dict.fromkeys(("architecture", "cpu_flags", "security_module"), _forms.maybe(_text)),
+        "cgroup_version": _forms.maybe(_forms.whole(1, 2)),
+    },
+)
 
 
 def _described(form: _forms.Form) -> _forms.Form:

@@ -207,10 +207,8 @@ def as_new(container: dict[str, Any], source: dict[str, Any]) -> tuple[dict[str,
     What its programs use now, and the processor they have found, do not bind new ones. Its image is not sent: it is there, or
     can be pulled.
     """
-    return {**container, "processors": [], "areas": 0, "committed_bytes": 0, "image_bytes": 0}, {
-        **source,
-        "host": {**source["host"], "cpu_flags": ""},
-    }
+    free = {"processors": [], "areas": 0, "committed_bytes": 0, "image_bytes": 0, "security_label": ""}
+    return {**container, **free}, {**source, "host": {**source["host"], "cpu_flags": "", "cgroup_version": None}}
 
 
 def resident(wanted: Wanted, answers: Answers) -> Resident:

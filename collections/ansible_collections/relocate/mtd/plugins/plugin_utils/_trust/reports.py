@@ -165,11 +165,12 @@ _HOST = _record(
         ),
         "room": _maybe(_mapping(_maybe(_mapping(_maybe(_size))))),
         "memory_speed": _maybe(_mapping(_maybe(_number(1e6)))),
-        "cpu_flags": _maybe(_text),
+        **dict.fromkeys(("cpu_flags", "security_module"), _maybe(_text)),
+        "cgroup_version": _maybe(_whole(1, 2)),
         "networks": _maybe(_list(_text)),
         "subnets": _maybe(_mapping(_list(_text))),
         "network_settings": _maybe(_mapping(_network)),
-        **dict.fromkeys(("routes", "interfaces", "volumes"), _maybe(_list(_text))),
+        **dict.fromkeys(("routes", "interfaces", "volumes", "apparmor_profiles"), _maybe(_list(_text))),
     },
 )
 _CONTAINER = _record(
@@ -194,6 +195,7 @@ _CONTAINER = _record(
         "memory_bytes": _size,
         **dict.fromkeys(("areas", "committed_bytes", "mapped_bytes"), _size),
         "walk_ms": _number(1e9),
+        "security_label": _text,
         "connections": _size,
         "layer_bytes": _size,
         "binds": _list(
