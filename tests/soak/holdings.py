@@ -26,7 +26,6 @@ COUNTED = {
     "locks of parts": RUN / "parts",
     "results not fetched": RUN / "results",
     "journals and logs": JOURNALS,
-    "namespaces": Path("/run/docker/netns"),
     "containers": Path("/var/lib/docker/containers"),
     "layers": Path("/var/lib/docker/overlay2"),
     "files in /tmp": Path("/tmp"),
@@ -98,10 +97,20 @@ def network() -> dict[str, int]:
     }
 
 
+def mounts() -> dict[str, int]:
+    """Return how many mounts there are, and how many of them are Docker's network namespaces.
+
+    The directory of those has more names: for each container that a killed dockerd finds again it leaves one behind, an empty
+    file. Plain Docker does so too (26.1.5 with ``live-restore``: 18 names of six kills, no mount).
+    """
+    places = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+    return {"mounts": len(places), "namespaces": sum(place.startswith("/run/docker/netns/") for place in places)}
+
+
 def main() -> None:
     """Print what there is."""
     found = {name: len(list(place.iterdir())) if place.is_dir() else 0 for name, place in COUNTED.items()}
-    found["mounts"] = len(Path("/proc/self/mountinfo").read_text().splitlines())
+    found |= mounts()
     found |= {name: kibibytes(*directories) for name, directories in TAKEN.items()}
     print(json.dumps({**found, **processes(), **network()}))
 
