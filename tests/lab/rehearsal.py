@@ -50,15 +50,29 @@ def journaled(part: str) -> list[State]:
 
 @dataclass(frozen=True)
 class Fault:
-    """One part fails at one line of its journal."""
+    """One part fails at one line of its journal.
+
+    :ivar of_post_copy: the line of a post-copy, where a stop-and-copy has the same one and the world is another behind it.
+    """
 
     part: str
     state: State
     moment: str
     do: str
+    of_post_copy: bool = False
 
     def __str__(self) -> str:
-        return f"{self.part}-{self.state.value}-{self.moment}-{self.do}"
+        return f"{self.part}-{self.state.value}-{self.moment}-{self.do}{'-post-copy' if self.of_post_copy else ''}"
+
+    @property
+    def place(self) -> str:
+        """The line, as the tables name it."""
+        return f"{self.state.value}, post-copy" if self.of_post_copy else self.state.value
+
+    @property
+    def in_post_copy(self) -> bool:
+        """Whether the line is reached in a post-copy only."""
+        return self.of_post_copy or self.state is State.DRAINING
 
     def order(self, do: str | None = None) -> dict[str, Any]:
         """Return the order that is left on the host of the part; with ``do``, for another deed at the same line."""
@@ -82,9 +96,23 @@ class Fault:
 
 
 def every_fault(*deeds: str) -> list[Fault]:
-    """Return the whole matrix."""
-    places = [(part, state) for part in PARTS for state in journaled(part)]
-    return [Fault(*place, moment, do) for place, moment, do in itertools.product(places, MOMENTS, deeds)]
+    """Return the whole matrix: every line of a stop-and-copy, and those of a post-copy that stand in another world."""
+    places = [(part, state, False) for part in PARTS for state in journaled(part)]
+    places += [(part, state, True) for part in PARTS for state in journaled(part) if differs(part, state)]
+    return [
+        Fault(part, state, moment, do, of_post_copy)
+        for (part, state, of_post_copy), moment, do in itertools.product(places, MOMENTS, deeds)
+    ]
+
+
+def differs(part: str, state: State) -> bool:
+    """Say whether a post-copy has this line as well, and memory may be missing at the destination there.
+
+    It is on its way from the votes on. The destination writes ``draining`` where it else writes ``committed``.
+    """
+    if state is State.DRAINING or (part, state) == ("destination", State.COMMITTED):
+        return False
+    return state in IN_DOUBT | AFTER_COMMIT
 
 
 @dataclass(frozen=True)
@@ -116,9 +144,7 @@ def rehearse(direct: Direct, heart: Heart, fault: Fault, outside: Outside | None
     :raises NothingToStrike: there is nothing to break at that line; the fleet is whole.
     :raises NotStarted: no move was begun.
     """
-    direct.mode = outside.mode if outside else "stop-and-copy"
-    if fault.state is State.DRAINING:
-        direct.mode = "post-copy"
+    direct.mode = "post-copy" if fault.in_post_copy else outside.mode if outside else "stop-and-copy"
     (here,) = direct.settled()
     there = next(host for host in direct.hosts if host != here)
     scene = Scene(direct, here, there)

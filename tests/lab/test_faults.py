@@ -133,6 +133,12 @@ def test_what_a_client_sent_inside_the_hold_is_not_lost_to_the_copy(direct: Dire
     assert rehearse(direct, heart, Fault("edge", State.COMMITTED, "before", do)).ended == "rolled-back"
 
 
+def test_a_copy_whose_last_page_has_come_outlives_its_part(direct: Direct, heart: Heart) -> None:
+    """Its session, which knew of the page, is wiped before the journal's last line: the copy was taken for dead once."""
+    fault = Fault("destination", State.DONE, "before", "kill-guardian", of_post_copy=True)
+    assert rehearse(direct, heart, fault).ended == "committed"
+
+
 @pytest.mark.parametrize("daemon", ["dockerd", "containerd"])
 def test_a_daemon_that_is_killed_at_the_commit_finds_the_copy_again(direct: Direct, heart: Heart, daemon: str) -> None:
     """The verdict is on the disk, and the copy has not run: Docker has to know it already."""

@@ -56,10 +56,10 @@ for path in glob.glob(sys.argv[1] + "/*.jsonl"):
 
 
 def suitable(cell: Cell) -> bool:
-    """Say whether a failure may be made in a fleet, and leaves every tenant alive."""
+    """Say whether a failure may be made in a fleet, where the move that comes next meets it, and leaves every tenant alive."""
     if cell.outside and (cell.outside.mortal or cell.outside.begin):
         return False
-    return not cell.kind.startswith(LEFT_OUT)
+    return not cell.kind.startswith(LEFT_OUT) and not cell.fault.of_post_copy
 
 
 def family(cell: Cell) -> str:

@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from matrix import Cell
-from rehearsal import PARTS, journaled
+from rehearsal import PARTS
 
 NOTHING, LOST = "nothing there to break", "lost"
 #: What stands for an outcome in the small tables.
@@ -178,15 +178,15 @@ def small_tables(cells: list[Cell], rows: list[Row]) -> str:
 
 def _small_table(part: str, cells: list[Cell], rows: list[Row]) -> str:
     seen = {(row.line, row.kind): row for row in rows}
-    states = [state.value for state in journaled(part)]
-    lines = [f"| fails | {' | '.join(states)} | longest wait, ms |", "|---" * (len(states) + 2) + "|"]
     here = [cell for cell in cells if cell.fault.part == part]
+    places = list(dict.fromkeys(cell.fault.place for cell in here))
+    lines = [f"| fails | {' | '.join(places)} | longest wait, ms |", "|---" * (len(places) + 2) + "|"]
     kinds = sorted(dict.fromkeys(_family(cell.kind) for cell in here), key=lambda kind: list(GROUPS).index(group(kind)))
     title = ""
     for kind in kinds:
         if group(kind) != title:
             title = group(kind)
-            lines.append(f"| **{title}** {'| ' * (len(states) + 1)}|")
+            lines.append(f"| **{title}** {'| ' * (len(places) + 1)}|")
         wanted = [cell for cell in here if _family(cell.kind) == kind]
         found = {(cell.line, cell.kind): seen.get((cell.line, cell.kind)) for cell in wanted}
         gaps = [row.gap_ms for row in found.values() if row]
@@ -195,9 +195,9 @@ def _small_table(part: str, cells: list[Cell], rows: list[Row]) -> str:
                 row.mark if row else NOT_RUN
                 for moment in ("before", "after")
                 for (line, _), row in found.items()
-                if line == f"{part} {moment} {state}"
+                if line == f"{part} {moment} {place}"
             )
-            for state in states
+            for place in places
         ]
         lines.append(f"| `{kind}` | {' | '.join(marks)} | {f'{max(gaps):.0f}' if gaps else ''} |")
     return "\n".join(lines) + "\n"

@@ -41,7 +41,7 @@ class Cell:
     @property
     def line(self) -> str:
         """Where it strikes."""
-        return f"{self.fault.part} {self.fault.moment} {self.fault.state.value}"
+        return f"{self.fault.part} {self.fault.moment} {self.fault.place}"
 
     def __str__(self) -> str:
         return f"{self.line}: {self.kind}"
@@ -62,9 +62,12 @@ def is_of_its_own(fault: Fault, outside: Outside) -> bool:
     the line, and the part has not acted upon it. Both are made where the line changes what the part may decide alone (it gives
     its word there, or hears the verdict), and where what fails is the disk that the line is written to.
 
-    In a post-copy the destination writes ``draining`` where it else writes ``committed``.
+    In a post-copy the destination writes ``draining`` where it else writes ``committed``. The controller is away from the votes
+    on, in either mode.
     """
     line = (fault.part, fault.state.value, fault.moment)
+    if fault.of_post_copy and (outside.mode == "post-copy" or outside.begin):
+        return False
     if outside.only is not None:
         return line in outside.only
     if outside.mode == "post-copy" and line[:2] == ("destination", State.COMMITTED.value):

@@ -54,6 +54,27 @@ def test_before_and_after_a_line_are_two_where_the_line_changes_what_can_become_
     assert set(journals.values()) == set(PARTS) and all(name.endswith(part) for name, part in journals.items())
 
 
+def test_a_post_copy_has_its_own_lines_from_the_votes_on() -> None:
+    """Memory is on its way there. It is the same again where the controller, or what only a post-copy has, fails."""
+    lines = {(cell.fault.part, cell.fault.state) for cell in every_cell() if cell.fault.of_post_copy}
+    assert lines == {
+        ("source", State.VOTED),
+        ("source", State.COMMITTED),
+        ("source", State.DONE),
+        ("destination", State.PREPARED),
+        ("destination", State.DONE),
+        ("edge", State.COMMITTED),
+        ("edge", State.RELEASED),
+        ("edge", State.DONE),
+    }
+    here = {cell.kind for cell in every_cell() if cell.fault.of_post_copy}
+    absent = set(kinds()) - here
+    assert set(INSIDE) <= here and absent == {
+        name for name, each in kinds().items() if each.begin or each.mode == "post-copy" or "criu-fault" in name
+    }
+    assert all(cell.fault.in_post_copy for cell in every_cell() if "draining" in cell.line)
+
+
 def test_every_deed_of_a_part_is_in_the_matrix() -> None:
     """``pause`` is how all the other failures find their moment."""
     assert set(INSIDE) == set(DEEDS) - {"pause"}
@@ -76,7 +97,10 @@ def test_a_selection() -> None:
     cells = select(every_cell(), parts=["source"], states=["voted"], moments=["after"], kinds=["kill", "cut"])
     names = {cell.kind for cell in cells}
     assert {"kill", "kill-guardian", "kill-keeper", "cut-source-edge"} <= names
-    assert "hang" not in names and {cell.line for cell in cells} == {"source after voted"}
+    assert "hang" not in names and {cell.line for cell in cells} == {
+        "source after voted",
+        "source after voted, post-copy",
+    }
     assert not select(every_cell(), kinds=["kil"])
 
 
