@@ -13,6 +13,7 @@ import pytest
 from relocate_proxy.host import syscalls
 from relocate_proxy.network import held_queue
 from relocate_proxy.network.held_queue import MAX_PACKETS, HeldQueue
+from relocate_proxy.network.netlink import NetfilterSocket
 
 from tests.lab.waiting import until
 
@@ -117,6 +118,24 @@ def test_holding_twice_holds_once(wire: Wire) -> None:
     wire.send(2)
     await_held(queue, 2)
     assert queue.release() == 2 and wire.arrived(2) == [1, 2]
+    queue.close()
+
+
+def test_a_verdict_without_room_is_one_packet(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The reader goes on: with it every packet of the service would wait for good."""
+    queue = wire.queue()
+    refused = []
+
+    def send(self: NetfilterSocket, message: bytes) -> None:
+        if not refused:
+            refused.append(message)
+            raise OSError(errno.ENOBUFS, "no room")
+        sent(self, message)
+
+    sent = NetfilterSocket.send
+    monkeypatch.setattr(NetfilterSocket, "send", send)
+    wire.send(1, 2, 3)
+    assert wire.arrived(2) == [2, 3] and refused
     queue.close()
 
 

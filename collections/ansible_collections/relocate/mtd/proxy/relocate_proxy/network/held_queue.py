@@ -12,6 +12,7 @@ kernel acknowledges it, the survivor never sees it, and the connection stands st
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import struct
 import threading
@@ -44,6 +45,7 @@ class HeldQueue:
         self.holding = False
         self.released = False
         self.total = 0
+        self._closed = False
         self._waiting: list[int] = []
         self._lock = threading.Lock()
         self._socket = NetfilterSocket(SUBSYSTEM, 8 << 20)
@@ -89,11 +91,14 @@ class HeldQueue:
                     continue
                 return
             with self._lock:
+                if self._closed:
+                    return
                 for kind, _, body in messages:
                     if kind == SUBSYSTEM << 8 | PACKET:
                         number = packet_number(body[4:])
                         if number is not None:
-                            self._take(number)
+                            with contextlib.suppress(OSError):  # no room for a verdict: its sender repeats this one packet
+                                self._take(number)
 
     def _take(self, packet: int) -> None:
         if self.holding:
@@ -128,4 +133,6 @@ class HeldQueue:
 
     def close(self) -> None:
         """Unbind the queue."""
-        self._socket.close()
+        with self._lock:  # not under the reader, in the middle of its verdicts
+            self._closed = True
+            self._socket.close()
