@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 from collections.abc import Callable, Iterator
@@ -396,6 +397,23 @@ def test_the_verdict_of_all_journals(edges: list[str], copy: str | None, verdict
 def test_whose_the_addresses_are(monkeypatch: pytest.MonkeyPatch) -> None:
     """The kernel binds to addresses of this host alone."""
     assert standby.has_address("127.0.0.1") and not standby.has_address("192.0.2.77")
+
+
+def test_addresses_are_looked_for_again_where_a_look_fails(host: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a descriptor nobody knows whose they are; the next look tells."""
+    looks = iter([OSError(errno.EMFILE, "too many open files"), False, True])
+
+    def has_address(_: str) -> bool:
+        found = next(looks)
+        if isinstance(found, OSError):
+            raise found
+        return found
+
+    monkeypatch.setattr(standby, "has_address", has_address)
+    monkeypatch.setattr(standby, "LOOK_SECONDS", 0.0)
+    follower = PairWorld(lambda: Journal.at("r1", "standby")).follower
+    follower._look_for_addresses()
+    assert follower.taking_over.is_set() and follower.reason.endswith("came to the other edge")
 
 
 def test_both_places_may_be_spoken_to_where_a_container_is_made_anew(host: Path) -> None:

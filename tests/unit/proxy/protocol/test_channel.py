@@ -128,6 +128,24 @@ def test_strangers_who_say_nothing_keep_nobody_out(listener: Listener, monkeypat
         each.close()
 
 
+def test_a_host_without_room_for_a_thread_goes_on_listening(
+    listener: Listener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who called just then is turned away, and can call again."""
+
+    def start(self: threading.Thread) -> None:
+        monkeypatch.setattr(threading.Thread, "start", started)
+        raise RuntimeError("can't start new thread")
+
+    started = threading.Thread.start
+    monkeypatch.setattr(threading.Thread, "start", start)
+    with socket.create_connection(("127.0.0.1", listener.port), 5) as early:
+        assert early.recv(1) == b""
+    ours = call(listener, "edge")
+    assert listener.accept(5).peer == "edge"
+    ours.close()
+
+
 @pytest.mark.parametrize("body", [b"[" * 100_000, b"[]", b"5", b'{"kind": 7}', b"{}", b"\xff", b'"kind"'])
 def test_what_is_no_message_is_a_lost_channel(listener: Listener, body: bytes) -> None:
     """Deep, of another kind, or not even text: one way to end, whoever reads."""

@@ -15,6 +15,7 @@ twice.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import socket
 import threading
@@ -94,11 +95,12 @@ class Standby(Listening):
     def _look_for_addresses(self) -> None:
         """Take over at once when the virtual addresses come here: the edge that had them holds no packet any more."""
         while not self.finished and not self.taking_over.is_set():
-            if has_address(self.plan.gateway):
-                self._decide_to_take_over(f"{self.plan.gateway} came to the other edge")
-                if self.edge is not None:
-                    self.edge.close()
-                return
+            with contextlib.suppress(OSError):  # no descriptor just now: look again
+                if has_address(self.plan.gateway):
+                    self._decide_to_take_over(f"{self.plan.gateway} came to the other edge")
+                    if self.edge is not None:
+                        self.edge.close()
+                    return
             time.sleep(LOOK_SECONDS)
 
     def _decide_to_take_over(self, reason: str) -> None:

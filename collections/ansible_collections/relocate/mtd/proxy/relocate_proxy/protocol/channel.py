@@ -281,7 +281,16 @@ class Listener:
             if oldest is not None:
                 with contextlib.suppress(OSError):
                     socket.socket.shutdown(oldest, socket.SHUT_RDWR)  # beneath TLS, which another thread is busy with
-            threading.Thread(target=self._greet, args=(stranger,), daemon=True).start()
+            try:
+                threading.Thread(target=self._greet, args=(stranger,), daemon=True).start()
+            except RuntimeError:  # no more threads just now: it may call again
+                self._forget(stranger)
+                stranger.close()
+
+    def _forget(self, stranger: ssl.SSLSocket) -> None:
+        with self._lock:
+            if stranger in self._strangers:
+                self._strangers.remove(stranger)
 
     def _greet(self, stranger: ssl.SSLSocket) -> None:
         try:
@@ -291,9 +300,7 @@ class Listener:
             stranger.close()
             return
         finally:
-            with self._lock:
-                if stranger in self._strangers:
-                    self._strangers.remove(stranger)
+            self._forget(stranger)
         if channel.peer in EDGES:
             self._succeed(channel)
         self._ready.put(channel)
