@@ -20,8 +20,9 @@ from rich.table import Table
 
 from relocate import reading
 from relocate.errors import Refusal
+from relocate.model.simulate import work
 from relocate.model.simulate.simulation import Progress as Report
-from relocate.model.simulate.simulation import Result, simulate
+from relocate.model.simulate.simulation import Result, expected_seconds, simulate
 from relocate.model.simulate.spec import Simulation
 
 EXTREME = "its numbers lie too far apart to be computed with: use times and rates within a few powers of ten."
@@ -54,6 +55,8 @@ def run(path: Path, trials: int | None, seed: int | None, plot: Path | None, as_
     spec = reading.load(path, Simulation, keys="docs/simulator.md", trials=trials, seed=seed)
     try:
         with np.errstate(all="ignore"), progress_bar("trials") as report:
+            if PLAIN_EVERY < (expected := expected_seconds(spec)) <= work.LIMIT_SECONDS:
+                print(f"This takes about {work.words(expected)} on one core.", file=sys.stderr)
             result = simulate(spec, report, where=f"{path}:1: trials")
     except ValueError as error:
         raise Refusal(f"{path}:1: destination: {error}.") from None

@@ -172,6 +172,12 @@ def simulate(
     return Result(spec, tally, exact, time.perf_counter() - begun, seed, interrupted, notes)
 
 
+def expected_seconds(spec: Simulation) -> float:
+    """Return about how long ``simulate`` takes. Raises ValueError where a min-entropy floor cannot be had."""
+    scenario = spec.scenario()
+    return work.seconds(scenario, spec.trials, _chunk(scenario))
+
+
 def _chunk(scenario: Scenario) -> int:
     """Return how many trials run at once."""
     return max(1, min(CHUNK, MASK_CELLS // scenario.hosts)) if scenario.draws_sets else CHUNK

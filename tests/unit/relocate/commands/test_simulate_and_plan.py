@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 from relocate.commands import plan as plan_command
 from relocate.commands import simulate as simulate_command
+from relocate.commands import simulate_file
 from relocate.errors import Refusal
 
 GOOD = """hosts: 30
@@ -49,6 +50,25 @@ def call(app: typer.Typer, *arguments: str) -> str:
         raise result.exception
     assert result.exit_code == 0, result.output
     return result.stdout
+
+
+def test_what_takes_long_says_so_before_it_begins(
+    app: typer.Typer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ten trials, each of a hundred thousand hops that fail: one chunk, so no progress is told before the end."""
+    begun = []
+
+    def simulate(*_: object, **__: object) -> None:
+        begun.append(True)
+        raise ValueError("enough")
+
+    monkeypatch.setattr(simulate_file, "simulate", simulate)
+    path = tmp_path / "slow.yml"
+    for failure, words in (("0.999999", "This takes about "), ("0.1", "")):
+        path.write_text(GOOD.replace("20000", "10") + f"failure: {failure}\n")
+        result = CliRunner().invoke(app, ["simulate", str(path)])
+        assert result.stderr.startswith(words) and bool(result.stderr) == bool(words), result.stderr
+    assert begun == [True, True]
 
 
 def refused(app: typer.Typer, tmp_path: Path, text: str) -> str:
