@@ -548,6 +548,8 @@ OF_MEMORY = (
     ("edge", "committed", "after"),
     ("edge", "released", "after"),
 )
+#: ``runc restore`` is there from the restore to the verdict, and has nothing to say about the copy that it leaves.
+OF_RUNC = tuple(("destination", state, "after") for state in ("restoring", "prepared", "committed"))
 PAGE_PROCESSES = "pgrep -f '[m]emory.page_process'"
 KEEPER = "pgrep -f '[r]estore.keeper .* create ' | head -1"  # its holder, a child, has the same name
 DOCKER_AGAIN = (
@@ -568,6 +570,7 @@ def kinds() -> dict[str, Outside]:
         Outside("slow-link", spoil_links(SLOW, [("source", "destination")]), seconds=CONDITION_SECONDS),
         Outside("lossy-links", spoil_links(LOSSY, LINKS), seconds=CONDITION_SECONDS),
         Outside("kill-keeper", kill("destination", KEEPER), mortal=False),
+        Outside("kill-runc", kill("destination", "pgrep -x runc"), only=OF_RUNC),
     ]
     for part in SIDES:
         made += [
