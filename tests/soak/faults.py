@@ -72,13 +72,24 @@ def options(words: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=int(time.time()), help="of the draw, and of the order; printed")
     parser.add_argument("--continue", dest="missing", action="store_true", help="only what has no row yet, or failed")
     parser.add_argument("--minutes", type=float, default=float("inf"), help="begin no combination later than this")
+    parser.add_argument(
+        "--limit", type=float, metavar="MS", help="the moves' downtime limit (none); such rows have files of their own"
+    )
     parser.add_argument("--labs", type=int, default=LABS, metavar="N", help="labs abreast, each with its own hosts")
     parser.add_argument("--hosts", default="host1,host2", help="the two Docker hosts")
     parser.add_argument("--up", action="store_true", help="the labs are up and prepared: leave them as they are")
     parser.add_argument("--list", action="store_true", help="only list the combinations")
     parser.add_argument("--report", action="store_true", help="only make the tables of the rows that are there")
     parser.add_argument("--docs", action="store_true", help="put the tables into docs/, too")
-    return parser.parse_args(words)
+    wanted = parser.parse_args(words)
+    if wanted.docs and wanted.limit:
+        parser.error("docs/ has the matrix without a limit: --docs or --limit")
+    return wanted
+
+
+def files(limit: float | None) -> tuple[Path, Path, Path]:
+    """Return where rows, report and list of runs with this downtime limit are."""
+    return tuple(path.with_stem(f"{path.stem}-{limit:g}ms") if limit else path for path in (ROWS, REPORT, LIST))
 
 
 def quick_fleet(as_it_is: bool = False) -> QuickFleet:
@@ -89,8 +100,8 @@ def quick_fleet(as_it_is: bool = False) -> QuickFleet:
 class Run:
     """A small and a large tenant that walk between two hosts through one failure after the other."""
 
-    def __init__(self, fleet: QuickFleet, hosts: tuple[str, str]) -> None:
-        self.fleet, self.hosts, self.commit = fleet, hosts, commit()
+    def __init__(self, fleet: QuickFleet, hosts: tuple[str, str], limit: float | None = None) -> None:
+        self.fleet, self.hosts, self.limit, self.commit = fleet, hosts, limit, commit()
         self.tenants: dict[int, tuple[Direct, Heart]] = {}
 
     def tenant(self, mib: int) -> tuple[Direct, Heart]:
@@ -103,6 +114,8 @@ class Run:
                 name, _ = TENANTS[mib]
                 heart = self._make(mib)
                 direct = Direct.of(self.fleet, name, *self.hosts)
+                if self.limit:
+                    direct.document["downtime_limit_ms"] = self.limit
                 direct.others = tuple(other for other, _ in TENANTS.values() if other != name)
                 self.tenants[mib] = direct, heart
             self.tenants[mib][1].assert_beats()
@@ -269,7 +282,7 @@ def _work(wanted: argparse.Namespace, numbers: Queue[int], rows: Queue[Row | str
     every = every_cell()
     fleet = quick_fleet(as_it_is=wanted.up)
     here, there = wanted.hosts.split(",")
-    run = Run(fleet, (here, there))
+    run = Run(fleet, (here, there), wanted.limit)
     try:
         run.put_in_order()  # a run that was interrupted may have left something
         while time.monotonic() < deadline:
@@ -290,6 +303,7 @@ def main() -> int:
     """Run what was asked for; return the exit status."""
     wanted = options()
     every = every_cell()
+    kept, told, listed = files(wanted.limit)
     chosen = select(
         every,
         parts=wanted.part,
@@ -303,7 +317,7 @@ def main() -> int:
     if wanted.list or not chosen:
         print("\n".join(map(str, chosen)) or "no such combination: see --list")
         return 0 if chosen else 2
-    cells, known = chosen, fault_rows.newest(ROWS)
+    cells, known = chosen, fault_rows.newest(kept)
     idle: list[Row] = []
     if wanted.missing:
         green = {key for key, row in known.items() if not row.failed}
@@ -314,13 +328,13 @@ def main() -> int:
             return 1
         print(f"{len(cells)} combinations, seed {wanted.seed}, commit {commit()}", flush=True)
         idle = run_abreast(in_turn(cells, wanted.seed, wanted.first), wanted, show(len(cells)))
-        known = fault_rows.newest(ROWS)
+        known = fault_rows.newest(kept)
     rows = fault_rows.of(chosen, known)
     seen = fault_rows.of(every, known)
-    for report, listed in ((REPORT, LIST), *([DOCUMENTED] if wanted.docs else [])):
+    for report, as_list in ((told, listed), *([DOCUMENTED] if wanted.docs else [])):
         report.write_text(page(every, seen), encoding="utf-8")
-        listed.write_text(fault_rows.as_csv(seen), encoding="utf-8")
-    print(f"\n{fault_rows.summary(chosen, rows)}\n{fault_rows.failures(rows)}\n{REPORT} has the table of all.")
+        as_list.write_text(fault_rows.as_csv(seen), encoding="utf-8")
+    print(f"\n{fault_rows.summary(chosen, rows)}\n{fault_rows.failures(rows)}\n{told} has the table of all.")
     print("".join(f"{row.line}: {row.kind} {row.outcome}\n" for row in idle), end="")
     return 0 if len(rows) == len(chosen) and not idle and not any(row.failed for row in rows) else 1
 
@@ -366,7 +380,7 @@ def run_abreast(cells: list[Cell], wanted: argparse.Namespace, seen: Callable[[R
                 del at_work[row]
                 continue
             if row.ran:
-                fault_rows.append(ROWS, row)
+                fault_rows.append(files(wanted.limit)[0], row)
             else:  # what was known of the combination before counts on
                 idle.append(row)
             seen(row)
