@@ -113,6 +113,31 @@ for line in sys.stdin:
 """
 
 
+def test_a_client_that_the_program_has_not_accepted_yet_is_served(fleet: Fleet) -> None:
+    """Its connection and its question are in the kernel alone, and no image has them: the move is taken back, for now."""
+    direct = server(fleet, "busy", 7205, "7205 8")
+    fleet.on(HERE, "docker kill -s STOP busy")
+    command = ["ip", "netns", "exec", fleet.client_namespace, sys.executable, "-c", SILENT, VIRTUAL, "7205"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as client:
+        assert client.stdin is not None and client.stdout is not None
+        try:
+            print(file=client.stdin, flush=True)
+            waiting = "nsenter -t $(docker inspect -f '{{.State.Pid}}' busy) -n ss -tnH state established"
+            until(lambda: fleet.on(HERE, waiting), "a question to port 7205", lambda sockets: ":7205" in sockets)
+            result = direct.move(HERE, THERE)
+            assert result is not None and result["outcome"] == "rolled-back"
+            assert "try again" in " ".join(result["problems"])
+            direct.wait_until_quiet()
+            fleet.on(HERE, "docker kill -s CONT busy")
+            assert client.stdout.readline() == "1\n"
+            result = direct.move(HERE, THERE)
+            assert result is not None and result["outcome"] == "committed", result["problems"]
+            print(file=client.stdin, flush=True)
+            assert client.stdout.readline() == "2\n"
+        finally:
+            client.kill()
+
+
 def test_a_silent_connection_that_no_table_knows_any_more_goes_on(fleet: Fleet) -> None:
     """Its entries are gone from its host and from the edge; then, on the way back, from its host alone."""
     direct = server(fleet, "silent", 7204, "7204 8")
