@@ -10,6 +10,7 @@ kernel acknowledges whatever reaches it, though no program runs.
 from __future__ import annotations
 
 import fcntl
+import select
 import socket
 import struct
 import subprocess
@@ -24,6 +25,8 @@ from relocate_proxy.network.conntrack import Conntrack, Endpoint
 from relocate_proxy.network.flows import INGRESS, Flow, place_on_edge
 from relocate_proxy.network.packet_rules import PacketRules
 from relocate_proxy.parts import endings
+
+from tests.lab.waiting import until
 
 from .namespaces import Network
 
@@ -139,6 +142,16 @@ class Scene:
         return struct.unpack("i", fcntl.ioctl(self.near, termios.TIOCOUTQ, b"\0" * 4))[0]
 
 
+def readable(end: socket.socket) -> bool:
+    """Return whether something has come."""
+    return bool(select.select([end], [], [], 0)[0])
+
+
+def sent_again(end: socket.socket) -> int:
+    """Return how many segments were sent again (``tcpi_total_retrans`` of ``struct tcp_info``)."""
+    return struct.unpack_from("I", end.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 104), 100)[0]
+
+
 @pytest.fixture
 def scene(network: Callable[[], Network]) -> Iterator[Scene]:
     """Return a connection under way."""
@@ -220,6 +233,49 @@ def test_a_copy_that_is_killed_before_it_may_run_does_not_end_the_clients_connec
     scene.original.sendall(b"answer")
     scene.near.settimeout(60)
     assert scene.near.recv(100) == b"answer"
+    scene.gateway.close()
+
+
+@pytest.mark.parametrize("ends", ["in order", "by a reset"])
+def test_a_copy_that_is_killed_while_it_is_resumed_has_said_nothing(scene: Scene, ends: str) -> None:
+    """What was held is with its kernel already: neither that, nor its end, is heard, and the original gets every byte."""
+    copy = scene.hold_and_route()
+    scene.near.sendall(b"held")
+    scene.gateway.release(born=False)
+    copy.settimeout(60)
+    assert copy.recv(100, socket.MSG_PEEK) == b"held"
+    time.sleep(0.3)  # acknowledgements may be late by 40 ms and more
+    assert scene.unacknowledged() == 4
+    if ends == "by a reset":
+        copy.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    copy.close()
+    scene.near.settimeout(0.5)
+    with pytest.raises(TimeoutError):
+        scene.near.recv(100)
+    endings.turn_to_source(scene.gateway, scene.table, OLD, [scene.flow]).insist()
+    scene.original.settimeout(60)
+    assert scene.original.recv(100) == b"held"
+    scene.original.sendall(b"answer")
+    scene.near.settimeout(60)
+    assert scene.near.recv(100) == b"answer"
+    scene.gateway.close()
+
+
+def test_a_copy_that_answers_before_the_edge_knows_that_it_runs_is_heard_at_once(scene: Scene) -> None:
+    """Whoever waits, waits for this: an answer that were dropped would come again after 200 ms at the earliest."""
+    copy = scene.hold_and_route()
+    scene.near.sendall(b"held")
+    scene.gateway.release(born=False)
+    copy.settimeout(60)
+    assert copy.recv(100) == b"held"
+    copy.sendall(b"answer")
+    until(lambda: sent_again(copy) or readable(scene.near), "an answer")
+    assert scene.near.recv(100) == b"answer" and not sent_again(copy)
+    until(scene.unacknowledged, "an answer that acknowledges", lambda left: left == 0)
+    scene.gateway.let_copy_live()
+    copy.close()
+    scene.near.settimeout(60)
+    assert scene.near.recv(100) == b""
     scene.gateway.close()
 
 

@@ -107,8 +107,11 @@ def test_the_course_of_a_move(place: Place) -> None:
     place.gateway.let_copy_speak()
     assert place.shut() == old
     assert place.keys("unborn") == set(place.marks("held")) | copy, "whatever is held, and what the copy says itself"
-    assert place.gateway.release() == 0
-    assert place.marks("held") == place.marks("barrier") == {} and place.shut() and not place.keys("unborn")
+    assert place.gateway.release(born=False) == 0
+    assert place.marks("held") == place.marks("barrier") == {} and place.shut() == old
+    assert place.keys("unborn") == copy, "its kernel has nothing to say until its tasks run"
+    place.gateway.let_copy_live()
+    assert place.shut() and not place.keys("unborn")
     place.gateway.reopen()
     assert place.empty()
     place.gateway.close()
@@ -163,7 +166,9 @@ def test_the_next_process_keeps_what_it_does_not_release(place: Place) -> None:
     assert len(place.keys("unborn")) == 6
     next_process.route(NEW)
     assert len(place.keys("unborn")) == 6
-    next_process.release()
+    next_process.release(born=False)
+    assert len(place.keys("unborn")) == 3
+    next_process.let_copy_live()
     assert place.empty()
     next_process.close()
 

@@ -80,6 +80,7 @@ class World:
         self.shut: list[Flow] | None = None
         self.barrier = False
         self.unborn = False  # what is held does not reach the copy, though nobody may be there to hold it
+        self.mute = False  # no peer hears an end or an acknowledgement from the copy
         self.silent = False  # nothing that the copy's kernel says leaves the edge
         self.persisted = self.drained = False
         self.boot = OLD, False  # where the table leads that an edge loads when it is started anew, and if that is shut
@@ -281,7 +282,8 @@ class World:
         assert len(running) == 1, self.copies
         there = running == ["destination"]
         assert self.host == (NEW if there else OLD)
-        assert (self.held, self.shut, self.barrier, self.unborn, self.silent) == (None, None, False, False, False)
+        assert (self.held, self.shut, self.barrier) == (None, None, False)
+        assert not (self.unborn or self.mute or self.silent)
         assert self.boot == (self.host, False)
         if there:
             assert {entry.source for entry in self.table.held} >= {CLIENT, Endpoint(NEW, 45001)}
@@ -406,13 +408,19 @@ class FakeGateway:
     def route(self, host: str, *, born: bool = True) -> None:
         """New connections go to a host. Of what a dead process has left this one knows only when it releases."""
         unborn = not born or (self.left is not None and self.world.unborn)
-        self._set("route", host=host, unborn=unborn)
+        self._set("route", host=host, unborn=unborn, mute=unborn)
 
-    def release(self) -> int:
+    def release(self, *, born: bool = True) -> int:
         """Packets flow."""
         self._named(self.world.held)
-        self._set("release", held=None, barrier=False, unborn=False, silent=False)
+        mute = self.world.mute and not born
+        self._set("release", held=None, barrier=False, unborn=False, silent=False, mute=mute)
         return 7
+
+    def let_copy_live(self) -> None:
+        """It runs."""
+        assert self.world.copies["destination"] != "prepared", "its kernel speaks for tasks that may never run"
+        self._set("let copy live", mute=False)
 
     def reopen(self) -> None:
         """The old place may speak."""

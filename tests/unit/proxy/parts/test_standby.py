@@ -50,6 +50,7 @@ class Other:
     shut: Any = None
     barrier: bool = False
     unborn: bool = False
+    mute: bool = False
     persisted: bool = False
 
     def guard(self, _: Any) -> None:
@@ -68,10 +69,10 @@ class Other:
 class OtherGateway(FakeGateway):
     """What the other edge takes over with: releasing and reopening lift the guard."""
 
-    def release(self) -> int:
+    def release(self, *, born: bool = True) -> int:
         """Packets flow."""
         self.world.guarded = False  # type: ignore[attr-defined]
-        return super().release()
+        return super().release(born=born)
 
 
 class PairWorld(World):

@@ -32,6 +32,8 @@ TABLE = "relocate"
 SERVICES, HELD, BARRIER, SHUT, UNBORN = "services", "held", "barrier", "shut", "unborn"
 VOLATILE = (HELD, BARRIER, SHUT, UNBORN)  # what lives only as long as a relocation
 
+MOST_HEADERS = 80  # bytes: IPv4 without options, TCP with all it can have
+
 # One queue per relocation under way; a packet's mark names its queue. 0x5245 is "RE".
 QUEUES = tuple(range(5200, 5208))
 MARK_PREFIX, MARK_MASK = 0x52450000, 0xFFFF0000
@@ -117,6 +119,8 @@ def _rules(gateway: Gateway | None, nft_queue: bool) -> dict[str, list[str]]:
     early = [
         f"meta mark & {MARK_MASK:#x} == {MARK_PREFIX:#x} meta l4proto . ip daddr . th dport @{UNBORN} drop",
         f"tcp flags & (fin | rst) != 0x0 meta l4proto . ip saddr . th sport @{UNBORN} drop",
+        # An acknowledgement alone: its kernel gives it for tasks that do not run yet. Their first answer has the same in it.
+        f"tcp flags == ack ip length <= {MOST_HEADERS} meta l4proto . ip saddr . th sport @{UNBORN} drop",
     ]
     source = []
     if gateway is not None:

@@ -202,23 +202,39 @@ class PacketRules:
         if there & {*elements}:
             raise problem
 
-    def release(self) -> int:
-        """Let the held packets go, in order; then stop holding. Return how many waited."""
+    def release(self, *, born: bool = True) -> int:
+        """Let the held packets go, in order; then stop holding. Return how many waited.
+
+        :param born: the container that they go to runs. If not, no peer hears that its connection has ended, and nothing is
+            acknowledged to it, until :meth:`let_copy_live`: CRIU may die while it resumes the copy, and the original lives.
+        """
         count = self.queue.release()
+        places = self._unborn & self._copy
+        lifted = self._unborn if born else self._unborn - places
         elements = [(table.HELD, key) for key in sorted(self._held)]
-        elements += [(table.UNBORN, key) for key in sorted(self._unborn)]
+        elements += [(table.UNBORN, key) for key in sorted(lifted)]
         elements += [(table.BARRIER, key) for key in self._tcp_keys() if self._barrier]
         self._delete(elements)
         self.let_copy_speak()
         self._held.clear()
-        self._copy.clear()
-        self._unborn.clear()
+        self._copy = set() if born else places
+        self._unborn = set() if born else places
         self._barrier = False
         if self._left is not None:
             keys = [*self._keys(), *_virtual_keys(self._left)]
             self._forget((table.HELD, table.BARRIER, table.UNBORN, table.SHUT), keys)
-            self._forget((table.UNBORN, table.SHUT), _places(self.services, self.destination, self._left))
+            self._forget((table.SHUT,), _places(self.services, self.destination, self._left))
+            if born:
+                self.let_copy_live()
         return count
+
+    def let_copy_live(self) -> None:
+        """The copy runs: what its connections come to is its own."""
+        self._delete((table.UNBORN, key) for key in sorted(self._unborn))
+        self._copy.clear()
+        self._unborn.clear()
+        if self._left is not None:
+            self._forget((table.UNBORN,), _places(self.services, self.destination, self._left))
 
     def reopen(self) -> None:
         """Stop shutting the old place out: nothing is left there, or it is in service again."""
@@ -264,9 +280,12 @@ class Signpost(PacketRules):
         self._held, self._copy, self._unborn = set(), set(), set()
         self.astray = []
 
-    def release(self) -> int:
+    def release(self, *, born: bool = True) -> int:
         """Nothing is held."""
         return 0
+
+    def let_copy_live(self) -> None:
+        """It does."""
 
     def reopen(self) -> None:
         """Nothing is shut."""

@@ -317,7 +317,9 @@ class Edge:
             except PartFailed as error:
                 return self._take_back(error)
             except Exception as error:  # it is silent or gone for good: nobody may decide
-                attempts.take(gateway.release)  # the verdict stands, and the copy may run
+                attempts.take(
+                    lambda: gateway.release(born=False)
+                )  # the verdict stands, and the copy may run, or be dead
                 return self._result("in-doubt", {}, {}, [str(error), *attempts.problems])
         self.moments.mark("running")
         attempts.take(gateway.persist)
@@ -354,19 +356,18 @@ class Edge:
     def _release(self, attempts: Attempts) -> None:
         """Let the copy run and the packets go to it, and return when it runs.
 
-        They go when the destination has accepted, while CRIU resumes the tasks: what the copy's kernel acknowledges is lost if
-        the verdict has to be taken back.
+        They go when the destination has accepted, while CRIU resumes the tasks. Until the copy runs, its peers hear neither an
+        acknowledgement nor an end from its kernel: the verdict may have to be taken back.
 
         :raises PartFailed: the destination says that nothing of the copy is left; :raises OSError: it says nothing.
         """
         gateway = self.gateway
         assert gateway is not None
         self._insist("destination", "commit", "accepted")
-        released = Attempts().take(lambda: self.report.update(packets_held=gateway.release()))
+        released = Attempts().take(lambda: self.report.update(packets_held=gateway.release(born=False)))
         self.moments.mark("released")
         self._insist("destination", "commit", "running", told=True)
-        if not released:
-            attempts.take(gateway.release)
+        attempts.take(gateway.let_copy_live if released else gateway.release)
 
     def _drain(self, attempts: Attempts) -> dict[str, str]:
         """Wait until the copy does not need its source any more; if it died before that, return why, under ``lost``.
