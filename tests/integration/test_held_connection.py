@@ -152,6 +152,16 @@ def sent_again(end: socket.socket) -> int:
     return struct.unpack_from("I", end.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 104), 100)[0]
 
 
+def end_unheard(scene: Scene, copy: socket.socket, ends: str) -> None:
+    """Have the copy's kernel say that the connection has ended; the client must not hear it."""
+    if ends == "by a reset":
+        copy.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    copy.close()
+    scene.near.settimeout(0.5)
+    with pytest.raises(TimeoutError):
+        scene.near.recv(100)
+
+
 @pytest.fixture
 def scene(network: Callable[[], Network]) -> Iterator[Scene]:
     """Return a connection under way."""
@@ -222,12 +232,7 @@ def test_a_killed_edge_that_has_committed_gives_the_copy_every_byte(scene: Scene
 def test_a_copy_that_is_killed_before_it_may_run_does_not_end_the_clients_connection(scene: Scene, ends: str) -> None:
     """Whoever kills it: its kernel says that the connection has ended, and the original lives on and has it still."""
     copy = scene.hold_and_route()
-    if ends == "by a reset":
-        copy.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    copy.close()
-    scene.near.settimeout(0.5)
-    with pytest.raises(TimeoutError):
-        scene.near.recv(100)
+    end_unheard(scene, copy, ends)
     endings.turn_to_source(scene.gateway, scene.table, OLD, [scene.flow]).insist()
     scene.talk(scene.original, b"after")
     scene.original.sendall(b"answer")
@@ -246,12 +251,7 @@ def test_a_copy_that_is_killed_while_it_is_resumed_has_said_nothing(scene: Scene
     assert copy.recv(100, socket.MSG_PEEK) == b"held"
     time.sleep(0.3)  # acknowledgements may be late by 40 ms and more
     assert scene.unacknowledged() == 4
-    if ends == "by a reset":
-        copy.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    copy.close()
-    scene.near.settimeout(0.5)
-    with pytest.raises(TimeoutError):
-        scene.near.recv(100)
+    end_unheard(scene, copy, ends)
     endings.turn_to_source(scene.gateway, scene.table, OLD, [scene.flow]).insist()
     scene.original.settimeout(60)
     assert scene.original.recv(100) == b"held"

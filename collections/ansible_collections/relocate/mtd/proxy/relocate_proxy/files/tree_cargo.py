@@ -44,9 +44,8 @@ class TreeSender:
         self._find_mapped = mapped
         self._mapped: Container[int] = ()
         self.before = Snapshot()
-        self._sent: dict[
-            str, _Sent
-        ] = {}  # large files without holes and other names: of them, blocks can be sent again
+        # large files without holes and other names: of them, blocks can be sent again
+        self._sent: dict[str, _Sent] = {}
         self._opaque: set[str] = set()  # directories that the other side has made anew already
 
     def send_first(self) -> int:

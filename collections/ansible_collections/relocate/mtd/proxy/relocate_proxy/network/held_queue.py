@@ -97,9 +97,8 @@ class HeldQueue:
                     if kind == SUBSYSTEM << 8 | PACKET:
                         number = packet_number(body[4:])
                         if number is not None:
-                            with contextlib.suppress(
-                                OSError
-                            ):  # no room for a verdict: its sender repeats this one packet
+                            # no room for a verdict: its sender repeats this one packet
+                            with contextlib.suppress(OSError):
                                 self._take(number)
 
     def _take(self, packet: int) -> None:

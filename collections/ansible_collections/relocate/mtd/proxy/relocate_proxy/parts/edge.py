@@ -317,9 +317,8 @@ class Edge:
             except PartFailed as error:
                 return self._take_back(error)
             except Exception as error:  # it is silent or gone for good: nobody may decide
-                attempts.take(
-                    lambda: gateway.release(born=False)
-                )  # the verdict stands, and the copy may run, or be dead
+                # the verdict stands, and the copy may run, or be dead
+                attempts.take(lambda: gateway.release(born=False))
                 return self._result("in-doubt", {}, {}, [str(error), *attempts.problems])
         self.moments.mark("running")
         attempts.take(gateway.persist)
