@@ -33,7 +33,7 @@ from .namespaces import Network
 pytestmark = [pytest.mark.kernel, pytest.mark.needs("ip", "nft", "iptables", "unshare")]
 OLD, NEW, VIRTUAL, CLIENT = "10.77.0.11", "10.77.0.12", "10.88.0.100", "10.88.0.2"
 SERVICES = [
-    {"protocol": "tcp", "virtual_address": VIRTUAL, "virtual_port": 7000, "host_port": 7001, "container_port": 7000}
+    {"protocol": "tcp", "virtual_address": VIRTUAL, "virtual_port": 7000, "host_port": 7000, "container_port": 7000}
 ]
 TCP_REPAIR, TCP_REPAIR_QUEUE, TCP_QUEUE_SEQ, TCP_REPAIR_WINDOW = 19, 20, 21, 29
 ON, OFF, OFF_QUIETLY = 1, 0, -1
@@ -60,8 +60,10 @@ class Scene:
             self.client.run("sysctl", "-qw", f"net.ipv4.tcp_{option}=0")
         probe = ["nsenter", f"--net={self.edge.path}", "nft", "--check", "-f", "-"]
         queues = subprocess.run(probe, input=definition.queue_probe_text(), text=True, capture_output=True, check=False)
-        service = definition.Service("counter", "tcp", VIRTUAL, 7000, OLD, 7001)
-        table = definition.table_text(None, queues.returncode == 0, [service])
+        service = definition.Service("counter", "tcp", VIRTUAL, 7000, OLD, 7000)
+        # As in the examples: what a host says for itself looks as if its services said it.
+        gateway = definition.Gateway("out", "10.77.0.0/24", VIRTUAL)
+        table = definition.table_text(gateway, queues.returncode == 0, [service])
         feed(self.edge, table, "nft", "-f", "-")
         if queues.returncode:
             feed(self.edge, definition.raw_text(with_jump=True), "iptables-restore", "--noflush")
@@ -69,7 +71,7 @@ class Scene:
         self.near = syscalls.in_network(self.client.path, lambda: socket.create_connection((VIRTUAL, 7000), 60))
         self.original, self.peer = listener.accept()
         listener.close()
-        local = Endpoint(OLD, 7001)
+        local = Endpoint(OLD, 7000)
         self.flow = Flow(INGRESS, "tcp", local, Endpoint(*self.peer), local, Endpoint(VIRTUAL, 7000))
         self.table = syscalls.in_network(self.edge.path, Conntrack)
         self.gateway = self.proxy()
@@ -84,7 +86,7 @@ class Scene:
 
     def listen(self, host: str) -> socket.socket:
         """Return a listening socket at a host."""
-        return syscalls.in_network(self.hosts[host].path, lambda: socket.create_server((host, 7001)))
+        return syscalls.in_network(self.hosts[host].path, lambda: socket.create_server((host, 7000)))
 
     def proxy(self, left: list[Flow] | None = None) -> PacketRules:
         """Return the edge's table in the hands of a proxy."""
@@ -111,7 +113,7 @@ class Scene:
         for queue, number in numbers.items():
             copy.setsockopt(socket.IPPROTO_TCP, TCP_REPAIR_QUEUE, queue)
             copy.setsockopt(socket.IPPROTO_TCP, TCP_QUEUE_SEQ, number)
-        copy.bind((NEW, 7001))
+        copy.bind((NEW, 7000))
         copy.connect(self.peer)
         copy.setsockopt(socket.IPPROTO_TCP, TCP_REPAIR_WINDOW, window)
         return copy
@@ -132,7 +134,7 @@ class Scene:
     def route(self, copy: socket.socket) -> None:
         """Lead everything to the copy, and let its socket speak."""
         self.gateway.route(NEW, born=False)
-        moved = Flow(INGRESS, "tcp", Endpoint(NEW, 7001), self.flow.remote, Endpoint(NEW, 7001), self.flow.virtual)
+        moved = Flow(INGRESS, "tcp", Endpoint(NEW, 7000), self.flow.remote, Endpoint(NEW, 7000), self.flow.virtual)
         place_on_edge(self.table, moved)
         self.gateway.let_copy_speak()
         copy.setsockopt(socket.IPPROTO_TCP, TCP_REPAIR, OFF)
@@ -216,7 +218,7 @@ def test_a_killed_edge_that_has_committed_gives_the_copy_every_byte(scene: Scene
     scene.gateway.close()
     scene.near.sendall(b"sent inside the hold")
     resumed = scene.proxy([scene.flow])
-    moved = Flow(INGRESS, "tcp", Endpoint(NEW, 7001), scene.flow.remote, Endpoint(NEW, 7001), scene.flow.virtual)
+    moved = Flow(INGRESS, "tcp", Endpoint(NEW, 7000), scene.flow.remote, Endpoint(NEW, 7000), scene.flow.virtual)
     endings.turn_to_destination(resumed, scene.table, NEW, [moved])
     time.sleep(0.3)
     assert scene.unacknowledged() == 20
@@ -225,6 +227,30 @@ def test_a_killed_edge_that_has_committed_gives_the_copy_every_byte(scene: Scene
     copy.settimeout(60)
     assert copy.recv(100) == b"sent inside the hold"
     resumed.close()
+    copy.close()
+
+
+def test_a_copy_that_is_not_gone_yet_does_not_take_what_the_edge_has_forgotten(scene: Scene) -> None:
+    """An edge that was started anew knows no connection. Its move is recovered, and the copy speaks before it is removed.
+
+    That would make an entry, with the place that the client knows: the client would get words of a copy that never ran, talk
+    to it, and be reset with it.
+    """
+    copy = scene.hold_and_route()
+    scene.gateway.close()
+    listed = scene.edge.run("nft", "-s", "list", "table", "ip", "relocate")
+    feed(scene.edge, definition.boot_text(listed), "nft", "-f", "-")
+    for entry in list(scene.table.entries()):
+        scene.table.delete(entry.protocol, entry.source, entry.destination)
+    recovered = scene.proxy([scene.flow])
+    endings.turn_to_source(recovered, scene.table, OLD, [scene.flow]).insist()
+    copy.sendall(b"never to be heard")
+    time.sleep(0.3)
+    scene.talk(scene.original, b"after")
+    scene.original.sendall(b"answer")
+    scene.near.settimeout(60)
+    assert scene.near.recv(100) == b"answer"
+    recovered.close()
     copy.close()
 
 

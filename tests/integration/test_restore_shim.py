@@ -28,7 +28,8 @@ pytestmark = pytest.mark.needs("cc")
 SOURCE = PROXY / "restore_shim.c"
 #: What CRIU does at a restore, as far as the object sees it; "1" to "3" are said when a wait is over.
 RESTORE = """
-import os, socket, sys
+import ctypes, os, socket, sys
+ptrace, DETACH, NOBODY = ctypes.CDLL(None).ptrace, 17, 0x7FFFFFFF
 images = os.open(sys.argv[1], os.O_RDONLY)
 for name in ("core-1.img", "inventory.img", "inventory.img"):
     os.close(os.open(name, os.O_RDONLY, dir_fd=images))
@@ -39,9 +40,13 @@ runc.send(b"anything")
 assert criu.recv(100) == b"anything"
 for number, notice in ((2, b"post-restore"), (3, b"pre-resume")):
     runc.send(b"agreed")
+    ptrace(DETACH, NOBODY, 0, 0)  # an attempt counts
     criu.send(bytes([8, 6, 16, 1, 42, len(notice) + 2, 10, len(notice)]) + notice)
     assert criu.recv(100) == b"agreed"
     print(number, flush=True)
+for _ in range(2):
+    assert ptrace(DETACH, NOBODY, 0, 0) == -1
+print(4, flush=True)
 """
 #: Sends messages to itself and prints the type that each arrives with.
 REQUESTS = """
@@ -124,13 +129,17 @@ def copy() -> Iterator[subprocess.Popen[bytes]]:
 def test_it_waits_for_image_routes_and_verdict(
     shim: Path, tmp_path: Path, keeper: Keeper, copy: subprocess.Popen[bytes]
 ) -> None:
-    """Once for the image, however often it is opened; and nobody is killed on a commit."""
+    """Once for the image, however often it is opened; and nobody is killed on a commit. That a task is let go is said."""
     criu = restore(shim, tmp_path, copy.pid)
     for expected, consent in ((b"i", b"o"), (b"s", b"o"), (b"p", b"c")):
         answer, question = keeper.asked()
         assert question == expected
         answer.send(consent)
-    assert criu.communicate(timeout=120)[0] == "1\n2\n3\n" and criu.returncode == 0
+    assert criu.communicate(timeout=120)[0] == "1\n2\n3\n4\n" and criu.returncode == 0
+    assert keeper.asked()[1] == b"r"
+    keeper.listener.setblocking(False)
+    with pytest.raises(BlockingIOError):  # once
+        keeper.asked()
     assert copy.poll() is None
 
 
@@ -198,7 +207,7 @@ def test_without_a_keeper_nothing_waits(shim: Path, tmp_path: Path) -> None:
         (tmp_path / name).touch()
     environment = {**os.environ, "LD_PRELOAD": str(shim)}
     command = [sys.executable, "-c", RESTORE, str(tmp_path)]
-    assert subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout == "1\n2\n3\n"
+    assert subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout == "1\n2\n3\n4\n"
 
 
 def test_a_listing_of_connections_is_made_short(shim: Path) -> None:

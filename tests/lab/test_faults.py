@@ -182,6 +182,32 @@ def test_criu_fails_in_the_middle(direct: Direct, heart: Heart, side: str, actio
     assert "CRIU could not" in result["problems"][0]
 
 
+def test_a_criu_that_is_killed_when_it_has_let_the_copy_go(direct: Direct, heart: Heart) -> None:
+    """The copy runs, and clients have its answers. runc fails, and forgets the container, but Docker still manages it."""
+    (here,) = direct.settled()
+    there = next(host for host in direct.hosts if host != here)
+    script, settings = "/run/kill-criu", "/etc/criu/default.conf"
+    kill = f'#!/bin/sh\n[ "$CRTOOLS_SCRIPT_ACTION" != post-resume ] || {{ kill -9 $PPID; touch {script}.did; }}\n'
+    direct.fleet.on(
+        there,
+        f"cat >{script}; chmod 755 {script}; mkdir -p /etc/criu; echo action-script {script} >{settings}",
+        data=kill,
+    )
+    try:
+        result = direct.move(here, there)
+        assert direct.fleet.on(there, f"ls {script}.did")
+    finally:
+        direct.fleet.on(there, f"rm -f {script} {script}.did {settings}")
+    heart.assert_beats()
+    assert result is not None
+    assert result["outcome"] == "committed", result
+    direct.wait_until_quiet()
+    assert direct.settled() == [there]
+    direct.assert_nothing_left()
+    said = direct.fleet.on(there, f"docker exec {NAME} /nothing 2>&1", check=False)
+    assert "no such file" in said, said  # and not: no such container
+
+
 def test_the_source_is_killed_while_criu_dumps(direct: Direct, heart: Heart) -> None:
     """CRIU outlives it, inside the tasks, and would freeze them again after the thaw."""
     (here,) = direct.settled()

@@ -165,7 +165,8 @@ class Run:
                 f"cd /run/relocate && rm -rf sessions/* gates/* expected/* parts/* results/* {JOURNALS}/*",
                 check=False,
             )
-        self.fleet.on(EDGE, f"nft -f {TABLE}")  # nothing is held any more
+        # nothing is held any more, and what is shut until a move is settled is open: its journal is gone
+        self.fleet.on(EDGE, f"nft -f {TABLE} && nft flush set ip relocate shut")
         for host in self.hosts:
             thaw = "for at in /sys/fs/cgroup/freezer/docker/*/; do echo THAWED >$at/freezer.state; done"
             self.fleet.on(host, thaw, check=False)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Iterator
 
-from relocate_proxy.network.conntrack import Endpoint, Entry
+from relocate_proxy.network.conntrack import ESTABLISHED_SECONDS, Endpoint, Entry
 
 
 class FakeTable:
@@ -48,6 +48,7 @@ class FakeTable:
         *,
         source_nat: Endpoint | None = None,
         destination_nat: Endpoint | None = None,
+        seconds: int = ESTABLISHED_SECONDS,
     ) -> None:
         """Place an entry instead of one that has its original tuple, in either direction."""
         self.calls.append(f"insert {protocol} {source} > {destination} snat {source_nat} dnat {destination_nat}")

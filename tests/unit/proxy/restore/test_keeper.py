@@ -516,6 +516,7 @@ def test_a_runc_that_fails_is_no_proof_that_the_copy_is_dead(
     scene.prepared()
     scene.do("proxy", do="commit")
     scene.heard("proxy")
+    scene.keeper._at_work.clear()  # that is we
     with subprocess.Popen(["sleep", "60"]) as copy:
         scene.keeper.holder = copy.pid
         scene.keeper.network = f"/proc/{copy.pid}/ns/net" if namespace == "its own" else str(tmp_path)
@@ -533,6 +534,52 @@ def test_a_runc_that_fails_is_no_proof_that_the_copy_is_dead(
     assert (f"links_down {scene.keeper.network}" in scene.did) == (namespace == "its own")
     assert [message["event"] for message in scene.heard("proxy")] == (["failed"] if dies else [])
     assert scene.keeper.finished
+
+
+@pytest.mark.parametrize("said", ["in time", "with its last breath", "not at all"])
+@pytest.mark.parametrize("forgets", [True, False])
+def test_a_copy_that_criu_has_let_go_runs_whatever_becomes_of_criu(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, said: str, forgets: bool
+) -> None:
+    """Its peers have had answers of it. runc, whose CRIU was killed, forgets it: Docker could not even stop it then."""
+    scene.keeper.runtime.root = str(tmp_path / "runc")
+    state = tmp_path / "runc" / ID / "state.json"
+    state.parent.mkdir(parents=True)
+    state.write_text("what runc knows")
+    scene.prepared()
+    scene.do("proxy", do="commit")
+    scene.heard("proxy")
+    scene.keeper._at_work.clear()  # that is we
+    monkeypatch.setattr(Keeper, "_end_copy", lambda _: True)
+    if said == "in time":
+        scene.asks("r")
+    elif said == "with its last breath":
+        with socket.socket(socket.AF_UNIX) as criu:
+            criu.connect(paths.verdict(ID))
+            criu.sendall(b"r")
+    if forgets:
+        state.unlink()
+        state.parent.rmdir()
+    scene.keeper.runc_status = 1
+    scene.keeper._restored(None)
+    ran = said != "not at all"
+    assert [message["event"] for message in scene.heard("proxy")] == (["running"] if ran else ["failed"])
+    if ran:
+        assert state.read_text() == "what runc knows"
+        assert state.stat().st_mode & 0o777 == (0o600 if forgets else 0o644)
+
+
+@pytest.mark.parametrize("order", ["commit", "cancel"])
+def test_a_criu_that_is_dead_when_the_verdict_comes(scene: Scene, order: str) -> None:
+    """It has taken the copy with it. That is said when runc has returned, and not left to a keeper that dies of it."""
+    scene.prepared()
+    scene.keeper._at_work.clear()  # that is we
+    scene.criu.close()
+    scene.do("proxy", do=order)
+    scene.keeper.runc_status = 1
+    scene.keeper._restored(None)
+    expected = "failed" if order == "commit" else "cancelled"
+    assert scene.heard("proxy")[-1] == {"event": expected, "status": 1}
 
 
 def test_a_gate_that_nobody_attends_is_given_up(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:

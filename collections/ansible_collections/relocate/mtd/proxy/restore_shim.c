@@ -20,7 +20,8 @@
  *    notification "pre-resume" (protobuf message criu_resp.notify.script) and receives the answer. Before it does we say 'p',
  *    and wait: 'c' commits, anything else (a keeper that is gone among it) means the copy must never run an instruction, so
  *    criu kills the tree it holds and exits. First it takes the links of the copy's network down: its sockets are live, and
- *    would tell their peers that they are closed.
+ *    would tell their peers that they are closed. After a 'c' we say 'r' before the first task is let go, and wait for nothing:
+ *    the copy has run from then on, whatever becomes of CRIU.
  *
  * 5. Two dumps of the connection tracking table. CRIU 4.2 asks for the table of a container's network namespace even where
  *    that namespace is external, and its restore then does not look at it. The kernel walks its whole hash table for each:
@@ -59,6 +60,9 @@
  *
  * 13. The files of unix sockets with a relative address, at the dump. CRIU asks where the file is, and gives up if that does not
  *    end with the address. The image will have another name anyway: we say that it lies in the root.
+ *
+ * 14. The peers that unix connections name. The kernel has them from whoever made the connection, which here is CRIU. The list
+ *    `relocate-peers` among the images says who made them, and as whom (unix_peers.py has more).
  *
  * Freestanding on purpose (no libc header is linked, symbols resolve at load time): one object serves every glibc.
  * Build: cc -shared -fPIC -Os -nostdlib -o restore_shim.so restore_shim.c
@@ -323,17 +327,28 @@ static int contains(const char *buf, usize len, const char *word, usize wlen)
 	return 0;
 }
 
-/* Say one character to the keeper and return its answer, or 0 when there is none. */
-static char ask_keeper(const char *path, char what)
+/* Say one character to the keeper; return the connection, for its answer, or a negative number when it does not hear. */
+static long tell_keeper(const char *path, char what)
 {
 	struct { unsigned short family; char path[108]; } address = { AF_UNIX, { 0 } };
-	char answer = 0;
-	long fd, n = 0;
+	long fd;
 
 	for (int i = 0; path[i] && i < 107; i++)
 		address.path[i] = path[i];
 	fd = raw(NR_SOCKET, AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, 0, 0, 0);
-	if (fd >= 0 && raw(NR_CONNECT, fd, (long)&address, sizeof(address), 0, 0, 0) == 0 && raw(NR_WRITE, fd, (long)&what, 1, 0, 0, 0) == 1) {
+	if (fd >= 0 && raw(NR_CONNECT, fd, (long)&address, sizeof(address), 0, 0, 0) == 0 && raw(NR_WRITE, fd, (long)&what, 1, 0, 0, 0) == 1)
+		return fd;
+	raw(NR_CLOSE, fd, 0, 0, 0, 0, 0);
+	return -1;
+}
+
+/* Say one character to the keeper and return its answer, or 0 when there is none. */
+static char ask_keeper(const char *path, char what)
+{
+	long fd = tell_keeper(path, what), n = 0;
+	char answer = 0;
+
+	if (fd >= 0) {
 		do
 			n = raw(NR_READ, fd, (long)&answer, 1, 0, 0, 0);
 		while (n == -4); /* EINTR */
@@ -397,13 +412,19 @@ static void links_down(int pid)
 	}
 }
 
+static int may_run; /* the verdict is that the copy may run, and none of its tasks does yet */
+
 /* Returns only when the keeper agrees: that the sockets may speak, or that the copy may run. */
 static void await_consent(char question, char consent)
 {
 	const char *path = getenv("RELOCATE_VERDICT");
 
-	if (!path || ask_keeper(path, question) == consent)
+	if (!path)
 		return;
+	if (ask_keeper(path, question) == consent) {
+		may_run = consent == 'c';
+		return;
+	}
 	/* It does not: the tasks are still stopped under our ptrace. The init of the new pid namespace takes all others with it. */
 	links_down(number(getenv("RELOCATE_PID")));
 	raw(NR_KILL, number(getenv("RELOCATE_PID")), SIGKILL, 0, 0, 0, 0);
@@ -1400,7 +1421,14 @@ static void sleep_again(struct registers *of)
 }
 #endif
 
-enum { GET_REGISTERS = 0x4204, NT_PRSTATUS = 1, PEEK_TEXT = 1, PEEK_USER = 3, SET_OPTIONS = 0x4200, SEIZE = 0x4206, EXIT_KILL = 1 << 20 };
+enum { GET_REGISTERS = 0x4204, NT_PRSTATUS = 1, PEEK_TEXT = 1, PEEK_USER = 3, DETACH = 17, SET_OPTIONS = 0x4200, SEIZE = 0x4206, EXIT_KILL = 1 << 20 };
+
+/* The first task is let go: from now on the copy has run, whatever becomes of us. The keeper need not answer, and need not be there. */
+static void say_that_it_runs(void)
+{
+	may_run = 0;
+	raw(NR_CLOSE, tell_keeper(getenv("RELOCATE_VERDICT"), 'r'), 0, 0, 0, 0, 0);
+}
 
 /* As glibc has it: what is peeked at is returned. */
 long ptrace(int request, ...)
@@ -1415,6 +1443,8 @@ long ptrace(int request, ...)
 	__builtin_va_end(v);
 	if ((request == SEIZE || request == SET_OPTIONS) && getenv("RELOCATE_VERDICT"))
 		data |= EXIT_KILL;
+	if (request == DETACH && may_run)
+		say_that_it_runs();
 	if (request >= PEEK_TEXT && request <= PEEK_USER)
 		data = (long)&word;
 	r = as_libc(raw(NR_PTRACE, request, pid, address, data, 0, 0));

@@ -162,12 +162,14 @@ class Conntrack:
         *,
         source_nat: Endpoint | None = None,
         destination_nat: Endpoint | None = None,
+        seconds: int = ESTABLISHED_SECONDS,
     ) -> None:
         """Place an established connection, with its NAT, instead of whatever has the same original tuple.
 
         The reply tuple is given un-translated: the kernel derives the translated one from the NAT attributes, as it would
         for a packet, and it refuses an entry whose reply tuple is taken.
 
+        :param seconds: for how long a TCP connection is remembered without a packet; the first one makes that the kernel's own.
         :raises OSError: EEXIST when the reply tuple is in use (a port clash), else what the kernel says.
         """
         self.delete(protocol, source, destination)
@@ -175,7 +177,7 @@ class Conntrack:
             _tuple(TUPLE_ORIGINAL, protocol, source, destination),
             _tuple(TUPLE_REPLY, protocol, destination, source),
             attribute(STATUS, struct.pack("!I", SEEN_REPLY | ASSURED | CONFIRMED)),
-            attribute(TIMEOUT, struct.pack("!I", ESTABLISHED_SECONDS if protocol == "tcp" else UDP_SECONDS)),
+            attribute(TIMEOUT, struct.pack("!I", seconds if protocol == "tcp" else UDP_SECONDS)),
         ]
         if protocol == "tcp":
             liberal = struct.pack("BB", BE_LIBERAL, BE_LIBERAL)

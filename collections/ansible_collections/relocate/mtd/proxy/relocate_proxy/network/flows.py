@@ -26,11 +26,14 @@ from collections.abc import Collection, Iterable
 from dataclasses import asdict, dataclass, replace
 from typing import Protocol
 
-from .conntrack import PROTOCOLS, Conntrack, Endpoint
+from .conntrack import ESTABLISHED_SECONDS, PROTOCOLS, Conntrack, Endpoint
 
 INGRESS, EGRESS, INNER = "ingress", "egress", "inner"
 DIRECTIONS = (INGRESS, EGRESS, INNER)
 PORT_ATTEMPTS = 64
+#: For how long an entry is kept that was placed for a connection which the edge did not know any more. TCP sends again after
+#: two minutes at most.
+LOST_SECONDS = 300
 LEAD_ATTEMPTS = 8  # the next packet of a busy connection comes within microseconds, seldom in between
 
 
@@ -297,52 +300,52 @@ def place_on_destination(table: Conntrack, flow: Flow, host: str, address: str) 
     raise OSError(errno.EEXIST, f"no free port on {host} for the connection {flow}")
 
 
-def place_on_edge(table: Conntrack, flow: Flow) -> None:
-    """Point the edge's entry of a flow at the place ``flow.host`` names, wherever it pointed before. Idempotent."""
+def place_on_edge(table: Conntrack, flow: Flow, seconds: int = ESTABLISHED_SECONDS) -> None:
+    """Point the edge's entry of a flow at the place ``flow.host`` names, wherever it pointed before. Idempotent.
+
+    :param seconds: see :meth:`Conntrack.insert`.
+    """
     if flow.virtual is None:
         raise ValueError(f"the edge has not seen {flow}")
     if flow.direction == INGRESS:
-        table.insert(flow.protocol, flow.remote, flow.virtual, destination_nat=flow.host)
+        table.insert(flow.protocol, flow.remote, flow.virtual, destination_nat=flow.host, seconds=seconds)
     else:
         # The kernel finds an entry by either of its tuples. This is the one that never changes: what the remote sends.
         table.delete(flow.protocol, flow.remote, flow.virtual)
-        table.insert(flow.protocol, flow.host, flow.remote, source_nat=flow.virtual)
+        table.insert(flow.protocol, flow.host, flow.remote, source_nat=flow.virtual, seconds=seconds)
 
 
-def lead_on_edge(table: Conntrack, flow: Flow, missing: bool = True) -> None:
+def lead_on_edge(table: Conntrack, flow: Flow) -> None:
     """Have the edge's entry of a flow lead to ``flow.host``, and leave one that does.
+
+    Where there is none, the connection may have ended, long after a failure; or the edge was started anew. Then the first word
+    of a copy that is not removed yet would make an entry of its own: with the service's own port, for the egress address may be
+    the virtual one, and clients would talk to that copy. So the entry is placed, and soon forgotten if no packet comes.
 
     Packets may flow meanwhile: an entry that was taken away for a moment is made anew by the next packet, and by the other
     edge's conntrackd. So the one that is found in the way is looked at again.
 
-    :param missing: place it as well if there is no entry any more.
     :raises OSError: EEXIST when what is in the way leads elsewhere time and again.
     """
     if flow.virtual is None:
         raise ValueError(f"the edge has not seen {flow}")
     for left in reversed(range(LEAD_ATTEMPTS)):
         entry = table.find(flow.protocol, flow.remote, flow.virtual)
-        if entry is None and not missing:
-            return
         if entry is not None and (entry.reply_source if flow.direction == INGRESS else entry.source) == flow.host:
             return
         try:
-            place_on_edge(table, flow)
+            place_on_edge(table, flow, ESTABLISHED_SECONDS if entry else LOST_SECONDS)
             return
         except OSError as error:
             if error.errno != errno.EEXIST or not left:
                 raise
 
 
-def give_back_on_edge(table: Conntrack, flows: Iterable[Flow], missing: bool = True) -> None:
-    """Point the edge's entries of ``flows`` back at the source, if they do not lead there.
-
-    :param missing: place those as well that have no entry any more; long after the failure, a connection without an entry is
-        one that has ended meanwhile.
-    """
+def give_back_on_edge(table: Conntrack, flows: Iterable[Flow]) -> None:
+    """Point the edge's entries of ``flows`` back at the source, if they do not lead there."""
     for flow in flows:
         if flow.virtual is not None:
-            lead_on_edge(table, flow, missing)
+            lead_on_edge(table, flow)
 
 
 def forget_on_host(table: Conntrack, flow: Flow) -> None:

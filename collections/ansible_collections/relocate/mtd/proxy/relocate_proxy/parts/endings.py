@@ -422,7 +422,6 @@ def turn_to_source(
     host: str,
     flows: Iterable[Flow],
     *,
-    missing: bool = True,
     reopened: Callable[[], None] = nothing,
 ) -> Attempts:
     """Give the services and their connections back to the source ``host``: a step that fails keeps no other from being taken.
@@ -431,11 +430,10 @@ def turn_to_source(
     is dropped would come again only after a retransmission timeout. The held packets need not wait for the thaw: the
     source's kernel takes them for the frozen process.
 
-    :param missing: see :func:`flows.give_back_on_edge`.
     :param reopened: is called when the source may speak.
     """
     attempts = Attempts()
-    attempts.take(lambda: give_back_on_edge(table, flows, missing))
+    attempts.take(lambda: give_back_on_edge(table, flows))
     attempts.take(gateway.reopen)
     attempts.take(reopened)
     attempts.take(lambda: gateway.route(host))

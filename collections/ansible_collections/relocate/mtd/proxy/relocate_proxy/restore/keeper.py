@@ -90,6 +90,7 @@ class Keeper:
         self.runc_status: int | None = None
         self.command: list[str] = []  # of the restore
         self.limits: list[limits.Limit] = []  # of the container, lifted
+        self.has_run = False  # CRIU has let the first task go
         self.last: dict = {}
         self._heard: dict[socket.socket, bytes] = {}
         self._unwanted, self._give_up = "", math.inf
@@ -269,14 +270,19 @@ class Keeper:
             os.waitpid(self.holder, 0)
             self.holder_alive = False
             self.state = "restoring"
-            self.criu.sendall(b"o")
+            self._answer_criu(b"o")
 
     def _accept_criu(self, listener: socket.socket) -> None:
-        """criu waits: for the images ('i'), for the routes ('s'), or for the verdict ('p')."""
+        """criu waits: for the images ('i'), for the routes ('s'), or for the verdict ('p'). Or it lets the copy go ('r')."""
         client, _ = listener.accept()
         peer = struct.unpack("3i", client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[0]
         self._know(peer)
-        waits_at = {b"i": "primed", b"s": "silent", b"p": "prepared"}.get(client.recv(1))
+        try:
+            word = client.recv(1)
+        except OSError:  # killed as it spoke
+            word = b""
+        self.has_run |= word == b"r"
+        waits_at = {b"i": "primed", b"s": "silent", b"p": "prepared"}.get(word)
         if waits_at:
             self.criu = client
             if waits_at == "primed":  # runc has made the cgroups
@@ -298,7 +304,20 @@ class Keeper:
     def _let_speak(self) -> None:
         if self.routed and self.state == "silent" and self.criu:
             self.state = "restoring"
-            self.criu.sendall(b"o")
+            self._answer_criu(b"o")
+
+    def _answer_criu(self, word: bytes) -> bool:
+        """Answer the CRIU that waits; return whether it was there to be answered.
+
+        One that was killed is no reason to die as well: runc returns, and :meth:`_restored` says what has become of the copy.
+        """
+        assert self.criu is not None
+        try:
+            self.criu.sendall(word)
+        except OSError as error:
+            print(f"keeper: CRIU is gone: {error}", file=sys.stderr, flush=True)
+            return False
+        return True
 
     def _do_print(self, _: socket.socket, message: dict) -> None:
         """Say something in the container's place: Docker's logger reads these pipes already."""
@@ -306,8 +325,10 @@ class Keeper:
             syscalls.write_all(self.stdio[2 if stream == "stderr" else 1], text.encode())
 
     def _do_commit(self, _: socket.socket, __: dict) -> None:
-        if self.state == "prepared" and self.criu:
-            self.criu.sendall(b"c")
+        if self.state != "prepared":
+            return
+        self.runtime.remember()
+        if self._answer_criu(b"c"):
             self.state = "resuming"
 
     def _do_ask(self, client: socket.socket, _: dict) -> None:
@@ -342,7 +363,7 @@ class Keeper:
         elif self.state in ("primed", "silent", "prepared") and self.criu:
             if self.state != "primed":  # The restored sockets are live: their FIN or RST must not get out.
                 syscalls.in_network(self.network, syscalls.links_down)
-            self.criu.sendall(b"x")
+            self._answer_criu(b"x")
             self.state = "cancelling"
 
     def _know(self, pid: int) -> None:
@@ -359,15 +380,31 @@ class Keeper:
             with contextlib.suppress(OSError):  # Docker has removed the network already
                 syscalls.in_network(self.network, syscalls.links_down)
         print(f"keeper: killing a restore that does not end: {self._unwanted}", file=sys.stderr, flush=True)
+        self._kill_workers()
+
+    def _kill_workers(self) -> None:
         for process in self._at_work:
-            try:
+            with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(process, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
+
+    def _runs(self) -> bool:
+        """Return whether the copy runs, or has run: its peers have heard of it, and the original must not go on.
+
+        That CRIU let it go is as good as runc's word: CRIU may be killed before it has told its caller.
+        """
+        if self.runc_status == 0 or self.has_run:
+            return True
+        self._kill_workers()  # else it could be let go while we end it
+        for process in self._at_work:
+            syscalls.wait_for(process, select.POLLIN, END_SECONDS)
+        while select.select([self.verdicts], [], [], 0)[0]:
+            self._accept_criu(self.verdicts)
+        return self.has_run
 
     def _restored(self, _: object) -> None:
         """``runc restore`` has returned: the container runs, or there is none."""
-        if self.runc_status == 0 and self.state == "resuming":
+        if self.state == "resuming" and self._runs():
+            self.runtime.remind()
             self._tell("running", pid=self.holder)
             self._set_limits()
         else:
