@@ -139,6 +139,14 @@ class Scene:
         self.gateway.let_copy_speak()
         copy.setsockopt(socket.IPPROTO_TCP, TCP_REPAIR, OFF)
 
+    def restart_edge(self) -> None:
+        """Leave of the edge what a boot leaves: its table, as it was written down, and no connection."""
+        self.gateway.close()
+        listed = self.edge.run("nft", "-s", "list", "table", "ip", "relocate")
+        feed(self.edge, definition.boot_text(listed), "nft", "-f", "-")
+        for entry in list(self.table.entries()):
+            self.table.delete(entry.protocol, entry.source, entry.destination)
+
     def unacknowledged(self) -> int:
         """Return how many of the client's bytes no kernel has acknowledged."""
         return struct.unpack("i", fcntl.ioctl(self.near, termios.TIOCOUTQ, b"\0" * 4))[0]
@@ -237,11 +245,7 @@ def test_a_copy_that_is_not_gone_yet_does_not_take_what_the_edge_has_forgotten(s
     to it, and be reset with it.
     """
     copy = scene.hold_and_route()
-    scene.gateway.close()
-    listed = scene.edge.run("nft", "-s", "list", "table", "ip", "relocate")
-    feed(scene.edge, definition.boot_text(listed), "nft", "-f", "-")
-    for entry in list(scene.table.entries()):
-        scene.table.delete(entry.protocol, entry.source, entry.destination)
+    scene.restart_edge()
     recovered = scene.proxy([scene.flow])
     endings.turn_to_source(recovered, scene.table, OLD, [scene.flow]).insist()
     copy.sendall(b"never to be heard")
@@ -251,6 +255,21 @@ def test_a_copy_that_is_not_gone_yet_does_not_take_what_the_edge_has_forgotten(s
     scene.near.settimeout(60)
     assert scene.near.recv(100) == b"answer"
     recovered.close()
+    copy.close()
+
+
+def test_a_frozen_original_does_not_take_its_connection_back(scene: Scene) -> None:
+    """Its copy runs, and the edge is started anew before the original is removed, whose kernel says again what it said last."""
+    copy = scene.hold_and_route()
+    scene.gateway.release()
+    scene.talk(copy, b"after")
+    scene.restart_edge()
+    scene.original.sendall(b"said again")
+    time.sleep(0.3)
+    scene.talk(copy, b"to the copy")
+    copy.sendall(b"answer")
+    scene.near.settimeout(60)
+    assert scene.near.recv(100) == b"answer"
     copy.close()
 
 

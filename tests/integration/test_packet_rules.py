@@ -219,18 +219,20 @@ def test_two_relocations_have_two_marks(place: Place) -> None:
 
 
 def test_what_is_kept_for_the_next_boot(place: Place, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """The services as they are now, loadable, and nothing of the relocation."""
+    """The services as they are now, loadable, and of the relocation only that its old place is shut."""
     monkeypatch.setattr(paths, "EDGE_TABLE", str(tmp_path / "edge" / "table.nft"))
     place.gateway.hold([OUT])
     place.gateway.shut([OUT])
     place.gateway.route(NEW)
     before = definition.services(place.document())
+    shut = place.shut()
     place.gateway.persist()
     assert [path.name for path in (tmp_path / "edge").iterdir()] == ["table.nft"]
     text = (tmp_path / "edge" / "table.nft").read_text()
     place.inside(lambda: Nft().run("delete table ip relocate"))
     place.inside(lambda: Nft().run(text))
-    assert place.empty() and definition.services(place.document()) == before
+    assert definition.services(place.document()) == before
+    assert place.shut() == shut and shut and not any(map(place.keys, ("held", "barrier", "unborn")))
     assert {service.host_address for service in before if service.name == "counter"} == {NEW}
 
 
@@ -266,8 +268,11 @@ def test_a_refused_transaction_changes_nothing_and_says_why(place: Place) -> Non
     assert place.empty()
 
 
-def test_an_edge_that_stands_by_lets_nothing_pass_and_follows(place: Place) -> None:
+def test_an_edge_that_stands_by_lets_nothing_pass_and_follows(
+    place: Place, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     """Its guard covers the services, the container's own connections and both places; it goes with the relocation's end."""
+    monkeypatch.setattr(paths, "EDGE_TABLE", str(tmp_path / "edge" / "table.nft"))
     bystander = Bystander("counter", SERVICES, OLD, NEW)
     place.inside(lambda: bystander.guard([OUT, IN]))
     virtual = {("tcp", VIRTUAL, 7000), ("udp", VIRTUAL, 53), ("tcp", VIRTUAL, 45001)}
@@ -294,10 +299,14 @@ def test_an_edge_that_stands_by_knows_the_new_place_at_its_next_boot(
 ) -> None:
     """Somebody else's services stay as they are."""
     monkeypatch.setattr(paths, "EDGE_TABLE", str(tmp_path / "edge" / "table.nft"))
-    place.inside(lambda: Bystander("counter", SERVICES, OLD, NEW).route(NEW))
+    bystander = Bystander("counter", SERVICES, OLD, NEW)
+    place.inside(lambda: bystander.guard([OUT]))
+    place.inside(lambda: bystander.route(NEW))
+    place.inside(lambda: bystander.lift([OUT]))
     hosts = {each.name: each.host_address for each in definition.services(place.document())}
     assert hosts == {"counter": NEW, "web": OLD}
-    assert f"{NEW} . 7001" in (tmp_path / "edge" / "table.nft").read_text()
+    kept = (tmp_path / "edge" / "table.nft").read_text()
+    assert f"{NEW} . 7001" in kept and "add element" not in kept  # its guard does not outlive it
 
 
 SERVICE = f"tcp . {VIRTUAL} . 7000"

@@ -294,10 +294,13 @@ def boot_text(listing: str) -> str:
     """Return the file that ``nft -f`` loads at boot: the table as listed, in place of whatever is there.
 
     What leads to a copy that may not run yet (``unborn``) is shut out until the relocation is settled: nobody will hold it
-    then. Whichever kernel got it would acknowledge what the container, should it run on elsewhere, never sees.
+    then. Whichever kernel got it would acknowledge what the container, should it run on elsewhere, never sees. A place that is
+    shut now stays so: the edge has lost its connections, and the first word of a frozen original would make an entry for the
+    one that its copy has.
     """
     lasting, volatile = _told_apart(listing)
-    waiting = [f"add element {_HEAD} {SHUT} {{ {element} }}\n" for element in volatile.get(UNBORN, [])]
+    closed = sorted({*volatile.get(UNBORN, []), *volatile.get(SHUT, [])})
+    waiting = [f"add element {_HEAD} {SHUT} {{ {element} }}\n" for element in closed]
     return (
         "# The services of the edge, rewritten after every change. Load with nft -f.\n"
         f"table {_HEAD}\ndelete table {_HEAD}\n{lasting}{''.join(waiting)}"

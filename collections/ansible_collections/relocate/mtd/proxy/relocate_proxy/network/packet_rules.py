@@ -319,20 +319,19 @@ class Bystander:
             Nft().run("".join(elements))
 
     def lift(self, flows: Iterable[Flow]) -> None:
-        """Let everything pass again. Idempotent."""
+        """Let everything pass again, now and at the next boot. Idempotent."""
         nft = Nft()
         for key in self._keys(flows):
             try:
                 nft.run(f"delete element {HEAD} {table.SHUT} {{ {key} }}\n")
             except NftError:
                 pass
+        _persist(nft)
 
     def route(self, host: str) -> None:
-        """Point new connections to the services at ``host``, now and at the next boot."""
+        """Point new connections to the services at ``host``."""
         if self.services:
-            nft = Nft()
-            _lead_own(nft, self.owner, self.services, (self.source, self.destination), host)
-            _persist(nft)
+            _lead_own(Nft(), self.owner, self.services, (self.source, self.destination), host)
 
 
 def _leading(owner: str, services: list[dict], host: str) -> list[str]:

@@ -348,9 +348,10 @@ class Edge:
         return FINISH_SECONDS
 
     def _source_gone(self) -> None:
-        """Nothing is left at the source."""
+        """Nothing is left at the source: its place is open again, at the next boot as well."""
         assert self.gateway is not None
         self.gateway.reopen()
+        self.gateway.persist()
 
     def _release(self, attempts: Attempts) -> None:
         """Let the copy run and the packets go to it, and return when it runs.
