@@ -20,6 +20,11 @@ ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
 REPOSITORY = "10.77.0.10:5000"
 VIRTUAL = "10.88.0.100"
+#: Has the edge load its table, as it is now, at its next boot, as ``nat_service`` does.
+KEEP_TABLE = (
+    "PYTHONPATH=/usr/local/lib/relocate python3 -c 'from relocate_proxy.network.packet_rules import Bystander; "
+    'Bystander("", [], "", "").lift([])\''
+)
 #: Takes away what a test that was killed has left broken on a host: an order to fail, cut and spoiled links, small disks,
 #: another criu. A later move would be slow, or fail, for no reason that anybody could see.
 MENDED = """
@@ -154,7 +159,7 @@ class Fleet:
         place = f"{self.variables(host)['ansible_host']} . {port}"
         elements = ", ".join(f'{each} . {VIRTUAL} . {port} comment "{name}" : {place}' for each in published)
         for edge in self.edges if published else ():
-            self.on(edge, f"nft {shlex.quote(f'add element ip relocate services {{ {elements} }}')}")
+            self.on(edge, f"nft {shlex.quote(f'add element ip relocate services {{ {elements} }}')} && {KEEP_TABLE}")
         if (inside or port) and "tcp" in protocols:  # Docker's own listener takes a connection before the program does
             self.await_listener(host, name, inside or port)
 
