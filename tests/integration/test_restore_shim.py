@@ -426,6 +426,31 @@ def test_a_copy_whose_criu_is_killed_while_it_holds_it(
         assert not dies
 
 
+#: Puts a connection into repair as CRIU does, opens the image of another kind and that of a connection, and says each time
+#: whether it is in repair.
+REPAIR = """
+import os, socket, sys
+TCP_REPAIR = 19
+listener = socket.create_server(("127.0.0.1", 0))
+end = socket.create_connection(listener.getsockname())
+images = os.open(sys.argv[1], os.O_RDONLY)
+end.setsockopt(socket.IPPROTO_TCP, TCP_REPAIR, 1)
+for name in ("inetsk.img", "tcp-stream-1a.img"):
+    os.close(os.open(name, os.O_RDONLY | os.O_CREAT, dir_fd=images))
+    print(end.getsockopt(socket.IPPROTO_TCP, TCP_REPAIR))
+end.setsockopt(socket.IPPROTO_TCP, TCP_REPAIR, 0)  # CRIU ends it a second time
+"""
+
+
+@pytest.mark.parametrize("restores", [True, False])
+def test_a_connection_that_has_been_read_is_not_in_repair_any_more(shim: Path, tmp_path: Path, restores: bool) -> None:
+    """A CRIU that is killed in the rest of its dump would leave it so, for tasks that run on. At a restore it is being made."""
+    environment = {**os.environ, "LD_PRELOAD": str(shim), **({"RELOCATE_VERDICT": "/x"} if restores else {})}
+    command = [sys.executable, "-c", REPAIR, str(tmp_path)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.stdout.split() == ["1", "1" if restores else "0"] and not done.returncode, done.stderr
+
+
 #: Interrupts a process in sleep(3), and one in nanosleep(2) that does not ask for the rest; prints what each call returns.
 SLEEPS = """
 import ctypes, os, signal, struct, time

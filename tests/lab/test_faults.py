@@ -12,6 +12,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -182,22 +183,26 @@ def test_criu_fails_in_the_middle(direct: Direct, heart: Heart, side: str, actio
     assert "CRIU could not" in result["problems"][0]
 
 
+@contextmanager
+def criu_killed(fleet: Fleet, host: str, action: str) -> Iterator[None]:
+    """Have every CRIU of a host be killed when it comes to one of the moments at which it runs scripts; see that one was."""
+    script, settings = "/run/kill-criu", "/etc/criu/default.conf"
+    kill = f'#!/bin/sh\n[ "$CRTOOLS_SCRIPT_ACTION" != {action} ] || {{ touch {script}.did; kill -9 $PPID; }}\n'
+    settle = f"cat >{script}; chmod 755 {script}; mkdir -p /etc/criu; echo action-script {script} >{settings}"
+    fleet.on(host, settle, data=kill)
+    try:
+        yield
+        assert fleet.on(host, f"ls {script}.did")
+    finally:
+        fleet.on(host, f"rm -f {script} {script}.did {settings}")
+
+
 def test_a_criu_that_is_killed_when_it_has_let_the_copy_go(direct: Direct, heart: Heart) -> None:
     """The copy runs, and clients have its answers. runc fails, and forgets the container, but Docker still manages it."""
     (here,) = direct.settled()
     there = next(host for host in direct.hosts if host != here)
-    script, settings = "/run/kill-criu", "/etc/criu/default.conf"
-    kill = f'#!/bin/sh\n[ "$CRTOOLS_SCRIPT_ACTION" != post-resume ] || {{ kill -9 $PPID; touch {script}.did; }}\n'
-    direct.fleet.on(
-        there,
-        f"cat >{script}; chmod 755 {script}; mkdir -p /etc/criu; echo action-script {script} >{settings}",
-        data=kill,
-    )
-    try:
+    with criu_killed(direct.fleet, there, "post-resume"):
         result = direct.move(here, there)
-        assert direct.fleet.on(there, f"ls {script}.did")
-    finally:
-        direct.fleet.on(there, f"rm -f {script} {script}.did {settings}")
     heart.assert_beats()
     assert result is not None
     assert result["outcome"] == "committed", result
@@ -206,6 +211,14 @@ def test_a_criu_that_is_killed_when_it_has_let_the_copy_go(direct: Direct, heart
     direct.assert_nothing_left()
     said = direct.fleet.on(there, f"docker exec {NAME} /nothing 2>&1", check=False)
     assert "no such file" in said, said  # and not: no such container
+
+
+def test_a_criu_that_is_killed_when_it_has_read_everything(direct: Direct, heart: Heart) -> None:
+    """The original runs on at once, and its connections are not in repair, which would be their end."""
+    (here,) = direct.settled()
+    there = next(host for host in direct.hosts if host != here)
+    with criu_killed(direct.fleet, here, "post-dump"):
+        expect_rolled_back(direct, heart, here, there)
 
 
 def test_the_source_is_killed_while_criu_dumps(direct: Direct, heart: Heart) -> None:

@@ -1,7 +1,7 @@
 /* LD_PRELOAD object for the criu processes of a relocation: the one that restores under a plain `docker start`, and the dump.
  * Copyright (c) 2026 The RELOCATE authors. SPDX-License-Identifier: GPL-3.0-or-later
  *
- * It changes fourteen things and nothing else; 1 to 4, 9 and 14 only where RELOCATE_PID and RELOCATE_VERDICT are set, at the restore:
+ * It changes fifteen things and nothing else; 1 to 4, 9 and 14 only where RELOCATE_PID and RELOCATE_VERDICT are set, at the restore:
  *
  * 1. The host pid of the restored init. The containerd shim records one pid when the container is created and never looks
  *    again, so the restored init must get exactly that pid (RELOCATE_PID). CRIU creates the first task of a new pid namespace
@@ -64,6 +64,11 @@
  * 14. The peers that unix connections name. The kernel has them from whoever made the connection, which here is CRIU. The list
  *    `relocate-peers` among the images says who made them, and as whom (unix_peers.py has more).
  *
+ * 15. The time for which TCP sockets are in repair, at the dump. CRIU leaves them so to its end, though it has read all there is when
+ *    it opens the image of a connection, `tcp-stream-…`. If it is killed meanwhile its tasks run on, the kernel refuses whatever they
+ *    do with such a socket, and their connections are lost. We end the repair there. Nothing comes or goes in the freeze
+ *    all the same: the edge sees to that, or CRIU's own lock.
+ *
  * Freestanding on purpose (no libc header is linked, symbols resolve at load time): one object serves every glibc.
  * Build: cc -shared -fPIC -Os -nostdlib -o restore_shim.so restore_shim.c
  */
@@ -87,7 +92,7 @@ extern int getpagesize(void);
 #define MSG_NOSIGNAL 0x4000
 
 #if defined(__x86_64__)
-enum { NR_READ = 0, NR_WRITE = 1, NR_CLOSE = 3, NR_IOCTL = 16, NR_PREAD64 = 17, NR_SOCKET = 41, NR_CONNECT = 42, NR_BIND = 49, NR_GETSOCKNAME = 51, NR_CHDIR = 80, NR_FCHDIR = 81, NR_CHROOT = 161, NR_MKDIRAT = 258, NR_UNLINKAT = 263, NR_RENAMEAT = 264, NR_SENDTO = 44, NR_RECVFROM = 45, NR_SENDMSG = 46, NR_KILL = 62, NR_PTRACE = 101, NR_SETNS = 308, NR_EXIT_GROUP = 231, NR_OPENAT = 257, NR_READLINKAT = 267, NR_PRLIMIT64 = 302, NR_OPEN_BY_HANDLE_AT = 304, NR_MMAP = 9, NR_LSEEK = 8, NR_FCNTL = 72, NR_FSTAT = 5, NR_SOCKETPAIR = 53, NR_LISTEN = 50, NR_ACCEPT4 = 288, NR_WAIT4 = 61, NR_FUTEX = 202, NR_PRCTL = 157, NR_GETPID = 39, NR_SETRESUID = 117, NR_SETRESGID = 119, NR_SETFSUID = 122, NR_GETRESUID = 118, NR_GETRESGID = 120, NR_GETGROUPS = 115, NR_SETGROUPS = 116 };
+enum { NR_READ = 0, NR_WRITE = 1, NR_CLOSE = 3, NR_IOCTL = 16, NR_PREAD64 = 17, NR_SOCKET = 41, NR_CONNECT = 42, NR_BIND = 49, NR_SETSOCKOPT = 54, NR_GETSOCKNAME = 51, NR_CHDIR = 80, NR_FCHDIR = 81, NR_CHROOT = 161, NR_MKDIRAT = 258, NR_UNLINKAT = 263, NR_RENAMEAT = 264, NR_SENDTO = 44, NR_RECVFROM = 45, NR_SENDMSG = 46, NR_KILL = 62, NR_PTRACE = 101, NR_SETNS = 308, NR_EXIT_GROUP = 231, NR_OPENAT = 257, NR_READLINKAT = 267, NR_PRLIMIT64 = 302, NR_OPEN_BY_HANDLE_AT = 304, NR_MMAP = 9, NR_LSEEK = 8, NR_FCNTL = 72, NR_FSTAT = 5, NR_SOCKETPAIR = 53, NR_LISTEN = 50, NR_ACCEPT4 = 288, NR_WAIT4 = 61, NR_FUTEX = 202, NR_PRCTL = 157, NR_GETPID = 39, NR_SETRESUID = 117, NR_SETRESGID = 119, NR_SETFSUID = 122, NR_GETRESUID = 118, NR_GETRESGID = 120, NR_GETGROUPS = 115, NR_SETGROUPS = 116 };
 static long raw(long n, long a, long b, long c, long d, long e, long f)
 {
 	register long r10 __asm__("r10") = d, r8 __asm__("r8") = e, r9 __asm__("r9") = f;
@@ -96,7 +101,7 @@ static long raw(long n, long a, long b, long c, long d, long e, long f)
 	return r;
 }
 #else
-enum { NR_READ = 63, NR_WRITE = 64, NR_CLOSE = 57, NR_IOCTL = 29, NR_PREAD64 = 67, NR_SOCKET = 198, NR_CONNECT = 203, NR_BIND = 200, NR_GETSOCKNAME = 204, NR_CHDIR = 49, NR_FCHDIR = 50, NR_CHROOT = 51, NR_MKDIRAT = 34, NR_UNLINKAT = 35, NR_RENAMEAT = 38, NR_SENDTO = 206, NR_RECVFROM = 207, NR_SENDMSG = 211, NR_KILL = 129, NR_PTRACE = 117, NR_SETNS = 268, NR_EXIT_GROUP = 94, NR_OPENAT = 56, NR_READLINKAT = 78, NR_PRLIMIT64 = 261, NR_OPEN_BY_HANDLE_AT = 265, NR_MMAP = 222, NR_LSEEK = 62, NR_FCNTL = 25, NR_FSTAT = 80, NR_SOCKETPAIR = 199, NR_LISTEN = 201, NR_ACCEPT4 = 242, NR_WAIT4 = 260, NR_FUTEX = 98, NR_PRCTL = 167, NR_GETPID = 172, NR_SETRESUID = 147, NR_SETRESGID = 149, NR_SETFSUID = 151, NR_GETRESUID = 148, NR_GETRESGID = 150, NR_GETGROUPS = 158, NR_SETGROUPS = 159 };
+enum { NR_READ = 63, NR_WRITE = 64, NR_CLOSE = 57, NR_IOCTL = 29, NR_PREAD64 = 67, NR_SOCKET = 198, NR_CONNECT = 203, NR_BIND = 200, NR_SETSOCKOPT = 208, NR_GETSOCKNAME = 204, NR_CHDIR = 49, NR_FCHDIR = 50, NR_CHROOT = 51, NR_MKDIRAT = 34, NR_UNLINKAT = 35, NR_RENAMEAT = 38, NR_SENDTO = 206, NR_RECVFROM = 207, NR_SENDMSG = 211, NR_KILL = 129, NR_PTRACE = 117, NR_SETNS = 268, NR_EXIT_GROUP = 94, NR_OPENAT = 56, NR_READLINKAT = 78, NR_PRLIMIT64 = 261, NR_OPEN_BY_HANDLE_AT = 265, NR_MMAP = 222, NR_LSEEK = 62, NR_FCNTL = 25, NR_FSTAT = 80, NR_SOCKETPAIR = 199, NR_LISTEN = 201, NR_ACCEPT4 = 242, NR_WAIT4 = 260, NR_FUTEX = 98, NR_PRCTL = 167, NR_GETPID = 172, NR_SETRESUID = 147, NR_SETRESGID = 149, NR_SETFSUID = 151, NR_GETRESUID = 148, NR_GETRESGID = 150, NR_GETGROUPS = 158, NR_SETGROUPS = 159 };
 static long raw(long n, long a, long b, long c, long d, long e, long f)
 {
 	register long x8 __asm__("x8") = n, x0 __asm__("x0") = a, x1 __asm__("x1") = b, x2 __asm__("x2") = c;
@@ -1145,6 +1150,28 @@ ssize readlink(const char *path, char *buf, usize size)
 	return 1 + length + (end < n ? 10 : 0);
 }
 
+#define IPPROTO_TCP 6
+#define TCP_REPAIR 19
+enum { REPAIR_ON = 1, REPAIR_OFF_QUIETLY = -1 };
+
+static int in_repair = -1; /* the socket that is being read */
+
+int setsockopt(int fd, int level, int name, const void *value, unsigned int length)
+{
+	if (level == IPPROTO_TCP && name == TCP_REPAIR && length == sizeof(int) && !getenv("RELOCATE_VERDICT"))
+		in_repair = *(const int *)value == REPAIR_ON ? fd : -1;
+	return (int)as_libc(raw(NR_SETSOCKOPT, fd, level, name, (long)value, length, 0));
+}
+
+static void end_repair(void)
+{
+	int off = REPAIR_OFF_QUIETLY;
+
+	if (in_repair >= 0)
+		raw(NR_SETSOCKOPT, in_repair, IPPROTO_TCP, TCP_REPAIR, (long)&off, sizeof(off), 0);
+	in_repair = -1;
+}
+
 int openat64(int directory, const char *path, int flags, ...)
 {
 	__builtin_va_list v;
@@ -1158,6 +1185,8 @@ int openat64(int directory, const char *path, int flags, ...)
 		read_addresses(directory);
 		read_peers(directory);
 	}
+	if (contains(path, 11, "tcp-stream-", 11))
+		end_repair();
 	return (int)as_libc(raw(NR_OPENAT, directory, (long)path, flags, mode, 0, 0));
 }
 
