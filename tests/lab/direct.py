@@ -280,6 +280,7 @@ class Direct:
                 "pgrep -fa '[r]elocate_proxy|[c]riu ' | grep -v relocate_proxy.request; "
                 f"docker ps -a --format '{{{{.Names}}}} {{{{.State}}}}' 2>/dev/null | grep -vE '^({kept})$'; "
                 f"{ORPHANS}; "
+                "grep -oE '[^ ]*(criu-root|[.]criu[.]mntns[^ ]*)' /proc/mounts; "
                 "nft list table ip relocate 2>/dev/null | sed -nE '/ (held|barrier|shut|unborn) \\{/,/\\}/p' | grep elem"
             )
             found += [f"{host}: {line}" for line in self.fleet.on(host, script, check=False).splitlines()]

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import subprocess
@@ -15,6 +16,37 @@ OWN_MOUNTS, SWAPS = "/proc/self/mountinfo", "/proc/swaps"
 #: tmpfs that is not swapped out: Linux 6.4 and newer. What ramfs has is never swapped; it has no limit of its own, but a move
 #: whose image does not fit into the free memory is refused.
 UNSWAPPED = (["-t", "tmpfs", "-o", "noswap,mode=700,nosuid,nodev,noexec"], ["-t", "ramfs", "-o", "mode=700"])
+
+#: Where runc mounts the root of a container that it restores, below its own directory of the container; and where CRIU,
+#: whatever it restores, has a directory of its own (mount-v2.c). Either takes it down itself, if it is not killed.
+RUNC_ROOT, CRIU_ROOTS, CRIU = "criu-root", "/tmp/.criu.mntns.", "criu"
+
+
+def unmount_left(container_id: str) -> None:
+    """Let go of what a runc or a CRIU that was killed has left mounted of a restore: it keeps the container's layers busy.
+
+    A directory of CRIU does not say whose it is, and goes when no CRIU lives on this host. One that cannot be unmounted is
+    named in the part's log.
+    """
+    for mount in reversed(_mounts()):
+        if not (
+            mount.point.endswith(f"/{container_id}/{RUNC_ROOT}")
+            or (mount.point.startswith(CRIU_ROOTS) and not _criu_lives())
+        ):
+            continue
+        done = subprocess.run(["umount", "--lazy", mount.point], capture_output=True, text=True, check=False)
+        if done.returncode:
+            print(f"{mount.point} could not be unmounted: {done.stderr.strip()}", flush=True)
+        with contextlib.suppress(OSError):
+            os.rmdir(mount.point)
+
+
+def _criu_lives() -> bool:
+    for entry in filter(str.isdigit, os.listdir("/proc")):
+        with contextlib.suppress(OSError):  # it has ended
+            if read_text(f"/proc/{entry}/comm") == f"{CRIU}\n":
+                return True
+    return False
 
 
 def unmount_below(directory: str) -> None:

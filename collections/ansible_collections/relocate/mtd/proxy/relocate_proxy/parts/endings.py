@@ -32,7 +32,7 @@ from ansible_collections.relocate.mtd.plugins.module_utils._docker import Docker
 from ansible_collections.relocate.mtd.plugins.module_utils._modes import RECREATE
 
 from ..files.binds import remove_probes
-from ..host import limits, networks, paths, volumes
+from ..host import limits, mounts, networks, paths, volumes
 from ..host.cgroups import tasks_of
 from ..host.docker import remove_container, restarts, set_restart_policy, stop_container
 from ..memory import lazy_pages
@@ -324,6 +324,7 @@ def adopt_copy(journal: Journal, docker: DockerClient) -> None:
     facts = DestinationFacts.of(journal)
     limits.set_again(limits.Limit(*each) for each in facts.limits)  # the keeper has, if nobody has killed it
     KeeperClient.forget(facts.container_id)
+    mounts.unmount_left(facts.container_id)
     insist_that_docker_knows(docker, facts.container_id)
     if not restarts(facts.restart_policy):
         return
@@ -366,6 +367,7 @@ def discard_copy(journal: Journal, docker: DockerClient, session: str, cancel: C
         table.close()
     container_id = facts.container_id or provisional_name(facts.container, os.path.basename(session))
     KeeperClient.forget(container_id)
+    mounts.unmount_left(container_id)
     remove_container(docker, container_id)
     for name in facts.volumes:
         volumes.unmake(docker, name, begun(journal))
