@@ -48,13 +48,13 @@ lint: environment ## Style, types, Ansible's production profile, and ansible-tes
 	$(BIN)/ansible-lint
 	.ci/sanity
 
-bench: install ## Figures of this machine, into build/bench (root)
+bench: install test-packages ## Figures of this machine, into build/bench (root)
 	@for bench in tests/bench/bench_*.py; do echo "== $$bench"; $(BIN)/python "$$bench"; done
 
 faults: install ## Every failure at every state, on the lab's hosts: OPTIONS="--sample 40 --seed 1", or hours (root)
 	$(BIN)/python tests/soak/faults.py $(OPTIONS)
 
-soak: install ## The long tests: a hundred hops, hours of a fleet, drains (root; hours)
+soak: install test-packages ## The long tests: a hundred hops, hours of a fleet, drains (root; hours)
 	$(BIN)/relocate lab up
 	$(BIN)/pytest -s tests/soak
 
