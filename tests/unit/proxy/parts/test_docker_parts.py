@@ -422,12 +422,15 @@ def test_a_copy_that_died_is_told_in_crius_words(did: list[str]) -> None:
 
 
 @pytest.mark.parametrize(("status", "said"), [("running", ["say running", "record committed"]), ("exited", [])])
-def test_a_keeper_that_is_gone_is_no_proof_of_death(did: list[str], status: str, said: list[str]) -> None:
+def test_a_keeper_that_is_gone_is_no_proof_of_death(
+    did: list[str], capsys: pytest.CaptureFixture[str], status: str, said: list[str]
+) -> None:
     """The copy may have run: saying that it failed would thaw the source, and two would run. Docker knows whether it runs."""
     made = on_destination(did, KeeperGone("gone"))
     made.docker.container = lambda _: {"State": {"Running": status == "running", "Pid": os.getpid()}}
     made.on_commit({})
     assert did == ["record committed", "gate commit", "say accepted", *said]
+    assert ("it may have run" in capsys.readouterr().out) == (not said)  # in its log
 
 
 @pytest.mark.parametrize("error", [BrokenPipeError(), KeeperGone("gone")])

@@ -485,7 +485,11 @@ class Destination(Part):
             try:
                 resume = partial(gate.expect, "running", endings.RUNNING_SECONDS)
                 if not endings.let_copy_run(self.docker, self.container_id, resume):
-                    return
+                    print(
+                        "the keeper of the accepted copy is gone, and the copy does not run: it may have run",
+                        flush=True,
+                    )
+                    return  # nobody may decide; recovery sees whether anything of it is left
             except GateFailed as error:
                 raise RuntimeError(
                     f"the copy died while it was being resumed: {self._criu_words() or error}"
