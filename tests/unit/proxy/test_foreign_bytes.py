@@ -107,6 +107,7 @@ LEFT = {
     "memory.page_process:main": OURS,
     "memory.page_process:serve": OURS,
     "memory.strays:_criu_of": KERNEL,
+    "host.mounts:_criu_lives": KERNEL,
     "memory.userfault:Userfault.events": KERNEL,
     "parts.endings:_held_by_criu": KERNEL,
     "protocol.recording:key_of": "the controller's order, over SSH, as root",
