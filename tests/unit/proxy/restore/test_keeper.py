@@ -569,6 +569,22 @@ def test_a_copy_that_criu_has_let_go_runs_whatever_becomes_of_criu(
         assert state.stat().st_mode & 0o777 == (0o600 if forgets else 0o644)
 
 
+def test_a_runc_that_cannot_be_reminded_keeps_nobody_from_hearing_that_the_copy_runs(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A full disk, say: the copy runs, and its original must be told to go."""
+
+    def full() -> None:
+        raise OSError(28, "No space left on device")
+
+    scene.prepared()
+    scene.do("proxy", do="commit")
+    monkeypatch.setattr(scene.keeper.runtime, "remind", full)
+    scene.keeper.runc_status = 0
+    scene.keeper._restored(None)
+    assert scene.heard("proxy")[-1]["event"] == "running" and "cannot be reminded" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("order", ["commit", "cancel"])
 def test_a_criu_that_is_dead_when_the_verdict_comes(scene: Scene, order: str) -> None:
     """It has taken the copy with it. That is said when runc has returned, and not left to a keeper that dies of it."""

@@ -326,7 +326,8 @@ class Bystander:
                 nft.run(f"delete element {HEAD} {table.SHUT} {{ {key} }}\n")
             except NftError:
                 pass
-        _persist(nft)
+        if _is_there(nft):
+            _persist(nft)
 
     def route(self, host: str) -> None:
         """Point new connections to the services at ``host``."""

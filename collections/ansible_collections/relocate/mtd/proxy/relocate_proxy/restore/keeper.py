@@ -404,7 +404,14 @@ class Keeper:
     def _restored(self, _: object) -> None:
         """``runc restore`` has returned: the container runs, or there is none."""
         if self.state == "resuming" and self._runs():
-            self.runtime.remind()
+            try:
+                self.runtime.remind()
+            except OSError as error:  # the copy runs all the same, and that must be told
+                print(
+                    f"keeper: runc has forgotten the container, and cannot be reminded: {error}",
+                    file=sys.stderr,
+                    flush=True,
+                )
             self._tell("running", pid=self.holder)
             self._set_limits()
         else:
