@@ -184,10 +184,12 @@ def test_criu_fails_in_the_middle(direct: Direct, heart: Heart, side: str, actio
 
 
 @contextmanager
-def criu_killed(fleet: Fleet, host: str, action: str) -> Iterator[None]:
-    """Have every CRIU of a host be killed when it comes to one of the moments at which it runs scripts; see that one was."""
-    script, settings = "/run/kill-criu", "/etc/criu/default.conf"
-    kill = f'#!/bin/sh\n[ "$CRTOOLS_SCRIPT_ACTION" != {action} ] || {{ touch {script}.did; kill -9 $PPID; }}\n'
+def killed_from_criu(fleet: Fleet, host: str, action: str, victim: str = "$PPID") -> Iterator[None]:
+    """Have a process be killed, CRIU itself by default, at one of the moments at which CRIU runs scripts; see that it was."""
+    script, settings = "/run/kill-from-criu", "/etc/criu/default.conf"
+    # The sign first: who kills a keeper goes with it
+    kill = f"touch {script}.did; kill -9 {victim} || rm {script}.did"
+    kill = f'#!/bin/sh\n[ "$CRTOOLS_SCRIPT_ACTION" != {action} ] || {{ {kill}; }}\n'
     settle = f"cat >{script}; chmod 755 {script}; mkdir -p /etc/criu; echo action-script {script} >{settings}"
     fleet.on(host, settle, data=kill)
     try:
@@ -201,7 +203,7 @@ def test_a_criu_that_is_killed_when_it_has_let_the_copy_go(direct: Direct, heart
     """The copy runs, and clients have its answers. runc fails, and forgets the container, but Docker still manages it."""
     (here,) = direct.settled()
     there = next(host for host in direct.hosts if host != here)
-    with criu_killed(direct.fleet, there, "post-resume"):
+    with killed_from_criu(direct.fleet, there, "post-resume"):
         result = direct.move(here, there)
     heart.assert_beats()
     assert result is not None
@@ -217,29 +219,18 @@ def test_a_criu_that_is_killed_when_it_has_read_everything(direct: Direct, heart
     """The original runs on at once, and its connections are not in repair, which would be their end."""
     (here,) = direct.settled()
     there = next(host for host in direct.hosts if host != here)
-    with criu_killed(direct.fleet, here, "post-dump"):
+    with killed_from_criu(direct.fleet, here, "post-dump"):
         expect_rolled_back(direct, heart, here, there)
 
 
-def test_the_source_is_killed_while_criu_dumps(direct: Direct, heart: Heart) -> None:
-    """CRIU outlives it, inside the tasks, and would freeze them again after the thaw."""
+@pytest.mark.parametrize("moment", ["network-lock", "post-dump"], ids=["has-begun", "has-read-everything"])
+def test_the_source_is_killed_while_criu_dumps(direct: Direct, heart: Heart, moment: str) -> None:
+    """CRIU outlives it, with the tasks in its hands, and would freeze them again after the thaw."""
     (here,) = direct.settled()
     there = next(host for host in direct.hosts if host != here)
-    identifier = direct.start(here, there)
-    image = f"/run/relocate/sessions/{identifier}/images/core-1.img"  # in the middle of the dump
-    script = (
-        "pid=$(pgrep -P $(pgrep -f -o '[r]elocate_proxy source')); "
-        f"timeout 30 sh -c 'until [ -e {image} ]; do :; done'; kill -9 $pid && echo killed"
-    )
-    found = direct.fleet.on(here, script, check=False)
-    result = direct.result(identifier)
-    heart.assert_beats()
-    direct.wait_until_quiet()
-    assert found == "killed"
-    assert result is not None
-    assert result["outcome"] == "rolled-back"
-    assert direct.settled() == [here]
-    direct.assert_nothing_left()
+    keeper = "$(pgrep -P $(pgrep -f -o 'relocate_proxy source'))"
+    with killed_from_criu(direct.fleet, here, moment, keeper):
+        expect_rolled_back(direct, heart, here, there)
 
 
 @pytest.mark.parametrize("with_edge", [False, True], ids=["from-the-source", "from-the-edge-as-well"])
