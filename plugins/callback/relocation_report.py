@@ -36,11 +36,13 @@ from pathlib import Path
 from typing import Any
 
 from ansible.plugins.callback import CallbackBase
-from ansible_collections.relocate.mtd.plugins.plugin_utils._move.ledger import recorded
+from ansible_collections.relocate.mtd.plugins.plugin_utils import _homes
+from ansible_collections.relocate.mtd.plugins.plugin_utils._move.ledger import default_path, recorded
 from ansible_collections.relocate.mtd.plugins.plugin_utils._trust import reports
 from ansible_collections.relocate.mtd.plugins.plugin_utils._trust.strangers import shown
 
 ACTION, OF_PROJECT = "relocate.mtd.container_relocate", "relocate.mtd.project_relocate"
+DEFAULT = "~/.local/state/relocate/ledger.jsonl"  # the option's
 #: Phases in the order in which they pass, and what they are called for people.
 PHASES = (
     ("hold", "hold"),
@@ -55,12 +57,12 @@ PHASES = (
 
 
 def ledger_path(option: str) -> Path | None:
-    """Return the ledger's file: what was set, else the default under ``$XDG_STATE_HOME``; None when it is switched off."""
+    """Return the ledger's file: what was set, else the user's; None when it is switched off."""
     if not option:
         return None
-    if option.startswith("~/.local/state/") and os.environ.get("XDG_STATE_HOME"):
-        return Path(os.environ["XDG_STATE_HOME"]) / option.removeprefix("~/.local/state/")
-    return Path(option).expanduser()
+    if option == DEFAULT:
+        return default_path()
+    return _homes.given(option)
 
 
 def entry(result: dict[str, Any], now: datetime.datetime) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from relocate.schedule import config, logs, views
 from relocate.schedule.audit import Audit
 from relocate.schedule.records import Firing
 from relocate.schedule.service import Service
-from relocate.schedule.settings import state_directory
+from relocate.schedule.state import state_directory
 from relocate.schedule.store import Store
 
 #: Stays of seven seconds on average, twenty at most: as nobody would configure it who does not want to watch.

@@ -5,10 +5,8 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Literal
 
 from ansible_collections.relocate.mtd.plugins.module_utils._forms import Wrong, quoted
@@ -23,6 +21,7 @@ from sqlalchemy.exc import ArgumentError
 from relocate.reading import shown
 from relocate.schedule.calendar import Blackout, Calendar, Window
 from relocate.schedule.launchers.settings import LauncherSettings, RunnerSettings
+from relocate.schedule.state import state_directory
 
 #: What a fleet's clock is when nothing is said: four hops an hour on average, and never more than an hour at one place.
 DEFAULT_CLOCK: dict[str, Any] = {"kind": "truncated-poisson", "rate": 1 / 900, "ceiling": 3600.0}
@@ -31,13 +30,6 @@ DEFAULT_CLOCK: dict[str, Any] = {"kind": "truncated-poisson", "rate": 1 / 900, "
 #: Shorter mean stays are refused: no relocation is as quick, and the scheduler would do nothing but draw.
 SHORTEST_MEAN = 0.05
 MONTH = 31 * 86400.0
-
-
-def state_directory() -> Path:
-    """Return where the scheduler keeps its state: what systemd gave it, else ``relocate`` under $XDG_STATE_HOME."""
-    if given := os.environ.get("STATE_DIRECTORY"):
-        return Path(given.partition(":")[0])
-    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "relocate"
 
 
 def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

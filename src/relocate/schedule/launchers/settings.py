@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -13,17 +12,12 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
 from relocate.reading import shown
+from relocate.schedule.state import state_directory
 
 
 def default_runs() -> Path:
     """Return where failed runs' output is kept: ``runs`` in the state directory that systemd gave, else in the user's."""
-    given = os.environ.get("STATE_DIRECTORY")
-    base = (
-        Path(given.partition(":")[0])
-        if given
-        else Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state") / "relocate"
-    )
-    return base / "runs"
+    return state_directory() / "runs"
 
 
 class _Settings(BaseModel):

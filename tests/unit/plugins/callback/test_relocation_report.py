@@ -134,6 +134,7 @@ def test_where_the_ledger_is(monkeypatch: pytest.MonkeyPatch, option: str, state
     """What was set, else the state directory of the user; an empty option keeps none."""
     monkeypatch.setenv("HOME", "/home/u")
     monkeypatch.setenv("XDG_STATE_HOME", state_home)
+    monkeypatch.delenv("RELOCATE_LEDGER", raising=False)
     assert report.ledger_path(option) == (Path(path) if path else None)
 
 

@@ -172,6 +172,7 @@ from ansible.vars.plugins import get_vars_from_inventory_sources
 
 try:
     import numpy as np
+    from ansible_collections.relocate.mtd.plugins.plugin_utils import _homes
     from ansible_collections.relocate.mtd.plugins.plugin_utils._heterogeneity import profiles as sources
     from ansible_collections.relocate.mtd.plugins.plugin_utils._heterogeneity.fitting import fitted as fitted_weights
     from ansible_collections.relocate.mtd.plugins.plugin_utils._heterogeneity.heterogeneity import (
@@ -267,7 +268,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
 
     def _path(self, option: str) -> Path | None:
         given = self.get_option(option)
-        return self._here / Path(given).expanduser() if given else None
+        return self._here / _homes.given(given) if given else None
 
     def _profiles(self, hosts: list[str], selection: Selection) -> dict[str, Mapping[str, Any]]:
         source = self.get_option("facts_source")

@@ -142,13 +142,13 @@ _raw:
 """
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from ansible.errors import AnsibleLookupError
 from ansible.plugins.lookup import LookupBase
 
 try:
+    from ansible_collections.relocate.mtd.plugins.plugin_utils import _homes
     from ansible_collections.relocate.mtd.plugins.plugin_utils._heterogeneity import profiles as sources
     from ansible_collections.relocate.mtd.plugins.plugin_utils._heterogeneity.selection import Selection
     from ansible_collections.relocate.mtd.plugins.plugin_utils._placement.policy import (
@@ -190,7 +190,7 @@ class LookupModule(LookupBase):
         if given is None:
             directory = self.get_option("directory")
             given = sources.from_directory(
-                Path(directory).expanduser() if directory else sources.default_directory(), aside=aside
+                _homes.given(directory) if directory else sources.default_directory(), aside=aside
             )
         else:
             given = sources.from_hostvars({host: {sources.VARIABLE: profile} for host, profile in given.items()}, aside)
@@ -198,7 +198,7 @@ class LookupModule(LookupBase):
         for reason in aside.values():
             self._display.warning(f"{reason}; until then it is no destination")
         reports = self.get_option("vulnerabilities_dir")
-        return sources.with_vulnerabilities(profiles, Path(reports).expanduser()) if reports else profiles
+        return sources.with_vulnerabilities(profiles, _homes.given(reports)) if reports else profiles
 
     def _choose(self, host: str, profiles: Mapping[str, Mapping[str, Any]], settings: Settings) -> dict[str, Any]:
         source = {"host": host, "container": self.get_option("container")}

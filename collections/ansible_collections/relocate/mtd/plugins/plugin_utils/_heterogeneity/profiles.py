@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.relocate.mtd.plugins.plugin_utils import _homes
 from ansible_collections.relocate.mtd.plugins.plugin_utils._heterogeneity.gower import FactError, fact_kind
 from ansible_collections.relocate.mtd.plugins.plugin_utils._heterogeneity.selection import (
     TERMS,
@@ -40,8 +41,7 @@ def default_directory() -> Path:
     given = os.environ.get("RELOCATE_PROFILES")
     if given:
         return Path(given)
-    state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
-    return Path(state) / "relocate" / "profiles"
+    return _homes.state() / "profiles"
 
 
 def check(host: str, profile: Any) -> Mapping[str, Any]:

@@ -11,6 +11,7 @@ from collections.abc import Container
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.relocate.mtd.plugins.plugin_utils import _homes
 from ansible_collections.relocate.mtd.plugins.plugin_utils._trust import reports
 
 #: Bytes at the end of the file that are read: some thousand relocations.
@@ -28,11 +29,10 @@ def recorded(result: dict[str, Any]) -> dict[str, Any]:
 
 
 def default_path() -> Path:
-    """Return C(RELOCATE_LEDGER), else the ledger below C($XDG_STATE_HOME) (C(~/.local/state))."""
+    """Return C(RELOCATE_LEDGER), else the user's ledger."""
     if named := os.environ.get("RELOCATE_LEDGER"):
-        return Path(named)
-    state = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
-    return Path(state) / "relocate" / "ledger.jsonl"
+        return _homes.given(named)
+    return _homes.state() / "ledger.jsonl"
 
 
 def latest(path: Path, tail: int = TAIL) -> list[dict[str, Any]]:

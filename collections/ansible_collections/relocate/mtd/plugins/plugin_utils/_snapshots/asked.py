@@ -6,11 +6,11 @@
 from __future__ import annotations
 
 import math
-import os
 from pathlib import Path
 from typing import Any
 
 from ansible_collections.relocate.mtd.plugins.module_utils import _forms
+from ansible_collections.relocate.mtd.plugins.plugin_utils import _homes
 from ansible_collections.relocate.mtd.plugins.plugin_utils._snapshots.sealing import NoKey, StoreKey
 from ansible_collections.relocate.mtd.plugins.plugin_utils._snapshots.store import DAYS, KEEP, Store, Unusable
 
@@ -28,17 +28,13 @@ NO_MOVE: dict[str, Any] = {
 RETENTION_FORMS = {"keep": _forms.whole(1, 1_000_000), "days": _forms.number(0, 36500)}
 
 
-def _home(variable: str, *otherwise: str) -> Path:
-    return Path(os.environ.get(variable) or Path.home().joinpath(*otherwise)) / "relocate"
-
-
 def open_store(arguments: dict[str, Any]) -> Store:
     """Return the store that is meant.
 
     :raises Unusable: its key lies in it; :raises NoKey: there is no usable key.
     """
-    directory = Path(arguments["store"] or _home("XDG_STATE_HOME", ".local", "state") / "snapshots")
-    key = Path(arguments["key"] or _home("XDG_CONFIG_HOME", ".config") / "snapshots.key")
+    directory = Path(arguments["store"] or _homes.state() / "snapshots")
+    key = Path(arguments["key"] or _homes.configuration() / "snapshots.key")
     if directory.resolve() in key.resolve().parents:
         raise Unusable(f"the key {key} lies in the store {directory}, where it protects nothing: keep it elsewhere")
     return Store(directory, StoreKey.read(key))
