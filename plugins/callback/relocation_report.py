@@ -11,8 +11,8 @@ type: aggregate
 short_description: Reports relocations and keeps the ledger
 description:
   - After every C(relocate.mtd.container_relocate) task that tried or refused a move, prints where the container went, what each
-    phase took, and appends the result to the ledger, one JSON document a line. After C(relocate.mtd.project_relocate) it does
-    so for each container of the project.
+    phase took, and appends the result to the ledger, one JSON document a line. After C(relocate.mtd.project_relocate), and
+    after a move with the whole project, it does so for each container of the project.
   - The ledger is what metrics, reports and the planner read. It never holds what is still to come.
 requirements:
   - enabled in C(ansible.cfg) (C(callbacks_enabled))
@@ -148,7 +148,7 @@ class CallbackModule(CallbackBase):
             outcome.task.action not in (ACTION, OF_PROJECT) or "outcome" not in outcome.result
         ):  # a fault of ours, not a move
             return
-        if outcome.task.action == ACTION:
+        if outcome.task.action == ACTION and "members" not in outcome.result:
             self._report_one(dict(outcome.result))
             return
         for line in project_lines(outcome.result):

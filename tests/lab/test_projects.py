@@ -147,6 +147,8 @@ class Shop:
                 options += f" --label {label}.depends_on=db:service_started:false"
             if service == "web":
                 options += f" -p {PORT}:7000"
+            if service != "db":
+                options += " --label relocate.mtd/enabled=true"
             python_image.run(fleet, host, f"{PROJECT}-{service}-1", program, options)
             if service != "web":
                 joining = f"docker network connect --alias {service}-private shop_private {PROJECT}-{service}-1"
@@ -303,3 +305,30 @@ def test_a_part_that_is_killed_leaves_the_project_whole(
             shop.fleet.on(host, f"cd /var/lib/relocate/journal; {ended} {each}.*.jsonl || true") for each in ids
         ]
         assert not any(unfinished), unfinished
+
+
+def test_a_clock_moves_all_of_a_project(shop: Shop, heart: Heart, tmp_path: Path) -> None:
+    """Two of the three are the scheduler's; one clock is that of all, and of what it did the ledger has a line of each."""
+    (here,) = shop.where()
+    config, ledger = tmp_path / "schedule.yml", tmp_path / "ledger"
+    settings = {
+        "store": {"url": f"sqlite:///{tmp_path}/schedule.sqlite"},
+        "inventory": "inventories/lab",
+        "variables": {"relocate_downtime_limit_ms": float(NO_LIMIT)},
+    }
+    config.write_text(json.dumps(settings))
+    scheduled = ("relocate", "schedule", "--once", "--config", str(config))
+    done = shop.fleet.run(*scheduled, check=False, RELOCATE_LEDGER=str(ledger))
+    assert done.returncode == 0, done.stderr
+    lines = [json.loads(line) for line in ledger.read_text().splitlines()]
+    assert {(line["container"], line["outcome"]) for line in lines} == {(name, "committed") for name in NAMES}
+    assert len(lines) == len(NAMES) and len({line["together"] for line in lines}) == 1
+    assert all(line["reason"] == "once" and line["alerted_at"] for line in lines)
+    (firing,) = json.loads(shop.fleet.run("relocate", "history", "--config", str(config), "--json").stdout)
+    assert (firing["container"], firing["source"], firing["outcome"]) == ("shop-web-1", here, "committed")
+    status = json.loads(shop.fleet.run("relocate", "status", "--config", str(config), "--json").stdout)
+    assert {each["container"]: each["host"] for each in status["tenants"]} == dict.fromkeys(
+        ("shop-web-1", "shop-worker-1"), firing["destination"]
+    )
+    heart.assert_beats()
+    shop.assert_whole(firing["destination"])

@@ -6,10 +6,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
+from ansible_collections.relocate.mtd.plugins.plugin_utils._move import project
 from ansible_collections.relocate.mtd.plugins.plugin_utils._trust import reports, strangers
 
 from relocate.lab.paths import project_root
@@ -134,12 +135,27 @@ class Listener:
             self.survey.silent[host] = str(facts.get("docker_problem") or "its Docker daemon does not answer")
             return
         self.survey.answered.add(host)
-        for container in info["containers"]:
-            labels = container["labels"]
-            if labels.get(ENABLED) != "true" or container["state"] != "running":
-                continue
-            since = _epoch(container.get("started_at"), self._now)
-            self.survey.claimed(Tenant(container["name"], host, since, labels))
+        tenants = [
+            each for each in info["containers"] if each["labels"].get(ENABLED) == "true" and each["state"] == "running"
+        ]
+        leads = leaders(tenants, info["containers"])
+        for each in tenants:
+            since, name = _epoch(each.get("started_at"), self._now), each["name"]
+            self.survey.claimed(Tenant(name, host, since, each["labels"], leader=leads.get(name, "")))
+
+
+def leaders(tenants: Iterable[Mapping[str, Any]], containers: Collection[Mapping[str, Any]]) -> dict[str, str]:
+    """Return whose clock moves each tenant that would lose others of its project if it moved alone.
+
+    It is that of the first tenant of the project by name, so that a restart of the scheduler finds the same.
+
+    :param containers: all of their host, as C(relocation_info) returns them.
+    """
+    projects: dict[str, list[str]] = {}
+    for each in tenants:
+        if project.near(each, containers):
+            projects.setdefault(project.name_of(each), []).append(each["name"])
+    return {name: min(names) for names in projects.values() for name in names}
 
 
 def survey(inventory: str | None, now: float, relocations: Collection[str] = ()) -> Survey:
@@ -181,6 +197,7 @@ class Roster:
         several hosts claim stays with the host that is known to have it; one that was not known before, nobody gets.
         """
         self.edge = seen.edge or self.edge
+        moving = self.with_followers(moving)
         self.contested = {
             name: [each.host for each in claims] for name, claims in seen.contested.items() if name not in moving
         }
@@ -193,7 +210,7 @@ class Roster:
         changed = []
         for name, tenant in {**seen.tenants, **claimed}.items():
             if tenant.edge != self.edge:
-                tenant = Tenant(tenant.container, tenant.host, tenant.since, tenant.labels, self.edge)
+                tenant = replace(tenant, edge=self.edge)
             self._missed.pop(name, None)
             if name not in moving and tenant != self.tenants.get(name):
                 self.tenants[name] = tenant
@@ -209,6 +226,14 @@ class Roster:
         return changed, gone
 
     def arrived(self, name: str, host: str, since: float) -> None:
-        """A tenant has been moved."""
-        if tenant := self.tenants.get(name):
-            self.tenants[name] = Tenant(name, host, since, tenant.labels, tenant.edge)
+        """A tenant has been moved, with all that follow it."""
+        source = self.tenants[name].host if name in self.tenants else None
+        for each in self.with_followers([name]):
+            if each in self.tenants and self.tenants[each].host == source:
+                self.tenants[each] = replace(self.tenants[each], host=host, since=since)
+
+    def with_followers(self, names: Collection[str]) -> frozenset[str]:
+        """Return containers, and those that move with them."""
+        leading = {name for name in names if name in self.tenants and self.tenants[name].leader == name}
+        found = [each.container for each in self.tenants.values() if each.leader in leading] if leading else []
+        return frozenset([*names, *found])

@@ -15,6 +15,7 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from ansible_collections.relocate.mtd.plugins.plugin_utils._move import together
 from ansible_collections.relocate.mtd.plugins.plugin_utils._move.alert import exposure_ms
 
 from relocate.schedule.discovery import Roster, Survey
@@ -177,7 +178,10 @@ class Engine:
         self.tenants.shift(seconds)
 
     def _asked(self, firing: Firing) -> Asked:
-        return Asked(firing.container, firing.source, self.fleet.edge, firing.reason != "clock")
+        name = firing.container
+        return Asked(
+            name, firing.source, self.fleet.edge, firing.reason != "clock", self.fleet.with_followers([name]) - {name}
+        )
 
     def _overlaps(self, firing: Firing, queued: Collection[str], now: float) -> bool:
         """Apply the overlap policy to a new firing whose container is still busy with an earlier one."""
@@ -224,6 +228,11 @@ class Engine:
             variables["relocate_strategy"] = self.configuration.strategy
         if self.configuration.prefer:
             variables["relocate_prefer"] = self.configuration.prefer
+        tenant = self.tenants.known().get(firing.container)
+        if tenant is not None and tenant.leader:
+            variables["relocate_with_project"] = True
+            if variables["mode"] not in ("auto", *together.MODES):
+                variables["mode"] = "auto"  # what the fleet's mode is for containers that move alone
         if self.tenants.contested(firing.container):  # AWX need not let through what is hardly ever sent
             variables["source"] = firing.source
         if self.configuration.destination:
@@ -289,7 +298,7 @@ class Engine:
             except OSError as error:
                 LOG.error("the ledger could not be written: %s", error)
         if ended := self.firings.of(Phase.ENDED):
-            self.store.end(ended)
+            self.store.end(ended, lambda firing: self.fleet.with_followers([firing.container]))
             for firing in ended:
                 self.ledger.forget(firing.id)
             self.firings.drop(ended)

@@ -83,9 +83,9 @@ class Ledger:
         for firing, result in ended:
             known = self._expected.get(firing.id)
             if known is None or known.get("outcome") != result.get("outcome"):
-                kept = recorded(result)
-                document = annotate({"id": firing.id, "container": firing.container, **kept}, alert_of(firing))
-                lines.append(json.dumps({"at": iso(at), **document}, separators=(",", ":"), default=str) + "\n")
+                for each in result.get("members") or [{"id": firing.id, "container": firing.container, **result}]:
+                    document = annotate(recorded(each), alert_of(firing))
+                    lines.append(json.dumps({"at": iso(at), **document}, separators=(",", ":"), default=str) + "\n")
         if lines:
             self._append(lines)
 

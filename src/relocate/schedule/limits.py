@@ -42,12 +42,21 @@ GO = Judgement(Kind.GO)
 
 @dataclass(frozen=True)
 class Asked:
-    """A move as far as limits care. ``forced`` is one that a person asked for: it keeps to counts and pauses only."""
+    """A move as far as limits care. ``forced`` is one that a person asked for: it keeps to counts and pauses only.
+
+    ``followers`` are the containers that move with this one.
+    """
 
     container: str
     host: str
     edge: str
     forced: bool = False
+    followers: frozenset[str] = frozenset()
+
+    @property
+    def all(self) -> frozenset[str]:
+        """Every container that moves."""
+        return self.followers | {self.container}
 
 
 @dataclass
@@ -122,7 +131,7 @@ class Limits:
         """Say whether a move may start. Nothing changes until :meth:`started`."""
         if (paused := self._paused(asked)) is not None:
             return paused
-        if asked.container in self._in_flight or asked.container in self.kept:
+        if asked.container in self._in_flight or asked.all & self.kept:
             return Judgement(Kind.WAIT, "moving")
         if not asked.forced and (held := self._held(asked, now)) is not None:
             return held
@@ -130,7 +139,7 @@ class Limits:
 
     def _paused(self, asked: Asked) -> Judgement | None:
         pauses = self.pauses
-        if pauses.everything or asked.container in pauses.containers:
+        if pauses.everything or asked.all & pauses.containers:
             return Judgement(Kind.DROP, "paused")
         if asked.host in pauses.hosts and not (asked.forced and asked.host in pauses.draining):
             return Judgement(Kind.DROP, "cordoned")

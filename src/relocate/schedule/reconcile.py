@@ -21,14 +21,15 @@ GRACE = 45.0
 GONE = 600.0
 ENDED = ("committed", "rolled-back", "refused", "failed")
 #: Between two recoveries of what could not be settled.
-FIRST_WAIT, LONGEST_WAIT = 60.0, 3600.0
+FIRST_WAIT, LONGEST_WAIT = 10.0, 3600.0
 VERDICTS = {"commit": "committed", "roll-back": "rolled-back"}
 
 
 class Abandoned:
     """Relocations without an end that no process works on, whoever began them: when recovery shall see to them.
 
-    At once, and then more and more seldom for what recovery could not settle, such as the part of a host that is down.
+    At once, soon again (a container may stand still), and then more and more seldom for what recovery could not settle, such as
+    the part of a host that is down.
     """
 
     def __init__(self) -> None:

@@ -62,13 +62,23 @@ class Firing:
 
 @dataclass(frozen=True)
 class Tenant:
-    """A container with a clock, as last seen: on which host and edge, running since when (epoch seconds)."""
+    """A container that is to move, as last seen: on which host and edge, running since when (epoch seconds).
+
+    :ivar leader: with whom it moves, where it would lose others of its project if it moved alone: the container of them, itself
+        maybe, whose clock is that of all.
+    """
 
     container: str
     host: str
     since: float
     labels: dict[str, str]
     edge: str = ""
+    leader: str = ""
+
+    @property
+    def follows(self) -> bool:
+        """Whether another container's clock is its own."""
+        return self.leader not in ("", self.container)
 
 
 @dataclass(frozen=True)

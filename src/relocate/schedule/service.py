@@ -343,7 +343,7 @@ class Service:
         engine, keeper = self.engine, self._keeper
         if engine is None or keeper is None or self._job is not None or not self.lease.held or self._once:
             return
-        doubtful = engine.firings.containers(Phase.MOVING, Phase.IN_DOUBT)
+        doubtful = engine.fleet.with_followers(engine.firings.containers(Phase.MOVING, Phase.IN_DOUBT))
         job = self._keeping.job(engine.tenants.known(), doubtful.__contains__, engine.limits.pauses, now)
         if job is None:
             return

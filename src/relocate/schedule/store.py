@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -128,8 +128,12 @@ class Store:
         with self.writing(token) as connection:
             connection.execute(change, rows)
 
-    def end(self, firings: Sequence[Firing]) -> None:
-        """Write how firings ended, and where their containers are now.
+    def end(
+        self,
+        firings: Sequence[Firing],
+        moved_by: Callable[[Firing], Iterable[str]] = lambda firing: (firing.container,),
+    ) -> None:
+        """Write how firings ended, and where the containers are now that were moved by them.
 
         A firing that has an end keeps it; no lease is needed to tell the truth.
         """
@@ -152,7 +156,11 @@ class Store:
         with self.writing() as connection:
             connection.execute(change, rows)
             if moved:
-                arrivals = [{"key": e.container, "place": e.destination, "moment": e.ended_at} for e in moved]
+                arrivals = [
+                    {"key": name, "place": each.destination, "moment": each.ended_at}
+                    for each in moved
+                    for name in moved_by(each)
+                ]
                 connection.execute(arrival, arrivals)
 
     def unfinished(self) -> list[Firing]:

@@ -38,7 +38,7 @@ def by_hand(tenant: Tenant, reason: str, now: float) -> Firing:
 
 @dataclass
 class Tenants:
-    """All tenants of a fleet. ``timetable`` has a clock for each tenant that ``fleet`` knows."""
+    """All tenants of a fleet. ``timetable`` has a clock for each tenant that ``fleet`` knows, and that follows no other."""
 
     configuration: Configuration
     store: Store
@@ -75,6 +75,8 @@ class Tenants:
         last = self.store.last_alerts()
         entries, joined = [], []
         for tenant in changed:
+            if tenant.follows:
+                continue
             alerted, ended = last.get(tenant.container, (None, None))
             known = alerted is not None and tenant.since <= max(ended or alerted, alerted) + SLACK
             if alerted is not None and alive is not None and (known or tenant.container in doubtful):
@@ -97,17 +99,22 @@ class Tenants:
         entries = []
         for tenant in changed:
             name, clock = tenant.container, self._clock(tenant)
-            if name not in self.timetable or tenant.since > before.get(name, tenant.since) + SLACK:
+            if tenant.follows:
+                self._stop(name)
+            elif name not in self.timetable or tenant.since > before.get(name, tenant.since) + SLACK:
                 self._noticed.pop(name, None)
                 entries.append(Entry(name, clock, tenant.since))
             elif clock != self.timetable.clock(name):
                 entries.append(Entry(name, clock, self._noticed.get(name, tenant.since)))
         self.timetable.enter(entries, now)
-        self.timetable.leave(gone)
         for name in gone:
-            self._noticed.pop(name, None)
+            self._stop(name)
             LOG.info("the container %s is gone", name, extra={"container": name})
         return changed, gone
+
+    def _stop(self, name: str) -> None:
+        self.timetable.leave([name])
+        self._noticed.pop(name, None)
 
     def contested(self, container: str) -> bool:
         """Return whether several hosts claim to run a container."""
@@ -151,8 +158,10 @@ class Tenants:
         return None if first is None else self.fleet.tenants[first.name]
 
     def on(self, hosts: Collection[str]) -> list[Tenant]:
-        """Return the tenants on some hosts."""
-        return [tenant for tenant in self.fleet.tenants.values() if tenant.host in hosts] if hosts else []
+        """Return the tenants on some hosts that follow no other."""
+        return (
+            [each for each in self.fleet.tenants.values() if each.host in hosts and not each.follows] if hosts else []
+        )
 
     def known(self) -> Mapping[str, Tenant]:
         """Return the tenants by container."""
@@ -178,11 +187,17 @@ class Tenants:
         )
 
     def _clock(self, tenant: Tenant) -> Clock:
-        clock, problem = self.configuration.clock_for(tenant.labels)
+        whose = self.fleet.tenants.get(tenant.leader, tenant)
+        clock, problem = self.configuration.clock_for(whose.labels)
         if problem and self._problems.get(tenant.container) != problem:
             LOG.warning("%s: %s", tenant.container, problem, extra={"container": tenant.container})
         self._problems[tenant.container] = problem
         return clock
+
+    def _clock_of(self, tenant: Tenant) -> Clock | None:
+        """Return the clock that moves a tenant now, if one does."""
+        name = tenant.leader or tenant.container
+        return self.timetable.clock(name) if name in self.timetable else None
 
     def _clock_json(self, clock: Clock) -> str:
         if clock not in self._written:
@@ -192,8 +207,8 @@ class Tenants:
     def save(self, changed: Iterable[Tenant], gone: Iterable[str] | None, now: float) -> None:
         """Write tenants down with their clocks; ``gone`` are forgotten, and with None all that are not named."""
         rows = [
-            (tenant, self._clock_json(self.timetable.clock(tenant.container)), self._problems.get(tenant.container))
+            (tenant, self._clock_json(clock), self._problems.get(tenant.container))
             for tenant in changed
-            if tenant.container in self.timetable
+            if (clock := self._clock_of(tenant)) is not None
         ]
         self.store.save_tenants(rows, gone, now)

@@ -92,8 +92,12 @@ class Fleet:
         if options["state"] == "started":
             self.specifications[options["part"]] = json.loads(options["specification"])
             return {"port": 4000 + len(self.specifications)}
-        plan = self.specifications["edge"]["plan"]
-        return {"result": {**plan, **self.outcome} if self.outcome else None}
+        order = self.specifications["edge"]
+        plans = [each["plan"] for each in order.get("members", [order])]
+        results = [{**plan, **self.outcome} for plan in plans] if self.outcome else [None]
+        if "members" not in order:
+            return {"result": results[0]}
+        return {"result": {"id": options["relocation"], "problems": [], **(self.outcome or {}), "members": results}}
 
 
 @pytest.fixture
@@ -228,3 +232,58 @@ def test_a_container_that_is_made_anew(fleet: Fleet) -> None:
         "destination": "recreate",
         "edge": "recreate",
     }
+
+
+# -- with the project -----------------------------------------------------------------------------------------------------
+
+SHOP = {"com.docker.compose.project": "shop"}
+OF_SHOP: dict[str, Any] = {**WEB, "labels": SHOP, "networks": {"shop_default": "172.18.0.3"}}
+DB: dict[str, Any] = {**OF_SHOP, "name": "db", "networks": {"shop_default": "172.18.0.2"}, "ports": []}
+ALERT = {"at": "2026-01-01T00:00:00+00:00", "stay_ms": 5000.0, "clamp": "none"}
+ID = "20260101-000000-abcdef"
+
+
+def test_with_its_project_a_container_takes_the_others_along(fleet: Fleet) -> None:
+    """The result is its own, under the id that it was given, so that whoever asked for it alone finds it again."""
+    fleet.hosts["one"] = info(OF_SHOP, DB)
+    assert "(--project shop)" in move(destination="two")["msg"]
+    result = move(destination="two", with_project=True, identifier=ID, alert=ALERT, downtime_limit_ms=1000)
+    assert (result["outcome"], result["container"], result["id"]) == ("committed", "web", ID)
+    assert (result["changed"], result["failed"], result["alerted_at"]) == (True, False, ALERT["at"])
+    assert [(each["container"], each["stay_ms"]) for each in result["members"]] == [("db", 5000), ("web", 5000)]
+    assert len({each["together"] for each in result["members"]}) == 1
+    assert {each["id"] for each in result["members"]} > {ID}
+    planned = move(check_mode=True, with_project=True, downtime_limit_ms=1000)
+    assert planned["outcome"] == "planned" and "db" in planned["diff"]["after"]
+
+
+def test_without_others_it_moves_as_always(fleet: Fleet) -> None:
+    fleet.hosts["one"] = info({**OF_SHOP, "labels": {**SHOP, "relocate.mtd/project": "apart"}, "network": None}, DB)
+    result = move(destination="two", with_project=True)
+    assert result["outcome"] == "committed" and "members" not in result
+
+
+def test_a_project_that_is_rolled_back(fleet: Fleet) -> None:
+    fleet.hosts["one"] = info(OF_SHOP, DB)
+    fleet.outcome = {"outcome": "rolled-back", "problems": ["two is full"], "rolled_back": True}
+    result = move(destination="two", with_project=True, downtime_limit_ms=1000)
+    assert (result["outcome"], result["failed"]) == ("rolled-back", True)
+    assert result["msg"] == "the move of the project shop was rolled back and all of it runs on at one: two is full"
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"strategy": "recreate"}, "the project shop only moves live, and web only with it"),
+        ({"mode": "post-copy"}, "the project shop cannot move by post-copy: leave the mode out"),
+        ({"downtime_limit_ms": 1}, "moving the 2 containers of the project shop together is predicted"),
+        ({"destination": "one"}, "the project shop is already on one"),
+        ({"container": "none"}, "no host of the fleet has a container named 'none'"),
+    ],
+)
+def test_what_no_project_can(fleet: Fleet, options: dict[str, Any], sentence: str) -> None:
+    fleet.hosts["one"] = info(OF_SHOP, DB)
+    result = move(with_project=True, identifier=ID, **options)
+    assert (result["outcome"], result["id"]) == ("refused", ID)
+    assert sentence in result["msg"]
+    assert not fleet.specifications

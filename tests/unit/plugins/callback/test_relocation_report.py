@@ -170,6 +170,18 @@ def test_only_relocations_that_were_tried_are_recorded(tmp_path: Path) -> None:
     assert kept == ["committed", "rolled-back", "refused"] and listener.warned == []
 
 
+def test_one_that_moved_with_its_project_is_told_with_all_of_it(tmp_path: Path) -> None:
+    """And has one line of its own, as each of the others."""
+    ledger = tmp_path / "ledger.jsonl"
+    listener = Listener(ledger)
+    other = {**RESULT, "container": "db", "id": "r9"}
+    listener.hear(report.ACTION, {**RESULT, "project": "shop", "members": [other, RESULT]})
+    assert listener.shown[0] == "  project shop: host1 -> host2 committed"
+    assert [json.loads(line)["container"] for line in ledger.read_text().splitlines()] == ["db", "web"]
+    listener.hear(report.ACTION, {"outcome": "refused", "container": "web", "msg": "no"}, failed=True)
+    assert listener.shown[-1] == "  refused: no"
+
+
 def test_a_ledger_that_cannot_be_written_does_not_fail_the_move(tmp_path: Path) -> None:
     """It has been made. The warning names the file."""
     (tmp_path / "file").touch()

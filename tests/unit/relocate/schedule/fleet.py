@@ -45,6 +45,7 @@ class World:
     launched: list[tuple[Firing, Move]] = field(default_factory=list)
     opened: list[Opened] = field(default_factory=list)
     labels: dict[str, dict[str, str]] = field(default_factory=dict)
+    leaders: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for number, name in enumerate(self.names):
@@ -59,7 +60,7 @@ class World:
     def survey(self) -> Survey:
         """Return what the hosts would say."""
         tenants = {
-            name: Tenant(name, host, self.since[name], self.labels.get(name, {}))
+            name: Tenant(name, host, self.since[name], self.labels.get(name, {}), leader=self.leaders.get(name, ""))
             for name, host in self.places.items()
             if host not in self.silent
         }
@@ -90,11 +91,12 @@ class World:
         self._flying.append((self.now + self.takes, firing))
 
     def arrive(self, name: str) -> str:
-        """Put a container on another host."""
+        """Put a container on another host, with those that follow it."""
         others = [host for host in HOSTS if host != self.places[name]]
-        self.places[name] = others[int(self._source.integers(len(others)))]
-        self.since[name] = self.now
-        return self.places[name]
+        place = others[int(self._source.integers(len(others)))]
+        for each in [name, *(follower for follower, leader in self.leaders.items() if leader == name)]:
+            self.places[each], self.since[each] = place, self.now
+        return place
 
     def result(self, firing: Firing) -> dict[str, Any]:
         """Return what a launcher would."""

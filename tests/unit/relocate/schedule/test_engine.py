@@ -311,3 +311,64 @@ def test_one_round_takes_the_first_only(tmp_path: Path) -> None:
     late = World(tmp_path / "late", since=dict.fromkeys("abc", START - 100))
     late.begin().once(late.now)
     assert {firing.clamp for firing, _ in late.launched} == {"overdue"}
+
+
+# -- projects -------------------------------------------------------------------------------------------------------------
+
+
+def shop(directory: Path, text: str = FAST) -> World:
+    """Return a world with a project of two, db and web, and a container of its own."""
+    world = World(directory, text, names=("db", "lone", "web"), leaders={"db": "db", "web": "db"})
+    world.places["web"] = world.places["db"]
+    return world
+
+
+def test_a_project_has_one_clock_and_moves_as_one(tmp_path: Path) -> None:
+    world = shop(tmp_path, FAST + "mode: post-copy\n" + limited(WIDE).removeprefix(FAST))
+    world.begin()
+    for _ in range(20):
+        world.run(5)
+        world.engine.survey(world.survey(), world.now)
+        known = world.engine.tenants.known()
+        assert known["web"].host == known["db"].host
+    moved = {
+        (move.container, move.variables.get("relocate_with_project"), move.variables["mode"])
+        for _, move in world.launched
+    }
+    assert moved == {("db", True, "auto"), ("lone", None, "post-copy")}
+    assert world.engine.timetable.names() == {"db", "lone"}
+    assert {row["container"]: row["host"] for row in world.store.tenants()} == world.places
+
+
+def test_a_pause_of_one_holds_its_project(tmp_path: Path) -> None:
+    world = shop(tmp_path)
+    world.begin()
+    world.engine.pause([Pause("container", "web", False, world.now, None)])
+    world.run(100)
+    assert {move.container for _, move in world.launched} == {"lone"}
+    assert {firing.msg for firing in world.store.history() if firing.container == "db"} == {"paused"}
+
+
+def test_a_drain_moves_a_project_once(tmp_path: Path) -> None:
+    world = shop(tmp_path, "clock: {kind: static}\n")
+    world.begin()
+    world.engine.pause([Pause("host", world.places["db"], True, world.now, None)])
+    world.run(1)
+    assert [move.container for _, move in world.launched] == ["db"]
+
+
+def test_whose_clock_it_is_may_change(tmp_path: Path) -> None:
+    """Its leader ends, another takes over, one comes that is earlier by name: each time there is one clock."""
+    world = shop(tmp_path)
+    world.begin()
+    world.leaders = {"web": ""}
+    del world.places["db"]
+    for _ in range(2):
+        world.engine.survey(world.survey(), world.now)
+    assert world.engine.timetable.names() == {"web", "lone"}
+    world.leaders = {"app": "app", "web": "app"}
+    world.places["app"], world.since["app"] = world.places["web"], world.now
+    world.engine.survey(world.survey(), world.now)
+    assert world.engine.timetable.names() == {"app", "lone"}
+    again = world.begin(world.now)
+    assert again.timetable.names() == {"app", "lone"}

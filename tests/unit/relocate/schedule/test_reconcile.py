@@ -152,7 +152,7 @@ def test_recovery_is_tried_at_once_and_then_more_and_more_seldom() -> None:
         if abandoned.due(now):
             abandoned.tried(now)
             tried.append(now)
-    assert tried == [0, 60, 180, 420, 900, 1860, 3780]
+    assert tried == [0, 10, 30, 70, 150, 310, 630, 1270, 2550]
     assert abandoned.seen({"r1", "r2"}, 4000) and abandoned.due(4000) and not abandoned.seen({"r2"}, 4000)
     abandoned.tried(4000)
     assert not abandoned.due(4000) and abandoned.seen({"r1"}, 4001) and abandoned.due(4001), "it was gone meanwhile"
@@ -189,6 +189,21 @@ def test_a_ledger_is_read_as_it_grows_and_a_torn_line_is_mended(tmp_path: Path) 
         except ValueError:
             continue
     assert readable == ["r1", "r3"]
+
+
+def test_a_project_s_move_has_a_line_of_each_that_moved(tmp_path: Path) -> None:
+    """Where nobody else has written them, as a controller's job does not."""
+    ledger = Ledger(tmp_path / "ledger.jsonl")
+    move = firing()
+    ledger.expect(move.id)
+    members = [
+        {"id": each, "container": name, "outcome": "committed"} for each, name in ((move.id, "web"), ("r9", "db"))
+    ]
+    for _ in range(2):
+        ledger.ensure([(move, {**members[0], "members": members})], NOW)
+    lines = [json.loads(line) for line in (tmp_path / "ledger.jsonl").read_text().splitlines()]
+    assert [(each["id"], each["container"]) for each in lines] == [(move.id, "web"), ("r9", "db")]
+    assert all("alerted_at" in each and "members" not in each for each in lines)
 
 
 def test_a_doubt_in_the_ledger_gets_its_end_in_a_second_line(tmp_path: Path) -> None:

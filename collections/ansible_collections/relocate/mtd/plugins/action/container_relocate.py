@@ -21,13 +21,16 @@ from ansible_collections.relocate.mtd.plugins.plugin_utils._move import (
     options,
     plan,
     prediction,
+    project,
+    project_plan,
     starting,
     wording,
 )
 from ansible_collections.relocate.mtd.plugins.plugin_utils._move.asking import Asking
-from ansible_collections.relocate.mtd.plugins.plugin_utils._move.deciding import Wanted
+from ansible_collections.relocate.mtd.plugins.plugin_utils._move.deciding import Resident, Wanted
 from ansible_collections.relocate.mtd.plugins.plugin_utils._move.plan import Refused
 from ansible_collections.relocate.mtd.plugins.plugin_utils._move.remote import Remotes, Unreachable
+from ansible_collections.relocate.mtd.plugins.plugin_utils._trust.strangers import shown
 
 OPTIONS: dict[str, dict[str, Any]] = {
     **deciding.OPTIONS,
@@ -36,6 +39,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "alert": {"type": "dict", "options": alert.OPTIONS},
     "policy": {"type": "dict", "default": {}},
     "drain_limit_s": {"type": "float", "default": DRAIN_LIMIT_S},
+    "with_project": {"type": "bool", "default": False},
     "timeout": {"type": "int", "default": 300},
 }
 FORMS = {
@@ -45,6 +49,7 @@ FORMS = {
     "alert": alert.FORM,
     "policy": _forms.settings,
     "drain_limit_s": _forms.number(0, 86400),
+    "with_project": _forms.flag,
     "timeout": _forms.whole(1, 100_000),
 }
 
@@ -64,15 +69,21 @@ class ActionModule(ActionBase):
         wanted = Wanted.of(arguments, variables.get("groups") or {})
         with Remotes(self, variables) as remotes:
             try:
-                result = self._relocate(wanted, remotes, arguments["timeout"])
+                result = self._relocate(wanted, remotes, arguments["timeout"], arguments["with_project"])
             except Unreachable as error:
                 result = wording.refused(wanted, error.message)
             except Refused as error:
                 result = wording.refused(wanted, str(error))
-        return alert.annotate(result, arguments["alert"] or {})
+        asked_by = arguments["alert"] or {}
+        if "members" in result:
+            result["members"] = [alert.annotate(each, asked_by) for each in result["members"]]
+        return alert.annotate(result, asked_by)
 
-    def _relocate(self, wanted: Wanted, remotes: Remotes, timeout: int) -> dict[str, Any]:
-        document = self._plan(wanted, Asking(remotes))
+    def _relocate(self, wanted: Wanted, remotes: Remotes, timeout: int, with_project: bool) -> dict[str, Any]:
+        asking = Asking(remotes)
+        if with_project and (moving := self._torn(wanted, asking)) is not None:
+            return self._relocate_all(wanted, moving, remotes, asking, timeout)
+        document = self._plan(wanted, asking)
         problem = over_budget(
             wanted.container, document["mode"], document["predictions"], document["downtime_limit_ms"]
         )
@@ -81,6 +92,33 @@ class ActionModule(ActionBase):
         if self._task.check_mode:
             return wording.planned(document)
         return wording.ended(document, starting.run_parts(remotes, document, timeout))
+
+    @staticmethod
+    def _torn(wanted: Wanted, asking: Asking) -> Resident | None:
+        """Return the container, if it would lose others of its project. :raises Refused: it is nowhere."""
+        deciding.check(wanted)
+        answers = asking.fleet(wanted.docker_hosts)
+        moving = deciding.found(wanted, answers)
+        return moving if project.near(moving.container, answers.hosts[moving.host]["containers"]) else None
+
+    def _relocate_all(
+        self, wanted: Wanted, moving: Resident, remotes: Remotes, asking: Asking, timeout: int
+    ) -> dict[str, Any]:
+        """Move a container with all of its project. :raises Refused: that cannot be."""
+        name = project.name_of(moving.container)
+        if wanted.strategy == RECREATE:
+            raise Refused(f"the project {shown(name)} only moves live, and {wanted.container} only with it")
+        document = project_plan.make(
+            name,
+            wanted._replace(container=name, source=moving.host),
+            asking,
+            show_draw=self._task.check_mode,
+            identifiers={wanted.container: wanted.identifier} if wanted.identifier else {},
+        )
+        if self._task.check_mode:
+            return wording.with_project(wanted.container, wording.project_planned(document))
+        told = wording.project_ended(document, starting.run_project(remotes, document, timeout))
+        return wording.with_project(wanted.container, told)
 
     def _plan(self, wanted: Wanted, asking: Asking) -> dict[str, Any]:
         """Return the plan. :raises Refused: the container cannot move so."""

@@ -1,10 +1,7 @@
 # Copyright (c) 2026 The RELOCATE authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Action of C(relocate.mtd.project_relocate): plans the moves of all containers of a project as one, and starts their parts.
-
-Each is planned as it would be alone, and every reason against any of them counts against all.
-"""
+"""Action of C(relocate.mtd.project_relocate): plans the moves of all containers of a project as one, and starts their parts."""
 
 from __future__ import annotations
 
@@ -17,8 +14,7 @@ from ansible_collections.relocate.mtd.plugins.module_utils._modes import LIVE
 from ansible_collections.relocate.mtd.plugins.plugin_utils._move import (
     deciding,
     options,
-    plan,
-    prediction,
+    project_plan,
     starting,
     together,
     wording,
@@ -26,8 +22,8 @@ from ansible_collections.relocate.mtd.plugins.plugin_utils._move import (
 from ansible_collections.relocate.mtd.plugins.plugin_utils._move.asking import Asking
 from ansible_collections.relocate.mtd.plugins.plugin_utils._move.deciding import Wanted
 from ansible_collections.relocate.mtd.plugins.plugin_utils._move.plan import Refused
+from ansible_collections.relocate.mtd.plugins.plugin_utils._move.project_plan import Inseparable
 from ansible_collections.relocate.mtd.plugins.plugin_utils._move.remote import Remotes, Unreachable
-from ansible_collections.relocate.mtd.plugins.plugin_utils._move.together import Project
 
 OPTIONS: dict[str, dict[str, Any]] = {
     "project": {"type": "str", "required": True},
@@ -48,14 +44,6 @@ FORMS = {
 }
 
 
-class Inseparable(Refused):
-    """A project is refused. :ivar containers: names of its members."""
-
-    def __init__(self, reasons: list[str], containers: list[str]) -> None:
-        super().__init__("; ".join(dict.fromkeys(reasons)))
-        self.containers = containers
-
-
 class ActionModule(ActionBase):
     """Moves a project."""
 
@@ -72,7 +60,7 @@ class ActionModule(ActionBase):
         wanted = Wanted.of({**arguments, "container": name, "strategy": LIVE}, variables.get("groups") or {})
         with Remotes(self, variables) as remotes:
             try:
-                document = self._plan(name, wanted, Asking(remotes))
+                document = project_plan.make(name, wanted, Asking(remotes), show_draw=self._task.check_mode)
                 if self._task.check_mode:
                     return wording.project_planned(document)
                 return wording.project_ended(document, starting.run_project(remotes, document, arguments["timeout"]))
@@ -82,66 +70,3 @@ class ActionModule(ActionBase):
                 return wording.project_refused(wanted, name, error.message, [])
             except Refused as error:
                 return wording.project_refused(wanted, name, str(error), [])
-
-    def _plan(self, name: str, wanted: Wanted, asking: Asking) -> dict[str, Any]:
-        """Return the plan of all. :raises Refused: one of them cannot move so, or all together cannot."""
-        moving = together.find(name, wanted, asking)
-        answers, members = moving.answers, moving.members
-        names = [each.name for each in members]
-        if wanted.destination in answers.silent:
-            raise Refused(f"the destination {answers.silent[wanted.destination]}")
-        if moving.refusals:
-            raise Inseparable(moving.refusals, names)
-        try:
-            destination, choice = self._destination(moving)
-            decisions = [
-                deciding.mode(each.wanted, each.resident, destination, answers, together.MODES) for each in members
-            ]
-        except Refused as refused:
-            raise Inseparable([str(refused)], names) from None
-        pause = deciding.pause_together(wanted, answers, [each["predicted_downtime_ms"] for each in decisions])
-        problem = together.over_limit(name, len(members), pause["predicted_downtime_ms"], wanted.downtime_limit_ms)
-        if problem:
-            raise Inseparable([problem], names)
-        identifier = plan.new_id()
-        source = (moving.host, answers.addresses[moving.host])
-        plans = []
-        for member, decision in zip(members, decisions, strict=True):
-            container, edges = member.resident.container, member.edges
-            if edges is None:
-                raise AssertionError("a member without edges was refused before")
-            document = plan.make(
-                container,
-                source,
-                (destination, answers.addresses[destination]),
-                (edges.active, asking.address(edges.active)),
-                member.services,
-                reason=wanted.reason,
-                decision=decision,
-                image=prediction.image_sent(container, decision) if destination in asking.without_image else None,
-                networks=asking.networks_made(destination, member.name),
-                choice=choice,
-            )
-            plans.append({**document, "project": name, "together": identifier, "kept_addresses": member.kept})
-        return {
-            "id": identifier,
-            "project": name,
-            **{part: plans[0][part] for part in ("source", "destination", "edge", "choice", "reason", "started_at")},
-            **pause,
-            "downtime_limit_ms": wanted.downtime_limit_ms,
-            "networks": moving.networks_made(destination),
-            "left_behind": {"stopped": moving.stopped, "others": moving.others()},
-            "members": plans,
-        }
-
-    def _destination(self, moving: Project) -> tuple[str, dict[str, Any]]:
-        """Return the destination and how it was chosen: one that can take all of them. :raises Refused: there is none."""
-        # drawn as for the one with the most memory: a host that takes that one is asked for all
-        largest = max(moving.members, key=lambda each: int(each.resident.container["memory_bytes"]))
-        return deciding.destination(
-            largest.wanted,
-            largest.resident,
-            moving.answers,
-            lambda host: moving.preflight(host).refusals,
-            show_draw=self._task.check_mode,
-        )

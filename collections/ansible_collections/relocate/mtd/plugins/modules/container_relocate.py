@@ -44,6 +44,13 @@ options:
         the old container is stopped.
     type: float
     default: 60
+  with_project:
+    description:
+      - A container that is on a private network with others of its Compose project is refused alone. With this option all of
+        its project moves with it, as by M(relocate.mtd.project_relocate); any other container moves as it would without.
+      - The result is the container's own, with those of all as RV(members).
+    type: bool
+    default: false
   reason:
     description: Why it is moved, for the ledger.
     type: str
@@ -243,6 +250,11 @@ downtime_ms:
   description: From the first held packet to the release.
   returned: when a move was tried
   type: float
+members:
+  description: The results of all containers of the project. The container's own is among them.
+  returned: when it moved, or was to move, with its project
+  type: list
+  elements: dict
 alerted_at:
   description: When the clock's alert was. C(stay_ms), C(drawn_ms) and C(clamp) are those of O(alert).
   returned: with O(alert)

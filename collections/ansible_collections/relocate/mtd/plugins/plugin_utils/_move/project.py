@@ -109,28 +109,41 @@ def kept_addresses(container: Mapping[str, Any], subnets: Mapping[str, Sequence[
     ]
 
 
-def torn(container: Mapping[str, Any], others: Iterable[Mapping[str, Any]]) -> list[str]:
-    """Return why a container may not move alone: it would lose the others of its project, and they it.
+def name_of(container: Mapping[str, Any]) -> str:
+    """Return the project that a container moves with; nothing for one that has none, or that may be apart from it."""
+    return "" if _label(container, APART_LABEL) == APART else _label(container, PROJECT)
+
+
+def near(container: Mapping[str, Any], others: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Return the containers that one would lose if it moved alone: those of its project that share a private network with it.
 
     :param others: all containers of its host; it may be among them.
     """
-    name = _label(container, PROJECT)
-    if not name or _label(container, APART_LABEL) == APART:
+    name = name_of(container)
+    if not name:
         return []
-    near = [
+    return sorted(
         each["name"]
         for each in others
         if each["name"] != container["name"]
         and each["state"] == "running"
         and _label(each, PROJECT) == name
         and {*_private(each)} & {*_private(container)}
-    ]
-    if not near:
+    )
+
+
+def torn(container: Mapping[str, Any], others: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Return why a container may not move alone: it would lose the others of its project, and they it.
+
+    :param others: all containers of its host; it may be among them.
+    """
+    lost = near(container, others)
+    if not lost:
         return []
+    name = shown(name_of(container))
     return [
-        f"the container {container['name']} is on a private network with others of its project {shown(name)} "
-        f"({', '.join(sorted(near))}), and would lose them: move all of them (--project {shown(name)}), or label it "
-        f"{APART_LABEL}={APART}"
+        f"the container {container['name']} is on a private network with others of its project {name} ({', '.join(lost)}), and "
+        f"would lose them: move all of them (--project {name}), or label it {APART_LABEL}={APART}"
     ]
 
 

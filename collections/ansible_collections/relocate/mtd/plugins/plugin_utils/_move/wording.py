@@ -105,6 +105,16 @@ def project_ended(document: dict[str, Any], result: dict[str, Any]) -> dict[str,
     return told
 
 
+def with_project(container: str, told: dict[str, Any]) -> dict[str, Any]:
+    """Return the result of one container that moves with its project.
+
+    :param told: the project's, of :func:`project_planned` or :func:`project_ended`. Its C(members) stay in it.
+    """
+    own = next(each for each in told["members"] if each["container"] == container)
+    of_all = ("project", "changed", "failed", "msg", "members", "diff")
+    return {**own, **{name: told[name] for name in of_all if name in told}}
+
+
 def _project_sentence(result: dict[str, Any]) -> str:
     why = "; ".join(result["problems"]) or "no reason was given"
     name, source, destination = result["project"], result["source"]["host"], result["destination"]["host"]

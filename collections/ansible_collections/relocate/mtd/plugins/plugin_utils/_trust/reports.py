@@ -335,28 +335,27 @@ PROJECT_OUTCOMES = ("committed", "rolled-back", "refused", "torn", "in-doubt")
 _END = _record({"host": strangers.host_name}, {"address": _text})
 _MS = _maybe(_number(LONG, -LONG))
 _COUNTS = _maybe(_mapping(_maybe(_number(float(BYTES)))))
-_RESULT = _record(
-    {},
-    {
-        "id": strangers.identifier,
-        "container": strangers.container_name,
-        "outcome": _word,
-        "mode": _word,
-        **dict.fromkeys(PARTS, _END),
-        **dict.fromkeys(("downtime_ms", "predicted_downtime_ms", "source_needed_ms", "exposure_latency_ms"), _MS),
-        **dict.fromkeys(("stay_ms", "drawn_ms", "downtime_limit_ms"), _MS),
-        **dict.fromkeys(("timings_ns", "flows", "bytes", "measured", "drain"), _COUNTS),
-        "strategy": _word,
-        **dict.fromkeys(("packets_held", "memory_bytes", "walk_ms"), _maybe(_number(float(BYTES)))),
-        **dict.fromkeys(("msg", "reason", "tenant", "started_at", "frozen_at", "at", "alerted_at"), _maybe(_text)),
-        **dict.fromkeys(("address_before", "address_after", "image"), _maybe(_text)),
-        "problems": _maybe(_sentences),
-        "cost": _maybe(_mapping(_cost)),
-        "predictions": _maybe(_mapping(_number(LONG))),
-        "rounds": _maybe(_list(_record({"bytes": _number(float(BYTES))}))),
-        "choice": _maybe(_mapping(lambda value: value)),
-    },
-)
+_RESULT_FORMS = {
+    "id": strangers.identifier,
+    "container": strangers.container_name,
+    "outcome": _word,
+    "mode": _word,
+    **dict.fromkeys(PARTS, _END),
+    **dict.fromkeys(("downtime_ms", "predicted_downtime_ms", "source_needed_ms", "exposure_latency_ms"), _MS),
+    **dict.fromkeys(("stay_ms", "drawn_ms", "downtime_limit_ms"), _MS),
+    **dict.fromkeys(("timings_ns", "flows", "bytes", "measured", "drain"), _COUNTS),
+    "strategy": _word,
+    **dict.fromkeys(("packets_held", "memory_bytes", "walk_ms"), _maybe(_number(float(BYTES)))),
+    **dict.fromkeys(("msg", "reason", "tenant", "started_at", "frozen_at", "at", "alerted_at"), _maybe(_text)),
+    **dict.fromkeys(("address_before", "address_after", "image"), _maybe(_text)),
+    "problems": _maybe(_sentences),
+    "cost": _maybe(_mapping(_cost)),
+    "predictions": _maybe(_mapping(_number(LONG))),
+    "rounds": _maybe(_list(_record({"bytes": _number(float(BYTES))}))),
+    "choice": _maybe(_mapping(lambda value: value)),
+}
+#: One that has moved with its project has the results of all with it.
+_RESULT = _record({}, {**_RESULT_FORMS, "members": _maybe(_list(_record({}, _RESULT_FORMS)))})
 
 
 def move_result(value: Any) -> dict[str, Any]:

@@ -124,6 +124,7 @@ INVENTORY: dict[str, Form] = {
     "relocate_prefer": _forms.one_of(*PREFERENCES),
     "relocate_strategy": _forms.one_of(*ASKABLE_STRATEGIES),
     "relocate_drain_limit_s": _number(0, 86400),
+    "relocate_with_project": _truth,
     "relocate_policy": _forms.settings,
     "relocate_binds": _forms.maybe(_binds),
     "relocate_user": _user,
