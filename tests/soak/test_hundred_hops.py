@@ -111,13 +111,16 @@ def leftovers(fleet: Fleet) -> dict[str, dict[str, str]]:
 
 
 def changes(first: dict[str, dict[str, str]], last: dict[str, dict[str, str]]) -> list[str]:
-    """Return a line for each number that is not what it was."""
-    return [
-        f"{host}: {kind} was {first[host].get(kind, '0')}, is {last[host].get(kind, '0')}"
-        for host in first
-        for kind in sorted(first[host].keys() | last[host].keys())
-        if first[host].get(kind) != last[host].get(kind)
-    ]
+    """Return a line for each number that is not what it was. Fewer connections of a daemon are none: it closes idle ones."""
+    found = []
+    for host in first:
+        for kind in sorted(first[host].keys() | last[host].keys()):
+            was, now = (int(numbers[host].get(kind, "0")) for numbers in (first, last))
+            if now > was or (
+                now < was and not kind.startswith(("descriptors-of-containerd", "descriptors-of-dockerd"))
+            ):
+                found.append(f"{host}: {kind} was {was}, is {now}")
+    return found
 
 
 def settled(fleet: Fleet, like: dict[str, dict[str, str]] | None = None) -> dict[str, dict[str, str]]:
@@ -130,7 +133,9 @@ def settled(fleet: Fleet, like: dict[str, dict[str, str]] | None = None) -> dict
     while time.monotonic() < deadline:
         time.sleep(10)
         now = leftovers(fleet)
-        if now == like or (like is None and now == before and time.monotonic() > begun + 70):
+        if (like is not None and not changes(like, now)) or (
+            like is None and now == before and time.monotonic() > begun + 70
+        ):
             return now
         before = now
     return before
