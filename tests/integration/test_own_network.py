@@ -50,6 +50,34 @@ def test_dockers_name_service_is_dockers(network: Network, tool: str) -> None:
     assert _own_network.own_rules(network.pid) == []
 
 
+#: As Docker gives them to a container of a network with IPv6.
+GIVEN = {"172.17.0.2", "fd00::2"}
+
+
+def test_of_links_and_addresses_only_what_was_added_is_told(network: Network) -> None:
+    """The kernel gives a link its own address, and routes to all that is on it. Each of what somebody adds is told."""
+    host = Network()
+    network.run("ip", "link", "set", "peer0", "netns", str(host.pid))  # a container does not see its peer
+    host.run("ip", "link", "set", "peer0", "up")
+    network.run("sh", "-c", "ip addr add fd00::2/64 dev eth0 nodad; ip -6 route add default via fd00::1")
+    assert _own_network.own_links(network.pid, GIVEN) == []
+    for command, says in (
+        ("ip -6 addr add 2001:db8::7/64 dev eth0 nodad", "2001:db8::7"),
+        ("ip -6 route add 2001:db8:1::/48 via fd00::9", "a route by eth0"),
+        ("ip addr add 10.9.9.9/24 dev eth0", "10.9.9.9"),
+        ("ip route add 10.8.0.0/16 via 172.17.0.9", "a route by eth0"),
+        ("ip link add d0 type bridge", "d0"),
+    ):
+        before = _own_network.own_links(network.pid, GIVEN)
+        network.run("sh", "-c", command)
+        (added,) = [each for each in _own_network.own_links(network.pid, GIVEN) if each not in before] or [
+            "a route by eth0"
+        ]
+        assert added == says
+        assert len(_own_network.own_links(network.pid, GIVEN)) == len(before) + 1
+    host.close()
+
+
 @pytest.mark.parametrize(
     ("command", "says"),
     [

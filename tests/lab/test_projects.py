@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 import python_image
 from direct import FAULTS, Heart
-from fleet import NO_LIMIT, VIRTUAL, Fleet
+from fleet import NO_LIMIT, REPOSITORY, VIRTUAL, Fleet
 from run_options import options_of
 
 pytestmark = pytest.mark.lab
@@ -332,3 +332,39 @@ def test_a_clock_moves_all_of_a_project(shop: Shop, heart: Heart, tmp_path: Path
     )
     heart.assert_beats()
     shop.assert_whole(firing["destination"])
+
+
+def test_a_crowd_moves_together(fleet: Fleet) -> None:
+    """More of them than one hand's fingers twice: each has a queue at the edge, and each its own client."""
+    number, first, project = 12, 7360, "crowd"
+    names = [f"{project}-counter-{each}" for each in range(1, number + 1)]
+    fleet.on(
+        "host1", f"docker network create --label com.docker.compose.project={project} --subnet 10.99.79.0/24 {project}"
+    )
+    labels = f"--label com.docker.compose.project={project} --label com.docker.compose.service=counter"
+    places = []
+    for port, name in enumerate(names, first):
+        fleet.tenants.append(name)
+        run = f"docker run -d --name {name} {labels} --network {project} -p {port}:7000 {REPOSITORY}/counter:1 7000 8"
+        fleet.on("host1", run)
+        places.append(
+            f'tcp . {VIRTUAL} . {port} comment "{name}" : {fleet.variables("host1")["ansible_host"]} . {port}'
+        )
+    fleet.on("host0", f"nft 'add element ip relocate services {{ {', '.join(places)} }}'")
+    for name in names:
+        fleet.await_listener("host1", name, 7000)
+    hearts = [Heart(fleet, port) for port in range(first, first + number)]
+    try:
+        for host in ("host3", "host1"):
+            command = ("relocate", "move", "--project", project, "--to", host, "--downtime-limit", NO_LIMIT, "--json")
+            result = json.loads(fleet.run(*command).stdout)
+            assert [each["outcome"] for each in result["members"]] == ["committed"] * number, result.get("msg")
+            for heart in hearts:
+                heart.assert_beats()
+        assert [fleet.where(name) for name in names] == [["host1"]] * number
+    finally:
+        for heart in hearts:
+            heart.end()
+        fleet.remove_tenants()
+        for host in ("host1", "host3"):
+            fleet.on(host, f"docker network rm -f {project}")

@@ -358,6 +358,7 @@ def test_a_living_relocation_is_left_to_itself(monkeypatch: pytest.MonkeyPatch) 
 @pytest.mark.parametrize(
     ("source", "destination", "verdict"),
     [
+        ("committed", None, "commit"),  # it has heard so
         ("voted", "committed", "commit"),
         ("voted", "draining", "commit"),
         ("voted", "voted", "roll-back"),  # it would have been told to run before the edge lost its journal

@@ -14,22 +14,29 @@ DNS = edge_table.Service("dns", "udp", "10.88.0.100", 53, "10.77.0.12", 5353)
 
 
 def test_marks_name_queues() -> None:
-    """Eight queues, each with a mark of its own under one prefix."""
+    """Each queue with a mark of its own under one prefix."""
     marks = [edge_table.queue_mark(queue) for queue in edge_table.QUEUES]
-    assert marks[0] == 0x52450000 + 5200 and len(set(marks)) == 8
+    assert marks[0] == 0x52450000 + 5200 and len(set(marks)) == len(edge_table.QUEUES)
     assert all(mark & edge_table.MARK_MASK == edge_table.MARK_PREFIX for mark in marks)
-    with pytest.raises(ValueError, match=r"queue 5208 is not one of 5200\.\.5207"):
-        edge_table.queue_mark(5208)
+    with pytest.raises(ValueError, match=r"queue 5232 is not one of 5200\.\.5231"):
+        edge_table.queue_mark(5232)
 
 
 def test_queues_are_in_the_table_or_in_iptables() -> None:
     """Never in both."""
     with_queue, without = (edge_table.table_text(GATEWAY, nft_queue) for nft_queue in (True, False))
-    assert with_queue.count("queue flags bypass to") == 8 and "queue" not in without
-    assert len(edge_table.raw_chain()) == 8
+    assert with_queue.count("queue flags bypass to") == len(edge_table.QUEUES) and "queue flags" not in without
+    assert len(edge_table.raw_chain()) == len(edge_table.QUEUES)
     assert edge_table.raw_text(with_jump=True).count("-A PREROUTING") == 1
     assert "-A PREROUTING" not in edge_table.raw_text(with_jump=False)
     assert edge_table.raw_removal_text(2).count("-D PREROUTING") == 2
+
+
+def test_what_is_not_held_meets_no_rule_of_the_queues() -> None:
+    """Every packet of the fleet passes the edge."""
+    hold = edge_table.table_text(GATEWAY, True).partition("chain hold")[2].partition("}")[0]
+    assert "queue flags" not in hold and hold.rstrip().endswith("meta mark & 0xffff0000 == 0x52450000 jump queues")
+    assert "jump" not in edge_table.table_text(GATEWAY, False)
 
 
 def test_source_rule_waits_for_a_gateway() -> None:

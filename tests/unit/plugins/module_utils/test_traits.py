@@ -153,7 +153,7 @@ def container(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_what_docker_gives_is_no_reason(container: Path) -> None:
     """With and without the right to configure the network."""
     for may_configure in (True, False):
-        assert _traits.container_refusals(7, "172.17.0.2", may_configure) == []
+        assert _traits.container_refusals(7, {"172.17.0.2"}, may_configure) == []
 
 
 @pytest.mark.parametrize(
@@ -168,6 +168,11 @@ def test_what_docker_gives_is_no_reason(container: Path) -> None:
         ("net/dev", "Inter-|\n face |\n    lo: 1\n  eth0: 2\n    d0: 0\n", "network configuration of its own (d0)"),
         ("net/fib_trie", FIB, "network configuration of its own (10.9.9.9)"),
         ("net/route", "Iface\tDestination\tGateway\neth0\t0008A8C0\t010011AC\n", "of its own (a route by eth0)"),
+        (
+            "net/if_inet6",
+            "fd000000000000000000000000000007 02 40 00 80 eth0\nfe800000000000000000000000000001 02 40 20 80 eth0\n",
+            "of its own (fd00::7)",
+        ),
         ("root/dev/mqueue/q", "", "it has POSIX message queues (q)"),
         (
             "mountinfo",
@@ -179,7 +184,7 @@ def test_what_docker_gives_is_no_reason(container: Path) -> None:
 def test_what_a_container_has_beyond(container: Path, file: str, text: str, says: str) -> None:
     """One thing each."""
     (container / file).write_text(text)
-    (said,) = _traits.container_refusals(7, "172.17.0.2", True)
+    (said,) = _traits.container_refusals(7, {"172.17.0.2"}, True)
     assert says in said
 
 

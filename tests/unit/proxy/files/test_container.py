@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -216,3 +217,24 @@ def test_who_was_started_from_outside(monkeypatch: pytest.MonkeyPatch, tmp_path:
         (tmp_path / str(pid)).mkdir()
         (tmp_path / str(pid) / "stat").write_text(f"{pid} ({name}) S {parent} 1 1 0")
     assert made.visitors() == [12]
+
+
+def test_the_init_is_what_the_first_process_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Not what the container has at its path by now: that may be a link, which would lead to a file of the host."""
+    made = one(monkeypatch, [])
+    made.pid = os.getpid()
+    made.bundle = {"mounts": [{"type": "bind", "source": "/usr/bin/docker-init", "destination": "/sbin/docker-init"}]}
+    assert made.init_program is not None
+    assert Path(made.init_program).samefile(sys.executable)
+    made.bundle = {"mounts": []}
+    assert made.init_program is None
+
+
+def test_processes_in_cgroups_below_are_the_container_s(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A program that is allowed to makes such groups. What its tasks have mapped or watch counts, too."""
+    made: Any = one(monkeypatch, [])
+    (tmp_path / "below" / "deeper").mkdir(parents=True)
+    for directory, pid in (("", 11), ("below", 12), ("below/deeper", 13)):
+        (tmp_path / directory / "cgroup.procs").write_text(f"{pid}\n")
+    made.freezer = SimpleNamespace(directory=str(tmp_path), version=1)
+    assert sorted(made._processes()) == [11, 12, 13]

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import dataclasses
+import gzip
 import json
 import mmap
 import os
@@ -92,6 +93,58 @@ def test_the_log_so_far_and_then_the_last_words(ends: Ends) -> None:
     assert set(ends.carry()) == {"words", "end"}
     assert ends.log_receiver.words == [["stderr", "two\n"], *(["stdout", f"{n}\n"] for n in range(200))]
     assert ends.copy.read_text() == logged("one\n")
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("rotations", [1, 2, 3])
+def test_a_log_that_is_rotated_meanwhile(ends: Ends, rotations: int, packed: bool) -> None:
+    """Docker shifts each file by one, packs what it has shifted if it is told to, and goes on in a new one."""
+    ends.log.write_text(logged("0\n"))
+    ends.log_sender.send_first()
+    ends.carry()
+    with ends.log.open("a") as old:
+        old.write(logged("the last of the old\n"))
+    for number in range(1, rotations + 1):
+        for place in range(number, 0, -1):
+            for ending in ("", ".gz"):
+                older = ends.log.with_name(ends.log.name + (f".{place - 1}{ending}" if place > 1 else ending))
+                if older.exists():
+                    older.rename(ends.log.with_name(f"{ends.log.name}.{place}{ending}"))
+        first = ends.log.with_name(f"{ends.log.name}.1")
+        if packed:
+            with gzip.open(f"{first}.gz", "wb") as file:
+                file.write(first.read_bytes())
+            first.unlink()
+        ends.log.write_text(logged(f"{number}\n"))
+    ends.log_sender.send_changes()
+    ends.log_sender.send_changes()
+    ends.carry()
+    said = [text for _, text in ends.log_receiver.words]
+    assert said == ["the last of the old\n", *(f"{number}\n" for number in range(1, rotations + 1))]
+
+
+def test_a_log_that_was_rotated_away(ends: Ends) -> None:
+    """What Docker has thrown away is in no `docker logs`; what is left is new."""
+    ends.log.write_text(logged("0\n"))
+    ends.log_sender.send_first()
+    ends.log.unlink()
+    ends.log.with_name(ends.log.name + ".1").write_text(logged("8\n"))
+    ends.log.write_text(logged("9\n"))
+    ends.log_sender.send_changes()
+    ends.carry()
+    assert [text for _, text in ends.log_receiver.words] == ["8\n", "9\n"]
+
+
+@pytest.mark.parametrize("lines", [1, 2, 50])
+def test_a_log_of_one_file_that_is_emptied(ends: Ends, lines: int) -> None:
+    """With max-file=1. It may have grown beyond the place that was read last."""
+    ends.log.write_text(logged("old 1\n") + logged("old 2\n"))
+    ends.log_sender.send_first()
+    ends.log.write_text("".join(logged(f"new {number}\n") for number in range(lines)))
+    ends.log_sender.send_changes()
+    ends.log_sender.send_changes()
+    ends.carry()
+    assert [text for _, text in ends.log_receiver.words] == [f"new {number}\n" for number in range(lines)]
 
 
 def test_a_log_larger_than_a_piece(ends: Ends) -> None:

@@ -71,7 +71,7 @@ def test_a_project_that_is_not_there_or_on_two_hosts_is_refused() -> None:
         project.members("shop", both)
     assert names(project.members("shop", both, source="host2").running) == ["db"]
     many = [{**DB, "name": f"shop-db-{number}"} for number in range(project.MOST_MEMBERS + 1)]
-    with pytest.raises(Refused, match="has 9 containers, and at most 8 can move together"):
+    with pytest.raises(Refused, match="has 25 containers, and at most 24 can move together"):
         project.members("shop", hosts(*many))
 
 

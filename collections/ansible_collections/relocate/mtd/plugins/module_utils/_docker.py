@@ -302,6 +302,15 @@ def publications(short: dict[str, Any]) -> list[Publication]:
     return sorted(found)
 
 
+def addresses(inspected: dict[str, Any]) -> set[str]:
+    """Return all addresses that Docker has given a container, of either family, with those of C(--link-local-ip)."""
+    found = set()
+    for each in ((inspected.get("NetworkSettings") or {}).get("Networks") or {}).values():
+        asked = each.get("IPAMConfig") or {}
+        found |= {each.get("IPAddress"), each.get("GlobalIPv6Address"), *(asked.get("LinkLocalIPs") or [])}
+    return found - {None, ""}
+
+
 def address(inspected: dict[str, Any]) -> str | None:
     """Return the IPv4 address of a container, or None. Docker 28 no longer has ``NetworkSettings.IPAddress``."""
     networks = (inspected.get("NetworkSettings") or {}).get("Networks") or {}

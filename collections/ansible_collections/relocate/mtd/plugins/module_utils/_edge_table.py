@@ -10,9 +10,9 @@ and a copy of this very file is installed beside the proxy, under this very name
 What the table does, in the order in which a packet meets it:
 
 * ``hold`` (before conntrack) drops what an abandoned place still says, and marks packets of services under way;
-* the mark's queue keeps them: NFQUEUE rules in the same chain, or, on kernels whose nftables has no ``queue``, in an
-  iptables chain ``RELOCATE`` of the table ``raw`` (priority -300: after the mark, still before conntrack, so that
-  NAT is decided when the packets are released). A queue nobody listens on lets packets pass (``bypass``);
+* the mark's queue keeps them: ``hold`` leads what is marked into the chain ``queues``, or, on kernels whose nftables has no
+  ``queue``, it is led into an iptables chain ``RELOCATE`` of the table ``raw`` (priority -300: after the mark, still before
+  conntrack, so that NAT is decided when the packets are released). A queue nobody listens on lets packets pass (``bypass``);
 * ``early`` (after the queues, still before conntrack) drops those that have passed so while they lead to a copy that
   may not run yet. What is released on purpose has lost its mark. It also drops what ends a connection of such a copy,
   which somebody has killed: the original has that connection still;
@@ -34,8 +34,8 @@ VOLATILE = (HELD, BARRIER, SHUT, UNBORN)  # what lives only as long as a relocat
 
 MOST_HEADERS = 80  # bytes: IPv4 without options, TCP with all it can have
 
-# One queue per relocation under way; a packet's mark names its queue. 0x5245 is "RE".
-QUEUES = tuple(range(5200, 5208))
+# One queue per container under way; a packet's mark names its queue. 0x5245 is "RE".
+QUEUES = tuple(range(5200, 5232))
 MARK_PREFIX, MARK_MASK = 0x52450000, 0xFFFF0000
 
 RAW_CHAIN = "RELOCATE"
@@ -50,6 +50,7 @@ _SETS = {
     UNBORN: ("set", "type inet_proto . ipv4_addr . inet_service"),
 }
 _CHAINS = {
+    "queues": "",  # no hook: only what is marked comes here, by a jump
     "hold": "type filter hook prerouting priority -350; policy accept;",
     "early": "type filter hook prerouting priority -250; policy accept;",
     "destination": "type nat hook prerouting priority dstnat; policy accept;",
@@ -114,8 +115,10 @@ def _rules(gateway: Gateway | None, nft_queue: bool) -> dict[str, list[str]]:
         f"tcp flags & (syn | ack) == syn meta mark set meta l4proto . ip daddr . th dport map @{BARRIER}",
         f"meta mark set meta l4proto . ip daddr . th dport map @{HELD}",
     ]
+    queues = []
     if nft_queue:
-        hold += [f"meta mark {queue_mark(queue):#x} queue flags bypass to {queue}" for queue in QUEUES]
+        hold.append(f"meta mark & {MARK_MASK:#x} == {MARK_PREFIX:#x} jump queues")
+        queues = [f"meta mark {queue_mark(queue):#x} queue flags bypass to {queue}" for queue in QUEUES]
     early = [
         f"meta mark & {MARK_MASK:#x} == {MARK_PREFIX:#x} meta l4proto . ip daddr . th dport @{UNBORN} drop",
         f"tcp flags & (fin | rst) != 0x0 meta l4proto . ip saddr . th sport @{UNBORN} drop",
@@ -128,7 +131,7 @@ def _rules(gateway: Gateway | None, nft_queue: bool) -> dict[str, list[str]]:
         egress = ipaddress.IPv4Address(gateway.egress_address)
         source.append(f'oifname "{gateway.outside_interface}" ip saddr {network} snat to {egress}')
     destination = [f"dnat ip to meta l4proto . ip daddr . th dport map @{SERVICES}"]
-    return {"hold": hold, "early": early, "destination": destination, "source": source}
+    return {"queues": queues, "hold": hold, "early": early, "destination": destination, "source": source}
 
 
 def table_text(gateway: Gateway | None, nft_queue: bool, services: Iterable[Service] = ()) -> str:
@@ -147,8 +150,7 @@ def table_text(gateway: Gateway | None, nft_queue: bool, services: Iterable[Serv
         lines.append("\t}")
     for name, rules in _rules(gateway, nft_queue).items():
         lines.append(f"\tchain {name} {{")
-        lines.append(f"\t\t{_CHAINS[name]}")
-        lines += [f"\t\t{rule}" for rule in rules]
+        lines += [f"\t\t{line}" for line in (_CHAINS[name], *rules) if line]
         lines.append("\t}")
     lines.append("}")
     return "\n".join(lines) + "\n"
@@ -170,7 +172,7 @@ def replace_text(gateway: Gateway | None, nft_queue: bool, services: Iterable[Se
 
 def queue_probe_text() -> str:
     """Return what ``nft --check`` accepts only on a kernel whose nftables has ``queue``."""
-    rule = _rules(None, True)["hold"][-1]
+    rule = _rules(None, True)["queues"][-1]
     return f"table ip relocate_probe {{\n\tchain probe {{\n\t\t{_CHAINS['hold']}\n\t\t{rule}\n\t}}\n}}\n"
 
 

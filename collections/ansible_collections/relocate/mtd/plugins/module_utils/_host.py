@@ -182,7 +182,7 @@ def _container(
     image = engine.image(inspected["Image"]) or {}
     network = inspected["HostConfig"].get("NetworkMode") or "default"
     pid = inspected["State"]["Pid"] if inspected["State"].get("Running") else None
-    traits = _traits.survey(_members(pid, inspected["Id"]), inspected, address(inspected)) if pid else {"refusals": []}
+    traits = _traits.survey(_members(pid, inspected["Id"]), inspected) if pid else {"refusals": []}
     binds, about_binds = _binds.describe(inspected, _binds.policy())
     return {
         "name": inspected["Name"].lstrip("/"),

@@ -18,7 +18,7 @@ import re
 import socket
 import struct
 import threading
-from typing import Dict, List, Optional
+from typing import Collection, Dict, List
 
 from ansible_collections.relocate.mtd.plugins.module_utils import _kernel
 
@@ -38,15 +38,16 @@ USUAL_RULES = {(0, 255), (32766, 254), (32767, 253)}
 _PERMANENT = 0x80  # NUD_PERMANENT
 _GET_INFO, _GET_ENTRIES = 64, 65  # IPT_SO_GET_INFO and IP6T_SO_GET_INFO, …_GET_ENTRIES
 _INFO_SIZE, _NUMBER_AT, _SIZE_AT, _HOOKS_AT, _HEAD_SIZE = 84, 76, 80, 32, 40
+_KERNELS_SCOPES = ("10", "20")  # of the loopback, and of a link, which the kernel gives itself
 _CLONE_NEWNET = 0x40000000
 _WAIT_SECONDS = 5
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def own_links(init: int, address: Optional[str]) -> List[str]:
-    """Return the links, IPv4 addresses and routes that were added.
+def own_links(init: int, given: Collection[str]) -> List[str]:
+    """Return the links, addresses and routes that were added.
 
-    :param init: a process of the container. :param address: that Docker gave it.
+    :param init: a process of the container. :param given: the addresses that Docker gave it.
     """
     links = [line.partition(":")[0].strip() for line in _lines(f"{init}/net/dev")[2:]]
     own = [
@@ -60,11 +61,23 @@ def own_links(init: int, address: Optional[str]) -> List[str]:
             last = line.split()[-1]
         elif "host LOCAL" in line:
             addresses.add(last)
-    own += sorted(each for each in addresses if not each.startswith("127.") and each != address)
+    own += sorted(each for each in addresses if not each.startswith("127.") and each not in given)
+    six = (line.split() for line in _lines(f"{init}/net/if_inet6"))
+    own += sorted(
+        address
+        for each in six
+        if len(each) > 3 and each[3] not in _KERNELS_SCOPES and (address := _six(each[0])) not in given
+    )
     routes = (line.split() for line in _lines(f"{init}/net/route")[1:])
-    return own + [
-        f"a route by {each[0]}" for each in routes if len(each) > 2 and each[1] != "00000000" and each[2] != "00000000"
-    ]
+    links = [each[0] for each in routes if len(each) > 2 and each[1] != "00000000" and each[2] != "00000000"]
+    routes = (line.split() for line in _lines(f"{init}/net/ipv6_route"))
+    links += [each[9] for each in routes if len(each) > 9 and each[1] != "00" and each[4] != "0" * 32]
+    return own + [f"a route by {_kernel.plain(link)}" for link in links]
+
+
+def _six(digits: str) -> str:
+    """Return an IPv6 address as people write it. :param digits: the 32 of /proc."""
+    return socket.inet_ntop(socket.AF_INET6, bytes.fromhex(digits))
 
 
 def own_rules(init: int) -> List[str]:

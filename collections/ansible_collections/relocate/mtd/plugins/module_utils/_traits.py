@@ -27,6 +27,7 @@ from ansible_collections.relocate.mtd.plugins.module_utils import (
     _unix_files,
 )
 from ansible_collections.relocate.mtd.plugins.module_utils._criu import GHOST_LIMIT, parse_mountinfo
+from ansible_collections.relocate.mtd.plugins.module_utils._docker import addresses
 
 PROC = "/proc"
 #: Nameless files that CRIU carries; every other is refused.
@@ -244,10 +245,10 @@ def _strange_socket(who: str, pid: int, number: int) -> List[str]:
     return []
 
 
-def container_refusals(init: int, address: Optional[str], may_configure: bool) -> List[str]:
+def container_refusals(init: int, given: Collection[str], may_configure: bool) -> List[str]:
     """Return what the container as a whole has that cannot be carried.
 
-    :param address: that Docker has given it. :param may_configure: it may configure its network (CAP_NET_ADMIN).
+    :param given: the addresses that Docker has given it. :param may_configure: it may configure its network (CAP_NET_ADMIN).
     Rules are looked for in any case: those of a packet filter are often set from the host.
     """
     found = []
@@ -270,7 +271,7 @@ def container_refusals(init: int, address: Optional[str], may_configure: bool) -
         found.append(
             f"it is a member of multicast groups ({', '.join(groups[:3])}), which would be forgotten: have it leave them"
         )
-    own = (_own_network.own_links(init, address) if may_configure else []) + _own_network.own_rules(init)
+    own = (_own_network.own_links(init, given) if may_configure else []) + _own_network.own_rules(init)
     if own:
         listed = ", ".join(own[:3])
         found.append(f"it has a network configuration of its own ({listed}), which would be lost: remove that")
@@ -340,7 +341,7 @@ def _shown(inspected: Dict[str, Any]) -> List[str]:
         return []
 
 
-def survey(pids: Iterable[int], inspected: Dict[str, Any], address: Optional[str]) -> Dict[str, Any]:
+def survey(pids: Iterable[int], inspected: Dict[str, Any]) -> Dict[str, Any]:
     """Return what a running container needs, and its ``refusals``: whole sentences.
 
     It needs ``capabilities``, ``processors``, ``security_label``, and what :meth:`_areas.Spaces.needs` says.
@@ -352,7 +353,9 @@ def survey(pids: Iterable[int], inspected: Dict[str, Any], address: Optional[str
     added = {str(each).upper() for each in inspected["HostConfig"].get("CapAdd") or []}
     may_configure = bool(added & {"NET_ADMIN", "CAP_NET_ADMIN", "ALL"})
     spaces = _areas.Spaces(tasks)
-    clauses = program_refusals(tasks, init, _shown(inspected)) + container_refusals(init, address, may_configure)
+    clauses = program_refusals(tasks, init, _shown(inspected)) + container_refusals(
+        init, addresses(inspected), may_configure
+    )
     clauses += [f"{_called(pid, _status(pid))} {clause}" for pid, clause in spaces.problems()]
     return {
         "capabilities": capabilities(init),

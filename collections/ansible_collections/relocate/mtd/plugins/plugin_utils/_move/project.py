@@ -20,8 +20,8 @@ PROJECT, SERVICE, DEPENDS_ON = (f"com.docker.compose.{name}" for name in ("proje
 APART_LABEL, APART = "relocate.mtd/project", "apart"
 #: Networks on which containers do not know each other's names.
 OWN_BRIDGE = ("bridge", "default")
-#: The edge has eight queues for what it holds, and each member takes one.
-MOST_MEMBERS = 8
+#: The edge has 32 queues for what it holds, each member takes one, and other moves want some, too.
+MOST_MEMBERS = 24
 
 
 class Members(NamedTuple):

@@ -23,7 +23,7 @@ from ansible_collections.relocate.mtd.plugins.module_utils import (
     _volumes,
 )
 from ansible_collections.relocate.mtd.plugins.module_utils._docker import DockerClient
-from ansible_collections.relocate.mtd.plugins.module_utils._freezer import freezer_of
+from ansible_collections.relocate.mtd.plugins.module_utils._freezer import freezer_of, members
 
 from ..host import syscalls
 from ..network.conntrack import Endpoint
@@ -113,8 +113,12 @@ class Container:
 
     @property
     def init_program(self) -> str | None:
-        """The program that ``--init`` has put into the container, as this host sees it."""
-        return f"{PROC}/{self.pid}/root{_criu.INIT}" if _criu.INIT in _criu.bundle_binds(self.bundle) else None
+        """The program that ``--init`` has put into the container, as this host sees it.
+
+        It is the one that the first process runs. The container's own path may lead anywhere by now: who owns ``/sbin`` may put
+        a link there.
+        """
+        return f"{PROC}/{self.pid}/exe" if _criu.INIT in _criu.bundle_binds(self.bundle) else None
 
     @property
     def log_path(self) -> str | None:
@@ -134,8 +138,7 @@ class Container:
         return total
 
     def _processes(self) -> list[int]:
-        with open(f"{self.freezer.directory}/cgroup.procs", encoding="ascii") as procs:
-            return [int(line) for line in procs]
+        return members(self.freezer)
 
     def connections(self) -> list[Connection]:
         """Return the connections of the container's network namespace: TCP, those that it begins or that are half-closed among

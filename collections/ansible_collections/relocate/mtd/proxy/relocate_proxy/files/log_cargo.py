@@ -4,11 +4,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import gzip
+import itertools
 import json
 import os
 import re
 from collections.abc import Iterator
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 from ..host.syscalls import write_all
 from ..protocol.channel import Outlet
@@ -16,6 +19,7 @@ from ..protocol.words import shown
 
 CHUNK = 1 << 20
 WORDS = 64  # lines per message
+MARK = 256  # bytes by which the place in a log is known again
 
 
 def _said(line: bytes) -> list[str]:
@@ -37,6 +41,7 @@ class LogSender:
         self.channel = channel
         self.log_path = log_path
         self._log: BinaryIO | None = None
+        self._last = b""  # the end of what was read of it
         self.bytes = 0
 
     def send_first(self) -> int:
@@ -70,11 +75,47 @@ class LogSender:
             return
         if self._log is None:
             self._log = open(self.log_path, "rb")  # noqa: SIM115  kept: rotation renames the file under us
+        self._begin_anew_if_it_was()
         yield from self._whole_lines(self._log)
-        while os.stat(self.log_path).st_ino != os.fstat(self._log.fileno()).st_ino:
+        while newer := self._newer(self._log):
             self._log.close()
-            self._log = open(self.log_path, "rb")  # noqa: SIM115
-            yield from self._whole_lines(self._log)
+            self._log = newer
+            yield from self._whole_lines(newer)
+
+    def _begin_anew_if_it_was(self) -> None:
+        """With ``max-file=1`` Docker empties the file instead of renaming it: then what was read is not before us any more."""
+        if self._log is not None and not self._is_followed_by(self._log.tell(), self._log):
+            self._log.seek(0)
+            self._last = b""
+
+    def _is_followed_by(self, at: int, file: BinaryIO) -> bool:
+        """Return whether what was read last ends at ``at`` in a file. Each line has its time, so that no two are the same."""
+        file.seek(max(0, at - len(self._last)))
+        found = file.read(len(self._last))
+        file.seek(at)
+        return found == self._last
+
+    def _newer(self, log: BinaryIO) -> BinaryIO | None:
+        """Return the file that followed the one that is read: Docker may have rotated several times. None: it is the newest.
+
+        One that is not there any more has been rotated away: then all that are left followed it.
+        """
+        newer: BinaryIO | None = None
+        for number in itertools.count():
+            name = f"{self.log_path}.{number}" if number else str(self.log_path)
+            file = _opened(name)
+            if file is None:
+                return newer
+            # one that Docker has packed meanwhile is another file with the same in it
+            known = self._is_followed_by(log.tell(), file) if isinstance(file, gzip.GzipFile) else _same(file, log)
+            if known:
+                file.close()
+                return newer
+            file.seek(0)
+            if newer is not None:
+                newer.close()
+            newer = file
+        return None
 
     def _whole_lines(self, file: BinaryIO) -> Iterator[bytes]:
         while data := file.read(CHUNK):
@@ -83,7 +124,21 @@ class LogSender:
             if not whole:
                 return
             self.bytes += len(whole)
+            self._last = whole[-MARK:]
             yield whole
+
+
+def _opened(path: str) -> BinaryIO | None:
+    """Return a log, opened; Docker may have packed it. None: there is none."""
+    with contextlib.suppress(FileNotFoundError):
+        return open(path, "rb")
+    with contextlib.suppress(FileNotFoundError):
+        return cast(BinaryIO, gzip.open(path + ".gz"))
+    return None
+
+
+def _same(one: BinaryIO, other: BinaryIO) -> bool:
+    return os.path.sameopenfile(one.fileno(), other.fileno())
 
 
 class LogReceiver:

@@ -18,6 +18,7 @@ from ..protocol.states import AFTER_COMMIT, IN_DOUBT, State
 from ..protocol.words import sentence
 
 EDGE_SECONDS = 45.0  # the edge connects, or comes back after its guardian restarted it
+MEMBER_SECONDS = 10.0  # to start the two parts of a member of a project, on a busy machine
 
 
 class Listening:
@@ -101,10 +102,14 @@ class Part(Listening):
     def await_edge(self) -> Channel:
         """Return the edge's channel. :raises TimeoutError: when it does not come, or come back, in time."""
         while True:
-            channel = self.listener.accept(EDGE_SECONDS)
+            channel = self.listener.accept(self._patience())
             if channel.peer in EDGES:
                 return channel
             self.accept_other(channel)
+
+    def _patience(self) -> float:
+        """Return for how long the edge may be away: of a project, it begins only when the parts of all have been started."""
+        return EDGE_SECONDS + MEMBER_SECONDS * len(self.specification.together.get("addresses", ()))
 
     def accept_other(self, channel: Channel) -> None:
         """Take the channel of a part that is not the edge."""
