@@ -149,3 +149,13 @@ def test_who_comes_through_the_edge_is_told_by_the_hosts_routes(network: Callabl
         assert not through(address), address
     place.run("ip", "route", "add", "unreachable", "10.88.0.0/24")
     assert not through(CLIENT.address)
+
+
+def test_what_was_begun_with_a_copy_that_is_gone_is_forgotten(table: Conntrack) -> None:
+    """Its client tries again, and comes to the source. What the source has, and what is another service's, stays."""
+    copy, begun, other = Endpoint("10.77.0.12", 7001), Endpoint("10.88.0.2", 40001), Endpoint("10.77.0.12", 9000)
+    table.insert("tcp", CLIENT, VIRTUAL, destination_nat=PLACE)
+    table.insert("tcp", begun, VIRTUAL, destination_nat=copy)
+    table.insert("tcp", CLIENT, Endpoint("10.88.0.100", 9000), destination_nat=other)
+    flows.forget_services(table, copy.address, [{"protocol": "tcp", "host_port": copy.port}], ("tcp", "udp"))
+    assert {(entry.source, entry.reply_source) for entry in table.entries()} == {(CLIENT, PLACE), (CLIENT, other)}

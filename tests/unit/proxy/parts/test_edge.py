@@ -28,7 +28,7 @@ from relocate_proxy.protocol.states import AFTER_COMMIT, State
 from .. import world
 from ..fakes import do_not_sync
 from ..protocol_page import documented
-from ..world import CLIENT, IN, NEW, OLD, OUT, PLAN, FakeGateway, FakePeers, StepJournal, Steps, World
+from ..world import CLIENT, IN, NEW, OLD, OUT, PLAN, VIRTUAL, FakeGateway, FakePeers, StepJournal, Steps, World
 
 SPECIFICATION = {"id": "r1", "credentials": {}, "plan": PLAN, "source": [OLD, 1], "destination": [NEW, 1]}
 POST_COPY = {**SPECIFICATION, "plan": {**PLAN, "mode": "post-copy"}}
@@ -651,6 +651,17 @@ def test_the_copy_that_died_is_no_truth(scene: Maker) -> None:
     assert names.index("release") > names.index("tell source roll_back"), (
         "what the dead copy acknowledged would be lost"
     )
+
+
+def test_what_a_client_has_begun_with_a_copy_that_died_comes_to_the_source(scene: Maker) -> None:
+    """Released to the copy, it has an entry that leads there; its host would refuse the next try."""
+    it = scene(fault=("destination", State.COMMITTED, "fails"))
+    client, place = Endpoint("10.88.0.2", 40999), Endpoint(NEW, IN.host.port)
+    it.world.table.held.append(Entry("tcp", client, VIRTUAL, place, client))
+    result = it.run()
+    assert result is not None and result["outcome"] == "rolled-back"
+    assert client not in {entry.source for entry in it.world.table.held}
+    it.world.assert_whole()
 
 
 def test_no_state_was_forgotten(scene: Maker) -> None:

@@ -9,13 +9,23 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 from ansible_collections.relocate.mtd.plugins.module_utils._modes import POST_COPY, RECREATE
 
-from ..network.conntrack import Conntrack
-from ..network.flows import EGRESS, Flow, UntrackedFlow, as_placed, datagram_flows, of_host, on_edge, place_on_edge
+from ..network.conntrack import PROTOCOLS, Conntrack
+from ..network.flows import (
+    EGRESS,
+    Flow,
+    UntrackedFlow,
+    as_placed,
+    datagram_flows,
+    forget_services,
+    of_host,
+    on_edge,
+    place_on_edge,
+)
 from ..network.packet_rules import PacketRules
 from ..protocol.channel import ChannelLost
 from ..protocol.documents import EdgeSpecification
@@ -468,6 +478,9 @@ class Edge:
         else:
             host = self.plan.source
             attempts = endings.turn_to_source(gateway, self.conntrack, host, self.routed, reopened=tell_source)
+            # What clients have begun since the release leads to a copy that is gone, whose host would refuse it. Their next
+            # try comes to the source.
+            attempts.take(lambda: self._forget(self.plan.destination, PROTOCOLS))
         self.moments.mark("released")
         answers: dict[str, dict] = {}
         if discarded is not None:
@@ -493,6 +506,10 @@ class Edge:
         return self._result(
             outcome, answers.get("source", {}), answers.get("destination", {}), [reason, *attempts.problems]
         )
+
+    def _forget(self, host: str, protocols: Collection[str]) -> None:
+        """Have conversations with the services on a host begin anew, wherever they are now."""
+        forget_services(self.conntrack, host, self.plan.services, protocols)
 
     def _result(self, outcome: str, source: dict, destination: dict, problems: list[str]) -> dict:
         return edge_result.make(self, outcome, {"source": source, "destination": destination}, problems)

@@ -183,7 +183,7 @@ def _edge(journal: Journal, commit: bool) -> list[str]:
         gateway.reopen()
     else:
         endings.turn_to_source(gateway, table, source, flows).insist()
-    if plan["mode"] == RECREATE:  # the copy that is removed has no part in any conversation
+    if plan["mode"] == RECREATE or not commit:  # the copy that is removed has no part in any conversation
         forget_services(table, source if commit else destination, plan["services"], PROTOCOLS)
     gateway.persist()
     gateway.close()

@@ -27,7 +27,7 @@ import time
 from ansible_collections.relocate.mtd.plugins.module_utils._modes import RECREATE
 
 from ..network.conntrack import PROTOCOLS
-from ..network.flows import Flow, forget_services
+from ..network.flows import Flow
 from ..network.packet_rules import PacketRules, Signpost
 from ..protocol.states import State
 from . import edge
@@ -132,18 +132,9 @@ class RecreatingEdge(Edge):
         attempts.take(lambda: self._forget(self.plan.source, ["udp"]))
         return {}
 
-    def _forget(self, host: str, protocols: list[str]) -> None:
-        forget_services(self.conntrack, host, self.plan.services, protocols)
-
     def _source_gone(self) -> None:
         """What is left in the table of the old container's connections would go on leading there for days."""
-        self._forget(self.plan.source, list(PROTOCOLS))
-
-    def roll_back(self, error: Exception, discarded: dict | None = None) -> dict:
-        """Lead everything to the old container, which was never touched, and remove the new one."""
-        result = super().roll_back(error, discarded)
-        Attempts().take(lambda: self._forget(self.plan.destination, list(PROTOCOLS)))
-        return result
+        self._forget(self.plan.source, PROTOCOLS)
 
     def _result(self, outcome: str, source: dict, destination: dict, problems: list[str]) -> dict:
         result = super()._result(outcome, source, destination, problems)
