@@ -36,7 +36,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible.plugins.callback import CallbackBase
-from ansible_collections.relocate.mtd.plugins.plugin_utils import _homes
+from ansible_collections.relocate.mtd.plugins.module_utils import _homes
 from ansible_collections.relocate.mtd.plugins.plugin_utils._move.ledger import default_path, recorded
 from ansible_collections.relocate.mtd.plugins.plugin_utils._trust import reports
 from ansible_collections.relocate.mtd.plugins.plugin_utils._trust.strangers import shown

@@ -19,8 +19,8 @@ from relocate.schedule import config, logs, views
 from relocate.schedule.audit import Audit
 from relocate.schedule.records import Firing
 from relocate.schedule.service import Service
-from relocate.schedule.state import state_directory
 from relocate.schedule.store import Store
+from relocate.state import state_directory
 
 #: Stays of seven seconds on average, twenty at most: as nobody would configure it who does not want to watch.
 CLOCK = {"kind": "truncated-poisson", "rate": 0.1, "ceiling": 20.0}

@@ -21,7 +21,7 @@ from sqlalchemy.exc import ArgumentError
 from relocate.reading import shown
 from relocate.schedule.calendar import Blackout, Calendar, Window
 from relocate.schedule.launchers.settings import LauncherSettings, RunnerSettings
-from relocate.schedule.state import state_directory
+from relocate.state import state_directory
 
 #: What a fleet's clock is when nothing is said: four hops an hour on average, and never more than an hour at one place.
 DEFAULT_CLOCK: dict[str, Any] = {"kind": "truncated-poisson", "rate": 1 / 900, "ceiling": 3600.0}

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
 from relocate.reading import shown
-from relocate.schedule.state import state_directory
+from relocate.state import state_directory
 
 
 def default_runs() -> Path:

@@ -172,7 +172,7 @@ from ansible.vars.plugins import get_vars_from_inventory_sources
 
 try:
     import numpy as np
-    from ansible_collections.relocate.mtd.plugins.plugin_utils import _homes
+    from ansible_collections.relocate.mtd.plugins.module_utils import _homes
     from ansible_collections.relocate.mtd.plugins.plugin_utils._heterogeneity import profiles as sources
     from ansible_collections.relocate.mtd.plugins.plugin_utils._heterogeneity.fitting import fitted as fitted_weights
     from ansible_collections.relocate.mtd.plugins.plugin_utils._heterogeneity.heterogeneity import (

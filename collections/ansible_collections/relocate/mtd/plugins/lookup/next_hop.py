@@ -148,7 +148,7 @@ from ansible.errors import AnsibleLookupError
 from ansible.plugins.lookup import LookupBase
 
 try:
-    from ansible_collections.relocate.mtd.plugins.plugin_utils import _homes
+    from ansible_collections.relocate.mtd.plugins.module_utils import _homes
     from ansible_collections.relocate.mtd.plugins.plugin_utils._heterogeneity import profiles as sources
     from ansible_collections.relocate.mtd.plugins.plugin_utils._heterogeneity.selection import Selection
     from ansible_collections.relocate.mtd.plugins.plugin_utils._placement.policy import (

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.relocate.mtd.plugins.plugin_utils import _homes
+from ansible_collections.relocate.mtd.plugins.module_utils import _homes
 from ansible_collections.relocate.mtd.plugins.plugin_utils._heterogeneity.gower import FactError, fact_kind
 from ansible_collections.relocate.mtd.plugins.plugin_utils._heterogeneity.selection import (
     TERMS,

@@ -11,7 +11,7 @@ from collections.abc import Container
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.relocate.mtd.plugins.plugin_utils import _homes
+from ansible_collections.relocate.mtd.plugins.module_utils import _homes
 from ansible_collections.relocate.mtd.plugins.plugin_utils._trust import reports
 
 #: Bytes at the end of the file that are read: some thousand relocations.

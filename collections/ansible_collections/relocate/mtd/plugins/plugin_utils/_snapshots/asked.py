@@ -9,8 +9,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.relocate.mtd.plugins.module_utils import _forms
-from ansible_collections.relocate.mtd.plugins.plugin_utils import _homes
+from ansible_collections.relocate.mtd.plugins.module_utils import _forms, _homes
 from ansible_collections.relocate.mtd.plugins.plugin_utils._snapshots.sealing import NoKey, StoreKey
 from ansible_collections.relocate.mtd.plugins.plugin_utils._snapshots.store import DAYS, KEEP, Store, Unusable
 

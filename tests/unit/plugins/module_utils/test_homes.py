@@ -8,13 +8,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from ansible_collections.relocate.mtd.plugins.plugin_utils import _homes
+from ansible_collections.relocate.mtd.plugins.module_utils import _homes
 from ansible_collections.relocate.mtd.plugins.plugin_utils._heterogeneity.profiles import default_directory
 from ansible_collections.relocate.mtd.plugins.plugin_utils._move import ledger
 from ansible_collections.relocate.mtd.plugins.plugin_utils._snapshots.asked import open_store
 from ansible_collections.relocate.mtd.plugins.plugin_utils._snapshots.sealing import NoKey
 
-from relocate.schedule.state import state_directory
+from relocate.state import state_directory
 
 
 def test_the_standard_places(monkeypatch: pytest.MonkeyPatch) -> None:

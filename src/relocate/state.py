@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from ansible_collections.relocate.mtd.plugins.plugin_utils import _homes
+from ansible_collections.relocate.mtd.plugins.module_utils import _homes
 
 
 def state_directory() -> Path:
