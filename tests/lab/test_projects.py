@@ -335,7 +335,7 @@ def test_a_clock_moves_all_of_a_project(shop: Shop, heart: Heart, tmp_path: Path
 
 
 def test_a_crowd_moves_together(fleet: Fleet) -> None:
-    """More of them than one hand's fingers twice: each has a queue at the edge, and each its own client."""
+    """Twelve: each has a queue of its own at the edge, and a client of its own outside."""
     number, first, project = 12, 7360, "crowd"
     names = [f"{project}-counter-{each}" for each in range(1, number + 1)]
     fleet.on(

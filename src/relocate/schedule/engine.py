@@ -15,8 +15,8 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from ansible_collections.relocate.mtd.plugins.plugin_utils._move import together
 from ansible_collections.relocate.mtd.plugins.plugin_utils._move.alert import exposure_ms
+from ansible_collections.relocate.mtd.plugins.plugin_utils._move.together import MODES
 
 from relocate.schedule.discovery import Roster, Survey
 from relocate.schedule.firings import Firings, Phase
@@ -178,10 +178,8 @@ class Engine:
         self.tenants.shift(seconds)
 
     def _asked(self, firing: Firing) -> Asked:
-        name = firing.container
-        return Asked(
-            name, firing.source, self.fleet.edge, firing.reason != "clock", self.fleet.with_followers([name]) - {name}
-        )
+        together = self.fleet.with_followers([firing.container])
+        return Asked(firing.container, firing.source, self.fleet.edge, firing.reason != "clock", together)
 
     def _overlaps(self, firing: Firing, queued: Collection[str], now: float) -> bool:
         """Apply the overlap policy to a new firing whose container is still busy with an earlier one."""
@@ -231,7 +229,7 @@ class Engine:
         tenant = self.tenants.known().get(firing.container)
         if tenant is not None and tenant.leader:
             variables["relocate_with_project"] = True
-            if variables["mode"] not in ("auto", *together.MODES):
+            if variables["mode"] not in ("auto", *MODES):
                 variables["mode"] = "auto"  # what the fleet's mode is for containers that move alone
         if self.tenants.contested(firing.container):  # AWX need not let through what is hardly ever sent
             variables["source"] = firing.source

@@ -44,19 +44,18 @@ GO = Judgement(Kind.GO)
 class Asked:
     """A move as far as limits care. ``forced`` is one that a person asked for: it keeps to counts and pauses only.
 
-    ``followers`` are the containers that move with this one.
+    ``together`` are this container and those that move with it.
     """
 
     container: str
     host: str
     edge: str
     forced: bool = False
-    followers: frozenset[str] = frozenset()
+    together: frozenset[str] = frozenset()
 
-    @property
-    def all(self) -> frozenset[str]:
-        """Every container that moves."""
-        return self.followers | {self.container}
+    def touches(self, containers: frozenset[str]) -> bool:
+        """Whether any of what moves is among them."""
+        return self.container in containers or not self.together.isdisjoint(containers)
 
 
 @dataclass
@@ -131,7 +130,7 @@ class Limits:
         """Say whether a move may start. Nothing changes until :meth:`started`."""
         if (paused := self._paused(asked)) is not None:
             return paused
-        if asked.container in self._in_flight or asked.all & self.kept:
+        if asked.container in self._in_flight or asked.touches(self.kept):
             return Judgement(Kind.WAIT, "moving")
         if not asked.forced and (held := self._held(asked, now)) is not None:
             return held
@@ -139,7 +138,7 @@ class Limits:
 
     def _paused(self, asked: Asked) -> Judgement | None:
         pauses = self.pauses
-        if pauses.everything or asked.all & pauses.containers:
+        if pauses.everything or asked.touches(pauses.containers):
             return Judgement(Kind.DROP, "paused")
         if asked.host in pauses.hosts and not (asked.forced and asked.host in pauses.draining):
             return Judgement(Kind.DROP, "cordoned")

@@ -239,6 +239,14 @@ def test_a_committed_copy_that_does_not_run_is_said_aloud(did: list[str]) -> Non
     assert Journal.at("r1", "destination").state is State.COMMITTED
 
 
+def test_one_that_somebody_has_started_there_is_taken_on(did: list[str]) -> None:
+    """The way out that the operators' page names, where the edge knows that the copy has run, and its host does not."""
+    begun("destination", State.COMMITTED, container_id="c2")
+    did.append("copy runs")
+    assert settle("destination", COMMIT)["outcome"] == "done"
+    assert Journal.at("r1", "destination").state is State.DONE
+
+
 @pytest.mark.parametrize("state", [State.PREPARED, State.COMMITTED])
 def test_a_copy_that_died_before_it_is_known_to_have_run_is_called_dead(
     did: list[str], monkeypatch: pytest.MonkeyPatch, state: State

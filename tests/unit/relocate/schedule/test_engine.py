@@ -349,6 +349,17 @@ def test_a_pause_of_one_holds_its_project(tmp_path: Path) -> None:
     assert {firing.msg for firing in world.store.history() if firing.container == "db"} == {"paused"}
 
 
+def test_a_snapshot_of_one_is_waited_for_by_all(tmp_path: Path) -> None:
+    world = shop(tmp_path)
+    world.begin()
+    world.engine.limits.kept = frozenset({"web"})
+    world.run(100)
+    assert {move.container for _, move in world.launched} == {"lone"}
+    world.engine.limits.kept = frozenset()
+    world.run(1)
+    assert "db" in {move.container for _, move in world.launched}
+
+
 def test_a_drain_moves_a_project_once(tmp_path: Path) -> None:
     world = shop(tmp_path, "clock: {kind: static}\n")
     world.begin()

@@ -115,9 +115,11 @@ class ActionModule(ActionBase):
             show_draw=self._task.check_mode,
             identifiers={wanted.container: wanted.identifier} if wanted.identifier else {},
         )
-        if self._task.check_mode:
-            return wording.with_project(wanted.container, wording.project_planned(document))
-        told = wording.project_ended(document, starting.run_project(remotes, document, timeout))
+        told = (
+            wording.project_planned(document)
+            if self._task.check_mode
+            else wording.project_ended(document, starting.run_project(remotes, document, timeout))
+        )
         return wording.with_project(wanted.container, told)
 
     def _plan(self, wanted: Wanted, asking: Asking) -> dict[str, Any]:

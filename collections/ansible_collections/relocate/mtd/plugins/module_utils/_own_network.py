@@ -68,11 +68,12 @@ def own_links(init: int, given: Collection[str]) -> List[str]:
         for each in six
         if len(each) > 3 and each[3] not in _KERNELS_SCOPES and (address := _six(each[0])) not in given
     )
+    # What leads through a gateway, and is not the default route. The columns are the kernel's fib_trie.c and ipv6/route.c.
     routes = (line.split() for line in _lines(f"{init}/net/route")[1:])
-    links = [each[0] for each in routes if len(each) > 2 and each[1] != "00000000" and each[2] != "00000000"]
+    routed = [each[0] for each in routes if len(each) > 2 and each[1] != "00000000" and each[2] != "00000000"]
     routes = (line.split() for line in _lines(f"{init}/net/ipv6_route"))
-    links += [each[9] for each in routes if len(each) > 9 and each[1] != "00" and each[4] != "0" * 32]
-    return own + [f"a route by {_kernel.plain(link)}" for link in links]
+    routed += [each[9] for each in routes if len(each) > 9 and each[1] != "00" and each[4] != "0" * 32]
+    return own + [f"a route by {_kernel.plain(link)}" for link in routed]
 
 
 def _six(digits: str) -> str:
