@@ -145,9 +145,11 @@ def journals(**states: str) -> Callable[[dict[str, Any]], dict[str, Any]]:
     return answer
 
 
-def planned(answer: Callable[[dict[str, Any]], dict[str, Any]]) -> Callable[[dict[str, Any]], dict[str, Any]]:
+def planned(
+    answer: Callable[[dict[str, Any]], dict[str, Any]], **known: Any
+) -> Callable[[dict[str, Any]], dict[str, Any]]:
     """Return the answer of an edge whose plan is from host1 to host2."""
-    return lambda arguments: {**answer(arguments), "places": {"source": "host1", "destination": "host2"}}
+    return lambda arguments: {**answer(arguments), "places": {"source": "host1", "destination": "host2"}, **known}
 
 
 def told_between(told: Told, monkeypatch: pytest.MonkeyPatch) -> tuple[dict[str, Any], list[tuple[str, str, str]]]:
@@ -343,6 +345,28 @@ def test_an_original_that_may_be_all_there_is_is_kept(
     parts = [("gate", "edge"), *([("host2", "destination")] if copy else []), ("host1", "source")]
     assert settled == [(*part, verdict) for part in parts if verdict]
     assert bool(result["left"]) is (verdict is None)
+
+
+@pytest.mark.parametrize("edges", [("gate",), tuple(PAIR)])
+@pytest.mark.parametrize(("state", "ran"), [("released", True), ("draining", True), ("committed", False)])
+def test_that_an_edge_has_heard_of_the_running_copy_is_told_to_its_host(
+    edges: tuple[str, ...], state: str, ran: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The host died with the copy before it had written that down: it alone would refuse for ever."""
+    told = fleet(
+        gate_relocation_info=unfinished(("r1", "edge", state)),
+        gate_relocation_session=planned(journals(edge=state), ran=ran),
+        host1_relocation_info=unfinished(("r1", "source", "voted")),
+        host1_relocation_session=journals(source="voted"),
+        host2_relocation_info=unfinished(("r1", "destination", "committed")),
+        host2_relocation_session=journals(destination="committed"),
+    )
+    for edge in edges:
+        told.answers.setdefault((edge, "relocation_info"), unfinished())
+        told.answers.setdefault((edge, "relocation_session"), journals())
+    recovered(told, monkeypatch, fleet_edges=edges)
+    given = {args["part"]: args.get("ran") for _, _, args in told.calls if args.get("verdict") == "commit"}
+    assert given["destination"] is (ran or None) and given["source"] is None
 
 
 def test_a_living_relocation_is_left_to_itself(monkeypatch: pytest.MonkeyPatch) -> None:

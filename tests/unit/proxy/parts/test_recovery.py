@@ -107,6 +107,7 @@ def test_the_edges_journal_is_the_verdict(did: list[str], state: State) -> None:
         "verdict": COMMIT if committed else ROLL_BACK,
         "outcome": "done" if committed else "rolled-back",
         "places": PLACES,
+        **({"ran": True} if state in (State.DRAINING, State.RELEASED) else {}),
     }
     turned = [f"route to {NEW}", "release", "reopen"] if committed else ["reopen", f"route to {OLD}", "release"]
     assert did == [*turned, "persist", "unbind"]
@@ -308,6 +309,34 @@ def test_a_copy_that_ended_with_its_host_is_adopted(
     begun("destination", State.COMMITTED, container_id="c2", restart_policy={"Name": policy}, ran=True)
     assert settle("destination", COMMIT)["outcome"] == "done"
     assert did == ["forget c2", *([f"policy {policy} for c2"] if policy != "no" else []), *(["start c2"] * started)]
+
+
+@pytest.mark.parametrize("state", [State.PREPARED, State.COMMITTED])
+def test_a_copy_that_only_the_edge_has_heard_of_is_adopted(did: list[str], state: State) -> None:
+    """Its host died with it before it had written down that it ran. Its clients have seen what it did."""
+    begun("destination", state, **FACTS)
+    with pytest.raises(DockerError, match="the copy was committed and is not running"):
+        settle("destination", COMMIT)
+    order = {"relocation": "r1", "part": "destination", "verdict": COMMIT, "decided": True, "ran": True}
+    assert recover(order)["outcome"] == "done"
+    assert Journal.at("r1", "destination").facts["ran"]
+
+
+@pytest.mark.parametrize(
+    ("states", "ran"),
+    [
+        ([State.COMMITTED], False),
+        ([State.COMMITTED, State.DONE], False),  # as recovery writes it, by the verdict alone
+        ([State.COMMITTED, State.DRAINING], True),
+        ([State.COMMITTED, State.RELEASED], True),
+        ([State.COMMITTED, State.RELEASED, State.DONE], True),
+    ],
+)
+def test_an_edge_tells_whether_it_has_heard_that_the_copy_runs(did: list[str], states: list[State], ran: bool) -> None:
+    for state in states:
+        begun("edge", state, plan=PLAN)
+    assert bool(settle("edge", LOOK).get("ran")) is ran
+    assert bool(settle("edge").get("ran")) is ran
 
 
 @pytest.mark.parametrize("part", ["source", "destination"])

@@ -150,17 +150,19 @@ class ActionModule(ActionBase):
         """
         own = (claims.get("edge") or [{}])[0]
         # a single edge's journal is looked at only where nothing is settled, or where it cannot decide alone
-        needs_source = own and self._look(relocation, "edge", own["host"]) in NEEDS_SOURCE
+        needs_source = own and self._state(relocation, "edge", own["host"]) in NEEDS_SOURCE
         if len(edges) > 1 or self._task.check_mode or needs_source:
             self._settle_between_edges(relocation, claims, edges)
             return
         verdict = None
+        ran = False
         places: dict[str, str] = {}
         for edge in [own["host"]] if own else edges:
             answer = self._tell(relocation, "edge", edge, None)
             if answer is None:
                 return
             places.update(answer.get("places") or {})
+            ran = ran or bool(answer.get("ran"))
             if answer["outcome"] == "in-progress":
                 self._in_progress.append(relocation)
                 return
@@ -180,7 +182,7 @@ class ActionModule(ActionBase):
                     "the container runs elsewhere, then thaw or remove it by hand"
                 )
                 return
-        self._settle_hosts(relocation, parts, verdict, by_edge, apart=by_edge and verdict == "roll-back")
+        self._settle_hosts(relocation, parts, verdict, by_edge, ran, apart=by_edge and verdict == "roll-back")
 
     def _settle_hosts(
         self,
@@ -188,10 +190,12 @@ class ActionModule(ActionBase):
         parts: dict[str, dict[str, Any]],
         verdict: str | None,
         by_edge: bool,
+        ran: bool,
         apart: bool = False,
     ) -> None:
         """Tell the verdict to destination and source.
 
+        :param ran: an edge has heard that the copy runs.
         :param apart: the only edge has rolled back: no copy may run any more, and the source need not wait for what the
             destination says.
         """
@@ -200,7 +204,9 @@ class ActionModule(ActionBase):
         for part in ("destination", "source"):
             if part not in parts:
                 continue
-            told = {**decided, **({"gone": gone} if gone and part == "destination" else {})}
+            told = dict(decided)
+            if part == "destination":
+                told.update({"gone": gone} if gone else {}, **({"ran": True} if ran else {}))
             answer = self._tell(relocation, part, parts[part]["host"], verdict, **told)
             if answer is not None and answer["outcome"] == "in-progress":
                 self._in_progress.append(relocation)
@@ -218,18 +224,19 @@ class ActionModule(ActionBase):
         """
         states: dict[tuple[str, str], str] = {}
         places: dict[str, str] = {}
-        silent = []
+        ran = False
         for edge in edges:
             for part in ("edge", "standby"):
-                outcome = self._look(relocation, part, edge, places)
-                if outcome is None:
-                    silent.append(edge)
+                seen = self._look(relocation, part, edge)
+                if seen is None:
                     break
-                if outcome == "in-progress":
+                if seen["outcome"] == "in-progress":
                     self._in_progress.append(relocation)
                     return
-                if outcome != "unknown":
-                    states[part, edge] = outcome
+                if seen["outcome"] != "unknown":
+                    states[part, edge] = seen["outcome"]
+                places.update(seen.get("places") or {})
+                ran = ran or bool(seen.get("ran"))
         by_plan: dict[str, str] = {part: places[part] for part in ("source", "destination") if part in places}
         parts = self._believed(relocation, {part: claims[part] for part in by_plan if part in claims}, by_plan)
         others = self._believed(relocation, {part: claims[part] for part in set(claims) - set(by_plan)}, {})
@@ -238,8 +245,9 @@ class ActionModule(ActionBase):
         parts.update(others)
         asked = [by_plan["destination"]] if "destination" in by_plan else self._docker_hosts
         planned_dead = self._dead if "destination" in by_plan else set()
-        there = [DEAD if host in planned_dead else self._look(relocation, "destination", host) for host in asked]
-        if "in-progress" in there or "in-progress" in [self._look_at(relocation, parts, "source")]:
+        there = [DEAD if host in planned_dead else self._state(relocation, "destination", host) for host in asked]
+        source = self._state(relocation, "source", parts["source"]["host"]) if "source" in parts else None
+        if "in-progress" in [*there, source]:
             self._in_progress.append(relocation)
             return
         copy = next((state for state in there if state not in (None, "unknown")), None)
@@ -262,26 +270,22 @@ class ActionModule(ActionBase):
             answer = self._tell(relocation, part, edge, verdict, decided=True)
             if answer and answer.get("changed"):
                 self._note(relocation, part, parts.get(part, {}), edge, answer)
-        self._settle_hosts(relocation, parts, verdict, by_edge=True)
+        self._settle_hosts(relocation, parts, verdict, by_edge=True, ran=ran)
 
-    def _look_at(self, relocation: str, parts: dict[str, dict[str, Any]], part: str) -> str | None:
-        return self._look(relocation, part, parts[part]["host"]) if part in parts else None
+    def _state(self, relocation: str, part: str, host: str) -> str | None:
+        """Return the state of a part's journal on a host: C(unknown) if it has none, None if the host does not answer."""
+        seen = self._look(relocation, part, host)
+        return None if seen is None else str(seen["outcome"])
 
-    def _look(self, relocation: str, part: str, host: str, places: dict[str, str] | None = None) -> str | None:
-        """Return the state of a part's journal on a host: C(unknown) if it has none, None if the host does not answer.
-
-        :param places: takes in the hosts of the plan that an edge's journal has.
-        """
+    def _look(self, relocation: str, part: str, host: str) -> dict[str, Any] | None:
+        """Return what a part's journal on a host says, and settle nothing; None if the host does not answer."""
         try:
             answer = self._remotes.of(host).module(
                 "relocate.mtd.relocation_session", state="recovered", relocation=relocation, part=part, verdict="look"
             )
             if answer.get("failed"):
                 return None
-            seen = checked(host, reports.recovered, answer)
-            if places is not None:
-                places.update(seen.get("places") or {})
-            return str(seen["outcome"])
+            return checked(host, reports.recovered, answer)
         except Unreachable:
             return None
 

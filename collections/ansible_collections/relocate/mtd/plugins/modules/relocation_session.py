@@ -63,6 +63,12 @@ options:
       - Whether the O(verdict) is in an edge's journal. Only then is a part rolled back that has heard of a commit.
     type: bool
     default: false
+  ran:
+    description:
+      - Whether an edge has heard that the copy runs, for O(state=recovered) of a destination.
+      - Such a copy has run, also if its host died before it could write that down.
+    type: bool
+    default: false
   timeout:
     description: How many seconds to wait with O(state=finished).
     type: int
@@ -123,6 +129,10 @@ places:
   description: The hosts of source and destination by the edge's plan; null where there is no journal of an edge.
   returned: with O(state=recovered)
   type: dict
+ran:
+  description: Whether an edge's journal says that the copy runs; null where there is no journal of an edge.
+  returned: with O(state=recovered)
+  type: bool
 notes:
   description: Sentences about services that are the container's no more, and were left as they are; null if there are none.
   returned: with O(state=recovered)
@@ -210,6 +220,7 @@ def main() -> None:
             "gone": {"type": "str"},
             "container": {"type": "str"},
             "decided": {"type": "bool", "default": False},
+            "ran": {"type": "bool", "default": False},
             "timeout": {"type": "int", "default": 60},
         },
         required_if=[
@@ -232,9 +243,9 @@ def main() -> None:
         order = {"relocation": relocation, "container": module.params["container"]}
         module.exit_json(changed=proxy(module, ["remove"], json.dumps(order))["changed"])
     order = {"relocation": relocation, "part": module.params["part"], "verdict": module.params["verdict"]}
-    order.update(gone=module.params["gone"], decided=module.params["decided"])
+    order.update(gone=module.params["gone"], decided=module.params["decided"], ran=module.params["ran"])
     document = proxy(module, ["recover"], json.dumps(order))
-    known = {name: document.get(name) for name in ("outcome", "verdict", "places", "notes")}
+    known = {name: document.get(name) for name in ("outcome", "verdict", "places", "ran", "notes")}
     module.exit_json(changed=document["changed"], **known)
 
 

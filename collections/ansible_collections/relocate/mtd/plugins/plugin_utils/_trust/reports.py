@@ -269,7 +269,12 @@ _PREFLIGHT = _record(
 _STARTED = _record({"port": _whole(0, 65535)})
 _RECOVERED = _record(
     {"outcome": _word, "verdict": _maybe(_one_of(VERDICTS))},
-    {"changed": _flag, "places": _maybe(_mapping(strangers.host_name)), "notes": _maybe(_sentences)},
+    {
+        "changed": _flag,
+        "places": _maybe(_mapping(strangers.host_name)),
+        "ran": _maybe(_flag),
+        "notes": _maybe(_sentences),
+    },
 )
 _PLACE = {"protocol": _protocol, "virtual_address": strangers.address, "virtual_port": _port}
 _SERVICES = _record(

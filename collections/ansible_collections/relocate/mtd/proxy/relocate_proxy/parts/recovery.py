@@ -70,11 +70,12 @@ def recover(order: dict) -> dict:
 
     With the verdict "serve" a source that has voted serves its memory again to a copy that lacks some: see :func:`_serve`. With
     ``order["gone"]``, a sentence, the destination is told that it never will. ``order["decided"]`` says that an edge's journal
-    has the verdict: only then is a commit taken back.
+    has the verdict: only then is a commit taken back. ``order["ran"]`` says that an edge has heard that the copy runs: its host
+    may have died with it before that was on its own disk.
 
     Return ``changed``, ``outcome`` (the journal's last state, "unknown", "in-progress", or "lost": the copy was committed and
     died before the last of its memory came from the source), ``verdict``, for an edge ``places``, the hosts of its plan, and
-    ``notes``, if there is something that an operator should know.
+    ``ran``, if it has heard that the copy runs, and ``notes``, if there is something that an operator should know.
     """
     relocation, part = order["relocation"], order["part"]
     journal = Journal.at(relocation, part)
@@ -83,7 +84,8 @@ def recover(order: dict) -> dict:
     except InProgress:
         return {"changed": False, "outcome": "in-progress", "verdict": None}
     try:
-        return {**_settled(journal, order), **(_places(journal) if part in EDGES else {})}
+        ran = {"ran": True} if part in EDGES and _heard_that_it_runs(journal) else {}
+        return {**_settled(journal, order), **(_places(journal) if part in EDGES else {}), **ran}
     finally:
         release_part(relocation, part, lock)
         if part == "edge":
@@ -120,7 +122,7 @@ def _settled(journal: Journal, order: dict) -> dict:
         )
     notes: list[str] = []
     if part == "destination":
-        _destination(journal, verdict == COMMIT, order.get("gone") or "")
+        _destination(journal, verdict == COMMIT, order.get("gone") or "", bool(order.get("ran")))
     elif part == "source":
         _source(journal, verdict == COMMIT)
     else:
@@ -160,6 +162,11 @@ def _close_project(journal: Journal) -> None:
         company.close(Journal.at(project.relocation, "edge"))
     finally:
         release_part(project.relocation, "edge", lock)
+
+
+def _heard_that_it_runs(journal: Journal) -> bool:
+    """Return whether an edge's journal proves that the copy has run. DONE alone does not: recovery writes it by the verdict."""
+    return not journal.times.keys().isdisjoint((State.DRAINING.value, State.RELEASED.value))
 
 
 def _places(journal: Journal) -> dict:
@@ -214,13 +221,13 @@ def _serve(journal: Journal) -> str:
     return "serving"
 
 
-def _destination(journal: Journal, commit: bool, gone: str) -> None:
+def _destination(journal: Journal, commit: bool, gone: str, ran: bool) -> None:
     docker, session = DockerClient(), paths.session(_relocation(journal))
     container_id = DestinationFacts.of(journal).container_id
     if commit:
         endings.accept(journal, session, living=False)
         runs = endings.let_copy_run(docker, container_id)
-        if runs:
+        if runs or ran:
             endings.note_that_it_ran(journal)
         if journal.state is State.DRAINING and gone and not drain.ended(journal, session):
             drain.give_up(journal, session, gone)
