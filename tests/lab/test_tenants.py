@@ -224,6 +224,11 @@ REFUSED = {
     ),
     "mptcp": ("s = socket.socket(2, 1, 262); s.bind(('', 5000)); s.listen()", "has a socket of MPTCP"),
     "vsock": ("s = socket.socket(40, 1)", "has a socket of the family vsock"),
+    "md5": (
+        "s = socket.socket(); s.bind(('', 5001)); s.listen(); s.setsockopt(6, 14, struct.pack('=HH4s', 2, 0, "
+        "bytes([127, 0, 0, 1])).ljust(128, b'\\0') + struct.pack('=BBHiI80s', 0, 0, 3, 0, 0, b'key'))",
+        "has keys for signed TCP segments (TCP_MD5SIG)",
+    ),
     "mqueue": ("libc.mq_open(b'/q', 0o102, 0o600, None)", "it has POSIX message queues (q)"),
     "group": (
         "s = socket.socket(2, 2); s.setsockopt(0, 35, socket.inet_aton('239.1.1.1') + bytes(4))",

@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from ansible_collections.relocate.mtd.plugins.module_utils import _own_network, _traits
+from ansible_collections.relocate.mtd.plugins.module_utils import _netlink, _own_network, _traits
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -145,7 +145,7 @@ def container(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (made / "net/fib_trie").write_text(FIB.replace("10.9.9.9", "127.0.0.53"))
     (made / "net/route").write_text("Iface\tDestination\tGateway\neth0\t00000000\t010011AC\neth0\t000011AC\t00000000\n")
     (made / "mountinfo").write_text("1 0 0:5 / / rw - overlay overlay rw\n2 1 0:6 / /dev rw - tmpfs tmpfs rw\n")
-    for module in (_traits, _own_network):
+    for module in (_traits, _own_network, _netlink):
         monkeypatch.setattr(module, "PROC", str(tmp_path))
     return made
 

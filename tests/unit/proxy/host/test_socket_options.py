@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import re
@@ -82,6 +83,27 @@ def other_value(sock: socket.socket, level: int, option: int) -> bool:
                 if sock.getsockopt(level, option, 64).rstrip(b"\0") != before.rstrip(b"\0"):
                     return True
     return False
+
+
+def test_a_connection_that_leaves_tls_to_the_kernel_is_not_described() -> None:
+    """Its copy would send in the clear. What the kernel has no such thing for, has none."""
+
+    class Connection(socket.socket):
+        """One above which the kernel has a protocol."""
+
+        layer: bytes | None = b"tls\0"
+
+        def getsockopt(self, level: int, option: int, size: int = 0) -> Any:  # type: ignore[override]
+            assert (level, option, bool(size)) == (socket.IPPROTO_TCP, 31, True)
+            if self.layer is None:
+                raise OSError(errno.ENOPROTOOPT, "no such option")
+            return self.layer
+
+    with Connection() as sock:
+        with pytest.raises(RuntimeError, match=r"leaves TLS to the kernel .* Options -KTLS"):
+            socket_options._insist_on_plain_tcp(sock)
+        for sock.layer in (None, b""):
+            socket_options._insist_on_plain_tcp(sock)
 
 
 def test_every_option_that_python_knows_is_decided_upon() -> None:

@@ -13,22 +13,19 @@ Standard library only, Python 3.9.
 from __future__ import annotations
 
 import ctypes
-import os
 import re
 import socket
 import struct
-import threading
 from typing import Collection, Dict, List
 
 from ansible_collections.relocate.mtd.plugins.module_utils import _kernel
+from ansible_collections.relocate.mtd.plugins.module_utils._netlink import attributes, dump, in_network
 
 PROC = "/proc"
 MODULE_LINKS = re.compile(r"(tunl|sit|gre|gretap|erspan|ip_vti|ip6_vti|ip6tnl|ip6gre)0")
 #: Docker's name service in a container of a network of its own: these chains, and the jumps to them.
 DOCKERS = b"DOCKER_"
 _ROUTE, _XFRM, _NETFILTER = 0, 6, 12  # families of netlink
-_REQUEST_DUMP = 0x301  # NLM_F_REQUEST, NLM_F_DUMP
-_ERROR, _DONE = 2, 3
 _GETNEIGH, _GETRULE, _GETQDISC, _GETSA, _GETPOLICY = 30, 34, 38, 18, 21
 _NFT_GETCHAIN, _NFT_GETRULE = 10 << 8 | 4, 10 << 8 | 7
 _RULE_TABLE, _RULE_PRIORITY, _QDISC_KIND = 15, 6, 1
@@ -39,8 +36,6 @@ _PERMANENT = 0x80  # NUD_PERMANENT
 _GET_INFO, _GET_ENTRIES = 64, 65  # IPT_SO_GET_INFO and IP6T_SO_GET_INFO, …_GET_ENTRIES
 _INFO_SIZE, _NUMBER_AT, _SIZE_AT, _HOOKS_AT, _HEAD_SIZE = 84, 76, 80, 32, 40
 _KERNELS_SCOPES = ("10", "20")  # of the loopback, and of a link, which the kernel gives itself
-_CLONE_NEWNET = 0x40000000
-_WAIT_SECONDS = 5
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -86,33 +81,15 @@ def own_rules(init: int) -> List[str]:
 
     What this kernel does not have, nobody has added. Nothing is returned for a container that is gone.
     """
-    found: List[str] = []
-
-    def look() -> None:
-        try:
-            namespace = os.open(f"{PROC}/{init}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-        except OSError:
-            return
-        try:
-            if _libc.setns(namespace, _CLONE_NEWNET):
-                return
-        finally:
-            os.close(namespace)
-        found.extend(_packet_filter(init) + _routing())
-
-    # A namespace belongs to a thread: this one is thrown away.
-    thread = threading.Thread(target=look)
-    thread.start()
-    thread.join()
-    return found
+    return in_network(init, lambda: _packet_filter(init) + _routing())
 
 
 def _packet_filter(init: int) -> List[str]:
     tables = set()
-    for rule in map(_nft_attributes, _dump(_NETFILTER, _NFT_GETRULE, bytes(4))):
+    for rule in map(_nft_attributes, dump(_NETFILTER, _NFT_GETRULE, bytes(4))):
         if not any(DOCKERS in each for each in rule.values()):
             tables.add(_word(rule.get(_NFT_TABLE, b"")))
-    for chain in map(_nft_attributes, _dump(_NETFILTER, _NFT_GETCHAIN, bytes(4))):
+    for chain in map(_nft_attributes, dump(_NETFILTER, _NFT_GETCHAIN, bytes(4))):
         if chain.get(_NFT_POLICY) == bytes(4):  # NF_DROP
             tables.add(_word(chain.get(_NFT_TABLE, b"")))
     for family, names in ((socket.AF_INET, "ip_tables_names"), (socket.AF_INET6, "ip6_tables_names")):
@@ -122,57 +99,27 @@ def _packet_filter(init: int) -> List[str]:
 
 def _routing() -> List[str]:
     found = []
-    for body in _dump(_ROUTE, _GETRULE, bytes(12)):
-        rule = _attributes(body[12:])
+    for body in dump(_ROUTE, _GETRULE, bytes(12)):
+        rule = attributes(body[12:])
         table = struct.unpack("=I", rule[_RULE_TABLE])[0] if _RULE_TABLE in rule else body[4]
         priority = struct.unpack("=I", rule.get(_RULE_PRIORITY, bytes(4)))[0]
         if body[0] in (socket.AF_INET, socket.AF_INET6) and (priority, table) not in USUAL_RULES:
             found.append(f"a routing rule of priority {priority}")
-    for body in _dump(_ROUTE, _GETQDISC, bytes(20)):
+    for body in dump(_ROUTE, _GETQDISC, bytes(20)):
         if struct.unpack_from("=I", body, 8)[0]:  # one that the kernel made itself has no handle
-            found.append(f"a queueing discipline ({_word(_attributes(body[20:]).get(_QDISC_KIND, b''))})")
+            found.append(f"a queueing discipline ({_word(attributes(body[20:]).get(_QDISC_KIND, b''))})")
     loopback = socket.if_nametoindex("lo")
-    for body in _dump(_ROUTE, _GETNEIGH, bytes(12)):
+    for body in dump(_ROUTE, _GETNEIGH, bytes(12)):
         _family, link, state = struct.unpack_from("=BxxxiH", body)
         if state & _PERMANENT and link != loopback:
             found.append("a neighbour's link-layer address")
-    if _dump(_XFRM, _GETSA, b"") or _dump(_XFRM, _GETPOLICY, b""):
+    if dump(_XFRM, _GETSA, b"") or dump(_XFRM, _GETPOLICY, b""):
         found.append("IPsec")
     return list(dict.fromkeys(found))
 
 
-def _dump(family: int, kind: int, body: bytes) -> List[bytes]:
-    """Return the bodies of all the messages that the kernel answers; none where it does not know what is asked for."""
-    found: List[bytes] = []
-    try:
-        with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, family) as asking:
-            asking.settimeout(_WAIT_SECONDS)
-            asking.send(struct.pack("=IHHII", 16 + len(body), kind, _REQUEST_DUMP, 1, 0) + body)
-            while True:
-                datagram, offset = asking.recv(1 << 18), 0
-                while offset + 16 <= len(datagram):
-                    length, answered = struct.unpack_from("=IH", datagram, offset)
-                    if answered in (_ERROR, _DONE) or length < 16:
-                        return found
-                    found.append(datagram[offset + 16 : offset + length])
-                    offset += (length + 3) & ~3
-    except OSError:
-        return found
-
-
-def _attributes(data: bytes) -> Dict[int, bytes]:
-    found, offset = {}, 0
-    while offset + 4 <= len(data):
-        length, kind = struct.unpack_from("=HH", data, offset)
-        if length < 4:
-            break
-        found[kind & 0x3FFF] = data[offset + 4 : offset + length]
-        offset += (length + 3) & ~3
-    return found
-
-
 def _nft_attributes(body: bytes) -> Dict[int, bytes]:
-    return _attributes(body[4:])  # struct nfgenmsg
+    return attributes(body[4:])  # struct nfgenmsg
 
 
 def _word(name: bytes) -> str:

@@ -23,6 +23,7 @@ from ansible_collections.relocate.mtd.plugins.module_utils import (
     _binds,
     _kernel,
     _own_network,
+    _shielded_tcp,
     _spawning,
     _unix_files,
 )
@@ -271,6 +272,7 @@ def container_refusals(init: int, given: Collection[str], may_configure: bool) -
         found.append(
             f"it is a member of multicast groups ({', '.join(groups[:3])}), which would be forgotten: have it leave them"
         )
+    found += [f"one of its programs {clause}" for clause in _shielded_tcp.shielded_tcp(init)]
     own = (_own_network.own_links(init, given) if may_configure else []) + _own_network.own_rules(init)
     if own:
         listed = ", ".join(own[:3])

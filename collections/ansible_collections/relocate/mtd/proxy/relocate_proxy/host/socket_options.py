@@ -15,12 +15,13 @@ import socket
 from collections.abc import Collection, Iterable, Iterator
 from typing import Any, NamedTuple
 
-from ansible_collections.relocate.mtd.plugins.module_utils import _unix_files
+from ansible_collections.relocate.mtd.plugins.module_utils import _shielded_tcp, _unix_files
 
 from . import syscalls, unix_peers, unix_sockets
 
 CONGESTION, MAXSEG = (socket.IPPROTO_TCP, 13), (socket.IPPROTO_TCP, 2)
 WITHOUT_PEER = (7, 10)  # TCP_CLOSE, TCP_LISTEN of <net/tcp_states.h>
+TCP_ULP = 31  # of <linux/tcp.h>
 ROOM = 64  # bytes that any of these options needs at most
 MOST_OPTIONS = 100  # of one socket, that another host may name
 
@@ -222,7 +223,7 @@ class SocketOptions:
     def describe(self, pid: int) -> dict[str, list[list[Any]]]:
         """Return a process's unusual options: of each descriptor level, number and bytes. It must not run meanwhile.
 
-        :raises RuntimeError: it has a unix socket whose file cannot be carried.
+        :raises RuntimeError: it has a unix socket whose file cannot be carried, or leaves TLS to the kernel.
         """
         found = {}
         process = os.pidfd_open(pid)
@@ -235,6 +236,8 @@ class SocketOptions:
                     self._seen.add(link)
                     with _borrowed(process, int(name)) as sock:
                         kind = Kind.of(sock)
+                        if kind.protocol == socket.IPPROTO_TCP:
+                            _insist_on_plain_tcp(sock)
                         if unusual := self._unusual(sock, kind):
                             found[name] = unusual
                         if kind.family == socket.AF_UNIX:
@@ -283,6 +286,16 @@ class SocketOptions:
             raise RuntimeError(f"a program of the container {problems[0]}")
         if told := unix_sockets.description(sock, self._root):
             self.bound.append({**told, "pid": pid, "fd": fd, "inode": int(link[8:-1])})
+
+
+def _insist_on_plain_tcp(sock: socket.socket) -> None:
+    """See that the kernel does nothing above TCP: a program of before the freeze may have turned to that since.
+
+    :raises RuntimeError: it does.
+    """
+    with contextlib.suppress(OSError):  # the kernel has none
+        if layer := sock.getsockopt(socket.IPPROTO_TCP, TCP_ULP, ROOM).rstrip(b"\0"):
+            raise RuntimeError(f"a program of the container {_shielded_tcp.clause(layer.decode('ascii', 'replace'))}")
 
 
 def is_description(value: Any) -> bool:
