@@ -11,6 +11,7 @@ from typing import Any
 from ansible_collections.relocate.mtd.plugins.module_utils import _binds, _criu, _images, _preflight, _volumes
 
 from ..host import paths
+from ..network import sysctls
 from ..protocol.messages import is_text
 from ..protocol.words import sentence, shown
 
@@ -180,6 +181,8 @@ def check(document: dict, container: str, live: bool = True) -> None:
         isinstance(each, dict) and all(is_text(each.get(name)) for name in names) for each in document["memory"]
     ):
         raise Untrusted(f"the source's description of {container} has a mount point without a name")
+    if not sysctls.is_sysctls(document.setdefault("sysctls", {})):  # an older snapshot has none
+        raise Untrusted(f"the source's description of {container} has no proper settings of its network")
     _check_image(document, container)
     _check_volumes(document["volumes"], host, container)
     _check_binds(document["binds"], host, container)

@@ -25,6 +25,7 @@ from ..files.tree_cargo import TreeReceiver
 from ..host import networks, paths, tasks, unix_peers, unix_sockets, volumes
 from ..memory import lazy_pages
 from ..memory.image_cargo import ImageReceiver
+from ..network import sysctls
 from ..network.conntrack import Conntrack
 from ..network.flows import Flow, place_on_destination
 from ..network.severed import Severed
@@ -165,12 +166,21 @@ class Destination(Part):
             raise RuntimeError(f"docker start failed on the destination: {self._start_error or error}") from error
         self.root, self.pid = gated["root"], gated["pid"]
         self.address = self._plugged_address()
+        self._give_sysctls()
         if self.specification.together:  # a member's sockets are not there yet, and nobody may be told so
             self.severed = Severed(f"/proc/{self.pid}/ns/net")
             self.severed.cut()
         self.journal.record(State.GATED, address=self.address, pid=self.pid)
         self._mounted.set()
         self.say("gated", address=self.address, container_id=self.container_id)
+
+    def _give_sysctls(self) -> None:
+        """Give the copy's network the settings that the original's has. :raises LookupError: the kernel here does not."""
+        if lost := sysctls.give(f"/proc/{self.pid}/ns/net", self.document["sysctls"]):
+            raise LookupError(
+                f"the kernel of this host does not give a network what the container's has ({', '.join(lost)}): see that it "
+                "has what that needs, such as the congestion control, or set it back at the source"
+            )
 
     def _await_log(self) -> None:
         """Return when the log is here. :raises TimeoutError: it does not come; :raises RuntimeError: nor will it.

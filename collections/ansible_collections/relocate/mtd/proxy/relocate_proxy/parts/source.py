@@ -38,6 +38,7 @@ from ..memory.image_cargo import ImageSender
 from ..memory.prepared_dump import PreparedDump
 from ..memory.rounds import PreCopy
 from ..memory.strays import end_strays
+from ..network import sysctls
 from ..network.conntrack import Conntrack
 from ..network.flows import Connection, Flow, on_source
 from ..network.published import Published
@@ -179,6 +180,7 @@ class Source(Part):
             "plain_cgroups": self.plain_cgroups,
             "volumes": self.container.volume_document(),
             "init": self.container.init_program is not None,
+            "sysctls": sysctls.read(self.container.network),
         }
 
     def _image_document(self) -> dict:
