@@ -14,7 +14,13 @@ from ansible.utils.display import Display
 from ansible_collections.relocate.mtd.plugins.module_utils._modes import CONNECTIONS_WORDS, DRAINING_WORDS, RECREATE
 from ansible_collections.relocate.mtd.plugins.plugin_utils._move import credentials
 from ansible_collections.relocate.mtd.plugins.plugin_utils._move.plan import Refused
-from ansible_collections.relocate.mtd.plugins.plugin_utils._move.remote import Remotes, Unreachable, checked, said
+from ansible_collections.relocate.mtd.plugins.plugin_utils._move.remote import (
+    Misbehaves,
+    Remotes,
+    Unreachable,
+    checked,
+    said,
+)
 from ansible_collections.relocate.mtd.plugins.plugin_utils._trust import reports
 from ansible_collections.relocate.mtd.plugins.plugin_utils._trust.strangers import WHOLE, shown
 
@@ -103,7 +109,8 @@ def _await_result(
 ) -> dict[str, Any] | None:
     """Return the result that an edge has; None when it has none in time.
 
-    :param result_of: returns what an edge's answer says of the plan. :raises Unreachable: it does not answer.
+    :param result_of: returns what an edge's answer says of the plan.
+    :raises Unreachable: it does not answer; :raises Misbehaves: it cannot, for it was started anew, say.
     """
     deadline, left = time.monotonic() + timeout, None
     while time.monotonic() < deadline:
@@ -111,7 +118,7 @@ def _await_result(
             "relocate.mtd.relocation_session", state="finished", relocation=document["id"], timeout=WAIT_SLICE
         )
         if answer.get("failed"):
-            break
+            raise Misbehaves(f"{edge} cannot tell how the move ended ({said(answer)})")
         if answer.get("result") is not None:
             return checked(edge, lambda result: result_of(document, result), answer["result"])
         drain = answer.get("drain")
