@@ -121,6 +121,28 @@ while True:
 """
 
 
+#: What a program does that does not go on: each of its tasks twice, its descriptors, what still watches its memory, its log.
+LOOK = """
+id=$(docker inspect -f '{{.Id}}' NAME); docker inspect -f '{{json .State}} {{.LogPath}}' NAME
+grep -H . $(find /sys/fs/cgroup -path "*$id*" \\( -name freezer.state -o -name cgroup.events -o -name cpu.stat \\) )
+for round in 1 2; do
+    for pid in $(cat $(find /sys/fs/cgroup -path "*$id*" -name cgroup.procs) | sort -un); do
+        for task in /proc/$pid/task/*; do
+            echo "== $task"; cat $task/stat $task/syscall $task/wchan; echo; cat $task/stack
+            grep -E 'State|TracerPid|Sig|Shd|Vm(Size|RSS|Lck)' $task/status
+        done
+    done
+    sleep 3
+done
+for pid in $(cat $(find /sys/fs/cgroup -path "*$id*" -name cgroup.procs) | sort -un); do
+    ls -l /proc/$pid/fd; cat /proc/$pid/timers
+    grep -B30 -E '^VmFlags.* u[mw]( |$)' /proc/$pid/smaps | grep -E '^[0-9a-f]+-|VmFlags'
+done
+log=$(docker inspect -f '{{.LogPath}}' NAME); ls -li $log; tail -c 300 $log; ls -l /proc/$(pidof dockerd)/fd | grep $id
+pgrep -fa 'criu|page_process|relocate|containerd-shim'; cat /var/lib/relocate/journal/*.jsonl | grep '"NAME"' | tail -2
+"""
+
+
 @contextmanager
 def busy_cores() -> Iterator[None]:
     """Keep every core busy."""
@@ -184,7 +206,12 @@ def alive(fleet: Fleet, host: str, name: str) -> str:
         if int(last or 0) > int(first or 0):
             return ""
         time.sleep(0.1)
-    return f"{name} on {host} stands still at {first}"
+    seen = fleet.on(host, LOOK.replace("NAME", name), check=False)
+    fleet.tenants.remove(name)  # it stays, to be looked at
+    path = ROOT / f"build/bench/{name}.txt"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(seen)
+    return f"{name} on {host} stands still at {first}: see {path.relative_to(ROOT)}"
 
 
 def work(fleet: Fleet, number: int, tally: Tally) -> None:
