@@ -13,6 +13,7 @@ import ipaddress
 import ssl
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from relocate.errors import Refusal
 from relocate.schedule.launchers import LaunchError, Move, make
 from relocate.schedule.launchers.settings import AwxSettings
 
+from ..fleet import FAST, World
 from .awx_server import ACTION, LAUNCH, TOKEN, Awx, event, serve
 
 RESULT = {"outcome": "committed", "id": "m1", "container": "web", "downtime_ms": 104.2, "source": {"host": "host1"}}
@@ -79,6 +81,43 @@ def test_a_job_is_launched_followed_and_its_result_read(awx: Awx, url: str) -> N
     result = launch(url)
     assert result["outcome"] == "committed" and result["downtime_ms"] == 104.2 and result["job"] == 41
     assert awx.posted == [{"extra_vars": MOVE.variables}]
+
+
+@pytest.mark.parametrize("variables", [{}, {"relocate_with_project": True}], ids=["alone", "project"])
+@pytest.mark.parametrize(
+    ("move", "says"),
+    [
+        (replace(MOVE, container="{{ lookup('pipe', 'id') }}"), "is no container's name"),
+        (replace(MOVE, id="{{ lookup('pipe', 'id') }}"), "is no relocation's id"),
+    ],
+    ids=["container", "id"],
+)
+def test_a_name_that_is_none_does_not_reach_awx(
+    awx: Awx, url: str, move: Move, says: str, variables: dict[str, Any]
+) -> None:
+    """A job's extra variables are templates, which AWX's Ansible evaluates: a host's text must not be among them."""
+    told = {**variables, "container": move.container, "relocation_id": move.id}
+    with pytest.raises(LaunchError, match=says):
+        make(settings(url)).launch(replace(move, variables=told), threading.Event())
+    assert awx.asked == [] and awx.posted == []
+
+
+def test_a_project_is_launched_by_its_leaders_name_alone(awx: Awx, url: str, tmp_path: Path) -> None:
+    """The host finds the others. A survey that would drop the word for it is refused: the leader alone would be."""
+    world = World(tmp_path, FAST, names=("db", "web"), leaders={"db": "db", "web": "db"})
+    world.places["web"] = world.places["db"]
+    world.begin()
+    world.run(30)
+    move = world.launched[0][1]
+    assert move.variables["container"] == move.container == "db" and "web" not in str(move.variables)
+    launcher = make(settings(url))
+    assert launcher.launch(move, threading.Event())["outcome"] == "committed"
+    assert [each["extra_vars"]["relocate_with_project"] for each in awx.posted] == [True]
+    awx.launch.update(ask_variables_on_launch=False, survey_enabled=True)
+    awx.survey = [{"variable": each} for each in move.variables if each != "relocate_with_project"]
+    with pytest.raises(LaunchError, match=r"ignores extra_vars \(relocate_with_project\)"):
+        launcher.launch(move, threading.Event())
+    assert len(awx.posted) == 1
 
 
 def test_the_artifacts_of_the_playbook_for_awx_come_first(awx: Awx, url: str) -> None:
