@@ -143,3 +143,58 @@ def test_a_repository_that_asks_for_a_password(fleet: Fleet, private: str) -> No
     for host in ("host1", "host2"):
         found = fleet.on(host, f"grep -rlE '{PASSWORD}|{coded}' /var/lib/relocate /run/relocate /var/log", check=False)
         assert found == ""
+
+
+#: An image of host1's own under a name of the repository, and a container of it. Nobody has pushed it.
+OWN = f"""
+set -e
+docker create --name base {IDLE}
+docker commit --change 'LABEL own=NAME' base NAME
+docker rm base
+"""
+#: Gives the name to another image in the repository. The host that does it forgets the name.
+GIVE_AWAY = f"""
+set -e
+docker pull -q {REPOSITORY}/counter:1
+docker tag {REPOSITORY}/counter:1 NAME
+docker push -q NAME
+docker rmi NAME
+"""
+
+
+@pytest.fixture
+def named(fleet: Fleet) -> Iterator[Fleet]:
+    """Return the lab, and forget afterwards what it was given under the names of these tests."""
+    fleet.tenants += ["named", "base"]
+    yield fleet
+    fleet.remove_tenants()
+    for host in fleet.docker_hosts:
+        fleet.on(host, f"docker rmi {REPOSITORY}/moved:1 {REPOSITORY}/moved:2 $({RECEIVED}); true", check=False)
+
+
+def test_a_tag_that_is_given_to_another_after_the_plan(named: Fleet) -> None:
+    """The plan was to pull. The repository is asked again, and the source sends the image that the container was made from."""
+    name = f"{REPOSITORY}/moved:1"
+    named.on("host1", OWN.replace("NAME", name) + f"docker push -q {name}; docker run -d --name named {name}")
+    options = ("--to", "host2", "--check", "--downtime-limit", NO_LIMIT, "--json")
+    planned = json.loads(named.run("relocate", "move", "named", *options).stdout)
+    assert "image_sent" not in planned
+    image, names = named.on("host1", "docker inspect -f '{{.Image}}' named"), named.on("host2", NAMES)
+    named.on("host3", GIVE_AWAY.replace("NAME", name))
+    assert named.move("named", "host2")["image_bytes"] > 0
+    assert named.on("host2", "docker inspect -f '{{.Image}}' named") == image
+    assert named.on("host2", NAMES) == names
+
+
+def test_a_pull_that_brings_another_image(named: Fleet) -> None:
+    """A container that is made anew has its image pulled under its name, whatever that is there. Nothing is made of another."""
+    name = f"{REPOSITORY}/moved:2"
+    named.on("host1", OWN.replace("NAME", name) + f"docker run -d --name named {name}")
+    container, names = named.on("host1", "docker inspect -f '{{.Id}}' named"), named.on("host2", NAMES)
+    named.on("host3", GIVE_AWAY.replace("NAME", name))
+    result = named.move("named", "host2", "--strategy", "recreate", check=False)
+    assert result["outcome"] == "rolled-back", result
+    assert f"the repository has another image under the name {name} than the container was made from" in result["msg"]
+    assert named.on("host1", "docker inspect -f '{{.Id}} {{.State.Running}}' named") == f"{container} true"
+    assert named.on("host2", "docker ps -aq --filter name=named") == ""
+    assert named.on("host2", NAMES) == names, "the other is gone again, for the next try"

@@ -710,6 +710,27 @@ def test_an_image_that_is_not_there(did: list[str], monkeypatch: pytest.MonkeyPa
         made._has_image({**made.document, "image": "web:1"})
 
 
+@pytest.mark.parametrize(
+    ("sends", "remedy"), [(True, "try again, and the source sends its own"), (False, "push the container's own again")]
+)
+def test_an_image_whose_tag_was_given_to_another_before_the_pull(
+    did: list[str], monkeypatch: pytest.MonkeyPatch, sends: bool, remedy: str
+) -> None:
+    """The repository offered the source's a moment ago. The move ends before anything is made, and the name is free again."""
+    monkeypatch.setattr(destination.creation, "check", lambda *_, **__: None)
+    made = on_destination(did, state=State.STAGING)
+    monkeypatch.setattr(type(made), "sent_images", sends)
+    images: dict[str, Any] = {}
+    docker: Any = made.docker
+    docker.image, docker.registered = images.get, lambda _: "sha256:2"
+    docker.pull = lambda name: images.update({name: {"RootFS": {"Layers": ["b"]}}})
+    docker.untag = images.pop
+    described = {"image": "web:1", "image_id": "sha256:1", "image_layers": ["a"], "image_digests": ["sha256:2"]}
+    with pytest.raises(LookupError, match=f"has another image under the name web:1 than .* was made from: {remedy}$"):
+        made.on_create({"document": described})
+    assert did == [] and images == {}, "neither made nor said that it was"
+
+
 # -- waits have their ends ----------------------------------------------------------------------------------------------
 
 

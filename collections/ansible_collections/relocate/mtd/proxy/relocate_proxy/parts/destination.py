@@ -200,21 +200,29 @@ class Destination(Part):
         """Pull the image if it is missing, and see that it is the source's: files that are mapped must be the same.
 
         :return: False if it is missing, and no repository offers the very same.
-        :raises LookupError: it is another one of that name; a tag may have been given to another since the plan.
+        :raises LookupError: it is another one of that name.
         """
         reference = document["image"]
+        told = reference, document["image_id"], document["image_layers"]
         try:
-            told = reference, document["image_id"], document["image_layers"]
             if _images.found(self.docker, *told) is not None:
                 return True
-            digests = document["image_digests"]
-            if _images.problem_of_offer(self.docker, reference, digests if self.sent_images else digests or None):
-                return False
-            self.docker.pull(reference)
-            return _images.found(self.docker, *told) is not None
         except _images.Another:
             raise LookupError(
                 f"the image {reference} is another one on this host than on the source: pull the same on both"
+            ) from None
+        digests = document["image_digests"]
+        if _images.problem_of_offer(self.docker, reference, digests if self.sent_images else digests or None):
+            return False
+        self.docker.pull(reference)
+        try:
+            return _images.found(self.docker, *told) is not None
+        except _images.Another:  # a tag may be given to another since the plan, or since the repository was asked
+            with contextlib.suppress(DockerError):
+                self.docker.untag(reference)  # nothing had the name before; it would be in the way of the next try
+            remedy = "try again, and the source sends its own" if self.sent_images else "push the container's own again"
+            raise LookupError(
+                f"the repository has another image under the name {reference} than the container was made from: {remedy}"
             ) from None
 
     def _lack_image(self) -> None:
