@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from relocate_proxy.host import mounts
+from relocate_proxy.host import criu_processes, mounts
 
 from tests.lab.waiting import until
 
@@ -24,7 +24,7 @@ ID, OTHER = "c" * 64, "d" * 64
 def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Path]]:
     """Mount what is left of this container's restore, of another's, and of some CRIU."""
     monkeypatch.setattr(mounts, "CRIU_ROOTS", f"{tmp_path}/.criu.mntns.")
-    monkeypatch.setattr(mounts, "CRIU", "criu-of-a-test")  # labs may have some
+    monkeypatch.setattr(criu_processes, "NAME", "criu-of-a-test")  # labs may have some
     made = {
         "own": tmp_path / ID / "criu-root",
         "another's": tmp_path / OTHER / "criu-root",

@@ -12,6 +12,8 @@ import subprocess
 from ansible_collections.relocate.mtd.plugins.module_utils._criu import Mount, parse_mountinfo
 from ansible_collections.relocate.mtd.plugins.module_utils._kernel import read_text
 
+from . import criu_processes
+
 OWN_MOUNTS, SWAPS = "/proc/self/mountinfo", "/proc/swaps"
 #: tmpfs that is not swapped out: Linux 6.4 and newer. What ramfs has is never swapped; it has no limit of its own, but a move
 #: whose image does not fit into the free memory is refused.
@@ -19,7 +21,7 @@ UNSWAPPED = (["-t", "tmpfs", "-o", "noswap,mode=700,nosuid,nodev,noexec"], ["-t"
 
 #: Where runc mounts the root of a container that it restores, below its own directory of the container; and where CRIU,
 #: whatever it restores, has a directory of its own (mount-v2.c). Either takes it down itself, if it is not killed.
-RUNC_ROOT, CRIU_ROOTS, CRIU = "criu-root", "/tmp/.criu.mntns.", "criu"
+RUNC_ROOT, CRIU_ROOTS = "criu-root", "/tmp/.criu.mntns."
 
 
 def unmount_left(container_id: str) -> None:
@@ -31,7 +33,7 @@ def unmount_left(container_id: str) -> None:
     for mount in reversed(_mounts()):
         if not (
             mount.point.endswith(f"/{container_id}/{RUNC_ROOT}")
-            or (mount.point.startswith(CRIU_ROOTS) and not _criu_lives())
+            or (mount.point.startswith(CRIU_ROOTS) and not any(criu_processes.pids()))
         ):
             continue
         done = subprocess.run(["umount", "--lazy", mount.point], capture_output=True, text=True, check=False)
@@ -39,14 +41,6 @@ def unmount_left(container_id: str) -> None:
             print(f"{mount.point} could not be unmounted: {done.stderr.strip()}", flush=True)
         with contextlib.suppress(OSError):
             os.rmdir(mount.point)
-
-
-def _criu_lives() -> bool:
-    for entry in filter(str.isdigit, os.listdir("/proc")):
-        with contextlib.suppress(OSError):  # it has ended
-            if read_text(f"/proc/{entry}/comm") == f"{CRIU}\n":
-                return True
-    return False
 
 
 def unmount_below(directory: str) -> None:

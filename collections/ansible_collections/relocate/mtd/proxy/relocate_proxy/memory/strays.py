@@ -9,7 +9,7 @@ import os
 import resource
 import time
 
-from ansible_collections.relocate.mtd.plugins.module_utils._kernel import read_text
+from ..host import criu_processes
 
 SECONDS = 10.0  # CRIU notices at its next write, and then takes its code out of the tasks again
 
@@ -35,15 +35,13 @@ def end_strays(session: str, seconds: float = SECONDS) -> None:
 def _criu_of(session: str) -> list[int]:
     """Return the processes named criu that have something of a session's directory open, or stand in it."""
     found = []
-    for entry in os.listdir("/proc"):
+    for pid in criu_processes.pids():
         try:
-            if read_text(f"/proc/{entry}/comm") != "criu\n":
-                continue
-            links = [f"/proc/{entry}/cwd", *(f"/proc/{entry}/fd/{fd}" for fd in os.listdir(f"/proc/{entry}/fd"))]
-        except OSError:  # no process, or one that has ended meanwhile
+            links = [f"/proc/{pid}/cwd", *(f"/proc/{pid}/fd/{fd}" for fd in os.listdir(f"/proc/{pid}/fd"))]
+        except OSError:  # it has ended meanwhile
             continue
         if any(_target(link).startswith(session + "/") for link in links):
-            found.append(int(entry))
+            found.append(pid)
     return found
 
 
