@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -17,6 +19,7 @@ from relocate_proxy.host import paths
 from relocate_proxy.host.secrets import wipe
 from relocate_proxy.memory import lazy_pages
 from relocate_proxy.network.conntrack import Endpoint, Entry
+from relocate_proxy.network.netlink import unreadable
 from relocate_proxy.parts import drain, endings, recovery
 from relocate_proxy.parts.recovery import COMMIT, LOOK, ROLL_BACK, SERVE, InProgress, hold_part, recover, release_part
 from relocate_proxy.protocol.journal import Journal
@@ -183,6 +186,32 @@ def test_an_edge_forgets_the_conversations_with_what_is_removed(
     begun("edge", state, plan={**PLAN, "mode": "recreate"})
     settle("edge")
     assert table.held == [there if state is State.DRAINING else here]
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ENOBUFS, "No buffer space"), unreadable("a message is too short")])
+@pytest.mark.parametrize(
+    ("state", "mode", "gone", "outcome"),
+    [(State.ROUTING, "stop-and-copy", NEW, "rolled-back"), (State.DRAINING, "recreate", OLD, "done")],
+)
+def test_a_connection_table_that_cannot_be_read_keeps_nothing_from_being_settled(
+    did: list[str], monkeypatch: pytest.MonkeyPatch, state: State, mode: str, gone: str, outcome: str, error: OSError
+) -> None:
+    """The other parts wait for the edge, and one may be frozen. What is left there is said, with the way to remove it."""
+
+    class Unreadable(FakeTable):
+        def entries(self) -> Iterator[Entry]:
+            raise error
+
+    table = Unreadable()
+    monkeypatch.setattr(recovery, "Conntrack", lambda: table)
+    begun("edge", state, plan={**PLAN, "mode": mode})
+    answer = settle("edge")
+    assert answer["outcome"] == outcome and Journal.at("r1", "edge").finished and table.closed
+    assert did[-2:] == ["persist", "unbind"]
+    (note,) = answer["notes"]
+    port = PLAN["services"][0]["host_port"]
+    assert error.strerror in note and f"conntrack -D -p tcp --reply-src {gone} --reply-port-src {port}" in note
+    assert "notes" not in settle("edge")
 
 
 @pytest.mark.parametrize("state", [State.VOTED, State.COMMITTED])

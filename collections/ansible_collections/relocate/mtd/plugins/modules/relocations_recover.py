@@ -62,7 +62,8 @@ RETURN = r"""
 settled:
   description: >-
     What was done, one for each part of each relocation, with C(relocation), C(container), C(host), C(part), C(verdict) and
-    C(outcome), and with C(notes) if there is something to know about services of the container that were left as they are.
+    C(outcome), and with C(notes) if there is something to know about services of the container, or entries of the edge's
+    connection table, that were left as they are.
   returned: always
   type: list
   elements: dict

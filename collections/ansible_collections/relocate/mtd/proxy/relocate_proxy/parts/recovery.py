@@ -177,7 +177,10 @@ def _places(journal: Journal) -> dict:
 
 
 def _edge(journal: Journal, commit: bool) -> list[str]:
-    """Settle an edge's part; return a sentence for each service that is the container's no more, and was left alone."""
+    """Settle an edge's part; return a sentence for each service that is the container's no more, and was left alone.
+
+    Also one if the connection table cannot be read: the other parts wait for this one, and the source may be frozen.
+    """
     facts = EdgeFacts.of(journal)
     plan = facts.plan
     armed, flows, moved = (Flow.read_all(each) for each in (facts.armed, facts.flows, facts.moved))
@@ -190,14 +193,27 @@ def _edge(journal: Journal, commit: bool) -> list[str]:
         gateway.reopen()
     else:
         endings.turn_to_source(gateway, table, source, flows).insist()
+    left, removed = endings.Attempts(), source if commit else destination
     if plan["mode"] == RECREATE or not commit:  # the copy that is removed has no part in any conversation
-        forget_services(table, source if commit else destination, plan["services"], PROTOCOLS)
+        left.take(lambda: forget_services(table, removed, plan["services"], PROTOCOLS))
     gateway.persist()
     gateway.close()
     table.close()
     wipe(paths.session(_relocation(journal)))  # the other edge's part listens, and so has one
     journal.record(State.DONE if commit else State.ROLLED_BACK, reason="recovered")
-    return gateway.astray
+    return [*gateway.astray, *(_still_led(plan, removed, problem) for problem in left.problems)]
+
+
+def _still_led(plan: dict, host: str, problem: str) -> str:
+    """Return what an operator can do about conversations that may still lead to a container's services on a host."""
+    commands = [
+        f"conntrack -D -p {each['protocol']} --reply-src {host} --reply-port-src {each['host_port']}"
+        for each in plan["services"]
+    ]
+    return (
+        f"the edge may still lead conversations with {plan['container']} to {host}, where it is no more ({problem}): remove "
+        f"them on the edge ({'; '.join(commands)})"
+    )
 
 
 def _source(journal: Journal, commit: bool) -> None:
