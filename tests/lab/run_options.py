@@ -27,14 +27,15 @@ WHOLE = f"""
 --health-timeout 9s --init --ip 172.31.7.9 --ip6 fd00:31:7::9 --link-local-ip 169.254.7.7 --ipc private
 --label c=d --label-file /run/options.env --log-driver json-file --log-opt max-size=1m --log-opt max-file=2
 --mac-address 02:42:0a:00:00:77 --memory 64m --memory-reservation 32m --memory-swap 96m --memory-swappiness 10
---mount type=tmpfs,dst=/m,tmpfs-size=1m --network {NETWORK} --network-alias other --oom-kill-disable
---oom-score-adj 100 --pids-limit 50 --platform linux/amd64 --publish 7301 --read-only
+--mount type=tmpfs,dst=/m,tmpfs-size=1m --network name={NETWORK},driver-opt=org.example.kept=yes --network-alias other
+--oom-kill-disable --oom-score-adj 100 --pids-limit 50 --platform linux/amd64 --publish 7301 --read-only
 --restart on-failure:3 --runtime runc --security-opt no-new-privileges --shm-size 8m --stop-signal SIGINT
 --stop-timeout 3 --sysctl net.core.somaxconn=777 --sysctl kernel.msgmax=9000 --tmpfs /scratch:size=1m
 --ulimit nofile=200:300 --user 1000:1000 --userns host --volume options-volume:/data --workdir /tmp
 """
 SECOND = """
 --cgroupns host --cpu-period 50000 --cpu-quota 25000 --no-healthcheck --expose 7304
+--network name=bridge,driver-opt=org.example.kept=yes
 --publish-all --rm --security-opt seccomp=unconfined --security-opt systempaths=unconfined --volume-driver local
 --volume /anonymous
 """

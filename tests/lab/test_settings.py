@@ -121,6 +121,22 @@ def test_what_docker_run_was_told(ground: Fleet, name: str, options: str, comman
         until(lambda: ground.on(others[-1], listing), f"Docker's removal of {name}", lambda listed: not listed)
 
 
+def test_a_network_option_that_an_older_docker_does_not_heed(fleet: Fleet) -> None:
+    """It would show it, and the sysctl would not be set."""
+    option = "com.docker.network.endpoint.sysctls"
+    fleet.tenants.append("martian")
+    fleet.on(
+        "host3",
+        f"docker run -d --name martian --network name=bridge,driver-opt={option}=net.ipv4.conf.IFNAME.log_martians=1 {IMAGE}",
+    )
+    found = inspect(fleet, "host3", "martian")["NetworkSettings"]["Networks"]["bridge"]["DriverOpts"]
+    assert list(found) == [option]
+    done = fleet.run("relocate", "check", "martian", "--to", "host1", "--json", check=False)
+    (destination,) = json.loads(done.stdout)["destinations"]
+    (said,) = destination["refusals"]
+    assert done.returncode == 1 and "on host1 does not heed the network option " + option in said, said
+
+
 def test_what_is_refused(fleet: Fleet) -> None:
     """Each is one sentence of the plan and of ``relocate check``, which ask the host this very question."""
     partner = "partner"

@@ -10,6 +10,7 @@ import json
 import os
 import socket
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -126,3 +127,19 @@ def test_what_a_host_promises(monkeypatch: pytest.MonkeyPatch, overcommit: str, 
     }
     monkeypatch.setattr(_host, "_text", files.__getitem__)
     assert _host._commitments() == {"most_areas": 65530, "promised_bytes_left": left}
+
+
+def test_a_container_s_network_options_are_told_to_the_destination() -> None:
+    """By their names: an older Docker would take them, show them, and do nothing."""
+    inspected = {
+        "Id": "c" * 64,
+        "Name": "/web",
+        "Image": "sha256:1",
+        "State": {"Running": False, "Status": "exited", "Pid": 0},
+        "Config": {"Image": "web:1"},
+        "HostConfig": {"NetworkMode": "shop"},
+        "NetworkSettings": {"Networks": {"shop": {"DriverOpts": {"b": "1", "a": "2"}}, "other": {"DriverOpts": None}}},
+    }
+    engine: Any = SimpleNamespace(container=lambda _: inspected, image=lambda _: None)
+    described = _host._container(engine, {"Id": inspected["Id"]}, [], {}, {}, 0.0)
+    assert described is not None and described["network_options"] == ["a", "b"]

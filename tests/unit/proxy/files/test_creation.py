@@ -109,6 +109,23 @@ def test_what_docker_leaves_out_of_what_it_was_asked_for() -> None:
     assert dropped(body, made) == ["BlkioWeight", "Init"]
 
 
+OPTIONS = {"com.docker.network.endpoint.sysctls": "net.ipv4.conf.IFNAME.log_martians=1"}
+
+
+@pytest.mark.parametrize(("mode", "network"), [("shop", "shop"), ("default", "bridge"), ("bridge", "bridge")])
+def test_the_options_of_a_place_in_a_network_are_kept(mode: str, network: str) -> None:
+    """Those of ``--network name=…,driver-opt=…``, on Docker's own bridge too, which takes nothing else of the kind."""
+    inspect = copy.deepcopy(INSPECT)
+    inspect["HostConfig"]["NetworkMode"] = mode
+    inspect["NetworkSettings"]["Networks"] = {
+        network: {"Aliases": None, "IPAddress": "172.30.0.2", "DriverOpts": OPTIONS}
+    }
+    names = {"Aliases": []} if mode == network == "shop" else {}
+    body = creation_document(inspect)
+    assert body["NetworkingConfig"] == {"EndpointsConfig": {network: {**names, "DriverOpts": OPTIONS}}}
+    check(described(create=body), "web")
+
+
 @pytest.mark.parametrize("mode", ["default", "bridge"])
 def test_dockers_own_bridge_needs_no_endpoint(mode: str) -> None:
     """Naming it would ask for aliases, which it has not."""

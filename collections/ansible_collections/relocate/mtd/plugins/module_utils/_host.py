@@ -202,6 +202,7 @@ def _container(
             for name, each in sorted((inspected.get("NetworkSettings", {}).get("Networks") or {}).items())
         },
         "fixed_addresses": _preflight.fixed_addresses(inspected),
+        "network_options": _preflight.network_options(inspected),
         "ports": [
             {"protocol": port.protocol, "host_port": port.host_port, "container_port": port.container_port}
             for port in publications(short)

@@ -44,6 +44,9 @@ DISK_LIMITS = (
 )
 #: What one container can have from another: its namespaces, by the option of ``docker run`` that joins them.
 JOINED = {"NetworkMode": "--network", "IpcMode": "--ipc", "PidMode": "--pid"}
+#: Options of a container's place in a network, by the first version of Docker that heeds them. An older one shows them all the
+#: same, and does nothing.
+NETWORK_OPTIONS = {"com.docker.network.endpoint.sysctls": 27, "com.docker.network.endpoint.ifname": 28}
 #: Names under which Docker knows runc, and ours, which is runc too.
 RUNTIMES = ("runc", "io.containerd.runc.v2", "relocate")
 #: Room that the destination needs beyond the container's own memory: its image lies in tmpfs while it is restored.
@@ -281,6 +284,12 @@ def fixed_addresses(inspected: Dict[str, Any]) -> List[str]:
     return sorted(each[key] for each in asked for key in ("IPv4Address", "IPv6Address") if each.get(key))
 
 
+def network_options(inspected: Dict[str, Any]) -> List[str]:
+    """Return the names of the options that the container's places in its networks have (``--network driver-opt=…``)."""
+    networks = (inspected.get("NetworkSettings") or {}).get("Networks") or {}
+    return sorted({option for each in networks.values() for option in each.get("DriverOpts") or {}})
+
+
 def network_refusals(inspected: Dict[str, Any]) -> List[str]:
     """Return why the container's networks keep it here."""
     return several_networks(
@@ -374,6 +383,7 @@ def destination_refusals(
     if host.get("processors") and bound:
         listed = ", ".join(map(str, sorted(bound)))
         found.append(f"{name} has no processor {listed}, to which a program of the container is bound")
+    found += _option_refusals(name, host, container)
     found += _confinement_refusals(name, host, container, source)
     found += _capacity_refusals(name, host, container)
     found += _area_refusals(name, host, container)
@@ -390,6 +400,17 @@ def destination_refusals(
     elif network:
         found += _address_refusals(name, network, (host.get("subnets") or {}).get(network) or [], container)
     return found
+
+
+def _option_refusals(name: str, host: Dict[str, Any], container: Dict[str, Any]) -> List[str]:
+    """Return what of the container's places in its networks Docker on this host would leave out without a word."""
+    version = re.match(r"\d+", host.get("docker_version") or "")
+    return [
+        f"Docker {host['docker_version']} on {name} does not heed the network option {option} of the container "
+        f"{container['name']}: it takes Docker {NETWORK_OPTIONS[option]}"
+        for option in container.get("network_options") or []
+        if version and int(version.group()) < NETWORK_OPTIONS.get(option, 0)
+    ]
 
 
 def _confinement_refusals(

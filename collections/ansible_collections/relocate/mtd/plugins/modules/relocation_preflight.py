@@ -102,6 +102,7 @@ CONTAINER = _forms.record(
         "security_label": _forms.maybe(_text),
         "network": _forms.maybe(_text),
         "fixed_addresses": _forms.maybe(_forms.each(_forms.either_address)),
+        "network_options": _forms.maybe(_texts),
         "kept_addresses": _forms.maybe(
             _forms.each(
                 _forms.record({"network": _text, "address": _forms.either_address}, {"subnet": _forms.maybe(_text)})

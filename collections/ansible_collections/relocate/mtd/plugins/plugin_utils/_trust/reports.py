@@ -191,6 +191,7 @@ _CONTAINER = _record(
         "network": _maybe(_formed(strangers.NAME, "network's name")),
         "networks": _mapping(_maybe(strangers.address)),
         "fixed_addresses": _list(strangers.address),
+        "network_options": _list(_text),
         "ports": _list(_record({"protocol": _protocol, "host_port": _port, "container_port": _port})),
         "memory_bytes": _size,
         **dict.fromkeys(("areas", "committed_bytes", "mapped_bytes"), _size),

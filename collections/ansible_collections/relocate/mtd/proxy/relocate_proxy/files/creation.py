@@ -67,7 +67,9 @@ def creation_document(inspect: dict, keep_addresses: bool = False) -> dict:
     body["HostConfig"] = host
     networks = {}
     for name, settings in (inspect["NetworkSettings"].get("Networks") or {}).items():
-        if host["NetworkMode"] in ("default", "bridge"):
+        if host["NetworkMode"] in ("default", "bridge"):  # it takes no names and no addresses
+            if settings.get("DriverOpts"):
+                networks[name] = {"DriverOpts": settings["DriverOpts"]}
             break
         aliases = [alias for alias in settings.get("Aliases") or [] if not inspect["Id"].startswith(alias)]
         networks[name] = {"Aliases": aliases, **{key: settings[key] for key in OF_ENDPOINT if settings.get(key)}}
