@@ -200,6 +200,55 @@ while True:
         assert fleet.where("tight") == [host], "it could start its second process all the time"
 
 
+CROWD = 200
+#: Each of these processes counts by itself, without starting another. They are small: each has an image of its own.
+COUNTERS = f"""
+/bin/busybox mkfifo /never
+exec 3<>/never
+number=1
+while [ $number -le {CROWD} ]; do
+    (count=0; while :; do count=$((count + 1)); echo $number $count; read -t 3 nothing <&3; done) &
+    number=$((number + 1))
+done
+wait
+"""
+
+
+def counts(fleet: Fleet, host: str, name: str) -> dict[int, int]:
+    """Return how far each process has counted, by its number. None has left a number out, or begun anew."""
+    found: dict[int, list[int]] = {}
+    for line in fleet.on(host, f"docker logs {name}").splitlines():
+        number, count = map(int, line.split())
+        found.setdefault(number, []).append(count)
+    for number, seen in found.items():
+        assert seen == list(range(1, len(seen) + 1)), f"the process {number} has counted {seen}"
+    return {number: len(seen) for number, seen in found.items()}
+
+
+def test_more_processes_than_a_process_may_open_images(fleet: Fleet) -> None:
+    """CRIU writes about seven files for each, and 1,024 is what a process may have open where nobody has said otherwise."""
+    fleet.tenants.append("crowd")
+    start = f'program=$(cat); docker run -d --name crowd {REPOSITORY}/idle:1 /bin/busybox sh -c "$program"'
+    fleet.on("host1", start, data=COUNTERS)
+    tasks = "find /sys/fs/cgroup -path \"*$(docker inspect -f '{{.Id}}' crowd)*\" -name cgroup.procs -exec cat {} + | sort -u"
+
+    def goes_on(host: str, after: int) -> int:
+        """Return how far the slowest has counted, when all have counted on."""
+        found = until(
+            lambda: counts(fleet, host, "crowd"),
+            f"{CROWD} counters on {host} beyond {after}",
+            lambda seen: len(seen) == CROWD and min(seen.values()) > after,
+        )
+        return min(found.values())
+
+    furthest = goes_on("host1", 1)
+    for host, mode in (("host3", "stop-and-copy"), ("host2", "post-copy"), ("host1", "stop-and-copy")):
+        furthest = max(furthest, max(counts(fleet, fleet.where("crowd")[0], "crowd").values()))
+        assert fleet.move("crowd", host, "--mode", mode)["mode"] == mode
+        furthest = goes_on(host, furthest)
+        assert len(fleet.on(host, tasks).splitlines()) == CROWD + 1
+
+
 #: Programs that use what cannot be carried, and what is said of each. ``libc`` is there; afterwards they wait.
 REFUSED = {
     "uring": ("libc.syscall(425, 4, ctypes.create_string_buffer(120))", "uses io_uring: end it"),

@@ -11,6 +11,7 @@ import json
 import mmap
 import os
 import random
+import resource
 import time
 from pathlib import Path
 from typing import Any, ClassVar
@@ -382,13 +383,18 @@ def test_a_container_without_a_log(ends: Ends) -> None:
 def test_more_images_than_descriptors(ends: Ends, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A container with hundreds of processes has thousands of images: few are open at once, and each arrives whole."""
     monkeypatch.setattr(image_cargo, "MOST_OPEN", 3)
-    names = [f"core-{number}.img" for number in range(8)]
+    names = [f"core-{number}.img" for number in range(100)]
     for piece in (b"first ", b"second"):
         ends.line.sent += [{"kind": "image", "name": name, "raw": piece + name.encode()} for name in names]
     before = len(list(Path("/proc/self/fd").iterdir()))
     ends.line.send("end")
     ends.line.script, ends.line.sent = ends.line.sent, []
-    ends.receiver.receive()
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (before + len(names) // 2, limits[1]))
+    try:
+        ends.receiver.receive()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
     assert len(list(Path("/proc/self/fd").iterdir())) == before
     for name in names:
         assert (ends.images / name).read_bytes() == b"first %bsecond%b" % (name.encode(), name.encode())
