@@ -183,8 +183,13 @@ class Hosts:
         assert self.said() == "done"
 
     def outcome(self) -> dict[str, Any]:
-        """How it ended at the destination."""
-        return lazy_pages.await_outcome(str(self.destination), 120)
+        """How it ended at the destination; that it has no end shows, too, while pages come again and again."""
+        return until(
+            lambda: lazy_pages.outcome(str(self.destination)) or {},
+            "the end of the drain",
+            seconds=120,
+            words=lambda: str(lazy_pages.report(str(self.destination))),
+        )
 
     def progress(self, **wanted: object) -> dict[str, Any]:
         """Wait until the report has these values; return it."""
