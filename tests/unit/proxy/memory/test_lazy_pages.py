@@ -51,14 +51,19 @@ def waiting(monkeypatch: pytest.MonkeyPatch) -> Callable[..., float]:
 
 def test_a_copy_that_forks_does_not_pass_for_one_whose_memory_comes(waiting: Callable[..., float]) -> None:
     """Each of its processes misses the same memory once more, until it ends: the source is gone all the same."""
-    reports = ({"left": left * MIB, "received": 5} for left in itertools.cycle([128, 256, 384, 256]))
+    reports = ({"left": left * MIB, "received": 5, "placed": 5} for left in itertools.cycle([128, 256, 384, 256]))
     assert waiting(reports) < 20
 
 
-def test_what_comes_is_progress_whatever_else_the_copy_does(waiting: Callable[..., float]) -> None:
+def test_what_finds_its_place_is_progress_whatever_else_the_copy_does(waiting: Callable[..., float]) -> None:
     """Even if more is missing each time; and so is what the copy gives back."""
-    assert waiting({"left": (128 + n) * MIB, "received": n} for n in itertools.count()) > 1000
-    assert waiting({"left": (10**6 - n) * MIB, "received": 0} for n in itertools.count()) > 1000
+    assert waiting({"left": (128 + n) * MIB, "placed": n} for n in itertools.count()) > 1000
+    assert waiting({"left": (10**6 - n) * MIB, "placed": 0} for n in itertools.count()) > 1000
+
+
+def test_what_comes_and_finds_no_place_is_no_progress(waiting: Callable[..., float]) -> None:
+    """The same pages may come for ever: that is how ``criu lazy-pages`` stood still."""
+    assert waiting({"left": 128 * MIB, "received": n, "placed": 5} for n in itertools.count()) < 20
 
 
 def test_what_has_told_nothing_yet_stands_still(waiting: Callable[..., float]) -> None:

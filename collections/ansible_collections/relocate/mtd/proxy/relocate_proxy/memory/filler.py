@@ -107,7 +107,7 @@ def _deferred_extent(entry: protobuf.Fields) -> Extent | None:
 class Filler:
     """Fills the address spaces that CRIU hands over, until nothing is missing.
 
-    :ivar received: bytes of memory that came from the source.
+    :ivar received: bytes of memory that came from the source. :ivar placed: bytes of it that were missing, and are there now.
     """
 
     def __init__(
@@ -147,7 +147,7 @@ class Filler:
         self._heard = self._progress = self._reported = time.monotonic()
         self._rate_from = (self._progress, 0)
         self._rate = 0.0
-        self.received = 0
+        self.received = self.placed = 0
         self.problem = ""
 
     def await_restore(self, restore: socket.socket) -> None:
@@ -487,6 +487,7 @@ class Filler:
             length = min(length, end - start)
             placed, number = space.faults.copy(start, self._memory + at - what.start, length)
             if placed:
+                self.placed += placed
                 space.missing.cut(start, start + placed)
             if not number:
                 length, absent = what.end - what.start, 0
@@ -541,6 +542,7 @@ class Filler:
                 "restored": self._restored,
                 "left": self.left,
                 "received": self.received,
+                "placed": self.placed,
                 "rate": round(self._rate),
                 "still": round(now - self._progress, 3) if self.left else 0.0,
                 "connected": self._remote is not None,

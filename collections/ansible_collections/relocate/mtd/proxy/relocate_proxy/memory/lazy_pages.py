@@ -228,7 +228,8 @@ def await_outcome(session: str, seconds: float, watch: Watch = lambda _: None) -
     """Return how the transfer ended.
 
     What is missing changes by the copy's own doing, too: each fork of it misses as much again, until it ends. So it is progress
-    only when less is missing than ever before, or more has come.
+    only when less is missing than ever before, or more has found its place. That something comes is none: the same may come
+    for ever, and be wanted by nobody.
 
     :param seconds: for how long nothing may come, from now on. :param watch: is told how it goes, every second.
     :raises StandsStill: nothing has come for that long.
@@ -240,9 +241,9 @@ def await_outcome(session: str, seconds: float, watch: Watch = lambda _: None) -
         if now >= looked:
             looked = now + LOOK_SECONDS
             going = report(session)
-            left, received = going.get("left", math.inf), going.get("received", 0)
-            if left < least or received > most:
-                least, most, moved = min(left, least), max(received, most), now
+            left, placed = going.get("left", math.inf), going.get("placed", 0)
+            if left < least or placed > most:
+                least, most, moved = min(left, least), max(placed, most), now
             if now > moved + seconds:
                 raise StandsStill(still_words(going, seconds))
             if now >= told + TELL_SECONDS:
