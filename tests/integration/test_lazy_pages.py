@@ -288,6 +288,15 @@ CHANGES = {
         "to = move(0, 64); ADDRESS, old = to, ADDRESS; to = move(8, 24); ADDRESS = old",
         "[has(page, to + (page - 8) * PAGE) for page in range(8, 24)]; all_of(64, PAGES)",
     ),
+    "forgets a part, and lets the whole grow": (
+        "forget(3, 8); to = call('mremap', ADDRESS, PAGES * PAGE, 2 * PAGES * PAGE, 1)",
+        "[has(page, to + page * PAGE, bytes(PAGE) if page in range(3, 8) or page == PAGES else None) "
+        "for page in range(PAGES + 1)]",
+    ),
+    "forgets a part, and moves the whole": (
+        "forget(3, 8); to = move(0, PAGES)",
+        "[has(page, to + page * PAGE, bytes(PAGE) if page in range(3, 8) else None) for page in range(PAGES)]",
+    ),
     "forgets a page and writes to it": (
         "forget(6, 7); ctypes.memset(ADDRESS + 6 * PAGE, 1, 1)",
         "all_of(0, 6); has(6, expected=bytes([1]) + bytes(PAGE - 1)); all_of(7, PAGES)",
@@ -311,6 +320,23 @@ def test_a_copy_that_changes_its_memory_gets_all_of_the_rest(hosts: Hosts, what:
     if expected:
         hosts.do(expected)
     assert hosts.processes(hosts.destination) == []
+
+
+def test_a_copy_that_forgets_the_same_all_the_time(hosts: Hosts) -> None:
+    """Each time it waits until it is heard, and nothing can be placed before."""
+    hosts.serve()
+    hosts.begin()
+    hosts.do(
+        "import threading; ending = threading.Event(); times = [0]\n"
+        "def again():\n"
+        "    while not ending.is_set():\n"
+        "        forget(3, 8)\n"
+        "        times[0] += 1\n"
+        "thread = threading.Thread(target=again); thread.start()".replace("\n", "\\n").join(['exec("', '")'])
+    )
+    outcome = hosts.outcome()
+    hosts.do("ending.set(); thread.join(); all_of(0, 3); all_of(8, PAGES); print('times', times[0], file=sys.stderr)")
+    assert "bytes" in outcome, outcome
 
 
 def test_a_child_gets_its_memory_too(hosts: Hosts) -> None:

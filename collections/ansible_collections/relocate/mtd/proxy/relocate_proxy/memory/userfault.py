@@ -16,7 +16,7 @@ from typing import NamedTuple
 PAGE = os.sysconf("SC_PAGE_SIZE")
 #: struct uffd_msg's events
 FAULT, FORK, REMAP, REMOVE, UNMAP = 0x12, 0x13, 0x14, 0x15, 0x16
-_UNREGISTER, _WAKE, _COPY, _ZEROPAGE = 0x8010AA01, 0x8010AA02, 0xC028AA03, 0xC020AA04
+_WAKE, _COPY, _ZEROPAGE = 0x8010AA02, 0xC028AA03, 0xC020AA04
 _MESSAGE = struct.Struct("=BxHxxxxQQQ")
 _AT_ONCE = 16
 
@@ -89,10 +89,6 @@ class Userfault:
         for end in _ADDRESS_SPACES:
             if self._ioctl(_WAKE, (ctypes.c_uint64 * 2)(_LOWEST, end - PAGE - _LOWEST)) == 0:
                 return
-
-    def unregister(self, start: int, end: int) -> None:
-        """Make a range ordinary memory, as far as it can be, and wake who waits there."""
-        self._ioctl(_UNREGISTER, (ctypes.c_uint64 * 2)(start, end - start))
 
     def _ioctl(self, request: int, argument: ctypes.Array) -> int:
         if _libc.ioctl(ctypes.c_int(self.fd), ctypes.c_ulong(request), argument) == 0:
