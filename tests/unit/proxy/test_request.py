@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from ansible_collections.relocate.mtd.plugins.module_utils._edge_table import Service
+from ansible_collections.relocate.mtd.plugins.modules import relocation_session
 from relocate_proxy import request
 from relocate_proxy.request import Border, Forbidden
 
@@ -139,6 +141,18 @@ def test_what_a_move_needs_is_taken(border: Border, module: str, arguments: dict
     assert {name: str(value) for name, value in taken.items()} == {
         name: str(value) for name, value in arguments.items()
     }
+
+
+def test_what_recovery_may_say_is_known(border: Border) -> None:
+    """Each option of the module but those of the operator's own: else recovery ends where it needs that one."""
+    options = yaml.safe_load(relocation_session.DOCUMENTATION)["options"]
+    values: dict[str, Any] = {"str": "why", "bool": True, "int": 30}
+    known = {"relocation": "r1", "part": "destination", "verdict": "commit"}
+    told = {name: known.get(name, values[each["type"]]) for name, each in options.items()}
+    told = {**told, "state": "recovered"}
+    for name in ("container", "specification"):
+        told.pop(name)
+    assert border.arguments("relocation_session", told) == told and "ran" in told
 
 
 @pytest.mark.parametrize(

@@ -188,6 +188,7 @@ class Border:
             "verdict": _one_of("commit", "roll-back", "serve", "look"),
             "gone": _text,
             "decided": _flag,
+            "ran": _flag,
             "timeout": _between(*SECONDS),
         }
         state = _one_of("started", "finished", "recovered")

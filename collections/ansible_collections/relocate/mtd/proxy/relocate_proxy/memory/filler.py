@@ -303,8 +303,8 @@ class Filler:
             missing.move(event.first, event.first + event.third, event.second)
             faults.wake(event.first, event.first + event.third)
         elif event.kind in (REMOVE, UNMAP):
-            # What was forgotten stays ours, and is empty for who touches it. Were it given back to the kernel, it would be a mapping
-            # of its own, and an mremap(2) of the whole would fail, as it never does where nobody watches.
+            # What was forgotten stays ours, and is empty for who touches it. Were it given back to the kernel, it would be a
+            # mapping of its own, and an mremap(2) of the whole would fail, as it never does where nobody watches.
             missing.cut(event.first, event.second)
             faults.wake(event.first, event.second)
         if self.left != before:
