@@ -6,8 +6,11 @@
 from __future__ import annotations
 
 import errno
+import os
+import signal
 import socket
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from relocate_proxy.host import syscalls
@@ -65,6 +68,12 @@ class Wire:
 def await_held(queue: HeldQueue, count: int) -> None:
     """Wait until so many packets have been held in all: the queue's reader is a thread, which gets its turn some time."""
     until(lambda: queue.total, f"{count} held packets", lambda total: total >= count)
+
+
+def await_reading(queue: HeldQueue) -> None:
+    """Wait until the queue's reader waits in a system call whose first argument is the number of its socket."""
+    call = Path(f"/proc/self/task/{queue._reader.native_id}/syscall")
+    until(call.read_text, "a reader that waits", lambda text: text.split()[1:2] == [hex(queue._socket.fileno())])
 
 
 @pytest.fixture
@@ -150,6 +159,43 @@ def test_a_queue_whose_reader_is_gone_lets_pass(wire: Wire) -> None:
         return wire.arrived(1, 0.05)
 
     until(passes, "a packet that passes an unbound queue")
+
+
+def test_a_closed_queue_is_free_at_once(wire: Wire) -> None:
+    """Its reader does not wait for one more packet, which would be lost, and the number may be bound again."""
+    queue = wire.queue()
+    await_reading(queue)
+    queue.close()
+    queue.close()
+    wire.send(1)
+    assert wire.arrived(1, 5.0) == [1]
+    again = wire.queue()
+    again.close()
+
+
+def test_a_closed_queue_takes_nothing_from_the_next(wire: Wire, network: Callable[[], Network]) -> None:
+    """The next has its socket's number. A reader that still waited would look that up when a signal has it begin its call anew.
+
+    The end of a child is such a signal, when the main thread blocks it, as it does while it starts another child.
+    """
+    other = Wire(network(), network())
+    queue = other.queue()
+    number = queue._socket.fileno()
+    await_reading(queue)
+    queue.close()
+    queue = wire.queue()
+    assert queue._socket.fileno() == number, "another number: the test tests nothing"
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
+    try:
+        os.kill(os.getpid(), signal.SIGCHLD)
+        for each in range(1, 30):
+            wire.send(each)
+            assert wire.arrived(1, 5.0) == [each]
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
+    queue.close()
+    other.out.close()
+    other.back.close()
 
 
 def test_only_what_is_released_loses_its_mark(wire: Wire) -> None:

@@ -18,14 +18,16 @@ import struct
 import threading
 from collections.abc import Sequence
 
-from .netlink import NLM_F_REQUEST, NetfilterSocket, attribute, attributes
+from .netlink import NLM_F_ACK, NLM_F_REQUEST, NetfilterSocket, attribute, attributes
 
 SUBSYSTEM = 3  # NFNL_SUBSYS_QUEUE
 PACKET, VERDICT, CONFIG, VERDICT_BATCH = 0, 1, 2, 3  # NFQNL_MSG_*
 CFG_COMMAND, CFG_PARAMETERS, CFG_MAX_LENGTH, CFG_MASK, CFG_FLAGS = 1, 2, 3, 4, 5  # NFQA_CFG_*
 FAIL_OPEN, GSO = 1, 4  # NFQA_CFG_F_*: a full queue lets pass instead of dropping (never); do not split large packets
 ACCEPT = 1
+BIND, UNBIND = 1, 2  # NFQNL_CFG_CMD_*
 MAX_PACKETS = 65536
+CLOSE_SECONDS = 10.0  # its reader needs a moment; a busy machine may not give it that at once
 
 
 def packet_number(payload: memoryview) -> int | None:
@@ -50,7 +52,7 @@ class HeldQueue:
         self._lock = threading.Lock()
         self._socket = NetfilterSocket(SUBSYSTEM, 8 << 20)
         try:
-            self._configure(CFG_COMMAND, struct.pack("!BBH", 1, 0, 0))  # bind
+            self._configure(CFG_COMMAND, struct.pack("!BBH", BIND, 0, 0))
             self._configure(
                 CFG_PARAMETERS, struct.pack("!IB", 0, 1)
             )  # copy meta data only: the packet stays in the kernel
@@ -82,7 +84,7 @@ class HeldQueue:
         self._socket.request(CONFIG, attribute(what, value), resource=self.number)
 
     def _read(self) -> None:
-        while True:
+        while not self._closed:
             try:
                 messages = self._socket.receive()
             except OSError as error:
@@ -133,7 +135,20 @@ class HeldQueue:
         return count
 
     def close(self) -> None:
-        """Unbind the queue."""
-        with self._lock:  # not under the reader, in the middle of its verdicts
+        """Unbind the queue, and close its socket when its reader has ended.
+
+        Not beneath the reader, which waits in a system call. The call keeps the socket, and so the queue, until something
+        comes. And a signal that nobody heeds, such as the end of a child, has the kernel begin the call anew, with the same
+        number. Whatever socket has the number by then loses a message to the reader. If that is the next queue's, the message
+        is a packet that never gets a verdict.
+        """
+        unbind = attribute(CFG_COMMAND, struct.pack("!BBH", UNBIND, 0, 0))
+        with self._lock:  # not in the middle of its verdicts
             self._closed = True
+            # The acknowledgement wakes the reader. This fails when the queue was closed before, or without memory: then the
+            # queue ends with the process.
+            with contextlib.suppress(OSError):
+                self._socket.send(self._socket.pack(CONFIG, unbind, NLM_F_REQUEST | NLM_F_ACK, resource=self.number))
+        self._reader.join(CLOSE_SECONDS)
+        if not self._reader.is_alive():
             self._socket.close()
