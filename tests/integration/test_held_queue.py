@@ -148,6 +148,21 @@ def test_a_verdict_without_room_is_one_packet(wire: Wire, monkeypatch: pytest.Mo
     queue.close()
 
 
+def test_a_hook_that_goes_empties_the_queue(wire: Wire) -> None:
+    """The kernel's doing (``nfqnl_nf_hook_drop``), whosever hook it was: docs/cutover.md warns of it."""
+    queue = wire.queue()
+    queue.hold()
+    wire.send(1, 2)
+    await_held(queue, 2)
+    wire.receiver.run("nft", "add table ip other; add chain ip other some { type filter hook output priority 0; }")
+    wire.receiver.run("nft", "delete table ip other")
+    wire.send(3)
+    await_held(queue, 3)
+    queue.release()
+    assert wire.arrived(3, 1.0) == [3]
+    queue.close()
+
+
 def test_a_queue_whose_reader_is_gone_lets_pass(wire: Wire) -> None:
     """The edge's proxy was killed: what it held TCP sends again, what comes passes, unless the chain ``early`` drops it."""
     queue = wire.queue()

@@ -395,8 +395,8 @@ def test_more_images_than_descriptors(ends: Ends, tmp_path: Path, monkeypatch: p
         ends.receiver.receive()
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)
-    left = [os.readlink(fd) for fd in Path("/proc/self/fd").iterdir() if os.path.lexists(fd)]
-    assert not [place for place in left if place.startswith(str(ends.images))]
+    left = [fd.readlink() for fd in Path("/proc/self/fd").iterdir() if fd.is_symlink()]
+    assert not [place for place in left if place.is_relative_to(ends.images)]
     for name in names:
         assert (ends.images / name).read_bytes() == b"first %bsecond%b" % (name.encode(), name.encode())
 
