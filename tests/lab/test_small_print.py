@@ -80,8 +80,8 @@ def sleeps():
         _fields_ = [("seconds", ctypes.c_long), ("nanoseconds", ctypes.c_long)]
     while True:
         begin = time.monotonic()
-        libc.nanosleep(ctypes.byref(Span(3, 0)), None)
-        if time.monotonic() - begin < 2.9:
+        libc.nanosleep(ctypes.byref(Span(1000, 0)), None)
+        if time.monotonic() - begin < 999:
             early.append(time.monotonic() - begin)
 
 threading.Thread(target=sleeps, daemon=True).start()
