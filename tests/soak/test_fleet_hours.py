@@ -426,9 +426,8 @@ def test_hours_of_a_fleet() -> None:
         for walker in walkers:
             walker.thread.join()
         status = scheduler.stop()
-        if (
-            scheduler.in_doubt()
-        ):  # the edge was cut off in the last minute: the next scheduler asks the hosts how that ended
+        if scheduler.in_doubt():
+            # the edge was cut off in the last minute: the next scheduler asks the hosts how that ended
             scheduler.settle()
             status = scheduler.stop() or status
         operator.end()
