@@ -91,6 +91,13 @@ def predicted(result: dict[str, Any]) -> list[str]:
     return [words]
 
 
+def ended(result: dict[str, Any]) -> list[str]:
+    """Return a line on a container that was moved and has ended since, if it has."""
+    if result.get("exit_code") is None:
+        return []
+    return [f"it has ended there since, with exit status {result['exit_code']}: see docker logs {result['container']}"]
+
+
 def lines(result: dict[str, Any]) -> list[str]:
     """Return a result as lines for people."""
     if "source" not in result:
@@ -116,6 +123,7 @@ def lines(result: dict[str, Any]) -> list[str]:
         *predicted(result),
         f"{flows['kept']} connection{'' if flows['kept'] == 1 else 's'} kept, {result.get('packets_held', 0)} packets held, "
         f"{sum(result.get('bytes', {}).values()) / 2**20:.1f} MiB carried",
+        *ended(result),
     ]
 
 

@@ -211,7 +211,8 @@ def alive(fleet: Fleet, host: str, name: str) -> str:
     path = ROOT / f"build/bench/{name}.txt"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(seen)
-    return f"{name} on {host} stands still at {first}: see {path.relative_to(ROOT)}"
+    how = "stands still" if '"Running":true' in seen else "has ended"
+    return f"{name} on {host} {how} at {first}: see {path.relative_to(ROOT)}"
 
 
 def work(fleet: Fleet, number: int, tally: Tally) -> None:

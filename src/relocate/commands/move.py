@@ -77,6 +77,11 @@ def show(console: Console, result: dict[str, Any]) -> None:
     table.add_row("down", f"[bold]{result['downtime_ms']:.1f} ms[/bold]  ({cell(how(result))})")
     table.add_row("", phase_bar(result["timings_ns"]))
     table.add_row("", phase_words(result["timings_ns"]))
+    if result.get("exit_code") is not None:
+        status, name = cell(result["exit_code"]), cell(result["container"])
+        table.add_row(
+            "[red]ended[/red]", f"it has ended there since, with exit status {status}: see docker logs {name}"
+        )
     flows = result["flows"]
     table.add_row("connections", f"{flows['kept']} kept, {flows['lost']} lost; {result['packets_held']} packets held")
     console.print(table)

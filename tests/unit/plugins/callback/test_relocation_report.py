@@ -65,6 +65,8 @@ def test_a_move_that_was_made() -> None:
     ]
     one = report.lines({**RESULT, "flows": {"kept": 1, "lost": 0}})
     assert one[3].startswith("1 connection kept,")
+    gone = report.lines({**RESULT, "exit_code": 0})
+    assert gone[4:] == ["it has ended there since, with exit status 0: see docker logs web"]
     plain = report.lines({**RESULT, "mode": "stop-and-copy", "source_needed_ms": 0.0})
     assert plain[2] == "stop-and-copy, 140 ms predicted"
 

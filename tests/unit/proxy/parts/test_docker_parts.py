@@ -495,6 +495,18 @@ def test_a_destination_at_the_end(did: list[str]) -> None:
     assert did[0] == "forget" and "'Name': 'always'" in did[1] and did[2:] == ["record done", "say finished"]
 
 
+def test_a_destination_whose_copy_has_ended_says_how(did: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was moved, and did not live long."""
+    monkeypatch.setattr(endings, "tasks_of", lambda _: [])
+    made = on_destination(did, state=State.COMMITTED)
+    said: list[dict] = []
+    vars(made)["say"] = lambda _, **fields: said.append(fields)
+    made.journal.record(State.COMMITTED, restart_policy={"Name": "no"})
+    made.docker.container = lambda _: {"State": {"Running": False, "ExitCode": 139}}
+    made.on_finish({})
+    assert said[0]["exit_code"] == 139
+
+
 @pytest.mark.parametrize("policy", ["always", "no"])
 def test_a_copy_that_docker_does_not_know_is_not_started_a_second_time(
     did: list[str], monkeypatch: pytest.MonkeyPatch, policy: str

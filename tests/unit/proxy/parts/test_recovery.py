@@ -252,6 +252,24 @@ def test_nothing_of_a_copy_is_left_in_the_connection_table(did: list[str], monke
     assert [entry.reply_source for entry in table.held] == [other]
 
 
+def test_a_connection_table_that_cannot_be_read_keeps_no_copy(did: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The copy is removed all the same, and the journal stays open: what was not done is done at the next try."""
+    tables = iter([OSError("no buffer space"), FakeTable()])
+
+    def opened() -> FakeTable:
+        table = next(tables)
+        if isinstance(table, OSError):
+            raise table
+        return table
+
+    monkeypatch.setattr(endings, "Conntrack", opened)
+    begun("destination", State.RESTORING, container="web", container_id="c2", address="172.20.2.2")
+    with pytest.raises(OSError, match="no buffer space"):
+        settle("destination", ROLL_BACK)
+    assert did[-1] == "remove c2" and Journal.at("r1", "destination").state is State.RESTORING
+    assert settle("destination", ROLL_BACK)["outcome"] == "rolled-back"
+
+
 def test_a_copy_that_waits_for_the_commit(did: list[str]) -> None:
     """The verdict is written down, its gate is opened, and only when it runs is the part done."""
     begun("destination", State.PREPARED, container_id="c2")

@@ -93,6 +93,13 @@ def test_what_post_copy_asked_of_the_source_is_shown() -> None:
     assert move.how({"mode": "stop-and-copy"}) == "stop-and-copy"
 
 
+def test_a_copy_that_has_ended_is_told_of() -> None:
+    """It was moved, and that is not all there is to say."""
+    text = shown(move.show, {**RESULT, "exit_code": 139})
+    assert "it has ended there since, with exit status 139: see docker logs web" in text
+    assert "ended" not in shown(move.show, RESULT)
+
+
 def test_what_pre_copy_sent_ahead_is_shown() -> None:
     rounds = [{"bytes": 64 << 20, "stopped_ms": 9.0}, {"bytes": 2 << 20, "stopped_ms": 1.0}]
     text = shown(move.show, {**RESULT, "mode": "pre-copy", "rounds": rounds})

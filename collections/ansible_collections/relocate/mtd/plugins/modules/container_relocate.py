@@ -217,6 +217,12 @@ source_needed_ms:
     is V(post-copy).
   returned: when a move was tried
   type: float
+exit_code:
+  description: >-
+    The exit status with which the container ended at the destination before the move had been tidied up - by itself, or
+    because it could not live there. C(docker logs) on that host tells.
+  returned: when it was moved, and does not run any more
+  type: int
 choice:
   description: >-
     How the destination was chosen, with C(host), C(policy), and for one that was drawn C(delta), C(terms), entropies and

@@ -351,7 +351,7 @@ _RESULT_FORMS = {
     **dict.fromkeys(("stay_ms", "drawn_ms", "downtime_limit_ms"), _MS),
     **dict.fromkeys(("timings_ns", "flows", "bytes", "measured", "drain"), _COUNTS),
     "strategy": _word,
-    **dict.fromkeys(("packets_held", "memory_bytes", "walk_ms"), _maybe(_number(float(BYTES)))),
+    **dict.fromkeys(("packets_held", "memory_bytes", "walk_ms", "exit_code"), _maybe(_number(float(BYTES)))),
     **dict.fromkeys(("msg", "reason", "tenant", "started_at", "frozen_at", "at", "alerted_at"), _maybe(_text)),
     **dict.fromkeys(("address_before", "address_after", "image"), _maybe(_text)),
     "problems": _maybe(_sentences),

@@ -259,9 +259,9 @@ def still_words(going: dict[str, Any], seconds: float) -> str:
         "the source is silent" if going.get("connected") else "the source does not call again"
     )
     return (
-        f"{going.get('left', 0) / 2**20:.1f} MiB of the copy's memory are still at its source, and nothing has come for "
-        f"{seconds:g} s ({problem}): nothing is lost, the copy runs as far as it can without, and the source is kept; see that "
-        "the source host is up and reachable, then run recover.yml"
+        f"{going.get('left', 0) / 2**20:.1f} MiB of the copy's memory are still at its source, and nothing of it has found its "
+        f"place for {seconds:g} s ({problem}): nothing is lost, the copy runs as far as it can without, and the source is "
+        "kept; see that the source host is up and reachable, then run recover.yml"
     )
 
 

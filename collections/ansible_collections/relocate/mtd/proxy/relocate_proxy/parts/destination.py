@@ -42,6 +42,7 @@ LOOK_SECONDS = 0.2  # how often to see whether the edge calls the move off
 GATE_SECONDS = 60.0
 #: A keeper that has given up listens no more, and what it said last is read next: it says why.
 LAST_WORDS = contextlib.suppress(BrokenPipeError)
+NAMED = 5  # settings, of those that the kernel here does not give
 START_SECONDS = 3600.0  # `docker start` lasts until the restore is primed: a first copy of a large layer is part of it
 
 
@@ -177,8 +178,9 @@ class Destination(Part):
     def _give_sysctls(self) -> None:
         """Give the copy's network the settings that the original's has. :raises LookupError: the kernel here does not."""
         if lost := sysctls.give(f"/proc/{self.pid}/ns/net", self.document["sysctls"]):
+            named = ", ".join(lost[:NAMED]) + (f" and {len(lost) - NAMED} more" if len(lost) > NAMED else "")
             raise LookupError(
-                f"the kernel of this host does not give a network what the container's has ({', '.join(lost)}): see that it "
+                f"the kernel of this host does not give a network what the container's has ({named}): see that it "
                 "has what that needs, such as the congestion control, or set it back at the source"
             )
 
@@ -528,8 +530,9 @@ class Destination(Part):
             "restore": self.moments.span("received", "prepared"),
             "resume": self.moments.span("prepared", "running"),
         }
+        ended = endings.exit_code(self.docker, self.container_id)
         self.close(State.DONE)
-        self.say("finished", timings_ns=timings, commands=self.commands)
+        self.say("finished", timings_ns=timings, commands=self.commands, **ended)
 
     def on_roll_back(self, message: dict) -> None:
         """The edge's verdict. An edge that does not know it says so: what was heard first, counts."""

@@ -38,9 +38,11 @@ def make(edge: Edge, outcome: str, answers: dict[str, dict], problems: list[str]
     moved["memory"] = moved.get("memory", 0) + edge.pages_bytes
     kept = len(edge.moved) if outcome == "committed" else 0
     timings = _timings(edge, answers)
+    ended = answers["destination"].get("exit_code") if outcome == "committed" else None
     return {
         **edge.plan.document,
         **edge.report,
+        **({} if ended is None else {"exit_code": ended}),
         "bytes": moved,
         "flows": {
             "ingress": sum(flow.direction != EGRESS for flow in edge.flows),

@@ -337,6 +337,15 @@ def adopt_copy(journal: Journal, docker: DockerClient) -> None:
         docker.start(facts.container_id)
 
 
+def exit_code(docker: DockerClient, container_id: str) -> dict[str, int]:
+    """Return as ``exit_code`` how a copy that has run has ended; nothing if it runs, or nobody knows."""
+    with contextlib.suppress(DockerError):
+        found = docker.container(container_id)
+        if found and not found["State"]["Running"]:
+            return {"exit_code": found["State"]["ExitCode"]}
+    return {}
+
+
 def insist_that_docker_knows(docker: DockerClient, container_id: str) -> None:
     """See that a copy which runs is Docker's. :raises DockerError: Docker was killed in the moment in which it began to run."""
     found = docker.container(container_id)
@@ -357,14 +366,14 @@ def discard_copy(journal: Journal, docker: DockerClient, session: str, cancel: C
 
     :param cancel: makes the keeper give up, and returns when ``docker start`` has ended: removing a container that is being
         started would block.
+    :raises OSError: the entries of its address could not be removed; all the rest is.
     """
     facts = DestinationFacts.of(journal)
     cancel()
     lazy_pages.end_processes(session)
-    if facts.address:
-        table = Conntrack()
-        forget_address(table, facts.address)
-        table.close()
+    attempts = Attempts()
+    if facts.address:  # while it is the copy's: the next container may get it
+        attempts.take(lambda: _forget(facts.address))
     container_id = facts.container_id or provisional_name(facts.container, os.path.basename(session))
     KeeperClient.forget(container_id)
     mounts.unmount_left(container_id)
@@ -374,6 +383,15 @@ def discard_copy(journal: Journal, docker: DockerClient, session: str, cancel: C
     if facts.networks:
         with networks.one_at_a_time():
             networks.unmake(docker, facts.networks, begun(journal))
+    attempts.insist()
+
+
+def _forget(address: str) -> None:
+    table = Conntrack()
+    try:
+        forget_address(table, address)
+    finally:
+        table.close()
 
 
 def begun(journal: Journal) -> float:

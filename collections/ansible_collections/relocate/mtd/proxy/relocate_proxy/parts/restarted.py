@@ -106,8 +106,9 @@ class RestartedDestination(Part):
         """The source is gone."""
         if not self.journal.finished:
             endings.adopt_copy(self.journal, self.docker)
+        ended = endings.exit_code(self.docker, self.container_id)
         self.close(State.DONE)
-        self.say("finished", timings_ns={})
+        self.say("finished", timings_ns={}, **ended)
 
     def on_roll_back(self, message: dict) -> None:
         """The edge's verdict. An edge that does not know it says so: what was heard first, counts."""

@@ -153,7 +153,7 @@ MESSAGES: dict[tuple[str, str], Message] = {
         ("finish", _message("edge", "source")),
         ("finished", _message("source", "edge", {"bytes": COUNTS, "commands": COMMANDS}, timings_ns=TIMINGS)),
         ("finish", _message("edge", "destination")),
-        ("finished", _message("destination", "edge", {"commands": COMMANDS}, timings_ns=TIMINGS)),
+        ("finished", _message("destination", "edge", {"commands": COMMANDS, "exit_code": COUNT}, timings_ns=TIMINGS)),
         # at any time before the commit
         ("failed", _message("source", "edge", reason=TEXT)),
         ("failed", _message("destination", "edge", reason=TEXT)),
