@@ -333,7 +333,7 @@ def test_contents_are_as_long_as_they_were_described(upper: Path, size: int) -> 
 
 
 @pytest.mark.parametrize("path", ["../x", "a/../../x", "/etc/passwd", "..", ".", ""])
-@pytest.mark.parametrize("act", ["make", "remove", "link"])
+@pytest.mark.parametrize("act", ["make", "remove", "link", "whiteout"])
 def test_a_path_outside_the_container_is_refused(root: Path, path: str, act: str) -> None:
     """Whatever is to be done there."""
     writer = Writer(str(root))
@@ -341,6 +341,8 @@ def test_a_path_outside_the_container_is_refused(root: Path, path: str, act: str
     with pytest.raises(LayerProblem, match="the source named a path outside the container"):
         if act == "make":
             writer.make(entry)
+        elif act == "whiteout":
+            writer.make({"path": path, "whiteout": True})
         elif act == "remove":
             writer.remove(path)
         else:

@@ -72,12 +72,12 @@ class Writer:
     def make(self, entry: dict) -> str | None:
         """Make one entry; for a regular file with contents return the path to fill (see :meth:`finish`)."""
         path = entry["path"]
+        if entry.get("whiteout"):  # it has a path alone
+            self.remove(path)
+            return None
         if path == ROOT and stat.S_ISDIR(entry["mode"]):
             self.finish(self.root, entry)
             self._directory_times[self.root] = entry["mtime_ns"]
-            return None
-        if entry.get("whiteout"):
-            self.remove(path)
             return None
         full, mode = self._place(path), entry["mode"]
         self._keep_time_of_parent(full)
