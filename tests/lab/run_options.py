@@ -34,7 +34,7 @@ WHOLE = f"""
 --ulimit nofile=200:300 --user 1000:1000 --userns host --volume options-volume:/data --workdir /tmp
 """
 SECOND = """
---cgroupns host --cpu-period 50000 --cpu-quota 25000 --no-healthcheck --expose 7304
+--cgroupns host --cpu-period 50000 --cpu-quota 25000 --no-healthcheck --expose 7304 --log-driver local
 --network name=bridge,driver-opt=org.example.kept=yes
 --publish-all --rm --security-opt seccomp=unconfined --security-opt systempaths=unconfined --volume-driver local
 --volume /anonymous
@@ -47,7 +47,6 @@ REFUSALS = {
     "--ipc shareable": "offers its shared memory to others (--ipc shareable)",
     "--ipc container:partner": "shares its shared memory (container:",
     "--link partner": "is linked to others (--link)",
-    "--log-driver local": "the log driver 'local'",
     "--network host": "uses the host's network",
     "--network none": "has no network of its own",
     "--network container:partner": "has no network of its own",

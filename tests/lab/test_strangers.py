@@ -387,13 +387,19 @@ def numbers_of(fleet: Fleet, host: str, name: str) -> list[int]:
 
 
 def test_the_log_of_a_program_that_talks_much_and_of_one_that_is_in_the_middle_of_a_line(fleet: Fleet) -> None:
-    """A log that is truncated in place, one of several files, and half a line."""
-    fleet.tenants += ["small", "rotated", "talker"]
+    """A log that is truncated in place, one of several files, the same of the other driver, and half a line."""
+    logs = {
+        "small": "",
+        "rotated": "--log-opt max-file=3",
+        "small-local": "--log-driver local --log-opt max-file=1 --log-opt compress=false",
+        "local": "--log-driver local --log-opt max-file=3",
+    }
+    fleet.tenants += [*logs, "talker"]
     run = f"docker run -d --log-opt max-size=4k {{}} {REPOSITORY}/idle:1 /bin/busybox sh -c '{{}}'"
-    fleet.on("host1", run.format("--name small", LOGGER))
-    fleet.on("host1", run.format("--log-opt max-file=3 --name rotated", LOGGER))
+    for name, options in logs.items():
+        fleet.on("host1", run.format(f"--name {name} {options}", LOGGER))
     for host in ("host3", "host1"):
-        for name in ("small", "rotated"):
+        for name in logs:
             here = "host1" if host == "host3" else "host3"
             log = lambda: numbers_of(fleet, here, name)  # noqa: B023, E731
             last = until(log, "a log that was turned over", lambda numbers: numbers[-1] > 200)[-1]

@@ -62,7 +62,7 @@ class FileEntry:
 
 
 def _message(document: dict[str, Any]) -> bytes:
-    from relocate_proxy.memory.protobuf import encode  # by now its place is known
+    from relocate_proxy.protocol.protobuf import encode  # by now its place is known
 
     if "reg" in document:
         regular = {6: os.fsencode(document["reg"]["name"]), 8: document["reg"].get("size")}
@@ -72,7 +72,7 @@ def _message(document: dict[str, Any]) -> bytes:
 
 
 def _document(message: bytes) -> dict[str, Any]:
-    from relocate_proxy.memory.protobuf import decode
+    from relocate_proxy.protocol.protobuf import decode
 
     if message[1] != TYPES["REG"]:
         found: dict[str, Any] = json.loads(message[2:])

@@ -22,11 +22,11 @@ import pytest
 import relocate_proxy
 from hypothesis import example, given
 from hypothesis import strategies as st
-from relocate_proxy.files import container, creation, log_cargo, own_cargo
+from relocate_proxy.files import container, creation, log_formats, own_cargo
 from relocate_proxy.host import tasks, unix_peers, unix_sockets
-from relocate_proxy.memory import criu_image, deferred, filler, lazy_pages, page_server, protobuf, recall, rounds
+from relocate_proxy.memory import criu_image, deferred, filler, lazy_pages, page_server, recall, rounds
 from relocate_proxy.network import conntrack, held_queue, netlink, nft
-from relocate_proxy.protocol import faults
+from relocate_proxy.protocol import faults, protobuf
 from relocate_proxy.protocol.documents import EdgeSpecification, Plan, Specification
 from relocate_proxy.protocol.facts import FACTS
 from relocate_proxy.protocol.journal import Damaged, Journal
@@ -59,7 +59,8 @@ MARKS = {
 }
 #: Tried by the tests of this file, and by what they call.
 TRIED = {
-    "files.container:_endpoint", "files.container:_mapped_paths", "files.container:peer_in", "files.log_cargo:_said",
+    "files.container:_endpoint", "files.container:_mapped_paths", "files.container:peer_in",
+    "files.log_formats:Frames.mark", "files.log_formats:_messages", "files.log_formats:_of_line",
     "host.socket_options:_is_option", "host.tasks:read", "host.unix_peers:read",
     "host.unix_sockets:read",
     "memory.criu_image:messages", "memory.deferred:Deferral.noted", "memory.filler:Filler._coming",
@@ -563,9 +564,23 @@ def test_peers_of_unix_sockets_that_another_host_tells(value: Any, key: str, cut
 @given(LINES)
 def test_a_log_of_docker(data: bytes) -> None:
     """Nothing that was said is lost, and nothing keeps the move from being made."""
-    for line in data.split(b"\n"):
-        stream, text = outcome(log_cargo._said, line) or ["", ""]
+    for stream, text in outcome(log_formats.Lines().said, data) or []:
         assert isinstance(stream, str) and text.encode() is not None
+
+
+FRAME = st.binary(max_size=30).map(lambda message: (size := struct.pack(">I", len(message))) + message + size)
+
+
+@fuzzed
+@given(st.lists(FRAME | st.binary(max_size=12), max_size=6).map(b"".join))
+def test_a_log_of_dockers_other_driver(data: bytes) -> None:
+    """A host may have crashed while Docker wrote it: nothing is read beyond it, and nothing keeps the move from being made."""
+    frames = log_formats.Frames()
+    whole = data[: outcome(frames.whole, data) or 0]
+    for stream, text in outcome(frames.said, whole) or []:
+        assert isinstance(stream, str) and text.encode() is not None
+    if whole:
+        assert whole.endswith(outcome(frames.mark, whole) or b"")
 
 
 @fuzzed

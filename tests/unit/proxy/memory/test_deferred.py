@@ -13,8 +13,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from relocate_proxy.memory import deferred, protobuf
+from relocate_proxy.memory import deferred
 from relocate_proxy.memory.deferred import LAZY, PAGE, Area, Deferral
+from relocate_proxy.protocol import protobuf
 
 PRESENT = 4
 MAPS = """\

@@ -15,7 +15,7 @@ from relocate_proxy.files.tree_cargo import TreeReceiver, TreeSender
 from relocate_proxy.files.trees import Tree
 from relocate_proxy.memory import link_remaps
 from relocate_proxy.memory.criu_image import framed
-from relocate_proxy.memory.protobuf import encode
+from relocate_proxy.protocol.protobuf import encode
 
 from .. import pycriu_standin
 from ..fakes import ScriptedChannel

@@ -15,8 +15,8 @@ from relocate_proxy.host.unix_peers import Foreign
 from relocate_proxy.memory import peer_images
 from relocate_proxy.memory.criu_image import framed, messages
 from relocate_proxy.memory.peer_images import CONNECTS, HEAD, LISTENS, PAIRED, RECORD
-from relocate_proxy.memory.protobuf import Fields, decode, encode
 from relocate_proxy.memory.unix_images import FLAGS, INODE, STATE, TYPE, UNIX
+from relocate_proxy.protocol.protobuf import Fields, decode, encode
 
 LISTEN, ESTABLISHED, CLOSED = 10, 1, 7
 STREAM, DATAGRAM = socket.SOCK_STREAM, socket.SOCK_DGRAM

@@ -13,7 +13,7 @@ import pytest
 from relocate_proxy.host import paths
 from relocate_proxy.memory import prepared_dump
 from relocate_proxy.memory.prepared_dump import NotReady, PreparedDump, configuration
-from relocate_proxy.memory.protobuf import decode, encode
+from relocate_proxy.protocol.protobuf import decode, encode
 
 #: Speaks like ``criu swrk``. Its order goes to the file "order"; each notice that was agreed to, to the file "agreed".
 CRIU = """#!{python}

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from relocate_proxy.host import paths
 from relocate_proxy.memory import rounds
-from relocate_proxy.memory.protobuf import encode
 from relocate_proxy.memory.rounds import STATS_HEAD, PreCopy, another, stopped_ms
 from relocate_proxy.protocol.channel import ChannelLost
+from relocate_proxy.protocol.protobuf import encode
 
 from ..fakes import ScriptedChannel
 

@@ -14,8 +14,8 @@ import pytest
 from relocate_proxy.host import paths
 from relocate_proxy.memory import unix_images
 from relocate_proxy.memory.criu_image import framed, messages
-from relocate_proxy.memory.protobuf import Fields, decode, encode
 from relocate_proxy.memory.unix_images import DIRECTORY, FLAGS, GONE, INODE, NAME, STATE, TYPE, UNIX
+from relocate_proxy.protocol.protobuf import Fields, decode, encode
 
 LISTENS, ESTABLISHED, CLOSED = 10, 1, 7
 HEAD = b"\x43\x13\x32\x56\x07\x02\x56\x57"

@@ -19,10 +19,11 @@ from ansible_collections.relocate.mtd.plugins.module_utils._areas import CRIU_AR
 from ansible_collections.relocate.mtd.plugins.module_utils._criu import version_problem
 from ansible_collections.relocate.mtd.plugins.module_utils._room import room_refusals
 
-#: Drivers whose log is carried (json-file), is none, or is on another machine (the others). Docker keeps a copy of the lines
-#: that those send away, for ``docker logs``: that begins anew.
+#: Drivers whose log is carried (json-file, local), is none, or is on another machine (the others). Docker keeps a copy of the
+#: lines that those send away, for ``docker logs``: that begins anew.
 PORTABLE_LOGS = (
     "json-file",
+    "local",
     "none",
     "syslog",
     "gelf",
@@ -215,8 +216,8 @@ def _log_refusals(name: str, config: Dict[str, Any], log: Dict[str, Any]) -> Lis
     if (driver in PORTABLE_LOGS and not here) or (config.get("Labels") or {}).get(LOG_LABEL) == LEFT:
         return []
     return [
-        f"the log driver '{driver}' of the container {name} keeps the log on this host, where it would stay: use json-file, or "
-        f"one that sends it to another machine, or allow that with the label {LOG_LABEL}={LEFT}"
+        f"the log driver '{driver}' of the container {name} keeps the log on this host, where it would stay: use json-file or "
+        f"local, or one that sends it to another machine, or allow that with the label {LOG_LABEL}={LEFT}"
     ]
 
 

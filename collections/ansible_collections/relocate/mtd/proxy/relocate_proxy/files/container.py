@@ -30,6 +30,7 @@ from ..network.conntrack import Endpoint
 from ..network.flows import Connection, is_inner
 from ..protocol.words import shown
 from . import tmpfs
+from .log_formats import FORMATS, Format
 from .trees import EveryInode, Tree, upper_directory
 from .watches import Watches
 
@@ -121,10 +122,13 @@ class Container:
         return f"{PROC}/{self.pid}/exe" if _criu.INIT in _criu.bundle_binds(self.bundle) else None
 
     @property
-    def log_path(self) -> str | None:
-        """Docker's own log file of the container, if its log driver keeps one on this host."""
-        path = self.inspect.get("LogPath") or ""
-        return path if path and os.path.exists(path) else None
+    def log(self) -> tuple[str | None, Format]:
+        """Docker's own log file of the container, if its log driver keeps one on this host, and what it looks like."""
+        form = FORMATS.get(self.inspect["HostConfig"]["LogConfig"]["Type"])
+        if form is None:
+            return None, FORMATS["json-file"]
+        path = f"{self.docker.info()['DockerRootDir']}/containers/{self.id}/{form.path(self.id)}"
+        return (path if os.path.exists(path) else None), form
 
     def memory_bytes(self) -> int:
         """Resident memory of all tasks: what a full copy has to carry, shared pages counted once per task."""

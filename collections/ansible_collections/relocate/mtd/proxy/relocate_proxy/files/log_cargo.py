@@ -7,7 +7,6 @@ from __future__ import annotations
 import contextlib
 import gzip
 import itertools
-import json
 import os
 import re
 from collections.abc import Iterator
@@ -16,30 +15,20 @@ from typing import BinaryIO, cast
 from ..host.syscalls import write_all
 from ..protocol.channel import Outlet
 from ..protocol.words import shown
+from .log_formats import FORMATS, Format
 
 CHUNK = 1 << 20
+LARGEST = 1 << 24  # of a record, at least
 WORDS = 64  # lines per message
-MARK = 256  # bytes by which the place in a log is known again
-
-
-def _said(line: bytes) -> list[str]:
-    """Return stream and text of a line of Docker's log; what is no such line (after a crash of the host) as it stands."""
-    try:
-        found = json.loads(line)
-        stream, text = found.get("stream", "stdout"), found.get("log", "")
-        if isinstance(stream, str) and isinstance(text, str):
-            return [stream, text.encode(errors="replace").decode()]
-    except (ValueError, AttributeError, RecursionError):
-        pass
-    return ["stdout", line.decode(errors="replace") + "\n"]
 
 
 class LogSender:
     """The source's half. :param log_path: Docker's own file, if its log driver keeps one on this host."""
 
-    def __init__(self, channel: Outlet, log_path: str | None) -> None:
+    def __init__(self, channel: Outlet, log_path: str | None, form: Format = FORMATS["json-file"]) -> None:
         self.channel = channel
         self.log_path = log_path
+        self._form = form
         self._log: BinaryIO | None = None
         self._last = b""  # the end of what was read of it
         self.bytes = 0
@@ -64,23 +53,23 @@ class LogSender:
         Docker's logger counts the bytes of its own file: what others append to it is cut off when it is read. So these
         lines go through the destination's logger, which gives them the time of the move.
         """
-        said = [_said(line) for data in self._log_since() for line in data.split(b"\n") if line]
+        said = [each for data in self._log_since() for each in self._form.said(data)]
         for begin in range(0, len(said), WORDS):
             self.channel.send("words", words=said[begin : begin + WORDS])
         return 0
 
     def _log_since(self) -> Iterator[bytes]:
-        """Yield the log's bytes since the last call, up to the last whole line, through a rotation if there was one."""
+        """Yield the log's bytes since the last call, up to the last whole record, through a rotation if there was one."""
         if not self.log_path:
             return
         if self._log is None:
             self._log = open(self.log_path, "rb")  # noqa: SIM115  kept: rotation renames the file under us
         self._begin_anew_if_it_was()
-        yield from self._whole_lines(self._log)
+        yield from self._whole_records(self._log)
         while newer := self._newer(self._log):
             self._log.close()
             self._log = newer
-            yield from self._whole_lines(newer)
+            yield from self._whole_records(newer)
 
     def _begin_anew_if_it_was(self) -> None:
         """With ``max-file=1`` Docker empties the file instead of renaming it: then what was read is not before us any more."""
@@ -89,7 +78,7 @@ class LogSender:
             self._last = b""
 
     def _is_followed_by(self, at: int, file: BinaryIO) -> bool:
-        """Return whether what was read last ends at ``at`` in a file. Each line has its time, so that no two are the same."""
+        """Return whether what was read last ends at ``at`` in a file. Each record has its time: no two are the same."""
         file.seek(max(0, at - len(self._last)))
         found = file.read(len(self._last))
         file.seek(at)
@@ -117,15 +106,19 @@ class LogSender:
             newer = file
         return None
 
-    def _whole_lines(self, file: BinaryIO) -> Iterator[bytes]:
-        while data := file.read(CHUNK):
-            whole = data[: data.rfind(b"\n") + 1] or (data if len(data) == CHUNK else b"")
+    def _whole_records(self, file: BinaryIO) -> Iterator[bytes]:
+        size = CHUNK
+        while data := file.read(size):
+            whole = data[: self._form.whole(data)]
             file.seek(len(whole) - len(data), os.SEEK_CUR)
-            if not whole:
+            if whole:
+                self.bytes += len(whole)
+                self._last = self._form.mark(whole)
+                yield whole
+            elif len(data) < size or size >= LARGEST:
                 return
-            self.bytes += len(whole)
-            self._last = whole[-MARK:]
-            yield whole
+            else:
+                size *= 2  # a record that is larger
 
 
 def _opened(path: str) -> BinaryIO | None:
@@ -158,9 +151,11 @@ class LogReceiver:
             self._append(message["raw"], message["rotated"])
 
     def _append(self, data: bytes, rotated: str) -> None:
-        """Docker's logger opens the file later, and continues it."""
+        """Docker's logger opens the file later, and continues it. The driver's own directory it makes as we do."""
         if not re.fullmatch(r"(\.[0-9]+(\.gz)?)?", rotated):
             raise ValueError(f"the source named a log file {shown(rotated)}")
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(os.path.dirname(self.log_path), 0o700)
         fd = os.open(self.log_path + rotated, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o640)
         try:
             write_all(fd, data)

@@ -7,7 +7,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 
-from .protobuf import BadMessage
+from ..protocol.protobuf import BadMessage
 
 HEAD = 8  # bytes
 LENGTH = struct.Struct("=I")

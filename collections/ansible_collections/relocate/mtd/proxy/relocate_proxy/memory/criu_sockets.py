@@ -18,8 +18,8 @@ import pycriu  # 310 ms when cold: imported before the hold, never inside
 
 from ..network.conntrack import Endpoint
 from ..network.flows import Connection
+from ..protocol.protobuf import decode
 from .criu_image import LENGTH, framed, messages
-from .protobuf import decode
 
 FAMILIES = (socket.AF_INET, socket.AF_INET6)
 PROTOCOLS = {socket.IPPROTO_TCP: "tcp", socket.IPPROTO_UDP: "udp"}

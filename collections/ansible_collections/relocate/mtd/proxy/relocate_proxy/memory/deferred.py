@@ -22,7 +22,8 @@ from typing import NamedTuple
 
 from ansible_collections.relocate.mtd.plugins.module_utils._kernel import read_text
 
-from . import criu_image, protobuf
+from ..protocol import protobuf
+from . import criu_image
 
 #: Smaller ones are small enough to be carried.
 LEAST_BYTES = 2 << 20

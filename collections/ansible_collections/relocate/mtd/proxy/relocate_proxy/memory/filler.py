@@ -37,8 +37,9 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
+from ..protocol import protobuf
 from ..protocol.words import sentence
-from . import criu_image, deferred, protobuf
+from . import criu_image, deferred
 from .lazy_pages import PagesLost
 from .missing import Extent, Missing
 from .page_server import ADD, CHUNK, CLOSE, COMMAND_BITS, GET, GONE, IOV, PRESENT

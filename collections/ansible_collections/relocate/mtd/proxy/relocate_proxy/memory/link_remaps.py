@@ -15,9 +15,9 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from ..files.tree_cargo import TreeSender
+from ..protocol.protobuf import decode
 from .criu_image import messages
 from .criu_sockets import file_names
-from .protobuf import decode
 
 PROC = "/proc"
 ORIGINAL, LINK, KIND = 1, 2, 3  # fields of remap_file_path_entry

@@ -16,8 +16,8 @@ from typing import Any
 
 from ..host import paths
 from ..host.unix_peers import MOST, MOST_GROUPS, Foreign
+from ..protocol.protobuf import decode, encode
 from .criu_image import LENGTH, framed, messages
-from .protobuf import decode, encode
 from .unix_images import ESTABLISHED, FLAGS, INODE, OUTSIDE, STATE, TAG, TYPE, UNIX
 
 BACKLOG, PEER = 7, 8  # of unix_sk_entry: the inode of the other end, or of who listens

@@ -13,8 +13,8 @@ from __future__ import annotations
 import os
 import socket
 
+from ..protocol.protobuf import BadMessage, Fields, decode, encode
 from .dump import Dump
-from .protobuf import BadMessage, Fields, decode, encode
 
 DUMP, NOTIFY = 1, 6  # criu_req_type
 #: Fields of criu_req, of its criu_opts, of criu_resp, and of the criu_notify in it.

@@ -24,10 +24,10 @@ from ansible_collections.relocate.mtd.plugins.module_utils import _criu
 from ..host import paths
 from ..host.secrets import overwrite
 from ..protocol.channel import Outlet
+from ..protocol.protobuf import BadMessage, decode
 from .dump import Dump
 from .image_cargo import MOST_ROUNDS, ImageSender, parent_of, round_directory
 from .lazy_pages import criu_words
-from .protobuf import BadMessage, decode
 
 #: A round that is not at most this part of the one before is the last: more would gain little, and take memory at the
 #: destination, where all of them lie until the restore.

@@ -19,8 +19,8 @@ from ansible_collections.relocate.mtd.plugins.module_utils import _unix_files
 
 from ..host import paths
 from ..host.unix_sockets import DEVICES, LONGEST, MOST, TOKEN
+from ..protocol.protobuf import decode, encode
 from .criu_image import LENGTH, framed, messages
-from .protobuf import decode, encode
 
 UNIX = 16  # field of file_entry
 INODE, TYPE, STATE, FLAGS, NAME, DIRECTORY, GONE = 2, 3, 4, 6, 11, 14, 15  # of unix_sk_entry

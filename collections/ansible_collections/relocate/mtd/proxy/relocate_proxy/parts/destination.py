@@ -20,6 +20,7 @@ from ..files import binds, creation, images, tmpfs, watches
 from ..files.cargo import Receiver
 from ..files.disk import Disk
 from ..files.log_cargo import LogReceiver
+from ..files.log_formats import FORMATS
 from ..files.own_cargo import INIT, OwnReceiver
 from ..files.tree_cargo import TreeReceiver
 from ..host import networks, paths, tasks, unix_peers, unix_sockets, volumes
@@ -364,7 +365,9 @@ class Destination(Part):
         return f"{self.docker.info()['DockerRootDir']}/containers/{self.container_id}"
 
     def _log_path(self) -> str:
-        return f"{self._directory()}/{self.container_id}-json.log"
+        driver = self.document["create"]["HostConfig"]["LogConfig"]["Type"]
+        form = FORMATS.get(driver, FORMATS["json-file"])  # of another, nothing comes
+        return f"{self._directory()}/{form.path(self.container_id)}"
 
     def _prime(self) -> None:
         """Have the restore started up to where it needs the image."""

@@ -214,7 +214,7 @@ class Source(Part):
         if message.get("pages"):  # where the destination's page process listens: post-copy
             host, port = self._known(message["pages"])
             self.pages = lazy_pages.PageServer(self.directory, self.specification, (host, port))
-        log = LogSender(self.data, self.container.log_path)
+        log = LogSender(self.data, *self.container.log)
         self.trees = [TreeSender(self.data, *each) for each in self.container.trees()]
         directory = f"{self.docker.info()['DockerRootDir']}/containers/{self.container.id}"
         own = OwnSender(self.data, directory, self.container.hostname, self.container.init_program)
