@@ -124,6 +124,7 @@ while True:
 #: What a program does that does not go on: each of its tasks twice, its descriptors, what still watches its memory, its log.
 LOOK = """
 id=$(docker inspect -f '{{.Id}}' NAME); docker inspect -f '{{json .State}} {{.LogPath}}' NAME
+docker logs --tail 40 NAME 2>&1; dmesg | tail -n 30
 grep -H . $(find /sys/fs/cgroup -path "*$id*" \\( -name freezer.state -o -name cgroup.events -o -name cpu.stat \\) )
 for round in 1 2; do
     for pid in $(cat $(find /sys/fs/cgroup -path "*$id*" -name cgroup.procs) | sort -un); do
@@ -202,17 +203,22 @@ def alive(fleet: Fleet, host: str, name: str) -> str:
     while time.monotonic() < deadline:
         last = words()
         if last and not last.isdigit():
-            return f"{name} on {host}: {last}"
-        if int(last or 0) > int(first or 0):
+            break
+        if last and int(last) > int(first if first.isdigit() else 0):
             return ""
         time.sleep(0.1)
+    return kept_evidence(fleet, host, name, last)
+
+
+def kept_evidence(fleet: Fleet, host: str, name: str, last: str) -> str:
+    """Write down how a program is that does not go on, and keep its container; return where that is. :param last: its words."""
     seen = fleet.on(host, LOOK.replace("NAME", name), check=False)
     fleet.tenants.remove(name)  # it stays, to be looked at
     path = ROOT / f"build/bench/{name}.txt"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(seen)
     how = "stands still" if '"Running":true' in seen else "has ended"
-    return f"{name} on {host} {how} at {first}: see {path.relative_to(ROOT)}"
+    return f"{name} on {host} {how} at {last!r}: see {path.relative_to(ROOT)}"
 
 
 def work(fleet: Fleet, number: int, tally: Tally) -> None:
@@ -239,7 +245,7 @@ def work(fleet: Fleet, number: int, tally: Tally) -> None:
                 )
                 if result and result["outcome"] == "committed":
                     here, there = there, here
-                problem = problem or alive(fleet, here, name)
+                problem = "; ".join(filter(None, (problem, alive(fleet, here, name))))
                 tally.note(size, result, problem)
                 if problem and not (result and result["outcome"] == "rolled-back"):
                     return
