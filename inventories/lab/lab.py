@@ -47,12 +47,18 @@ def inventory(document: dict[str, Any]) -> dict[str, Any]:
             "ansible_host": host["interfaces"][0]["address"].split("/")[0],
             "relocate_host_index": host["index"],
             "relocate_fabric_address": host["interfaces"][0]["address"].split("/")[0],
+            "relocate_fabric_address6": host["interfaces"][0]["address6"].split("/")[0],
             "relocate_lab_suite": host["suite"],
         }
         for host in hosts
     }
     # a second edge, and what goes from one to the other: docs/operations.md, "Two edges"
-    pair = {"relocate_edge_gateway_address": document["gateway"]} if document.get("gateway") else {}
+    pair = {}
+    if document.get("gateway"):
+        pair = {
+            "relocate_edge_gateway_address": document["gateway"],
+            "relocate_edge_gateway_address6": document["gateway6"],
+        }
     edge = [host["name"] for host in hosts if not host["docker"]]
     return {
         "_meta": {"hostvars": variables},

@@ -14,9 +14,17 @@ import pytest
 from tests.paths import PROXY
 from tests.proxy_host import host_directory
 
+from .addresses import FOUR, SIX, Plan
 from .namespaces import Network
 
 sys.path.insert(0, str(PROXY))
+
+
+@pytest.fixture(params=[FOUR, SIX], ids=["IPv4", "IPv6"])
+def plan(request: pytest.FixtureRequest) -> Plan:
+    """Return the addresses of a fleet: of either family in turn."""
+    found: Plan = request.param
+    return found
 
 
 @pytest.fixture

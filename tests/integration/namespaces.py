@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import subprocess
 
+from tests.lab.waiting import until
+
 
 class Network:
     """A network namespace that lives as long as a sleeping process in it."""
 
     def __init__(self) -> None:
-        """Make it, with its loopback up."""
-        self._process = subprocess.Popen(
-            ["unshare", "--net", "sh", "-c", "echo; exec sleep 300"], stdout=subprocess.PIPE
-        )
+        """Make it, with its loopback up. Nobody else is on its links, so an IPv6 address is of use at once."""
+        script = "echo 0 >/proc/sys/net/ipv6/conf/default/accept_dad; echo; exec sleep 300"
+        self._process = subprocess.Popen(["unshare", "--net", "sh", "-c", script], stdout=subprocess.PIPE)
         assert self._process.stdout is not None
         self._process.stdout.readline()  # it has its namespace now
         self.pid = self._process.pid
@@ -27,6 +28,15 @@ class Network:
         done = subprocess.run(["nsenter", f"--net={self.path}", *command], capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
         return done.stdout
+
+    def join(self, link: str, address: str, peer: str) -> None:
+        """Give an end of a link an address, and return when the one at its other end can be reached.
+
+        Of IPv6 the kernel makes the routes some time later, though nobody is asked whether the address is taken.
+        """
+        self.run("ip", "address", "add", address, "peer", peer, "dev", link, *(["nodad"] if ":" in address else []))
+        flag = "-6" if ":" in address else "-4"
+        until(lambda: self.run("ip", flag, "route", "show", peer, "dev", link), f"a route to {peer}")
 
     def close(self) -> None:
         """Remove the namespace."""

@@ -20,29 +20,35 @@ from relocate_proxy.network.netlink import NetfilterSocket
 
 from tests.lab.waiting import until
 
+from .addresses import FOUR, SIX, Plan
 from .namespaces import Network
 
-pytestmark = [pytest.mark.kernel, pytest.mark.needs("iptables")]
-HERE, PORT, QUEUE = "10.99.0.1", 9999, 5200
+pytestmark = [pytest.mark.kernel, pytest.mark.needs("iptables", "ip6tables")]
+PORT, QUEUE = 9999, 5200
 SO_RCVBUFFORCE = 33  # what a test loses must be lost in the queue, not behind it
 
 
 class Wire:
     """A sender, a wire, and a receiver whose packets pass a queue."""
 
-    def __init__(self, sender: Network, receiver: Network) -> None:
-        self.receiver = receiver
-        sender.run("ip", "link", "add", "wire", "type", "veth", "peer", "name", "wire", "netns", str(receiver.pid))
-        for place, address in ((receiver, HERE), (sender, "10.99.0.2")):
-            place.run("ip", "address", "add", f"{address}/24", "dev", "wire")
-            place.run("ip", "link", "set", "wire", "up")
-        rule = f"-t raw -A PREROUTING -p udp --dport {PORT} -j NFQUEUE --queue-num {QUEUE} --queue-bypass"
-        receiver.run("iptables", *rule.split())
-        datagrams = (socket.AF_INET, socket.SOCK_DGRAM)
+    def __init__(self, sender: Network, receiver: Network, plan: Plan) -> None:
+        self.receiver, self.plan = receiver, plan
+        link = "wire6" if plan is SIX else "wire"
+        sender.run("ip", "link", "add", link, "type", "veth", "peer", "name", link, "netns", str(receiver.pid))
+        for place in (sender, receiver):
+            place.run("ip", "link", "set", link, "up")
+        sender.join(link, plan.old, plan.edge)
+        receiver.join(link, plan.edge, plan.old)
+        self.filter(f"-t raw -A PREROUTING -p udp --dport {PORT} -j NFQUEUE --queue-num {QUEUE} --queue-bypass")
+        datagrams = (socket.AF_INET6 if plan is SIX else socket.AF_INET, socket.SOCK_DGRAM)
         self.out = syscalls.in_network(sender.path, lambda: socket.socket(*datagrams))
-        self.out.connect((HERE, PORT))
+        self.out.connect((plan.edge, PORT))
         self.back = syscalls.in_network(receiver.path, lambda: socket.socket(*datagrams))
-        self.back.bind((HERE, PORT))
+        self.back.bind((plan.edge, PORT))
+
+    def filter(self, rule: str) -> None:
+        """Add a rule of the family's iptables at the receiver."""
+        self.receiver.run("ip6tables" if self.plan is SIX else "iptables", *rule.split())
 
     def queue(self) -> HeldQueue:
         """Return the reader of the receiver's queue."""
@@ -52,6 +58,11 @@ class Wire:
         """Send one datagram for each number."""
         for number in numbers:
             self.out.send(b"%d" % number)
+
+    def close(self) -> None:
+        """Close its sockets."""
+        self.out.close()
+        self.back.close()
 
     def arrived(self, count: int, seconds: float = 60.0) -> list[int]:
         """Return up to ``count`` numbers that arrive in time."""
@@ -77,14 +88,13 @@ def await_reading(queue: HeldQueue) -> None:
 
 
 @pytest.fixture
-def wire(network: Callable[[], Network]) -> Iterator[Wire]:
-    """Return a wire over which packets pass."""
-    made = Wire(network(), network())
+def wire(network: Callable[[], Network], plan: Plan) -> Iterator[Wire]:
+    """Return a wire over which packets of either family pass."""
+    made = Wire(network(), network(), plan)
     made.send(0)
     assert made.arrived(1) == [0], "a queue nobody reads must let pass"
     yield made
-    made.out.close()
-    made.back.close()
+    made.close()
 
 
 def test_packets_wait_and_are_released_in_order(wire: Wire) -> None:
@@ -102,6 +112,26 @@ def test_packets_wait_and_are_released_in_order(wire: Wire) -> None:
     assert wire.arrived(1) == [2]
     assert queue.release() == 0
     queue.close()
+
+
+def test_packets_of_both_families_wait_in_one_queue(network: Callable[[], Network]) -> None:
+    """A container's services may be of both, and its move has one queue."""
+    ends = network(), network()
+    wires = [Wire(*ends, plan) for plan in (FOUR, SIX)]
+    queue = wires[0].queue()
+    queue.hold()
+    for number in range(100):
+        wires[number % 2].send(number)
+    await_held(queue, 100)
+    assert [wire.arrived(1, 0.1) for wire in wires] == [[], []]
+    assert queue.release() == 100
+    for first, wire in enumerate(wires):
+        assert wire.arrived(50) == list(range(first, 100, 2))
+        wire.send(1000)
+        assert wire.arrived(1) == [1000]
+    queue.close()
+    for wire in wires:
+        wire.close()
 
 
 def test_packets_that_come_during_the_release_do_not_overtake(wire: Wire) -> None:
@@ -154,8 +184,9 @@ def test_a_hook_that_goes_empties_the_queue(wire: Wire) -> None:
     queue.hold()
     wire.send(1, 2)
     await_held(queue, 2)
-    wire.receiver.run("nft", "add table ip other; add chain ip other some { type filter hook output priority 0; }")
-    wire.receiver.run("nft", "delete table ip other")
+    other = "ip6 other" if wire.plan is SIX else "ip other"
+    wire.receiver.run("nft", f"add table {other}; add chain {other} some {{ type filter hook output priority 0; }}")
+    wire.receiver.run("nft", f"delete table {other}")
     wire.send(3)
     await_held(queue, 3)
     queue.release()
@@ -193,7 +224,7 @@ def test_a_closed_queue_takes_nothing_from_the_next(wire: Wire, network: Callabl
 
     The end of a child is such a signal, when the main thread blocks it, as it does while it starts another child.
     """
-    other = Wire(network(), network())
+    other = Wire(network(), network(), wire.plan)
     queue = other.queue()
     number = queue._socket.fileno()
     await_reading(queue)
@@ -209,15 +240,14 @@ def test_a_closed_queue_takes_nothing_from_the_next(wire: Wire, network: Callabl
     finally:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
     queue.close()
-    other.out.close()
-    other.back.close()
+    other.close()
 
 
 def test_only_what_is_released_loses_its_mark(wire: Wire) -> None:
     """By that the edge's chain ``early`` tells it from what merely got past the queue."""
     mark, any_mark = "0x52451450", "0x52450000/0xffff0000"
-    wire.receiver.run(*f"iptables -t raw -I PREROUTING -p udp -j MARK --set-mark {mark}".split())
-    wire.receiver.run(*f"iptables -t mangle -A PREROUTING -m mark --mark {any_mark} -j DROP".split())
+    wire.filter(f"-t raw -I PREROUTING -p udp -j MARK --set-mark {mark}")
+    wire.filter(f"-t mangle -A PREROUTING -m mark --mark {any_mark} -j DROP")
     wire.send(1)
     queue = wire.queue()
     wire.send(2)

@@ -52,7 +52,7 @@ state = {"last": 0, "longest_ms": 0.0, "error": None}
 
 def beat():
     if kind == "udp":
-        connection = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        connection = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM)
         connection.connect((address, port))
     else:
         connection = socket.create_connection((address, port), 20)
@@ -84,9 +84,11 @@ class Heart:
     :ivar longest_ms: the longest that an answer took, as far as it was looked at; whoever measures sets it to 0 first.
     """
 
-    def __init__(self, fleet: Fleet, port: int, kind: str = "tcp", pause: float = 0.002) -> None:
+    def __init__(
+        self, fleet: Fleet, port: int, kind: str = "tcp", pause: float = 0.002, address: str = VIRTUAL
+    ) -> None:
         """Connect. :param pause: seconds between an answer and the next question."""
-        command = ["ip", "netns", "exec", fleet.client_namespace, sys.executable, "-c", HEART, kind, VIRTUAL]
+        command = ["ip", "netns", "exec", fleet.client_namespace, sys.executable, "-c", HEART, kind, address]
         command += [str(port), str(pause)]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self.longest_ms = 0.0
@@ -150,16 +152,13 @@ class Direct:
         """Start a relocation as the action does; return its id. A part that does not begin is none of our business."""
         identifier = plan.new_id()
         self.ids.append(identifier)
-        addresses = {host: self.fleet.variables(host)["ansible_host"] for host in (source, destination)}
-        places = {
-            "source": {"host": source, "address": addresses[source]},
-            "destination": {"host": destination, "address": addresses[destination]},
-        }
+        places = {"source": self._place(source), "destination": self._place(destination)}
         document = {**self.document, **places, "id": identifier, "mode": self.mode}
         keys = credentials.make(identifier)
         listening: dict[str, Any] = {}
         for part in ("destination", "source"):
             own = {"listen": places[part]["address"], "container": self.container, "mode": self.mode}
+            own["listen6"] = places[part]["address6"]
             answer = self._part(places[part]["host"], part, {"id": identifier, "credentials": keys[part], **own})
             if "error" in answer:
                 return identifier
@@ -167,6 +166,10 @@ class Direct:
         own = {"plan": document, "mode": self.mode, **listening}
         self._part(EDGE, "edge", {"id": identifier, "credentials": keys["edge"], **own})
         return identifier
+
+    def _place(self, host: str) -> dict[str, str]:
+        known = self.fleet.variables(host)
+        return {"host": host, "address": known["ansible_host"], "address6": known["relocate_fabric_address6"]}
 
     def _part(self, host: str, part: str, order: dict[str, Any]) -> dict[str, Any]:
         said = self.fleet.on(host, f"{PROXY} {part}", check=False, data=json.dumps(order))

@@ -19,7 +19,7 @@ from waiting import until
 ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
 REPOSITORY = "10.77.0.10:5000"
-VIRTUAL = "10.88.0.100"
+VIRTUAL, VIRTUAL6 = "10.88.0.100", "fd10:88::100"
 #: Has the edge load its table, as it is now, at its next boot, as ``nat_service`` does.
 KEEP_TABLE = (
     "PYTHONPATH=/usr/local/lib/relocate python3 -c 'from relocate_proxy.network.packet_rules import Bystander; "
@@ -186,14 +186,19 @@ class Fleet:
             for service in self.services(edge):
                 if service["name"] in self.tenants:
                     key = f"{service['protocol']} . {service['virtual_address']} . {service['virtual_port']}"
-                    self.on(edge, f"nft 'delete element ip relocate services {{ {key} }}'")
+                    family = "ip6" if ":" in service["virtual_address"] else "ip"
+                    self.on(edge, f"nft 'delete element {family} relocate services {{ {key} }}'")
         self.tenants.clear()
 
     def services(self, edge: str = "host0") -> list[dict[str, Any]]:
         """Return an edge's services, from nft itself."""
-        listed = json.loads(self.on(edge, "nft -j list map ip relocate services"))
+        listed = [
+            entry
+            for family in ("ip", "ip6")
+            for entry in json.loads(self.on(edge, f"nft -j list map {family} relocate services"))["nftables"]
+        ]
         found = []
-        for entry in listed["nftables"]:
+        for entry in listed:
             for key, value in entry.get("map", {}).get("elem", []):
                 element = key["elem"]
                 protocol, address, port = element["val"]["concat"]
@@ -231,7 +236,8 @@ class Fleet:
             self.on(host, "docker ps -a --no-trunc --format '{{.ID}} {{.Names}} {{.State}}' | sort")
             for host in self.docker_hosts
         ]
-        return "\n".join([*shown, self.on("host0", "nft -s list table ip relocate")])
+        tables = [self.on("host0", f"nft -s list table {family} relocate") for family in ("ip", "ip6")]
+        return "\n".join([*shown, *tables])
 
 
 def prepared_fleet(*shape: str, as_it_is: bool = False) -> Fleet:

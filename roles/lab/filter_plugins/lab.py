@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from ipaddress import IPv4Network
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any, Callable
 
@@ -20,14 +20,14 @@ def lab_address(subnet: str, number: int, prefix: bool = True) -> str:
     Raises AnsibleFilterError if the subnet is not one, or too small.
     """
     try:
-        network = IPv4Network(subnet)
+        network = ip_network(subnet)
         if not 0 < number < network.num_addresses - 1:
             raise AnsibleFilterError(
                 f"the lab's network {subnet} has no host address number {number}: give a larger one"
             )
         address = network[number]
     except ValueError as error:
-        raise AnsibleFilterError(f"{subnet} is not an IPv4 network: {error}") from error
+        raise AnsibleFilterError(f"{subnet} is not an IP network: {error}") from error
     return f"{address}/{network.prefixlen}" if prefix else str(address)
 
 
@@ -42,8 +42,9 @@ def lab_fleet(
 ) -> list[dict[str, Any]]:
     """Return the lab's hosts: the edges with a leg on both bridges, then the Docker hosts, whose way out they are.
 
-    ``fabric`` and ``outside`` have ``bridge`` and ``subnet``, ``fabric`` also ``first``, host0's number in its subnet. Suites
-    are dealt out in turn. One edge, host0, is the way out itself; beside edge2 that is an address which neither has for good.
+    ``fabric`` and ``outside`` have ``bridge``, ``subnet`` and ``subnet6``, ``fabric`` also ``first``, host0's number in its
+    subnets. Suites are dealt out in turn. One edge, host0, is the way out itself; beside edge2 that is an address which neither
+    has for good.
 
     Raises AnsibleFilterError for another number of edges.
     """
@@ -58,16 +59,17 @@ def lab_fleet(
             "root": roots[edge_suite],
             "docker": False,
             "interfaces": [
-                {"bridge": fabric["bridge"], "address": lab_address(fabric["subnet"], inside)},
-                {"bridge": outside["bridge"], "address": lab_address(outside["subnet"], number)},
+                lab_interface(fabric, inside),
+                lab_interface(outside, number),
             ],
         }
         for name, inside, number in (("host0", first, 1), ("edge2", first - 1, 3))[: int(edges)]
     ]
     gateway = lab_gateway(fabric, edges, prefix=False)
+    gateway6 = lab_gateway({**fabric, "subnet": fabric["subnet6"]}, edges, prefix=False)
     for index in range(1, int(hosts) + 1):
         suite = suites[(index - 1) % len(suites)]
-        address = lab_address(fabric["subnet"], int(fabric["first"]) + index)
+        interface = lab_interface(fabric, int(fabric["first"]) + index)
         fleet.append(
             {
                 "name": f"host{index}",
@@ -75,10 +77,16 @@ def lab_fleet(
                 "suite": suite,
                 "root": roots[suite],
                 "docker": True,
-                "interfaces": [{"bridge": fabric["bridge"], "address": address, "gateway": gateway}],
+                "interfaces": [{**interface, "gateway": gateway, "gateway6": gateway6}],
             }
         )
     return fleet
+
+
+def lab_interface(network: dict[str, Any], number: int) -> dict[str, Any]:
+    """Return a host's leg on a bridge, with its addresses of both families."""
+    addresses = {"address": lab_address(network["subnet"], number), "address6": lab_address(network["subnet6"], number)}
+    return {"bridge": network["bridge"], **addresses}
 
 
 def lab_gateway(fabric: dict[str, Any], edges: int, prefix: bool = True) -> str:

@@ -49,7 +49,9 @@ options:
         suboptions:
           bridge: {description: The bridge it is on., type: str, required: true}
           address: {description: Its address with the prefix length., type: str, required: true}
+          address6: {description: Its IPv6 address with the prefix length., type: str, required: true}
           gateway: {description: The host's default route., type: str}
+          gateway6: {description: The host's default route of IPv6., type: str}
 author: [the relocate project]
 """
 
@@ -62,7 +64,7 @@ EXAMPLES = r"""
     hosts:
       - name: host1
         root: /var/cache/relocate-lab/roots/trixie
-        interfaces: [{bridge: fabric, address: 10.77.0.11/24}]
+        interfaces: [{bridge: fabric, address: 10.77.0.11/24, address6: "fd10:77::b/64"}]
 """
 
 RETURN = r"""
@@ -337,7 +339,10 @@ def write(path: str, text: str, mode: int = 0o644) -> None:
 
 def main() -> None:
     """Bring the lab's hosts to the wanted ones."""
-    interface = {"bridge": {"required": True}, "address": {"required": True}, "gateway": {}}
+    interface = {
+        **{name: {"required": True} for name in ("bridge", "address", "address6")},
+        **{name: {} for name in ("gateway", "gateway6")},
+    }
     options = {
         "name": {"required": True},
         "root": {"type": "path", "required": True},

@@ -48,6 +48,12 @@ options:
   client_gateway:
     description: The client's default route.
     type: str
+  client_address6:
+    description: The client's IPv6 address, with its prefix length.
+    type: str
+  client_gateway6:
+    description: The client's default route of IPv6.
+    type: str
 author: [the relocate project]
 """
 
@@ -59,6 +65,8 @@ EXAMPLES = r"""
     fabric_address: 10.77.0.1/24
     client_address: 10.88.0.2/24
     client_gateway: 10.88.0.1
+    client_address6: "fd10:88::2/64"
+    client_gateway6: "fd10:88::1"
 """
 
 RETURN = r"""
@@ -143,8 +151,8 @@ class Network:
             if port.startswith(f"{name}-") and link.get("master") != name:
                 self.run("ip", "-n", namespace, "link", "set", port, "master", name, "up")
 
-    def ensure_client(self, namespace: str, client: str, bridge: str, address: str, gateway: str) -> None:
-        """Give the client its leg on the outer bridge."""
+    def ensure_client(self, namespace: str, client: str, bridge: str, ways: list[tuple[str, str]]) -> None:
+        """Give the client its leg on the outer bridge. :param ways: address and default route, of each family."""
         port = f"{bridge}-client"
         links = self.links(client)
         if CLIENT_LINK not in links or port not in self.links(namespace):
@@ -156,10 +164,11 @@ class Network:
             )  # fmt: skip
             self.run("ip", "-n", namespace, "link", "set", port, "master", bridge, "up")
             links = {}
-        if address not in addresses(links.get(CLIENT_LINK, {})):
-            self.run("ip", "-n", client, "address", "replace", address, "dev", CLIENT_LINK)
-            self.run("ip", "-n", client, "link", "set", CLIENT_LINK, "up")
-            self.run("ip", "-n", client, "route", "replace", "default", "via", gateway)
+        for address, gateway in ways:
+            if address not in addresses(links.get(CLIENT_LINK, {})):
+                self.run("ip", "-n", client, "address", "replace", address, "dev", CLIENT_LINK)
+                self.run("ip", "-n", client, "link", "set", CLIENT_LINK, "up")
+                self.run("ip", "-n", client, "route", "replace", "default", "via", gateway)
 
     def remove(self, name: str) -> None:
         """End every process of the namespace and delete it."""
@@ -217,8 +226,11 @@ def main() -> None:
             "outside": {"default": "outside"},
             "client_address": {},
             "client_gateway": {},
+            "client_address6": {},
+            "client_gateway6": {},
         },
         required_if=[("state", "present", ("fabric_address", "client_address", "client_gateway"))],
+        required_together=[("client_address6", "client_gateway6")],
         supports_check_mode=True,
     )
     want = module.params
@@ -228,9 +240,10 @@ def main() -> None:
         network.ensure_namespace(want["client"])
         network.ensure_bridge(want["namespace"], want["fabric"], want["fabric_address"])
         network.ensure_bridge(want["namespace"], want["outside"], None)
-        network.ensure_client(
-            want["namespace"], want["client"], want["outside"], want["client_address"], want["client_gateway"]
-        )
+        ways = [(want["client_address"], want["client_gateway"])]
+        if want["client_address6"]:
+            ways.append((want["client_address6"], want["client_gateway6"]))
+        network.ensure_client(want["namespace"], want["client"], want["outside"], ways)
     else:
         network.remove(want["client"])
         network.remove(want["namespace"])

@@ -59,8 +59,9 @@ def config(host: dict[str, Any], directory: str, group: str) -> str:
             net + f"veth.pair = {interface['bridge']}-{host['name']}",
             net + f"hwaddr = {mac(interface['address'])}",
             net + f"ipv4.address = {interface['address']}",
+            net + f"ipv6.address = {interface['address6']}",
             net + "flags = up",
         ]
         if interface["gateway"]:
-            lines.append(net + f"ipv4.gateway = {interface['gateway']}")
+            lines += [net + f"ipv4.gateway = {interface['gateway']}", net + f"ipv6.gateway = {interface['gateway6']}"]
     return "\n".join(lines) + "\n"

@@ -15,11 +15,12 @@ import pytest
 from relocate_proxy.parts import base, destination, endings, restarted, source, standby
 from relocate_proxy.parts.recreated_destination import RecreatedDestination
 from relocate_proxy.parts.recreated_source import RecreatedSource
+from relocate_proxy.protocol.addresses import Addresses
 from relocate_proxy.protocol.documents import EdgeSpecification, Plan, Specification
 from relocate_proxy.protocol.facts import FACTS
 from relocate_proxy.protocol.messages import MESSAGES, check
 
-from .world import NEW, OLD, PLAN
+from .world import NEW, NEW6, OLD, OLD6, PLAN
 
 DIRECTORY = Path(endings.__file__).parent
 #: Every part that listens, for each strategy.
@@ -120,6 +121,10 @@ def test_a_fact_that_is_written_can_be_read(part: str) -> None:
         ({"kind": "dumped", "flows": {}}, "message 'dumped' has no proper 'flows'"),
         ({"kind": "copied", "bytes": True}, "message 'copied' has no proper 'bytes'"),
         ({"kind": "failed", "reason": None}, "message 'failed' has no proper 'reason'"),
+        (
+            {"kind": "described", "document": {}, "address": "10.0.0.1", "address6": "fd00::/64"},
+            "message 'described' has no proper 'address6'",
+        ),
     ],
 )
 def test_what_is_no_message_of_the_source_is_refused(message: Any, problem: str) -> None:
@@ -128,11 +133,55 @@ def test_what_is_no_message_of_the_source_is_refused(message: Any, problem: str)
         check("source", "edge", message)
 
 
+@pytest.mark.parametrize(
+    ("sender", "receiver", "message"),
+    [
+        ("source", "edge", {"kind": "described", "document": {}}),
+        ("destination", "edge", {"kind": "gated", "container_id": "c2"}),
+        ("edge", "source", {"kind": "arm"}),
+    ],
+)
+def test_a_container_may_have_an_ipv6_address_or_none(sender: str, receiver: str, message: dict[str, Any]) -> None:
+    """An IPv4 address it has always."""
+    for addresses in (Addresses("172.20.1.2"), Addresses("172.20.1.2", "fd00:20:1::2")):
+        told = {**message, **addresses.document()}
+        check(sender, receiver, told)
+        assert Addresses.read(told) == addresses
+    for wrong in ({"address6": "fd00:20:1::2"}, {"address": "172.20.1.2", "address6": None}):
+        with pytest.raises(ValueError, match="has no proper 'address"):
+            check(sender, receiver, {**message, **wrong})
+
+
+def test_addresses_of_before_and_after_stand_beside_each_other() -> None:
+    """In a result. One that there is not has no field: an older ledger has none either."""
+    before, after = Addresses("172.20.1.2", "fd00:20:1::2"), Addresses("172.20.2.2")
+    result = {**before.document("_before"), **after.document("_after")}
+    assert result == {
+        "address_before": "172.20.1.2",
+        "address6_before": "fd00:20:1::2",
+        "address_after": "172.20.2.2",
+    }
+    assert (Addresses.read(result, "_before"), Addresses.read(result, "_after")) == (before, after)
+
+
+def test_an_address_is_answered_with_one_of_its_family() -> None:
+    """Or with none: the other's would lead nowhere."""
+    both = Addresses("172.20.1.2", "fd00:20:1::2")
+    assert (both.like("10.88.0.2"), both.like("2001:db8::2")) == both
+    for alone, other in ((Addresses("172.20.1.2"), "2001:db8::2"), (Addresses("", "fd00:20:1::2"), "10.88.0.2")):
+        with pytest.raises(LookupError, match=f"has no address of the family of {other}"):
+            alone.like(other)
+
+
 def test_what_the_controller_hands_over() -> None:
     """Whole, or refused with what is missing and the remedy."""
     told = {"id": "r1", "credentials": {}, "plan": PLAN, "source": [OLD, 1], "destination": [NEW, 2]}
     edge = EdgeSpecification.read(told)
-    assert (edge.plan.source, edge.plan.destination, edge.addresses["destination"]) == (OLD, NEW, (NEW, 2))
+    assert (edge.plan.source, edge.plan.destination, edge.addresses["destination"]) == (
+        Addresses(OLD),
+        Addresses(NEW),
+        (NEW, 2),
+    )
     assert edge.plan.document is PLAN
     for name in ("id", "plan", "source"):
         with pytest.raises(ValueError, match=f"the specification lacks {name}: .* run prepare.yml again"):
@@ -141,3 +190,14 @@ def test_what_the_controller_hands_over() -> None:
         Plan.read({key: value for key, value in PLAN.items() if key not in ("mode", "services")})
     with pytest.raises(ValueError, match="the specification lacks credentials, listen"):
         Specification.read({"id": "r1"})
+
+
+def test_a_host_that_has_an_ipv6_address_is_told_so() -> None:
+    """Nobody listens there: it is where its containers are seen from outside."""
+    ends = {"source": {**PLAN["source"], "address6": OLD6}, "destination": {**PLAN["destination"], "address6": NEW6}}
+    plan = Plan.read({**PLAN, **ends})
+    assert (plan.source, plan.destination) == (Addresses(OLD, OLD6), Addresses(NEW, NEW6))
+    told = {"id": "r1", "credentials": {}, "listen": OLD}
+    assert Specification.read(told).addresses == Addresses(OLD)
+    both = Specification.read({**told, "listen6": OLD6})
+    assert (both.listen, both.addresses) == (OLD, Addresses(OLD, OLD6))

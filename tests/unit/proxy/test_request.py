@@ -92,6 +92,46 @@ def test_a_part_listens_here_and_hears_the_fleet_alone(border: Border) -> None:
     assert told == {**LISTENING, "peers": ["10.0.0.10", "10.0.0.11", "10.0.0.12"]}
 
 
+SETTINGS6: dict[str, Any] = {**SETTINGS, "addresses": [*SETTINGS["addresses"], "fd00::11", "FD00:0::12"]}
+PLAN6: dict[str, Any] = {
+    **PLAN,
+    "source": {**PLAN["source"], "address6": "fd00::11"},
+    "destination": {**PLAN["destination"], "address6": "fd00::12"},
+    "services": [{**PLAN["services"][0], "virtual_address": "2001:db8::1"}],
+}
+PUBLISHED6 = [Service("web", "tcp", "2001:db8::1", 80, "fd00::11", 8080)]
+
+
+def test_the_other_family_is_bound_to_the_fleet_as_well() -> None:
+    """A part listens by IPv4 alone, and hears who is of the fleet by whichever address."""
+    border = Border(SETTINGS6, lambda: [*PUBLISHED, *PUBLISHED6])
+    told = json.loads(
+        border.arguments("relocation_session", started("source", {**LISTENING, "listen6": "fd00::11"}))["specification"]
+    )
+    assert told["listen6"] == "fd00::11" and {"10.0.0.11", "fd00::11", "fd00::12"} <= {*told["peers"]}
+    specification = {**EDGE, "plan": PLAN6}
+    assert (
+        json.loads(border.arguments("relocation_session", started("edge", specification))["specification"])
+        == specification
+    )
+    with pytest.raises(Forbidden, match="fd00::13 is no address of the fleet"):
+        border.arguments("relocation_session", started("source", {**LISTENING, "listen6": "fd00::13"}))
+    with pytest.raises(Forbidden, match="is not the address of this host"):
+        border.arguments("relocation_session", started("source", {**LISTENING, "listen": "fd00::11"}))
+    for path, value in (
+        ("plan.destination.address6", "2001:db8::66"),  # a thief's machine
+        ("plan.destination.address6", "fd00::12 }"),
+        ("plan.services.0.virtual_address", "2001:db8::2"),  # another container's
+        ("plan.services.0.virtual_address", "fe80::1%eth0 }"),
+    ):
+        with pytest.raises(Forbidden):
+            border.arguments("relocation_session", started("edge", changed(specification, path, value)))
+    service = {"name": "web", "virtual_address": "2001:DB8::1", "virtual_port": 80, "host_address": "fd00::12"}
+    assert border.arguments("nat_service", service)["virtual_address"] == "2001:db8::1"
+    with pytest.raises(Forbidden, match="is no address of the fleet"):
+        border.arguments("nat_service", {**service, "host_address": "2001:db8::66"})
+
+
 def test_an_edge_may_do_what_the_plan_says(border: Border) -> None:
     """And the whole plan comes back in the result."""
     assert json.loads(border.arguments("relocation_session", started("edge", EDGE))["specification"]) == EDGE

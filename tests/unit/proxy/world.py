@@ -17,6 +17,7 @@ from relocate_proxy.network.conntrack import Endpoint, Entry
 from relocate_proxy.network.flows import EGRESS, INGRESS, Flow
 from relocate_proxy.parts.edge import PartFailed
 from relocate_proxy.parts.recovery import COMMIT
+from relocate_proxy.protocol.addresses import Addresses
 from relocate_proxy.protocol.channel import ChannelLost
 from relocate_proxy.protocol.journal import Journal
 from relocate_proxy.protocol.states import AFTER_COMMIT, FINAL, IN_DOUBT, State
@@ -28,6 +29,7 @@ T = TypeVar("T")
 CLIENT, REMOTE = Endpoint("10.88.0.2", 40000), Endpoint("10.88.0.2", 80)
 VIRTUAL, EGRESS_PLACE = Endpoint("10.88.0.100", 7000), Endpoint("10.88.0.100", 45000)
 OLD, NEW = "10.77.0.11", "10.77.0.12"
+OLD6, NEW6 = "fd00:77::11", "fd00:77::12"
 IN = Flow(INGRESS, "tcp", Endpoint("172.20.1.2", 7000), CLIENT, Endpoint(OLD, 7001))
 OUT = Flow(EGRESS, "tcp", Endpoint("172.20.1.2", 51000), REMOTE, Endpoint(OLD, 45000))
 PLAN = {
@@ -67,6 +69,8 @@ class World:
 
     def __init__(self, fault: tuple[str, State, str] | None = None, drains: bool = False) -> None:
         self.fault = fault
+        self.flows6: list[Flow] = []  # those of IPv6
+        self.addresses6: dict[str, str] = {}  # by part: what its network gives the container beside an IPv4 address
         self.drains = drains  # a post-copy: pages still come when the copy runs
         self.lost_pages = ""  # why they do not
         self.routed = False  # the destination has heard that the copy's packets find their way
@@ -75,7 +79,7 @@ class World:
         self.reached: set[tuple[str, State]] = set()
         self.mail: list[tuple[str, dict | Exception]] = []
         self.lost: set[str] = set()  # parts whose channel to the edge that now lives is broken
-        self.host = OLD
+        self.host, self.host6 = OLD, ""
         self.held: list[Flow] | None = None
         self.shut: list[Flow] | None = None
         self.barrier = False
@@ -150,9 +154,14 @@ class World:
         """Send something to the edge."""
         self.mail.append((part, {"kind": kind, **fields}))
 
+    def at(self, part: str, address: str) -> dict[str, str]:
+        """Return the addresses of a part's container, as they are said."""
+        address6 = self.addresses6.get(part)
+        return {"address": address, **({"address6": address6} if address6 else {})}
+
     def source_describe(self, _: dict) -> None:
         self.enter("source", State.STAGING)
-        self.say("source", "described", document={}, address="172.20.1.2")
+        self.say("source", "described", document={}, **self.at("source", "172.20.1.2"))
 
     def destination_create(self, _: dict) -> None:
         self.enter("destination", State.STAGING)
@@ -161,14 +170,14 @@ class World:
     def destination_start(self, _: dict) -> None:
         self.copies["destination"] = "gated"
         self.enter("destination", State.GATED)
-        self.say("destination", "gated", address="172.20.2.2")
+        self.say("destination", "gated", **self.at("destination", "172.20.2.2"))
 
     def source_copy(self, _: dict) -> None:
         self.say("source", "copied", bytes=1000)
 
     def source_arm(self, _: dict) -> None:
         self.enter("source", State.STAGED)
-        flows = [flow.document() for flow in (IN, OUT)]
+        flows = [flow.document() for flow in (IN, OUT, *self.flows6)]
         self.say("source", "armed", flows=flows, memory_bytes=8 << 20, link_ms_per_mib=0.5)
 
     def source_settle(self, _: dict) -> None:
@@ -178,7 +187,7 @@ class World:
         self.enter("source", State.FREEZING)
         self.copies["source"] = "frozen"
         self.say("source", "frozen")
-        self.say("source", "dumped", flows=[flow.document() for flow in (IN, OUT)])
+        self.say("source", "dumped", flows=[flow.document() for flow in (IN, OUT, *self.flows6)])
         self.enter("source", State.VOTED)
         self.enter("destination", State.RESTORING)
         self.enter("destination", State.PREPARED)
@@ -189,7 +198,8 @@ class World:
         moved = []
         for document in fields["flows"]:
             port = document["host"]["port"] + (1 if document["direction"] == EGRESS else 0)
-            moved.append({**document, "host": {"address": NEW, "port": port}})
+            host = NEW6 if ":" in document["remote"]["address"] else NEW
+            moved.append({**document, "host": {"address": host, "port": port}})
         self.say("destination", "placed", flows=moved)
 
     def destination_routed(self, _: dict) -> None:
@@ -405,10 +415,10 @@ class FakeGateway:
         assert self.world.unborn
         self._set("let copy speak", silent=False)
 
-    def route(self, host: str, *, born: bool = True) -> None:
+    def route(self, host: Addresses, *, born: bool = True) -> None:
         """New connections go to a host. Of what a dead process has left this one knows only when it releases."""
         unborn = not born or (self.left is not None and self.world.unborn)
-        self._set("route", host=host, unborn=unborn, mute=unborn)
+        self._set("route", host=host.ip4, host6=host.ip6, unborn=unborn, mute=unborn)
 
     def release(self, *, born: bool = True) -> int:
         """Packets flow."""

@@ -19,6 +19,13 @@ from tests.paths import ROOT
 SCRIPT = ROOT / "inventories" / "lab" / "lab.py"
 
 HOST = {"suite": "trixie", "root": "/roots/trixie"}
+
+
+def leg(number: int) -> list[dict[str, str]]:
+    """Return a host's interface on the hosts' network."""
+    return [{"address": f"10.1.0.{number}/24", "address6": f"fd10:1::{number:x}/64"}]
+
+
 DOCUMENT: dict[str, Any] = {
     "name": "x",
     "namespace": "relocate-lab-x",
@@ -27,11 +34,8 @@ DOCUMENT: dict[str, Any] = {
     "key": "/state/ssh/id_ed25519",
     "known_hosts": "/state/ssh/known_hosts",
     "hosts": [
-        {"name": "host0", "index": 0, "docker": False, "interfaces": [{"address": "10.1.0.10/24"}], **HOST},
-        *(
-            {"name": f"host{n}", "index": n, "docker": True, "interfaces": [{"address": f"10.1.0.{10 + n}/24"}], **HOST}
-            for n in range(1, 31)
-        ),
+        {"name": "host0", "index": 0, "docker": False, "interfaces": leg(10), **HOST},
+        *({"name": f"host{n}", "index": n, "docker": True, "interfaces": leg(10 + n), **HOST} for n in range(1, 31)),
     ],
 }
 
@@ -69,18 +73,24 @@ def test_every_host_has_its_address_index_and_group(tmp_path: Path) -> None:
     assert document["edge"]["hosts"] == document["image_repository"]["hosts"] == ["host0"]
     host7 = document["_meta"]["hostvars"]["host7"]
     assert (host7["ansible_host"], host7["relocate_host_index"]) == ("10.1.0.17", 7)
-    assert host7["relocate_fabric_address"] == "10.1.0.17"
+    assert (host7["relocate_fabric_address"], host7["relocate_fabric_address6"]) == ("10.1.0.17", "fd10:1::11")
 
 
 def test_two_edges_are_one_repository_and_share_an_address(tmp_path: Path) -> None:
-    edge2 = {"name": "edge2", "index": 0, "docker": False, "interfaces": [{"address": "10.1.0.9/24"}], **HOST}
-    document = {**DOCUMENT, "hosts": [DOCUMENT["hosts"][0], edge2], "gateway": "10.1.0.8/24"}
+    edge2 = {"name": "edge2", "index": 0, "docker": False, "interfaces": leg(9), **HOST}
+    document = {
+        **DOCUMENT,
+        "hosts": [DOCUMENT["hosts"][0], edge2],
+        "gateway": "10.1.0.8/24",
+        "gateway6": "fd10:1::8/64",
+    }
     (tmp_path / "lab.json").write_text(json.dumps(document))
     found = run(tmp_path, "--list")
     assert found["edge"]["hosts"] == ["host0", "edge2"] and found["image_repository"]["hosts"] == ["host0"]
     assert found["all"]["vars"]["relocate_edge_gateway_address"] == "10.1.0.8/24"
+    assert found["all"]["vars"]["relocate_edge_gateway_address6"] == "fd10:1::8/64"
     (tmp_path / "lab.json").write_text(json.dumps(DOCUMENT))
-    assert "relocate_edge_gateway_address" not in run(tmp_path, "--list")["all"]["vars"]
+    assert not any(name.startswith("relocate_edge_gateway") for name in run(tmp_path, "--list")["all"]["vars"])
 
 
 def test_ssh_goes_through_the_namespace_with_host_keys_checked(tmp_path: Path) -> None:

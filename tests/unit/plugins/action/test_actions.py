@@ -67,7 +67,10 @@ ANYTHING = st.recursive(
 
 
 class Told(SimpleNamespace):
-    """A fleet: ``answers`` gives by host and module what is answered, or a function of the arguments, or an error."""
+    """A fleet: ``answers`` gives by host and module what is answered, or a function of the arguments, or an error.
+
+    ``variables`` has what the inventory says of a host beside what it says of all of them.
+    """
 
     def remote(self, _action: Any, host: str, _variables: Any, as_operator: bool = False) -> Any:
         """Stand in for the transport."""
@@ -81,6 +84,7 @@ class Told(SimpleNamespace):
                 known = {
                     "relocate_fabric_address": f"10.77.0.{number}",
                     "relocate_edge_gateway_address": f"{GATEWAY}/24",
+                    **told.variables.get(host, {}),
                 }
                 return known.get(name, default)
 
@@ -127,7 +131,7 @@ def fleet(**answers: Any) -> Told:
     """Return a fleet; ``host1_relocation_info=…`` sets an answer."""
     known: dict[Any, Any] = {(edge, "service_fence"): {"fences": []} for edge in ("gate", "gate2")}
     known |= {tuple(name.split("_", 1)): answer for name, answer in answers.items()}
-    return Told(answers=known, calls=[], closed=set(), as_operator=[])
+    return Told(answers=known, variables={}, calls=[], closed=set(), as_operator=[])
 
 
 # -- two edges ----------------------------------------------------------------------------------------------------------

@@ -61,6 +61,8 @@ class Fleet:
         self.refusing: dict[str, list[str]] = {}
         self.outcome: dict[str, Any] | None = {"outcome": "committed"}
         self.specifications: dict[str, dict[str, Any]] = {}
+        self.addresses6: dict[str, str] = {}
+        self.services: list[dict[str, Any]] = []
         self.closed = False
 
     def __call__(self, *_: Any) -> Fleet:
@@ -74,7 +76,10 @@ class Fleet:
 
     def of(self, host: str) -> Any:
         return SimpleNamespace(
-            get=lambda name, default=None: {"relocate_fabric_address": f"10.77.0.{host}"}.get(name, default),
+            get=lambda name, default=None: {
+                "relocate_fabric_address": f"10.77.0.{host}",
+                "relocate_fabric_address6": self.addresses6.get(host),
+            }.get(name, default),
             fact=lambda name: None,
             module=lambda name, /, **options: self.module(host, name.rpartition(".")[2], options),
         )
@@ -88,7 +93,7 @@ class Fleet:
         if name == "relocation_preflight":
             return {"refusals": self.refusing.get(host, [])}
         if name == "nat_service_info":
-            return {"table": True, "services": []}
+            return {"table": True, "services": self.services}
         if options["state"] == "started":
             self.specifications[options["part"]] = json.loads(options["specification"])
             return {"port": 4000 + len(self.specifications)}
@@ -137,6 +142,46 @@ def test_a_move_asks_first_and_starts_the_edge_last(fleet: Fleet) -> None:
     ]
     assert fleet.specifications["edge"]["source"] == ["10.77.0.one", 4001]
     assert fleet.closed
+
+
+BY_IPV6 = {
+    "name": "web",
+    "protocol": "tcp",
+    "virtual_address": "2001:db8::100",
+    "virtual_port": 80,
+    "host_address": "fd00:77::1",
+    "host_port": 8080,
+}
+
+
+def test_each_part_is_told_both_addresses_of_its_host(fleet: Fleet) -> None:
+    """The edge has them in the plan. Where somebody listens is an IPv4 address."""
+    fleet.addresses6, fleet.services = {"one": "fd00:77::1", "two": "fd00:77::2"}, [BY_IPV6]
+    result = move(destination="two")
+    assert result["outcome"] == "committed"
+    assert {part: fleet.specifications[part].get("listen6") for part in fleet.specifications} == {
+        "source": "fd00:77::1",
+        "destination": "fd00:77::2",
+        "edge": None,
+    }
+    plan = fleet.specifications["edge"]["plan"]
+    assert plan["destination"] == {"host": "two", "address": "10.77.0.two", "address6": "fd00:77::2"}
+    assert plan["services"][0]["virtual_address"] == "2001:db8::100"
+    assert fleet.specifications["edge"]["destination"] == ["10.77.0.two", 4002]
+    fleet.specifications.clear()
+    fleet.addresses6, fleet.services = {}, []
+    move(destination="two")
+    assert not any("listen6" in each for each in fleet.specifications.values())
+
+
+def test_a_host_without_ipv6_is_not_drawn_for_what_is_reached_so(fleet: Fleet) -> None:
+    """Named by the operator, it refuses, and says what is to be done."""
+    fleet.addresses6, fleet.services = {"one": "fd00:77::1", "three": "fd00:77::3"}, [BY_IPV6]
+    for _ in range(5):
+        assert move(check_mode=True)["destination"]["host"] == "three"
+    refused = move(destination="two")
+    assert "web is reached at 2001:db8::100, and two has no IPv6 address to lead that to" in refused["msg"]
+    assert not fleet.specifications and ("two", "relocation_preflight") not in fleet.told
 
 
 def test_check_mode_ends_with_the_plan(fleet: Fleet) -> None:

@@ -107,6 +107,23 @@ def test_every_edge_is_led_away_before_anything_is_restored(monkeypatch: pytest.
     assert {host for host, _ in told.as_operator} >= {"host1", "host2", "host3", "gate", "gate2"}
 
 
+def test_an_edge_is_told_of_both_addresses_of_the_hosts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is reached by IPv6 led to the dead host by the other one. The copy hears where it is seen."""
+    told = fleet()
+    told.variables = {host: {"relocate_fabric_address6": f"FD00:77::1{host[-1]}"} for host in ("host1", "host2")}
+    assert restore(monkeypatch, told)["outcome"] == "committed"
+    (fence,) = (args for _, name, args in told.calls if name == "service_fence")
+    assert fence == {
+        "name": "web",
+        "dead": ["10.77.0.11", "fd00:77::11"],
+        "host_address": "10.77.0.12",
+        "host_address6": "fd00:77::12",
+    }
+    started = next(args for _, name, args in told.calls if name == "relocation_session" and args["state"] == "started")
+    specification = json.loads(started["specification"])
+    assert (specification["listen"], specification["listen6"]) == ("10.77.0.12", "fd00:77::12")
+
+
 @pytest.mark.parametrize("edge", ["gate", "gate2"])
 def test_nothing_is_restored_while_an_edge_leads_elsewhere(monkeypatch: pytest.MonkeyPatch, edge: str) -> None:
     told = fleet()
@@ -203,11 +220,11 @@ WEB = Service("web", "tcp", "10.88.0.100", 80, "10.77.0.11", 8080)
 
 
 def test_a_fence_leads_away_and_shuts_in_one_transaction() -> None:
-    fence = service_fence.fenced(None, [WEB], "web", ["10.77.0.11"], "10.77.0.12")
+    fence = service_fence.fenced(None, [WEB], "web", ["10.77.0.11"], ["10.77.0.12"])
     assert fence == {
         "name": "web",
         "dead": ["10.77.0.11"],
-        "to": "10.77.0.12",
+        "to": ["10.77.0.12"],
         "places": [["tcp", "10.77.0.11", 8080]],
     }
     lines = service_fence.transaction([WEB], fence).splitlines()
@@ -215,15 +232,46 @@ def test_a_fence_leads_away_and_shuts_in_one_transaction() -> None:
     assert lines[1].startswith("delete element ip relocate services") and "10.77.0.12 . 8080" in lines[2]
 
 
+WEB6 = WEB._replace(virtual_address="2001:db8::100", host_address="fd00:77::11")
+
+
+def test_a_fence_is_in_the_table_of_each_family() -> None:
+    """A service by IPv6 leads to the new host's IPv6 address, and only that of a dead host is shut for it."""
+    dead, new = ["10.77.0.11", "fd00:77::11"], ["10.77.0.12", "fd00:77::12"]
+    fence = service_fence.fenced(None, [WEB, WEB6], "web", dead, new)
+    assert fence["places"] == [["tcp", address, 8080] for address in dead] and fence["to"] == new
+    lines = service_fence.transaction([WEB, WEB6], fence).splitlines()
+    assert lines == [
+        "add element ip relocate shut { tcp . 10.77.0.11 . 8080 }",
+        "add element ip6 relocate shut { tcp . fd00:77::11 . 8080 }",
+        "delete element ip relocate services { tcp . 10.88.0.100 . 80 }",
+        'add element ip relocate services { tcp . 10.88.0.100 . 80 comment "web" : 10.77.0.12 . 8080 }',
+        "delete element ip6 relocate services { tcp . 2001:db8::100 . 80 }",
+        'add element ip6 relocate services { tcp . 2001:db8::100 . 80 comment "web" : fd00:77::12 . 8080 }',
+    ]
+    assert service_fence.fenced(None, [WEB], "web", dead, new)["places"] == [["tcp", "10.77.0.11", 8080]]
+    back = service_fence.fenced(fence, [WEB, WEB6], "web", [], dead)
+    assert back["dead"] == [] and back["places"] == []
+
+
+def test_a_service_by_ipv6_is_not_led_to_a_host_without_such_an_address() -> None:
+    """Nor left where it leads: the edge would send its clients to the dead host for ever."""
+    fence = service_fence.fenced(None, [WEB, WEB6], "web", ["10.77.0.11", "fd00:77::11"], ["10.77.0.12"])
+    with pytest.raises(
+        ValueError, match=r"\[2001:db8::100\]:80/tcp is reached by IPv6, and the host .* \(host_address6\)"
+    ):
+        service_fence.transaction([WEB, WEB6], fence)
+
+
 def test_a_second_loss_keeps_the_first_fence() -> None:
-    first = service_fence.fenced(None, [WEB], "web", ["10.77.0.11"], "10.77.0.12")
-    second = service_fence.fenced(first, [WEB], "web", ["10.77.0.12"], "10.77.0.13")
+    first = service_fence.fenced(None, [WEB], "web", ["10.77.0.11"], ["10.77.0.12"])
+    second = service_fence.fenced(first, [WEB], "web", ["10.77.0.12"], ["10.77.0.13"])
     assert second["dead"] == ["10.77.0.11", "10.77.0.12"] and len(second["places"]) == 2
 
 
 def test_the_host_that_gets_it_is_not_fenced() -> None:
-    first = service_fence.fenced(None, [WEB], "web", ["10.77.0.11"], "10.77.0.12")
-    back = service_fence.fenced(first, [WEB], "web", [], "10.77.0.11")
+    first = service_fence.fenced(None, [WEB], "web", ["10.77.0.11"], ["10.77.0.12"])
+    back = service_fence.fenced(first, [WEB], "web", [], ["10.77.0.11"])
     assert back["dead"] == [] and back["places"] == []
 
 
@@ -257,6 +305,21 @@ def test_a_copy_that_came_back_is_removed_before_its_fence(monkeypatch: pytest.M
     assert done(told) == [("host1", "relocation_session", "removed"), ("gate", "service_fence", "absent")]
     assert [(each["host"], each["outcome"]) for each in result["settled"]] == [("host1", "removed")]
     assert told.as_operator == [("host1", "relocation_session"), ("gate", "service_fence")]  # the movers' may not
+
+
+def test_both_addresses_of_a_host_are_fenced_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As they were fenced: one that stayed shut would cut its next container off."""
+    told = fleet()
+    told.variables = {"host1": {"relocate_fabric_address6": "fd00:77::11"}}
+    told.answers[("gate", "service_fence")] = {
+        "fences": [{"name": "web", "dead": ["10.77.0.11", "fd00:77::11"], "to": ["10.77.0.12", "fd00:77::12"]}]
+    }
+    for host in ("host1", "host2", "host3", "gate"):
+        containers = [("web", "running")] if host == "host2" else []
+        told.answers[(host, "relocation_info")] = {"relocation_info": info(*containers)}
+    run(relocations_recover, told, monkeypatch)
+    lifted = [args for _, name, args in told.calls if name == "service_fence" and args["state"] == "absent"]
+    assert lifted == [{"name": "web", "dead": ["10.77.0.11", "fd00:77::11"], "state": "absent"}]
 
 
 def test_the_only_copy_is_never_removed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -306,7 +369,7 @@ def test_no_host_that_is_fenced_takes_the_container() -> None:
     told = fleet(host1_relocation_preflight={"refusals": []}, host2_relocation_preflight={"refusals": []})
     told.answers[("gate", "nat_service_info")] = {"table": True, "services": [], "fenced": ["10.77.0.11"]}
     asking = Asking(SimpleNamespace(of=lambda host: told.remote(None, host, None)))  # type: ignore[arg-type]
-    fenced = asking.edges(["gate"], "web").fenced
+    fenced = asking.edges(["gate"], "web")
     assert "run relocate recover first" in asking.preflight("host1", {"name": "web"}, {"host": {}}, fenced)[0]
     assert asking.preflight("host2", {"name": "web"}, {"host": {}}, fenced) == []
     assert asking.preflight("host1", {"name": "web"}, {"host": {}}) == []
@@ -317,7 +380,7 @@ def test_an_edge_tells_where_a_container_is_shut(tmp_path: Path, monkeypatch: py
     assert _fences.shut("web") == []
     (tmp_path / "fences").mkdir()
     for name in ("web", "bank"):
-        fence = service_fence.fenced(None, [], name, ["10.77.0.11"], "10.77.0.12")
+        fence = service_fence.fenced(None, [], name, ["10.77.0.11"], ["10.77.0.12"])
         (tmp_path / "fences" / f"{name}.json").write_text(json.dumps(fence))
     (tmp_path / "fences" / "web.json.part").write_text("{")
     assert _fences.shut("web") == ["10.77.0.11"] and _fences.shut("db") == []

@@ -155,3 +155,17 @@ def test_the_address_is_where_every_version_has_it() -> None:
     networks = {"bridge": {"IPAddress": "172.20.1.2"}}
     assert _docker.address({"NetworkSettings": {"IPAddress": "", "Networks": networks}}) == "172.20.1.2"
     assert _docker.address({"NetworkSettings": {"Networks": {"bridge": {"IPAddress": ""}}}}) is None
+
+
+def test_both_addresses_are_those_of_one_network() -> None:
+    """The first that has an IPv4 address: a container is known by that, and IPv6 is beside it or is not."""
+    networks = {
+        "none": {"IPAddress": "", "GlobalIPv6Address": "fd00:1::2"},
+        "shop": {"IPAddress": "172.20.1.2", "GlobalIPv6Address": "fd00:20:1::2"},
+        "zoo": {"IPAddress": "172.21.1.2", "GlobalIPv6Address": "fd00:21:1::2"},
+    }
+    assert _docker.own_addresses({"NetworkSettings": {"Networks": networks}}) == ("172.20.1.2", "fd00:20:1::2")
+    alone = {"bridge": {"IPAddress": "172.20.1.2", "GlobalIPv6Address": ""}, "zoo": networks["zoo"]}
+    assert _docker.own_addresses({"NetworkSettings": {"Networks": alone}}) == ("172.20.1.2", "")
+    for nothing in ({}, {"NetworkSettings": None}, {"NetworkSettings": {"Networks": None}}):
+        assert _docker.own_addresses(nothing) == ("", "")

@@ -78,6 +78,7 @@ def run_module(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Call
         return ended.value
 
     monkeypatch.setattr(_paths, "EDGE", str(tmp_path))
+    monkeypatch.setattr(_paths, "FENCES", str(tmp_path / "fences"))
     monkeypatch.setattr(basic.AnsibleModule, "exit_json", end(False))
     monkeypatch.setattr(basic.AnsibleModule, "fail_json", end(True))
     monkeypatch.setattr(basic.AnsibleModule, "get_bin_path", find)

@@ -39,6 +39,7 @@ EDGE = {
     "egress_address": "198.51.100.1",
     "virtual_addresses": ["198.51.100.2/24"],
 }
+EDGE6 = {**EDGE, "fleet_network6": "fd00:77::/64", "egress_address6": "2001:db8::1"}
 #: Right parameters, with which a module begins its work; several where an option is looked at only with others.
 BASES: dict[str, list[dict[str, Any]]] = {
     "criu_dump": [{"container": "web", "images": "{tmp}/new"}, {"pid": 1, "images": "{tmp}/new"}],
@@ -48,7 +49,7 @@ BASES: dict[str, list[dict[str, Any]]] = {
     ],
     "docker0_address": [{"address": "172.20.1.1/24", "path": "{tmp}/daemon.json"}],
     "docker_daemon": [{"settings": {"debug": True}, "path": "{tmp}/daemon.json"}],
-    "edge_gateway": [EDGE, {**EDGE, "state": "absent"}],
+    "edge_gateway": [EDGE, EDGE6, {**EDGE, "state": "absent"}],
     "host_profile": [{"scores": {"c": 1, "n": 1, "s": 1}, "rack": "r1"}],
     "host_witness": [{"address": "192.0.2.1"}],
     "nat_service": [{**SERVICE, "host_address": "192.0.2.2"}, {**SERVICE, "state": "absent"}],
@@ -64,6 +65,7 @@ BASES: dict[str, list[dict[str, Any]]] = {
     ],
     "service_fence": [
         {"name": "web", "dead": ["192.0.2.1"], "host_address": "192.0.2.2"},
+        {"name": "web", "dead": ["fd00::1"], "host_address": "192.0.2.2", "host_address6": "fd00::2"},
         {"name": "web", "dead": ["192.0.2.1"], "state": "absent"},
     ],
     "tenant_container": [TENANT, {**TENANT, "state": "absent"}],

@@ -51,8 +51,10 @@ def test_row(
 ) -> None:
     """The module runs the row's commands, ends as the row says, and leaves the row's files."""
     script = Script(row.get("commands", []), tmp_path)
-    for name in row.get("given", []):
-        (tmp_path / name).write_text(files[name], encoding="utf-8")
+    given = row.get("given", [])  # names of files, or of one the content that it has
+    for name in given:
+        content = files[given[name] if isinstance(given, dict) else name]
+        (tmp_path / name).write_text(content, encoding="utf-8")
     parameters = {
         key: script.fill(value) if isinstance(value, str) else value for key, value in row["parameters"].items()
     }
@@ -71,6 +73,8 @@ def test_there_are_tables() -> None:
     assert {table.stem for table in TABLES} >= {
         "nat_service",
         "edge_gateway",
+        "service_fence",
+        "nat_service_info",
         "docker0_address",
         "criu_dump",
         "criu_restore",

@@ -16,6 +16,7 @@ import pytest
 from relocate_proxy.files import container
 from relocate_proxy.files.container import Container, _endpoint
 from relocate_proxy.network.conntrack import Endpoint
+from relocate_proxy.protocol.addresses import Addresses
 
 
 @pytest.mark.parametrize(
@@ -167,10 +168,13 @@ def test_the_address_is_its_networks(monkeypatch: pytest.MonkeyPatch) -> None:
     made = one(monkeypatch, [])
     made.name = "web"
     made.inspect = {"NetworkSettings": {"Networks": {"shop": {"IPAddress": "172.30.0.2"}}}}
-    assert made.address == "172.30.0.2"
+    assert made.addresses == Addresses("172.30.0.2")
+    both = {"none": {"IPAddress": ""}, "shop": {"IPAddress": "172.30.0.2", "GlobalIPv6Address": "fd00:30::2"}}
+    made.inspect = {"NetworkSettings": {"Networks": both}}
+    assert made.addresses == Addresses("172.30.0.2", "fd00:30::2")
     made.inspect = {"NetworkSettings": {"Networks": {"x": {"IPAddress": ""}}, "IPAddress": "1.2.3.4"}}
     with pytest.raises(LookupError, match="the container web has no address"):
-        _ = made.address
+        _ = made.addresses
 
 
 @pytest.mark.parametrize(

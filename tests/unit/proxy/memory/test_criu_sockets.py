@@ -13,10 +13,14 @@ from typing import Any
 import pytest
 from relocate_proxy.network.conntrack import Endpoint
 from relocate_proxy.network.flows import Connection
+from relocate_proxy.protocol.addresses import Addresses
 
 from .. import pycriu_standin
 
 OLD, NEW = "172.20.1.2", "172.20.2.9"
+OLD6, NEW6 = "fd00:20:1::2", "fd00:20:2::9"
+#: Of a container without IPv6, and of one with both.
+FOUR, BOTH = (Addresses(OLD), Addresses(NEW)), (Addresses(OLD, OLD6), Addresses(NEW, NEW6))
 
 
 def words(address: str) -> list[int]:
@@ -41,14 +45,16 @@ def isk(source: str, port: int, destination: str = "", remote: int = 0, **other:
     return {"type": "INETSK", "id": 1, "isk": {**entry, **other}}
 
 
-def rewrite(directory: Path, *entries: dict[str, Any]) -> tuple[list[Connection], list[dict[str, Any]]]:
+def rewrite(
+    directory: Path, *entries: dict[str, Any], moved: tuple[Addresses, Addresses] = FOUR
+) -> tuple[list[Connection], list[dict[str, Any]]]:
     """Rewrite an image and return the connections and its entries as they are then."""
     from relocate_proxy.memory import criu_sockets
 
     path = directory / "files.img"
     path.write_bytes(pycriu_standin.pack(entries))
     before = path.stat().st_mtime_ns, path.stat().st_ino
-    found = criu_sockets.rewrite(str(directory), OLD, NEW)
+    found = criu_sockets.rewrite(str(directory), *moved)
     after = pycriu_standin.unpack(path.read_bytes())
     if after == list(entries):
         assert (path.stat().st_mtime_ns, path.stat().st_ino) == before, "written without need"
@@ -81,6 +87,36 @@ def test_a_dual_stack_socket_shows_ipv4_in_ipv6(tmp_path: Path) -> None:
     found, after = rewrite(tmp_path, isk(f"::ffff:{OLD}", 80, "::ffff:10.88.0.2", 40000))
     assert after[0]["isk"]["src_addr"] == words(f"::ffff:{NEW}")
     assert found == [Connection("tcp", Endpoint(OLD, 80), Endpoint("10.88.0.2", 40000))]
+
+
+def test_sockets_of_both_families_are_given_the_address_of_theirs(tmp_path: Path) -> None:
+    """An IPv6 socket that talks IPv4 has IPv4's. What listens on any address does so at the destination as well."""
+    entries = [
+        isk(OLD6, 7000, "2001:db8::2", 40000),
+        isk(f"::ffff:{OLD}", 7000, "::ffff:10.88.0.2", 40001),
+        isk(OLD, 8000),
+        isk(OLD6, 9000, OLD6, 9001),
+        isk("::", 7000),
+    ]
+    found, after = rewrite(tmp_path, *entries, moved=BOTH)
+    assert [entry["isk"]["src_addr"] for entry in after] == [
+        words(address) for address in (NEW6, f"::ffff:{NEW}", NEW, NEW6, "::")
+    ]
+    assert after[3]["isk"]["dst_addr"] == words(NEW6) and after[0]["isk"]["dst_addr"] == words("2001:db8::2")
+    assert found == [
+        Connection("tcp", Endpoint(OLD6, 7000), Endpoint("2001:db8::2", 40000)),
+        Connection("tcp", Endpoint(OLD, 7000), Endpoint("10.88.0.2", 40001)),
+        Connection("tcp", Endpoint(OLD6, 9000), Endpoint(OLD6, 9001)),
+    ]
+
+
+@pytest.mark.parametrize(
+    "moved", [FOUR, (BOTH[0], FOUR[1]), (FOUR[0], BOTH[1])], ids=["neither", "not there", "not here"]
+)
+def test_an_address_that_one_end_alone_has_stays(tmp_path: Path, moved: tuple[Addresses, Addresses]) -> None:
+    """There is nothing to put in its place, and no empty address is taken for one."""
+    _, after = rewrite(tmp_path, isk(OLD6, 80, "2001:db8::2", 1), isk("::", 81), isk(OLD, 5, src_addr=[]), moved=moved)
+    assert [entry["isk"]["src_addr"] for entry in after] == [words(OLD6), words("::"), []]
 
 
 def test_what_is_not_this_address_stays(tmp_path: Path) -> None:
@@ -118,7 +154,7 @@ def test_an_image_without_files_is_no_image(tmp_path: Path) -> None:
     from relocate_proxy.memory import criu_sockets
 
     with pytest.raises(FileNotFoundError, match=r"files\.img"):
-        criu_sockets.rewrite(str(tmp_path), OLD, NEW)
+        criu_sockets.rewrite(str(tmp_path), *FOUR)
 
 
 def test_files_that_docker_renews_may_have_another_size(tmp_path: Path) -> None:
@@ -136,7 +172,7 @@ def test_unix_sockets_are_left_alone(tmp_path: Path) -> None:
     unix = framed(b"\x08\x05\x10\x07\x82\x01\x02\x72\xff")
     path = tmp_path / "files.img"
     path.write_bytes(pycriu_standin.pack([isk(OLD, 80)]) + unix)
-    criu_sockets.rewrite(str(tmp_path), OLD, NEW)
+    criu_sockets.rewrite(str(tmp_path), *FOUR)
     assert path.read_bytes().endswith(unix)
     assert criu_sockets.file_names(str(tmp_path)) == {}
 
@@ -149,5 +185,5 @@ def test_the_name_of_an_open_file_may_be_no_text(tmp_path: Path) -> None:
     entries = [{"type": "REG", "id": number, "reg": {"name": name, "size": 1}} for number, name in names.items()]
     path = tmp_path / "files.img"
     path.write_bytes(before := pycriu_standin.pack(entries))
-    assert criu_sockets.rewrite(str(tmp_path), OLD, NEW) == [] and path.read_bytes() == before
+    assert criu_sockets.rewrite(str(tmp_path), *FOUR) == [] and path.read_bytes() == before
     assert criu_sockets.file_names(str(tmp_path)) == names

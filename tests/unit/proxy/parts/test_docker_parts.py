@@ -24,14 +24,18 @@ from relocate_proxy.host.docker import remove_container
 from relocate_proxy.memory.dump import Freeze
 from relocate_proxy.memory.lazy_pages import PagesLost
 from relocate_proxy.memory.rounds import PreCopy, Round
+from relocate_proxy.network.conntrack import Endpoint
+from relocate_proxy.network.flows import INGRESS, Flow
 from relocate_proxy.parts import base, destination, edge, endings, restarted, source
 from relocate_proxy.parts.destination import Destination
 from relocate_proxy.parts.source import AlreadyMoving, Source
+from relocate_proxy.protocol.addresses import Addresses
 from relocate_proxy.protocol.journal import Journal
 from relocate_proxy.protocol.states import State
 from relocate_proxy.restore.keeper_client import GateFailed, KeeperClient, KeeperGone
 
 from ..fakes import ScriptedChannel, ScriptedListener, note_records
+from ..tables import FakeTable
 
 
 class Docker:
@@ -140,7 +144,7 @@ def test_memory_goes_ahead_when_all_else_is_ready(did: list[str], monkeypatch: p
     made.specification = replace(made.specification, mode=mode)
     made.data = ScriptedChannel("destination", [{"kind": "primed"}])
     made.images = made.work = paths.RUN
-    made.plain_cgroups, made.conntrack, made.address = True, None, "172.20.1.2"
+    made.plain_cgroups, made.conntrack, made.addresses = True, None, Addresses("172.20.1.2")
     made.container.pid, made.container.descriptors = 4711, lambda: "[]"
     made.container.connections, made.container.memory_bytes = list, lambda: 64 << 20
     made.container.published, made.container.listening = dict, set
@@ -153,7 +157,8 @@ def test_memory_goes_ahead_when_all_else_is_ready(did: list[str], monkeypatch: p
     monkeypatch.setattr(limits, "find", lambda *_: [])
     looks: list[int] = []
     monkeypatch.setattr(made, "insist_unchanged", lambda _: looks.append(len(did)))
-    made.on_arm({"address": "172.20.2.2"})
+    made.on_arm({"address": "172.20.2.2", "address6": "fd00:20:2::2"})
+    assert made.new_addresses == Addresses("172.20.2.2", "fd00:20:2::2"), "what its sockets are given in the image"
     assert len(looks) == 2 and looks[0] == 0 and looks[1] == len(did), "before its policy goes, and at last"
     common = {"kind": "armed", "flows": [], "memory_bytes": 64 << 20, "link_ms_per_mib": 0.5}
     if mode == "pre-copy":
@@ -377,12 +382,68 @@ def on_destination(did: list[str], answer: str | Exception = "running", state: S
     made.gate = SimpleNamespace(
         say=lambda what, **_: did.append(f"gate {what}"), expect=expect, ask=lambda: {"shim": True}
     )
-    made.container_id, made.address, made.placed, made._start, made.pages = "c2", "172.20.2.2", [], None, None
+    made.container_id, made.addresses, made.placed, made._start, made.pages = (
+        "c2",
+        Addresses("172.20.2.2"),
+        [],
+        None,
+        None,
+    )
     made.work, made.document = str(made.directory), {"restart_policy": {"Name": "always"}}
     vars(made)["_settle_tasks"] = lambda: None  # there are none
     made._disk = Disk()
     made.shown, made.pid, made._given_up, made._deciding = {}, 7, False, threading.Lock()
     return made
+
+
+NETWORKS = {
+    "shop": {
+        "c2": {"IPv4Address": "172.20.2.2/24", "IPv6Address": "fd00:20:2::2/64"},
+        "c1": {"IPv4Address": "172.20.2.1/24"},
+    },
+    "zoo": {"c2": {"IPv4Address": "172.21.2.2/24", "IPv6Address": ""}},
+    "none": None,
+}
+
+
+@pytest.mark.parametrize(
+    ("networks", "found"),
+    [
+        (["zoo", "none", "shop"], Addresses("172.20.2.2", "fd00:20:2::2")),  # Docker lists the first of them by name
+        (["zoo", "none"], Addresses("172.21.2.2")),
+    ],
+)
+def test_a_copy_that_waits_has_the_addresses_that_its_network_tells(
+    did: list[str], networks: list[str], found: Addresses
+) -> None:
+    """Both are of one network: those of the container's own settings are, too."""
+    made = on_destination(did, state=State.GATED)
+
+    def request(_: str, path: str) -> Any:
+        name = path.removeprefix("/networks").lstrip("/")
+        return {"Containers": NETWORKS[name]} if name else [{"Id": each, "Name": each} for each in networks]
+
+    vars(made.docker)["request"] = request
+    assert made._plugged_addresses() == found
+
+
+def test_a_destination_places_connections_at_its_addresses_of_their_family(did: list[str]) -> None:
+    """Its own, and the copy's. Of a project the containers keep theirs."""
+    made = on_destination(did)
+    made.specification = replace(made.specification, listen="10.77.0.12", listen6="fd00:77::12")
+    made.addresses = Addresses("172.20.2.2", "fd00:20:2::2")
+    flows = [
+        Flow(INGRESS, "tcp", Endpoint("172.20.1.2", 7000), Endpoint("10.88.0.2", 40000), Endpoint("10.77.0.11", 7001)),
+        Flow(INGRESS, "tcp", Endpoint("fd00:20:1::2", 7000), Endpoint("2001:db8::2", 1), Endpoint("fd00:77::11", 7001)),
+    ]
+    hosts = [Endpoint("10.77.0.12", 7001), Endpoint("fd00:77::12", 7001)]
+    own, kept = ["172.20.2.2", "fd00:20:2::2"], ["172.20.1.2", "fd00:20:1::2"]
+    for together, inside in (({}, own), ({"addresses": kept}, kept)):
+        made.conntrack, made.placed = FakeTable(), []  # type: ignore[assignment]
+        made.specification = replace(made.specification, together=together)
+        made.on_place({"flows": [flow.document() for flow in flows]})
+        assert [each.host for each in made.placed] == hosts
+        assert [each.local for each in made.placed] == [Endpoint(address, 7000) for address in inside]
 
 
 def test_a_destination_that_hears_commit(did: list[str]) -> None:

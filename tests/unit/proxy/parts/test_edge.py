@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 from relocate_proxy.network.conntrack import Endpoint, Entry
-from relocate_proxy.network.flows import Flow
+from relocate_proxy.network.flows import INGRESS, Flow
 from relocate_proxy.parts import edge, recovery
 from relocate_proxy.parts.edge import Edge, PartFailed
 from relocate_proxy.protocol.channel import ChannelLost
@@ -28,7 +28,22 @@ from relocate_proxy.protocol.states import AFTER_COMMIT, State
 from .. import world
 from ..fakes import do_not_sync
 from ..protocol_page import documented
-from ..world import CLIENT, IN, NEW, OLD, OUT, PLAN, VIRTUAL, FakeGateway, FakePeers, StepJournal, Steps, World
+from ..world import (
+    CLIENT,
+    IN,
+    NEW,
+    NEW6,
+    OLD,
+    OLD6,
+    OUT,
+    PLAN,
+    VIRTUAL,
+    FakeGateway,
+    FakePeers,
+    StepJournal,
+    Steps,
+    World,
+)
 
 SPECIFICATION = {"id": "r1", "credentials": {}, "plan": PLAN, "source": [OLD, 1], "destination": [NEW, 1]}
 POST_COPY = {**SPECIFICATION, "plan": {**PLAN, "mode": "post-copy"}}
@@ -150,6 +165,83 @@ def test_a_move_that_nothing_disturbs(scene: Maker) -> None:
         "staging", "holding", "routing", "committed", "released", "done",
     ]  # fmt: skip
     assert it.world.persisted and it.state is State.DONE and it.journal().facts["everywhere"]
+    it.world.assert_whole()
+
+
+CLIENT6, VIRTUAL6 = Endpoint("2001:db8::2", 40000), Endpoint("2001:db8::100", 7000)
+IN6 = Flow(INGRESS, "tcp", Endpoint("fd00:20:1::2", 7000), CLIENT6, Endpoint(OLD6, 7001))
+WEB6 = {**PLAN["services"][0], "virtual_address": VIRTUAL6.address}
+DNS6 = {**PLAN["services"][1], "virtual_address": VIRTUAL6.address}
+
+
+def by_both_families(it: Scene) -> dict[str, Any]:
+    """Give the world's container an IPv6 address, and a connection and a conversation by it; return what the edge is told."""
+    it.world.addresses6 = {"source": "fd00:20:1::2", "destination": "fd00:20:2::2"}
+    it.world.flows6 = [IN6]
+    asking = Endpoint("2001:db8::2", 5000)
+    it.world.table.held += [
+        Entry("tcp", CLIENT6, VIRTUAL6, IN6.host, CLIENT6),
+        Entry("udp", asking, Endpoint(VIRTUAL6.address, 53), Endpoint(OLD6, 54), asking),
+    ]
+    ends = {"source": {**PLAN["source"], "address6": OLD6}, "destination": {**PLAN["destination"], "address6": NEW6}}
+    return {**SPECIFICATION, "plan": {**PLAN, **ends, "services": [*PLAN["services"], WEB6, DNS6]}}
+
+
+def test_connections_of_both_families_follow_the_container(scene: Maker) -> None:
+    """Each to the new host's address of its own family; the source hears both of the copy's, for its sockets have both."""
+    it, armed = scene(), []
+    specification = by_both_families(it)
+    arm = it.world.source_arm
+
+    def noting(fields: dict[str, Any]) -> None:
+        armed.append(fields)
+        arm(fields)
+
+    it.world.source_arm = noting  # type: ignore[method-assign]
+    result = it.run(specification)
+    assert result is not None and (result["outcome"], result["problems"]) == ("committed", [])
+    assert result["flows"] == {"ingress": 4, "egress": 1, "kept": 5, "lost": 0}
+    assert armed == [{"address": "172.20.2.2", "address6": "fd00:20:2::2"}]
+    assert (result["address_before"], result["address6_before"]) == ("172.20.1.2", "fd00:20:1::2")
+    assert (result["address_after"], result["address6_after"]) == ("172.20.2.2", "fd00:20:2::2")
+    assert (it.world.host, it.world.host6) == (NEW, NEW6)
+    led = {(entry.protocol, entry.reply_source) for entry in it.world.table.held if ":" in entry.source.address}
+    assert led == {("tcp", Endpoint(NEW6, 7001)), ("udp", Endpoint(NEW6, 54))}
+    it.world.assert_whole()
+
+
+@pytest.mark.parametrize("at", ["expect destination placed", "record committed"])
+def test_connections_of_both_families_are_given_back(scene: Maker, at: str) -> None:
+    """As they were, whether they had been led away or not."""
+    it = scene(at=CLEAN.index(at), error=RuntimeError("it broke"))
+    specification = by_both_families(it)
+    before = {entry for entry in it.world.table.held if entry.protocol == "tcp"}
+    result = it.run(specification)
+    assert result is not None and result["outcome"] == "rolled-back"
+    assert before <= set(it.world.table.held) and it.world.host6 != NEW6
+    assert NEW6 not in {entry.reply_source.address for entry in it.world.table.held}
+    it.world.assert_whole()
+
+
+def test_a_container_does_not_lose_its_ipv6_address(scene: Maker) -> None:
+    """The destination's network has none: its sockets would be bound to an address that is not there. All still runs."""
+    it = scene()
+    specification = by_both_families(it)
+    del it.world.addresses6["destination"]
+    result = it.run(specification)
+    assert result is not None and result["outcome"] == "rolled-back"
+    assert result["problems"] == ["the container has an IPv6 address, and its network at the destination gives it none"]
+    assert "tell source arm" not in it.steps.names and "record holding" not in it.steps.names
+    assert it.world.copies == {"source": "running", "destination": "removed"}
+
+
+def test_an_ipv6_address_that_nobody_asked_for_does_no_harm(scene: Maker) -> None:
+    """A network of the destination may have IPv6 where the source's has none."""
+    it = scene()
+    it.world.addresses6 = {"destination": "fd00:20:2::2"}
+    result = it.run()
+    assert result is not None and result["outcome"] == "committed"
+    assert "address6_before" not in result and result["address6_after"] == "fd00:20:2::2"
     it.world.assert_whole()
 
 

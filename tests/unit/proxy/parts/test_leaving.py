@@ -19,6 +19,7 @@ from relocate_proxy.parts import base, endings, leaving, restarted, source
 from relocate_proxy.parts.leaving import Unhealthy, await_health
 from relocate_proxy.parts.recreated_destination import RecreatedDestination
 from relocate_proxy.parts.recreated_source import RecreatedSource
+from relocate_proxy.protocol.addresses import Addresses
 from relocate_proxy.protocol.journal import Journal
 from relocate_proxy.protocol.states import State
 
@@ -238,7 +239,7 @@ def new(did: list[str], docker: Any) -> RecreatedDestination:
     made: RecreatedDestination = object.__new__(RecreatedDestination)
     base.Part.__init__(made, SPECIFICATION, Journal.at("r1", "destination"))
     made.docker, made.edge, made.container_id, made._deciding = docker, Edge(did), "c1", threading.Lock()
-    made._start, made.gate, made._given_up, made.address = None, None, False, ""
+    made._start, made.gate, made._given_up, made.addresses = None, None, False, Addresses("")
     made.journal.record(
         State.STAGING, container="web", container_id="c1", mode="recreate", restart_policy={"Name": "always"}
     )
@@ -252,11 +253,23 @@ def test_the_new_one_is_voted_for_when_it_is_well(did: list[str]) -> None:
     made = new(did, Docker(inspected()))
     made.on_start({})
     assert did == ["start c1", "record gated", "say gated", "record prepared", "say prepared"]
-    assert made.address == "127.0.0.1" and made.bound
+    assert made.addresses == Addresses("127.0.0.1") and made.bound
     did.clear()
     made.on_commit({})
     policy = "POST /containers/c1/update {'RestartPolicy': {'Name': 'always'}}"
     assert did == ["record committed", policy, "say accepted", "say running"]
+
+
+def test_a_new_one_says_which_addresses_it_has(did: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its journal has them for whoever removes it after a crash, and the edge for the result."""
+    said: dict[str, dict[str, Any]] = {}
+    shown = inspected()
+    shown["NetworkSettings"]["Networks"]["b"]["GlobalIPv6Address"] = "::1"
+    made = new(did, Docker(shown))
+    monkeypatch.setattr(made, "say", lambda kind, **fields: said.update({kind: fields}))
+    made.on_start({})
+    assert said["gated"] == {"container_id": "c1", "address": "127.0.0.1", "address6": "::1"}
+    assert (made.journal.facts["address"], made.journal.facts["address6"]) == ("127.0.0.1", "::1")
 
 
 def test_a_new_one_that_has_ended_before_the_verdict_is_not_taken(did: list[str]) -> None:

@@ -22,15 +22,23 @@ from relocate_proxy.network.conntrack import Endpoint, Entry
 from relocate_proxy.network.netlink import unreadable
 from relocate_proxy.parts import drain, endings, recovery
 from relocate_proxy.parts.recovery import COMMIT, LOOK, ROLL_BACK, SERVE, InProgress, hold_part, recover, release_part
+from relocate_proxy.protocol.addresses import Addresses
 from relocate_proxy.protocol.journal import Journal
 from relocate_proxy.protocol.states import AFTER_COMMIT, FINAL, State
 from relocate_proxy.restore.keeper_client import KeeperClient
 
 from ..tables import FakeTable
-from ..world import NEW, OLD, PLAN
+from ..world import NEW, NEW6, OLD, OLD6, PLAN
 
 AT = ["/sys/fs/cgroup/freezer/docker/c1", 1]
 PLACES = {"source": "host1", "destination": "host2"}  # by that plan
+#: Of a container that is reached by IPv6, too.
+PLAN6 = {
+    **PLAN,
+    "source": {**PLAN["source"], "address6": OLD6},
+    "destination": {**PLAN["destination"], "address6": NEW6},
+    "services": [*PLAN["services"], *({**each, "virtual_address": "2001:db8::100"} for each in PLAN["services"])],
+}
 FACTS = {
     "container_id": "c1",
     "container": "counter",
@@ -75,7 +83,7 @@ def did(monkeypatch: pytest.MonkeyPatch, host: Path) -> list[str]:
     class PacketRules:
         """The edge's table."""
 
-        route = staticmethod(note("route to {0}"))
+        route = staticmethod(note("route to {0.ip4}"))
         persist = staticmethod(note("persist"))
         close = staticmethod(note("unbind"))
         reopen = staticmethod(note("reopen"))
@@ -115,6 +123,18 @@ def test_the_edges_journal_is_the_verdict(did: list[str], state: State) -> None:
     turned = [f"route to {NEW}", "release", "reopen"] if committed else ["reopen", f"route to {OLD}", "release"]
     assert did == [*turned, "persist", "unbind"]
     assert Journal.at("r1", "edge").facts["reason"] == "recovered"
+
+
+@pytest.mark.parametrize(("state", "addresses"), [(State.COMMITTED, (NEW, NEW6)), (State.ROUTING, (OLD, OLD6))])
+def test_an_edge_is_turned_to_both_addresses_of_a_host(
+    did: list[str], monkeypatch: pytest.MonkeyPatch, state: State, addresses: tuple[str, str]
+) -> None:
+    """The journal's plan has them."""
+    hosts: list[Addresses] = []
+    monkeypatch.setattr(recovery.PacketRules, "route", staticmethod(hosts.append))
+    begun("edge", state, plan=PLAN6)
+    settle("edge")
+    assert hosts == [Addresses(*addresses)]
 
 
 def test_a_service_that_is_the_containers_no_more_keeps_nothing_from_being_settled(
@@ -188,6 +208,42 @@ def test_an_edge_forgets_the_conversations_with_what_is_removed(
     assert table.held == [there if state is State.DRAINING else here]
 
 
+@pytest.mark.parametrize("state", [State.DRAINING, State.ROUTING])
+def test_an_edge_forgets_conversations_by_ipv6_as_well(
+    did: list[str], monkeypatch: pytest.MonkeyPatch, state: State
+) -> None:
+    virtual, clients = Endpoint("2001:db8::100", 53), [Endpoint("2001:db8::2", port) for port in (5000, 5001)]
+    there, here = (
+        Entry("udp", client, virtual, Endpoint(host, 54), client)
+        for client, host in zip(clients, (NEW6, OLD6), strict=True)
+    )
+    gone = OLD if state is State.DRAINING else NEW
+    other = Endpoint("10.88.0.2", 5000)
+    table = FakeTable(there, here, Entry("udp", other, Endpoint("10.88.0.100", 53), Endpoint(gone, 54), other))
+    monkeypatch.setattr(recovery, "Conntrack", lambda: table)
+    begun("edge", state, plan={**PLAN6, "mode": "recreate"})
+    settle("edge")
+    assert table.held == [there if state is State.DRAINING else here]
+
+
+@pytest.mark.parametrize(("state", "gone"), [(State.ROUTING, NEW6), (State.DRAINING, OLD6)])
+def test_what_an_operator_can_remove_is_named_by_its_own_family(
+    did: list[str], monkeypatch: pytest.MonkeyPatch, state: State, gone: str
+) -> None:
+    """conntrack looks for entries of IPv4 unless it is told an address of IPv6."""
+
+    class Unreadable(FakeTable):
+        def entries(self) -> Iterator[Entry]:
+            raise OSError(errno.ENOBUFS, "No buffer space")
+
+    monkeypatch.setattr(recovery, "Conntrack", Unreadable)
+    begun("edge", state, plan={**PLAN6, "mode": "recreate"})
+    (note,) = settle("edge")["notes"]
+    commands = note.partition("remove them on the edge (")[2].split("; ")
+    assert len(commands) == 4 and sum(gone in each for each in commands) == 2
+    assert f"conntrack -D -p tcp --reply-src {gone} --reply-port-src 7001" in note
+
+
 @pytest.mark.parametrize("error", [OSError(errno.ENOBUFS, "No buffer space"), unreadable("a message is too short")])
 @pytest.mark.parametrize(
     ("state", "mode", "gone", "outcome"),
@@ -250,6 +306,24 @@ def test_nothing_of_a_copy_is_left_in_the_connection_table(did: list[str], monke
     begun("destination", State.RESTORING, container="web", container_id="c2", address="172.20.2.2")
     settle("destination", ROLL_BACK)
     assert [entry.reply_source for entry in table.held] == [other]
+
+
+def test_nothing_of_a_copy_is_left_by_either_of_its_addresses(did: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """An earlier version's journal has the one alone, and is read as well."""
+    copy, copy6 = Endpoint("172.20.2.2", 7000), Endpoint("fd00:20:2::2", 7000)
+    client, client6 = Endpoint("10.88.0.2", 4), Endpoint("2001:db8::2", 4)
+    entries = [
+        Entry("tcp", client, Endpoint(NEW, 7001), copy, client),
+        Entry("tcp", client6, Endpoint(NEW6, 7001), copy6, client6),
+        Entry("tcp", copy6, client6, client6, Endpoint(NEW6, 45000)),
+    ]
+    for relocation, address6, left in (("r1", {"address6": copy6.address}, []), ("r2", {}, entries[1:])):
+        table = FakeTable(*entries)
+        monkeypatch.setattr(endings, "Conntrack", lambda table=table: table)
+        facts = {"container": "web", "container_id": "c2", "address": copy.address, **address6}
+        Journal.at(relocation, "destination").record(State.RESTORING, **facts)
+        recover({"relocation": relocation, "part": "destination", "verdict": ROLL_BACK})
+        assert table.held == left
 
 
 def test_a_connection_table_that_cannot_be_read_keeps_no_copy(did: list[str], monkeypatch: pytest.MonkeyPatch) -> None:

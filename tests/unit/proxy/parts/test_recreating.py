@@ -20,6 +20,7 @@ from relocate_proxy.network.flows import forget_services
 from relocate_proxy.parts import edge, recovery, recreating
 from relocate_proxy.parts.edge import PartFailed
 from relocate_proxy.parts.recreating import RecreatingEdge, kind_of
+from relocate_proxy.protocol.addresses import Addresses
 from relocate_proxy.protocol.channel import ChannelLost
 from relocate_proxy.protocol.states import AFTER_COMMIT, FINAL, State
 
@@ -283,9 +284,9 @@ def test_conversations_with_the_old_place_are_forgotten() -> None:
     other = Entry("udp", client, dns, Endpoint(NEW, 54), client)
     own = Entry("tcp", Endpoint(OLD, 45000), client, client, Endpoint("10.88.0.100", 45000))
     table: Any = FakeTable(tcp, udp, other, own)
-    forget_services(table, OLD, ANEW["services"], ["udp"])
+    forget_services(table, Addresses(OLD), ANEW["services"], ["udp"])
     assert table.held == [tcp, other, own]
-    forget_services(table, OLD, ANEW["services"], ["tcp", "udp"])
+    forget_services(table, Addresses(OLD), ANEW["services"], ["tcp", "udp"])
     assert table.held == [other, own]
 
 

@@ -21,6 +21,7 @@ from relocate_proxy.network.flows import Flow
 from relocate_proxy.parts import edge, recovery, standby
 from relocate_proxy.parts.edge import Edge
 from relocate_proxy.parts.standby import Standby
+from relocate_proxy.protocol.addresses import Addresses
 from relocate_proxy.protocol.channel import ChannelLost
 from relocate_proxy.protocol.documents import Plan
 from relocate_proxy.protocol.journal import Journal
@@ -61,9 +62,9 @@ class Other:
         """All passes."""
         self.guarded = False
 
-    def route(self, host: str) -> None:
+    def route(self, host: Addresses) -> None:
         """New connections go there."""
-        self.host = host
+        self.host = host.ip4
 
 
 class OtherGateway(FakeGateway):

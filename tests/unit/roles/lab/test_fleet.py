@@ -17,8 +17,8 @@ from relocate.lab.status import role_code
 lab = role_code("lab", "filter_plugins")
 
 ROOTS = {"trixie": "/roots/trixie", "forky": "/roots/forky"}
-FABRIC = {"bridge": "fabric", "subnet": "10.77.0.0/24", "first": 10}
-OUTSIDE = {"bridge": "outside", "subnet": "10.88.0.0/24"}
+FABRIC = {"bridge": "fabric", "subnet": "10.77.0.0/24", "subnet6": "fd10:77::/64", "first": 10}
+OUTSIDE = {"bridge": "outside", "subnet": "10.88.0.0/24", "subnet6": "fd10:88::/64"}
 
 
 def fleet(hosts: int, fabric: dict[str, Any] = FABRIC, edges: int = 1) -> list[dict[str, Any]]:
@@ -40,10 +40,18 @@ def test_three_hosts_are_two_of_one_suite_and_one_of_another() -> None:
 def test_host0_has_both_legs_and_the_others_go_out_through_it() -> None:
     edge, host1 = fleet(1)
     assert edge["interfaces"] == [
-        {"bridge": "fabric", "address": "10.77.0.10/24"},
-        {"bridge": "outside", "address": "10.88.0.1/24"},
+        {"bridge": "fabric", "address": "10.77.0.10/24", "address6": "fd10:77::a/64"},
+        {"bridge": "outside", "address": "10.88.0.1/24", "address6": "fd10:88::1/64"},
     ]
-    assert host1["interfaces"] == [{"bridge": "fabric", "address": "10.77.0.11/24", "gateway": "10.77.0.10"}]
+    assert host1["interfaces"] == [
+        {
+            "bridge": "fabric",
+            "address": "10.77.0.11/24",
+            "address6": "fd10:77::b/64",
+            "gateway": "10.77.0.10",
+            "gateway6": "fd10:77::a",
+        }
+    ]
 
 
 def test_two_edges_have_addresses_of_their_own_and_the_hosts_go_out_by_another() -> None:
@@ -53,6 +61,8 @@ def test_two_edges_have_addresses_of_their_own_and_the_hosts_go_out_by_another()
     assert [interface["address"] for interface in edge2["interfaces"]] == ["10.77.0.9/24", "10.88.0.3/24"]
     assert host1["interfaces"][0]["gateway"] == lab.lab_gateway(FABRIC, 2, prefix=False) == "10.77.0.8"
     assert lab.lab_gateway(FABRIC, 1) == "10.77.0.10/24"
+    assert [interface["address6"] for interface in edge2["interfaces"]] == ["fd10:77::9/64", "fd10:88::3/64"]
+    assert host1["interfaces"][0]["gateway6"] == "fd10:77::8"
 
 
 def test_a_third_edge_is_refused() -> None:
@@ -62,8 +72,9 @@ def test_a_third_edge_is_refused() -> None:
 
 def test_thirty_hosts_have_thirty_addresses_and_interface_names_that_fit() -> None:
     hosts = fleet(30)
-    addresses = [interface["address"] for host in hosts for interface in host["interfaces"]]
-    assert len(set(addresses)) == 32
+    for family in ("address", "address6"):
+        addresses = [interface[family] for host in hosts for interface in host["interfaces"]]
+        assert len(set(addresses)) == 32
     # Linux takes at most 15 characters
     assert all(len(f"{i['bridge']}-{host['name']}") <= 15 for host in hosts for i in host["interfaces"])
     assert [host["suite"] for host in hosts[28:]] == ["trixie", "trixie", "forky"]
@@ -72,11 +83,15 @@ def test_thirty_hosts_have_thirty_addresses_and_interface_names_that_fit() -> No
 def test_a_network_too_small_for_the_fleet_is_refused_by_name() -> None:
     with pytest.raises(AnsibleFilterError, match=r"10\.77\.0\.0/28 has no host address number 15: give a larger one"):
         fleet(5, {**FABRIC, "subnet": "10.77.0.0/28"})
+    with pytest.raises(AnsibleFilterError, match="fd10:77::/124 has no host address number 15: give a larger one"):
+        fleet(5, {**FABRIC, "subnet6": "fd10:77::/124"})
 
 
 def test_what_is_no_network_is_refused() -> None:
-    with pytest.raises(AnsibleFilterError, match="nonsense is not an IPv4 network"):
+    with pytest.raises(AnsibleFilterError, match="nonsense is not an IP network"):
         lab.lab_address("nonsense", 1)
+    with pytest.raises(AnsibleFilterError, match=r"fd10:77::1/64 is not an IP network: .* has host bits set"):
+        lab.lab_address("fd10:77::1/64", 1)
 
 
 def test_a_recipe_changes_with_any_ingredient_and_with_nothing_else() -> None:

@@ -91,6 +91,18 @@ def test_places() -> None:
     assert parse("") == []
 
 
+def test_places_of_both_families() -> None:
+    """An IPv6 address is in brackets, as before every other port; it has one form, however it was written."""
+    found = parse("[2001:DB8:0::100]:80:8080:8000/udp,[2001:db8::100]:80:8080:8000, 10.88.0.100:80:8080:8000")
+    assert [(each["virtual_address"], each["protocol"]) for each in found] == [
+        ("2001:db8::100", "udp"),
+        ("2001:db8::100", "tcp"),
+        ("10.88.0.100", "tcp"),
+    ]
+    assert {(each["virtual_port"], each["host_port"], each["container_port"]) for each in found} == {(80, 8080, 8000)}
+    assert publications_filter("[2001:db8::100]:7000:7000")[0]["host_port"] == 7000
+
+
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
@@ -101,6 +113,19 @@ def test_places() -> None:
         ("10.88.0.1:1:70000", "port 70000 in"),
         ("10.88.0.1:1:1/sctp", "protocol 'sctp' in '10.88.0.1:1:1/sctp' is neither tcp nor udp"),
         ("10.88.0.1:1:1,10.88.0.1:1:2", "names the same address and port twice"),
+        ("2001:db8::1:80:80", "'2001:db8::1:80:80' does not say where a service is reached; the form is"),
+        ("[2001:db8::1:80:80", "does not say where a service is reached"),
+        ("2001:db8::1]:80:80", "does not say where a service is reached"),
+        ("[]:80:80", "does not say where a service is reached"),
+        ("[2001:db8::1]80:80", "does not say where a service is reached"),
+        ("[2001:db8::1]:80", "does not say where a service is reached"),
+        ("[2001:db8::1/64]:80:80", "does not say where a service is reached"),
+        ("[10.88.0.1]:80:80", "'10.88.0.1' in '[10.88.0.1]:80:80' is not an IPv6 address"),
+        ("[2001:db8::g]:80:80", "'2001:db8::g' in '[2001:db8::g]:80:80' is not an IPv6 address"),
+        ("[fe80::1%eth0]:80:80", "'fe80::1%eth0' in '[fe80::1%eth0]:80:80' is an address of one link alone"),
+        ("[fe80::1]:80:80", "is an address of one link alone"),
+        ("[2001:db8::1]:80:70000", "port 70000 in"),
+        ("[2001:db8::1]:1:1,[2001:DB8::1]:1:2", "names the same address and port twice"),
     ],
 )
 def test_what_is_no_place(text: str, complaint: str) -> None:

@@ -13,6 +13,10 @@ import pytest
 from ansible_collections.relocate.mtd.plugins.plugin_utils._move import plan, prediction
 from ansible_collections.relocate.mtd.plugins.plugin_utils._move.plan import Refused
 
+SOURCE = {"host": "host1", "address": "10.77.0.11"}
+SOURCE6 = {**SOURCE, "address6": "fd00:77::11"}
+BY_IPV6 = {"virtual_address": "2001:db8::100", "host_address": "fd00:77::11"}
+
 
 def container(name: str = "web", state: str = "running", **other: Any) -> dict[str, Any]:
     """Return a container as relocation_info describes it."""
@@ -75,7 +79,7 @@ def test_a_container_that_is_nowhere_or_everywhere(hosts: dict[str, dict[str, An
 
 def test_services_get_the_containers_port() -> None:
     """Others' services are none of ours; a container without any has none."""
-    found = plan.container_services(container(), [service(name="db"), service()], "10.77.0.11")
+    found = plan.container_services(container(), [service(name="db"), service()], SOURCE)
     assert found == [
         {
             "protocol": "tcp",
@@ -85,7 +89,27 @@ def test_services_get_the_containers_port() -> None:
             "container_port": 80,
         }
     ]
-    assert plan.container_services(container(), [], "10.77.0.11") == []
+    assert plan.container_services(container(), [], SOURCE) == []
+
+
+def test_services_lead_to_either_address_of_the_host() -> None:
+    """One of IPv6 to the other: it is the container's as well, with the same port."""
+    found = plan.container_services(container(), [service(), service(**BY_IPV6)], SOURCE6)
+    assert [each["virtual_address"] for each in found] == ["10.88.0.100", "2001:db8::100"]
+    assert {each["container_port"] for each in found} == {80} and not any("host_address" in each for each in found)
+
+
+@pytest.mark.parametrize(
+    ("host", "leads", "sentence"),
+    [
+        (SOURCE6, "fd00:77::12", "the edge sends [2001:db8::100]:80/tcp of web to fd00:77::12, where it does not run"),
+        (SOURCE, "fd00:77::11", "the edge sends [2001:db8::100]:80/tcp of web to fd00:77::11, where it does not run"),
+    ],
+)
+def test_an_edge_that_leads_elsewhere_by_ipv6(host: dict[str, str], leads: str, sentence: str) -> None:
+    """To another host, or to an address that the inventory does not know as this one's. A place is written as in a URL."""
+    with pytest.raises(Refused, match=re.escape(sentence)):
+        plan.container_services(container(), [service(**{**BY_IPV6, "host_address": leads})], host)
 
 
 @pytest.mark.parametrize(
@@ -109,7 +133,7 @@ def test_services_get_the_containers_port() -> None:
 def test_an_edge_that_leads_elsewhere(change: dict[str, Any], sentence: str) -> None:
     """Moving on top of that would make it worse."""
     with pytest.raises(Refused) as refused:
-        plan.container_services(container(), [service(**change)], "10.77.0.11")
+        plan.container_services(container(), [service(**change)], SOURCE)
     assert str(refused.value) == sentence
 
 
@@ -128,12 +152,12 @@ DECISION: dict[str, Any] = {
 
 def made(**other: Any) -> dict[str, Any]:
     """Return a plan."""
-    services = plan.container_services(container(), [service()], "10.77.0.11")
+    services = plan.container_services(container(), [service()], SOURCE)
     return plan.make(
         container(**other),
-        ("host1", "10.77.0.11"),
-        ("host2", "10.77.0.12"),
-        ("host0", "10.77.0.10"),
+        SOURCE,
+        {"host": "host2", "address": "10.77.0.12"},
+        {"host": "host0", "address": "10.77.0.10"},
         services,
         reason="manual",
         decision=DECISION,
@@ -160,7 +184,7 @@ def test_the_document() -> None:
         "address_before": "172.20.1.2",
         "memory_bytes": 100 << 20,
         "volumes": [],
-        "services": plan.container_services(container(), [service()], "10.77.0.11"),
+        "services": plan.container_services(container(), [service()], SOURCE),
         "choice": {"policy": "given", "candidates": 1},
         "dump_seconds": 12,
     }
@@ -183,6 +207,24 @@ def test_the_plan_for_people() -> None:
         "no           pre-copy: the kernel of host1 does not tell",
         "service      10.88.0.100:80/tcp -> 10.77.0.12:8080, held at host0",
     ]
+
+
+def test_the_plan_of_a_container_that_has_both_families() -> None:
+    """Where each service leads is said in its own; what one has not is not in the document."""
+    destination = {"host": "host2", "address": "10.77.0.12", "address6": "fd00:77::12"}
+    services = plan.container_services(container(), [service(), service(**BY_IPV6)], SOURCE6)
+    edge = {"host": "host0", "address": "10.77.0.10"}
+    document = plan.make(
+        container(address6="fd00:20:1::2"), SOURCE6, destination, edge, services,
+        reason="manual", decision=DECISION, choice={"policy": "given", "candidates": 1},
+    )  # fmt: skip
+    assert (document["source"], document["destination"], document["edge"]) == (SOURCE6, destination, edge)
+    assert (document["address_before"], document["address6_before"]) == ("172.20.1.2", "fd00:20:1::2")
+    assert plan.steps(document)[-2:] == [
+        "service      10.88.0.100:80/tcp -> 10.77.0.12:8080, held at host0",
+        "service      [2001:db8::100]:80/tcp -> [fd00:77::12]:8080, held at host0",
+    ]
+    assert "address6_before" not in made() and "address6_before" not in made(address6=None)
 
 
 def test_an_image_that_is_to_be_sent() -> None:

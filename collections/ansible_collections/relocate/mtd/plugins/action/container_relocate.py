@@ -129,7 +129,7 @@ class ActionModule(ActionBase):
         moving = deciding.resident(wanted, answers)
         source, container = moving
         edges = asking.edges(wanted.edges, container["name"])
-        services = plan.container_services(container, edges.services, answers.addresses[source])
+        services = plan.container_services(container, edges.services, asking.place(source))
         asked = (container, answers.hosts[source])
         if deciding.strategy(wanted, container) == RECREATE:
             asked = deciding.as_new(*asked)
@@ -137,15 +137,15 @@ class ActionModule(ActionBase):
             wanted,
             moving,
             answers,
-            preflight=lambda host: asking.preflight(host, *asked, edges.fenced),
+            preflight=lambda host: asking.preflight(host, *asked, edges),
             show_draw=self._task.check_mode,
         )
         decision = deciding.mode(wanted, moving, destination, answers)
         return plan.make(
             container,
-            (source, answers.addresses[source]),
-            (destination, answers.addresses[destination]),
-            (edges.active, asking.address(edges.active)),
+            asking.place(source),
+            asking.place(destination),
+            asking.place(edges.active),
             services,
             reason=wanted.reason,
             identifier=wanted.identifier,

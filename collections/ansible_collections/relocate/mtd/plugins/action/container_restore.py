@@ -105,9 +105,7 @@ class ActionModule(ActionBase):
         if self._task.check_mode:
             store.proved(snapshot)
             return {"changed": True, "outcome": "planned", "dead": dead, **told}
-        result = self._carry_out(
-            wanted, remotes, (store, snapshot), (destination, answers.addresses[destination]), dead, arguments
-        )
+        result = self._carry_out(wanted, remotes, (store, snapshot), destination, dead, arguments)
         kept = ("id", "outcome", "address_before", "address_after", "timings_ns", "commands")
         return {"changed": True, "dead": dead, **told, **{name: result.get(name) for name in kept}}
 
@@ -116,12 +114,11 @@ class ActionModule(ActionBase):
         wanted: Wanted,
         remotes: Remotes,
         found: tuple[Store, Snapshot],
-        destination: tuple[str, str],
+        host: str,
         dead: list[str],
         arguments: dict[str, Any],
     ) -> dict[str, Any]:
         store, snapshot = found
-        host, address = destination
         secret, identifier = store.proved(snapshot), plan.new_id()
         remote, asking = remotes.of(host), Asking(remotes)
         remote.put(str(snapshot.recording), running.place(identifier))
@@ -129,12 +126,15 @@ class ActionModule(ActionBase):
             if dead:  # the recording may have been long on its way
                 refuse_a_second(wanted.container, asking.fleet(dead), dead)
                 witnesses.hear(remotes, dead, wanted.edges, [])
-            fence = {"name": wanted.container, "dead": [asking.address(each) for each in dead], "host_address": address}
+            gone = [address for each in dead for address in (asking.address(each), asking.address6(each)) if address]
+            fence = {"name": wanted.container, "dead": gone, "host_address": asking.address(host)}
+            if asking.address6(host):
+                fence["host_address6"] = asking.address6(host)
             for edge in wanted.edges:  # another one could take over with what it knew before
                 answer = remotes.of(edge).module("relocate.mtd.service_fence", **fence)
                 if answer.get("failed"):
                     raise Refused(f"the edge {edge} cannot be led to {host} ({said(answer)}): nothing was restored")
-            specification = {"container": wanted.container, "listen": address}
+            specification = {"container": wanted.container, **asking.listening(host)}
             result = running.run_part(
                 remote, "destination", identifier, specification, {"key": secret.hex()}, arguments["timeout"]
             )

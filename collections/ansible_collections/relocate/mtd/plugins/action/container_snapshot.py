@@ -105,7 +105,7 @@ class ActionModule(ActionBase):
                 remote,
                 "source",
                 identifier,
-                {"container": wanted.container, "listen": answers.addresses[resident.host]},
+                {"container": wanted.container, **Asking(remotes).listening(resident.host)},
                 {"key": secret.hex(), "seconds": arguments["frozen_seconds"]},
                 arguments["timeout"],
             )

@@ -13,7 +13,7 @@ from ansible_collections.relocate.mtd.plugins.module_utils._forms import contain
 from ansible_collections.relocate.mtd.plugins.module_utils._modes import RECREATE
 from ansible_collections.relocate.mtd.plugins.module_utils._networks import shown
 from ansible_collections.relocate.mtd.plugins.plugin_utils._move import deciding, options, plan, together
-from ansible_collections.relocate.mtd.plugins.plugin_utils._move.asking import Answers, Asking
+from ansible_collections.relocate.mtd.plugins.plugin_utils._move.asking import NO_EDGES, Answers, Asking, Edges
 from ansible_collections.relocate.mtd.plugins.plugin_utils._move.deciding import Resident, Wanted
 from ansible_collections.relocate.mtd.plugins.plugin_utils._move.plan import Refused
 from ansible_collections.relocate.mtd.plugins.plugin_utils._move.remote import Remotes, Unreachable
@@ -54,15 +54,14 @@ class ActionModule(ActionBase):
         deciding.not_here_already(wanted, moving)
         strategy = deciding.strategy(wanted, moving.container)
         refusals = deciding.stays(moving, answers, strategy)
-        fenced: frozenset[str] = frozenset()
+        edges = NO_EDGES
         try:
             edges = asking.edges(wanted.edges, moving.container["name"])
-            fenced = edges.fenced
-            plan.container_services(moving.container, edges.services, answers.addresses[moving.host])
+            plan.container_services(moving.container, edges.services, asking.place(moving.host))
         except (Refused, Unreachable) as error:
             refusals.append(str(error))
         hosts = [wanted.destination] if wanted.destination else [h for h in wanted.docker_hosts if h != moving.host]
-        destinations = [self._verdict(wanted, host, moving, answers, asking, fenced) for host in hosts]
+        destinations = [self._verdict(wanted, host, moving, answers, asking, edges) for host in hosts]
         return {
             "container": wanted.container,
             "source": moving.host,
@@ -121,7 +120,7 @@ class ActionModule(ActionBase):
         }
 
     def _verdict(
-        self, wanted: Wanted, host: str, moving: Resident, answers: Answers, asking: Asking, fenced: frozenset[str]
+        self, wanted: Wanted, host: str, moving: Resident, answers: Answers, asking: Asking, edges: Edges
     ) -> dict[str, Any]:
         """Return what one destination would do with the container, and every reason why it cannot take it."""
         if host in answers.silent:
@@ -129,7 +128,7 @@ class ActionModule(ActionBase):
         asked = (moving.container, answers.hosts[moving.host])
         if deciding.strategy(wanted, moving.container) == RECREATE:
             asked = deciding.as_new(*asked)
-        refusals = asking.preflight(host, *asked, fenced)
+        refusals = asking.preflight(host, *asked, edges)
         try:
             decision = deciding.mode(wanted, moving, host, answers)
         except Refused as refused:

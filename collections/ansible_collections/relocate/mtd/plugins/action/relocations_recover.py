@@ -309,9 +309,9 @@ class ActionModule(ActionBase):
         for fence in fences:
             for host in docker_hosts:
                 if host in self._containers and asking.address(host) in fence["dead"]:
-                    self._settle_fence(edge, fence["name"], host, asking.address(host))
+                    self._settle_fence(edge, fence["name"], host, [asking.address(host), asking.address6(host)])
 
-    def _settle_fence(self, edge: str, container: str, host: str, address: str) -> None:
+    def _settle_fence(self, edge: str, container: str, host: str, addresses: list[str]) -> None:
         """Remove a container that came back on a host, and take the host's fence away."""
         here = [each for each in self._containers[host] if each["name"] == container]
         elsewhere = [
@@ -333,7 +333,7 @@ class ActionModule(ActionBase):
         if here:
             order = {"state": "removed", "relocation": plan.new_id(), "container": container}
             steps.append((host, "relocate.mtd.relocation_session", order))
-        fence = {"name": container, "dead": [address], "state": "absent"}
+        fence = {"name": container, "dead": [each for each in addresses if each], "state": "absent"}
         steps.append((edge, "relocate.mtd.service_fence", fence))
         for where, module, arguments in steps:
             problem = ""

@@ -311,7 +311,17 @@ def addresses(inspected: dict[str, Any]) -> set[str]:
     return found - {None, ""}
 
 
+def own_addresses(inspected: dict[str, Any]) -> tuple[str, str]:
+    """Return the IPv4 and the IPv6 address of a container on the first network where it has one; "" for what it has not.
+
+    Docker 28 no longer has ``NetworkSettings.IPAddress``.
+    """
+    for network in ((inspected.get("NetworkSettings") or {}).get("Networks") or {}).values():
+        if network.get("IPAddress"):
+            return network["IPAddress"], network.get("GlobalIPv6Address") or ""
+    return "", ""
+
+
 def address(inspected: dict[str, Any]) -> str | None:
-    """Return the IPv4 address of a container, or None. Docker 28 no longer has ``NetworkSettings.IPAddress``."""
-    networks = (inspected.get("NetworkSettings") or {}).get("Networks") or {}
-    return next((network["IPAddress"] for network in networks.values() if network.get("IPAddress")), None)
+    """Return the IPv4 address of a container, or None."""
+    return own_addresses(inspected)[0] or None

@@ -2,12 +2,13 @@
 # Copyright (c) 2026 The RELOCATE authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The edge's nftables table ``ip relocate``: its one definition, its elements, and its form on disk.
+"""The edge's nftables tables ``ip relocate`` and ``ip6 relocate``: their one definition, elements, and form on disk.
 
 Pure functions: text and parsed JSON in, text for ``nft -f -`` and plain values out. The modules use it on the edge,
 and a copy of this very file is installed beside the proxy, under this very name. Standard library only, Python 3.9.
 
-What the table does, in the order in which a packet meets it:
+An edge has the second where it serves IPv6. The two differ in nothing but the kind of address: an element is in the one that
+its address belongs to. What a table does, in the order in which a packet meets it:
 
 * ``hold`` (before conntrack) drops what an abandoned place still says, and marks packets of services under way;
 * the mark's queue keeps them: ``hold`` leads what is marked into the chain ``queues``, or, on kernels whose nftables has no
@@ -27,12 +28,9 @@ import re
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-FAMILY = "ip"
 TABLE = "relocate"
 SERVICES, HELD, BARRIER, SHUT, UNBORN = "services", "held", "barrier", "shut", "unborn"
 VOLATILE = (HELD, BARRIER, SHUT, UNBORN)  # what lives only as long as a relocation
-
-MOST_HEADERS = 80  # bytes: IPv4 without options, TCP with all it can have
 
 # One queue per container under way; a packet's mark names its queue. 0x5245 is "RE".
 QUEUES = tuple(range(5200, 5232))
@@ -41,13 +39,31 @@ MARK_PREFIX, MARK_MASK = 0x52450000, 0xFFFF0000
 RAW_CHAIN = "RELOCATE"
 RAW_JUMP = f"-A PREROUTING -m mark --mark {MARK_PREFIX:#x}/{MARK_MASK:#x} -j {RAW_CHAIN}"
 
-_HEAD = f"{FAMILY} {TABLE}"
-_SETS = {
-    SERVICES: ("map", "type inet_proto . ipv4_addr . inet_service : ipv4_addr . inet_service"),
-    HELD: ("map", "type inet_proto . ipv4_addr . inet_service : mark"),
-    BARRIER: ("map", "type inet_proto . ipv4_addr . inet_service : mark"),
-    SHUT: ("set", "type inet_proto . ipv4_addr . inet_service"),
-    UNBORN: ("set", "type inet_proto . ipv4_addr . inet_service"),
+
+class Family(NamedTuple):
+    """What the two tables differ in."""
+
+    name: str  # nft's
+    version: int
+    address: str  # nft's type of an address
+    headers: str  # matches a packet of headers alone: without options of its own, TCP with all that it can have
+
+    @property
+    def head(self) -> str:
+        """The table's name, for nft: ``ip relocate``."""
+        return f"{self.name} {TABLE}"
+
+
+IP4 = Family("ip", 4, "ipv4_addr", "ip length <= 80")
+IP6 = Family("ip6", 6, "ipv6_addr", "ip6 length <= 60")  # which does not count the 40 bytes of IPv6
+FAMILIES = (IP4, IP6)
+
+_TYPES = {
+    SERVICES: ("map", "type inet_proto . {0} . inet_service : {0} . inet_service"),
+    HELD: ("map", "type inet_proto . {0} . inet_service : mark"),
+    BARRIER: ("map", "type inet_proto . {0} . inet_service : mark"),
+    SHUT: ("set", "type inet_proto . {0} . inet_service"),
+    UNBORN: ("set", "type inet_proto . {0} . inet_service"),
 }
 _CHAINS = {
     "queues": "",  # no hook: only what is marked comes here, by a jump
@@ -81,7 +97,7 @@ class Service(NamedTuple):
     @property
     def virtual(self) -> str:
         """The place the outside world knows, for people: ``10.88.0.100:7000/tcp``."""
-        return f"{self.virtual_address}:{self.virtual_port}/{self.protocol}"
+        return f"{bracketed(self.virtual_address)}:{self.virtual_port}/{self.protocol}"
 
     @property
     def key(self) -> str:
@@ -92,13 +108,52 @@ class Service(NamedTuple):
 def key(protocol: str, address: str, port: int) -> str:
     """Return the key of an element of any of our sets, as nft writes it.
 
-    :raises ValueError: an address that is not IPv4, a port outside 1..65535, a protocol other than tcp and udp.
+    :raises ValueError: what is no address, a port outside 1..65535, a protocol other than tcp and udp.
     """
     if protocol not in ("tcp", "udp"):
         raise ValueError(f"protocol {protocol!r} is neither tcp nor udp")
     if not 1 <= port <= 65535:
         raise ValueError(f"port {port} is outside 1..65535")
-    return f"{protocol} . {ipaddress.IPv4Address(address)} . {port}"
+    return f"{protocol} . {_plain(address)} . {port}"
+
+
+def _plain(address: str) -> str:
+    """Return an address as nft writes it.
+
+    :raises ValueError: it is none, of one link alone (``fe80::1%eth0``), or IPv4 written as IPv6 (``::ffff:192.0.2.1``).
+    """
+    found = ipaddress.ip_address(address)
+    if isinstance(found, ipaddress.IPv6Address):
+        if found.is_link_local or "%" in address:
+            raise ValueError(f"{address!r} is an address of one link alone")
+        if found.ipv4_mapped:
+            raise ValueError(f"{address!r} is IPv4 written as IPv6: write {found.ipv4_mapped}")
+    return str(found)
+
+
+def bracketed(address: str) -> str:
+    """Return an address as it is written before a port."""
+    return f"[{address}]" if ":" in address else address
+
+
+def family(address: str) -> Family:
+    """Return the family of an address or a network."""
+    return IP6 if ":" in address else IP4
+
+
+def _head(element: str) -> str:
+    """Return the table that an element belongs to: of all that it says, by its address."""
+    return family(element.split(" . ", 2)[1]).head
+
+
+def add(name: str, element: str) -> str:
+    """Return the line that adds an element to one of our sets: in the table of its family."""
+    return f"add element {_head(element)} {name} {{ {element} }}\n"
+
+
+def delete(name: str, element: str) -> str:
+    """Return the line that deletes an element of one of our sets."""
+    return f"delete element {_head(element)} {name} {{ {element} }}\n"
 
 
 def queue_mark(queue: int) -> int:
@@ -108,47 +163,49 @@ def queue_mark(queue: int) -> int:
     return MARK_PREFIX + queue
 
 
-def _rules(gateway: Gateway | None, nft_queue: bool) -> dict[str, list[str]]:
+def _rules(kind: Family, gateway: Gateway | None, nft_queue: bool) -> dict[str, list[str]]:
+    sender = f"meta l4proto . {kind.name} saddr . th sport"
+    receiver = f"meta l4proto . {kind.name} daddr . th dport"
     hold = [
-        f"meta l4proto . ip saddr . th sport @{SHUT} drop",
-        f"meta l4proto . ip daddr . th dport @{SHUT} drop",
-        f"tcp flags & (syn | ack) == syn meta mark set meta l4proto . ip daddr . th dport map @{BARRIER}",
-        f"meta mark set meta l4proto . ip daddr . th dport map @{HELD}",
+        f"{sender} @{SHUT} drop",
+        f"{receiver} @{SHUT} drop",
+        f"tcp flags & (syn | ack) == syn meta mark set {receiver} map @{BARRIER}",
+        f"meta mark set {receiver} map @{HELD}",
     ]
     queues = []
     if nft_queue:
         hold.append(f"meta mark & {MARK_MASK:#x} == {MARK_PREFIX:#x} jump queues")
         queues = [f"meta mark {queue_mark(queue):#x} queue flags bypass to {queue}" for queue in QUEUES]
     early = [
-        f"meta mark & {MARK_MASK:#x} == {MARK_PREFIX:#x} meta l4proto . ip daddr . th dport @{UNBORN} drop",
-        f"tcp flags & (fin | rst) != 0x0 meta l4proto . ip saddr . th sport @{UNBORN} drop",
+        f"meta mark & {MARK_MASK:#x} == {MARK_PREFIX:#x} {receiver} @{UNBORN} drop",
+        f"tcp flags & (fin | rst) != 0x0 {sender} @{UNBORN} drop",
         # An acknowledgement alone: its kernel gives it for tasks that do not run yet. Their first answer has the same in it.
-        f"tcp flags == ack ip length <= {MOST_HEADERS} meta l4proto . ip saddr . th sport @{UNBORN} drop",
+        f"tcp flags == ack {kind.headers} {sender} @{UNBORN} drop",
     ]
     source = []
     if gateway is not None:
-        network = ipaddress.IPv4Network(gateway.fleet_network)
-        egress = ipaddress.IPv4Address(gateway.egress_address)
-        source.append(f'oifname "{gateway.outside_interface}" ip saddr {network} snat to {egress}')
-    destination = [f"dnat ip to meta l4proto . ip daddr . th dport map @{SERVICES}"]
+        network, egress = ipaddress.ip_network(gateway.fleet_network), _plain(gateway.egress_address)
+        source.append(f'oifname "{gateway.outside_interface}" {kind.name} saddr {network} snat to {egress}')
+    destination = [f"dnat {kind.name} to {receiver} map @{SERVICES}"]
     return {"queues": queues, "hold": hold, "early": early, "destination": destination, "source": source}
 
 
-def table_text(gateway: Gateway | None, nft_queue: bool, services: Iterable[Service] = ()) -> str:
-    """Return the whole table as nft text. Loading it where it exists adds what is missing.
+def table_text(kind: Family, gateway: Gateway | None, nft_queue: bool, services: Iterable[Service] = ()) -> str:
+    """Return the whole table of a family as nft text. Loading it where it exists adds what is missing.
 
     :param gateway: None leaves the chain ``source`` empty (a table made before the gateway's own settings are known).
     :param nft_queue: the queue rules are nftables' own; else :func:`raw_text` has them.
+    :param services: of this family.
     """
-    lines = [f"table {_HEAD} {{"]
-    for name, (kind, declaration) in _SETS.items():
-        lines.append(f"\t{kind} {name} {{")
-        lines.append(f"\t\t{declaration}")
+    lines = [f"table {kind.head} {{"]
+    for name, (what, declaration) in _TYPES.items():
+        lines.append(f"\t{what} {name} {{")
+        lines.append(f"\t\t{declaration.format(kind.address)}")
         elements = [_element(service) for service in services] if name == SERVICES else []
         if elements:
             lines.append("\t\telements = { " + ", ".join(elements) + " }")
         lines.append("\t}")
-    for name, rules in _rules(gateway, nft_queue).items():
+    for name, rules in _rules(kind, gateway, nft_queue).items():
         lines.append(f"\tchain {name} {{")
         lines += [f"\t\t{line}" for line in (_CHAINS[name], *rules) if line]
         lines.append("\t}")
@@ -156,23 +213,23 @@ def table_text(gateway: Gateway | None, nft_queue: bool, services: Iterable[Serv
     return "\n".join(lines) + "\n"
 
 
-def update_text(gateway: Gateway | None, nft_queue: bool, present: Iterable[str]) -> str:
+def update_text(kind: Family, gateway: Gateway | None, nft_queue: bool, present: Iterable[str]) -> str:
     """Return the transaction that gives the chains their rules anew and leaves every element alone.
 
     :param present: names of the chains that exist and are emptied first.
     """
-    flushes = "".join(f"flush chain {_HEAD} {name}\n" for name in present)
-    return flushes + table_text(gateway, nft_queue)
+    flushes = "".join(f"flush chain {kind.head} {name}\n" for name in present)
+    return flushes + table_text(kind, gateway, nft_queue)
 
 
-def replace_text(gateway: Gateway | None, nft_queue: bool, services: Iterable[Service]) -> str:
+def replace_text(kind: Family, gateway: Gateway | None, nft_queue: bool, services: Iterable[Service]) -> str:
     """Return the transaction that throws the table away and makes it anew with the services it had."""
-    return f"delete table {_HEAD}\n" + table_text(gateway, nft_queue, services)
+    return f"delete table {kind.head}\n" + table_text(kind, gateway, nft_queue, services)
 
 
 def queue_probe_text() -> str:
     """Return what ``nft --check`` accepts only on a kernel whose nftables has ``queue``."""
-    rule = _rules(None, True)["queues"][-1]
+    rule = _rules(IP4, None, True)["queues"][-1]
     return f"table ip relocate_probe {{\n\tchain probe {{\n\t\t{_CHAINS['hold']}\n\t\t{rule}\n\t}}\n}}\n"
 
 
@@ -181,7 +238,11 @@ def _element(service: Service) -> str:
         raise ValueError(f"{service.name!r} is not a name Docker would give a container")
     if not 1 <= service.host_port <= 65535:
         raise ValueError(f"port {service.host_port} is outside 1..65535")
-    host = ipaddress.IPv4Address(service.host_address)
+    host = _plain(service.host_address)
+    if family(host) != family(service.virtual_address):
+        raise ValueError(
+            f"{service.virtual_address} is not of the same family as {host}: the edge does not translate between them"
+        )
     return f'{service.key} comment "{service.name}" : {host} . {service.host_port}'
 
 
@@ -192,12 +253,12 @@ def is_owner(name: str) -> bool:
 
 def add_service(service: Service) -> str:
     """Return the line that adds a service."""
-    return f"add element {_HEAD} {SERVICES} {{ {_element(service)} }}\n"
+    return add(SERVICES, _element(service))
 
 
 def delete_service(service: Service) -> str:
     """Return the line that deletes a service, wherever it points to."""
-    return f"delete element {_HEAD} {SERVICES} {{ {service.key} }}\n"
+    return delete(SERVICES, service.key)
 
 
 def _objects(document: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
@@ -211,7 +272,7 @@ def _objects(document: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
 
 
 def headers(document: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Return the table's sets, maps and chains by name, without what varies (handles, elements)."""
+    """Return one table's sets, maps and chains by name, without what varies (handles, elements)."""
     return {
         value["name"]: {
             "kind": kind,
@@ -223,12 +284,14 @@ def headers(document: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def lacking(document: dict[str, Any]) -> list[str]:
-    """Return the names of our sets and chains that are not in a ``nft -j list`` document: its table is of an older version."""
-    return sorted({*_SETS, *_CHAINS} - set(headers(document)))
+    """Return the names of our sets and chains that are not in the tables of a document: they are of an older version."""
+    there = {(value["family"], value["name"]) for kind, value in _objects(document) if kind in ("map", "set", "chain")}
+    tables = {name for name, _ in there} or {IP4.name}
+    return sorted({name for name in (*_TYPES, *_CHAINS) for table in tables if (table, name) not in there})
 
 
 def rules(document: dict[str, Any]) -> dict[str, list[Any]]:
-    """Return each chain's rules, as nft's own expressions, in order."""
+    """Return the rules of each chain of one table, as nft's own expressions, in order."""
     found: dict[str, list[Any]] = {value["name"]: [] for kind, value in _objects(document) if kind == "chain"}
     for kind, value in _objects(document):
         if kind == "rule":
@@ -237,11 +300,9 @@ def rules(document: dict[str, Any]) -> dict[str, list[Any]]:
 
 
 def elements(document: dict[str, Any], name: str) -> list[Any]:
-    """Return the raw elements of one of the table's sets or maps; empty where there is no such set."""
-    for kind, value in _objects(document):
-        if kind in ("map", "set") and value["name"] == name:
-            return list(value.get("elem", []))
-    return []
+    """Return the raw elements of the sets or maps of a name, in the tables of a document; empty where there is none."""
+    sets = [value for kind, value in _objects(document) if kind in ("map", "set") and value["name"] == name]
+    return [element for value in sets for element in value.get("elem", [])]
 
 
 def services(document: dict[str, Any]) -> list[Service]:
@@ -253,9 +314,12 @@ def services(document: dict[str, Any]) -> list[Service]:
         protocol, address, port = (left["elem"]["val"] if "elem" in left else left)["concat"]
         host, host_port = right["concat"]
         found.append(Service(name, str(protocol), address, int(port), host, int(host_port)))
-    return sorted(
-        found, key=lambda each: (ipaddress.IPv4Address(each.virtual_address), each.virtual_port, each.protocol)
-    )
+    return sorted(found, key=_order)
+
+
+def _order(service: Service) -> tuple[int, int, int, str]:
+    virtual = ipaddress.ip_address(service.virtual_address)
+    return virtual.version, int(virtual), service.virtual_port, service.protocol
 
 
 def lasting_text(listing: str) -> str:
@@ -285,7 +349,7 @@ def _told_apart(listing: str) -> tuple[str, dict[str, list[str]]]:
             inside = collected[collected.index("{") + 1 : collected.rindex("}")]
             found = sorted(filter(None, (element.strip() for element in inside.split(","))))
             if name in VOLATILE:
-                volatile[name] = found
+                volatile.setdefault(name, []).extend(found)
             else:
                 kept += ["\t\telements = {", *[f"\t\t\t{element}," for element in found], "\t\t}"]
             collected = None
@@ -293,7 +357,7 @@ def _told_apart(listing: str) -> tuple[str, dict[str, list[str]]]:
 
 
 def boot_text(listing: str) -> str:
-    """Return the file that ``nft -f`` loads at boot: the table as listed, in place of whatever is there.
+    """Return the file that ``nft -f`` loads at boot: the tables as listed, in place of whatever is there.
 
     What leads to a copy that may not run yet (``unborn``) is shut out until the relocation is settled: nobody will hold it
     then. Whichever kernel got it would acknowledge what the container, should it run on elsewhere, never sees. A place that is
@@ -302,10 +366,12 @@ def boot_text(listing: str) -> str:
     """
     lasting, volatile = _told_apart(listing)
     closed = sorted({*volatile.get(UNBORN, []), *volatile.get(SHUT, [])})
-    waiting = [f"add element {_HEAD} {SHUT} {{ {element} }}\n" for element in closed]
+    waiting = [add(SHUT, element) for element in closed]
+    heads = [kind.head for kind in FAMILIES if f"table {kind.head} {{" in listing]
     return (
         "# The services of the edge, rewritten after every change. Load with nft -f.\n"
-        f"table {_HEAD}\ndelete table {_HEAD}\n{lasting}{''.join(waiting)}"
+        + "".join(f"table {head}\ndelete table {head}\n" for head in heads)
+        + f"{lasting}{''.join(waiting)}"
     )
 
 

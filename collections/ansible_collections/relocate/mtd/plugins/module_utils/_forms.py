@@ -121,6 +121,17 @@ def either_address(value: Any) -> Any:
     return value
 
 
+def address6(value: Any) -> Any:
+    """Form of an IPv6 address that is not of one link alone."""
+    try:
+        found = ipaddress.IPv6Address(word(value))
+    except ValueError:
+        raise Wrong("is no IPv6 address") from None
+    if found.is_link_local:
+        raise Wrong("is an IPv6 address of one link alone")
+    return value
+
+
 def with_prefix(value: Any) -> Any:
     """Form of an IPv4 address with the length of its prefix, C(192.0.2.1/24)."""
     try:
@@ -130,12 +141,39 @@ def with_prefix(value: Any) -> Any:
     return value
 
 
+def either_with_prefix(value: Any) -> Any:
+    """Form of an IPv4 or IPv6 address with the length of its prefix."""
+    try:
+        ipaddress.ip_interface(word(value))
+    except ValueError:
+        raise Wrong("is no IP address with a prefix length, such as 192.0.2.1/24 or 2001:db8::1/64") from None
+    return value
+
+
+def with_prefix6(value: Any) -> Any:
+    """Form of an IPv6 address with the length of its prefix, C(2001:db8::1/64)."""
+    try:
+        ipaddress.IPv6Interface(word(value))
+    except ValueError:
+        raise Wrong("is no IPv6 address with a prefix length, such as 2001:db8::1/64") from None
+    return value
+
+
 def network(value: Any) -> Any:
     """Form of an IPv4 network, C(192.0.2.0/24)."""
     try:
         ipaddress.IPv4Network(word(value))
     except ValueError:
         raise Wrong("is no IPv4 network, such as 192.0.2.0/24") from None
+    return value
+
+
+def network6(value: Any) -> Any:
+    """Form of an IPv6 network, C(2001:db8::/64)."""
+    try:
+        ipaddress.IPv6Network(word(value))
+    except ValueError:
+        raise Wrong("is no IPv6 network, such as 2001:db8::/64") from None
     return value
 
 

@@ -33,6 +33,7 @@ from ansible_collections.relocate.mtd.plugins.module_utils._docker import (
     DockerClient,
     DockerError,
     address,
+    own_addresses,
     publications,
 )
 from ansible_collections.relocate.mtd.plugins.module_utils._room import room
@@ -196,6 +197,7 @@ def _container(
         "image_digests": sorted(name.partition("@")[2] for name in image.get("RepoDigests") or []),
         "labels": inspected["Config"].get("Labels") or {},
         "address": address(inspected),
+        "address6": own_addresses(inspected)[1] or None,
         "network": None if network in ("default", "bridge") else network,
         "networks": {
             name: each.get("IPAddress") or None

@@ -13,11 +13,13 @@ author:
   - The RELOCATE authors (@relocate)
 description:
   - Ensures the nftables table C(ip relocate), which sends virtual service addresses to the hosts that run the services
-    and can hold a service's packets while its container moves from one host to another.
+    and can hold a service's packets while its container moves from one host to another. For IPv6 there is another of the
+    same form, C(ip6 relocate).
   - Changes the table in one transaction. Services and packets under way stay as they are.
   - Where the kernel's nftables cannot queue packets, the queueing rules go into a chain C(RELOCATE) of the iptables
     table C(raw); the kernel is asked, not its version.
-  - Switches IPv4 forwarding on. O(state=absent) leaves it on, because others may need it by then.
+  - Switches forwarding on, for IPv6 where the edge serves that. O(state=absent) leaves it on, because others may need it by
+    then.
   - Touches no table, chain or rule of anybody else.
 options:
   outside_interface:
@@ -30,10 +32,14 @@ options:
       - The network of the hosts behind the edge, in CIDR notation.
       - Required with O(state=present).
     type: str
+  fleet_network6:
+    description:
+      - The IPv6 network of the hosts behind the edge, in CIDR notation, if the edge is to serve IPv6.
+    type: str
   virtual_addresses:
     description:
-      - The addresses services are reached at, with prefix lengths, such as V(10.88.0.100/24). Those that
-        O(outside_interface) does not carry are added to it; others it carries are left alone.
+      - The addresses services are reached at, with prefix lengths, such as V(10.88.0.100/24) or V(2001:db8:88::100/64).
+        Those that O(outside_interface) does not carry are added to it; others it carries are left alone.
       - With O(state=absent) they are taken away.
     type: list
     elements: str
@@ -42,6 +48,10 @@ options:
     description:
       - The source address that connections of the fleet get when they leave by O(outside_interface).
       - Required with O(state=present).
+    type: str
+  egress_address6:
+    description:
+      - The source address that IPv6 connections of the fleet get when they leave by O(outside_interface).
     type: str
   state:
     description:
@@ -66,6 +76,15 @@ EXAMPLES = r"""
     fleet_network: 10.77.0.0/24
     egress_address: 10.88.0.100
     virtual_addresses: [10.88.0.100/24, 10.88.0.101/24]
+
+- name: The same, for IPv6 as well
+  relocate.mtd.edge_gateway:
+    outside_interface: eth1
+    fleet_network: 10.77.0.0/24
+    egress_address: 10.88.0.100
+    fleet_network6: fd00:77::/64
+    egress_address6: fd00:88::100
+    virtual_addresses: [10.88.0.100/24, "fd00:88::100/64"]
 
 - name: No edge any more
   relocate.mtd.edge_gateway:
@@ -118,7 +137,12 @@ from ansible_collections.relocate.mtd.plugins.module_utils._commands import Comm
 from ansible_collections.relocate.mtd.plugins.module_utils._module import HostModule
 from ansible_collections.relocate.mtd.plugins.module_utils._nft import EdgeTable
 
-FORWARDING = "/proc/sys/net/ipv4/ip_forward"
+FORWARDING = {
+    edge_table.IP4: "/proc/sys/net/ipv4/ip_forward",
+    edge_table.IP6: "/proc/sys/net/ipv6/conf/all/forwarding",
+}
+#: The programs that know iptables' table raw.
+IPTABLES = {edge_table.IP4: "iptables", edge_table.IP6: "ip6tables"}
 
 
 def verdict(current: dict[str, Any] | None, wanted: dict[str, Any]) -> str:
@@ -153,23 +177,34 @@ class Edge:
         self.module = module
         self.commands = Commands(module)
         self.table = EdgeTable(self.commands)
+        # as the kernel writes them: an IPv6 address has many forms
+        self.virtual_addresses = [str(ipaddress.ip_interface(each)) for each in module.params["virtual_addresses"]]
         self.changed = False
 
-    def gateway(self) -> edge_table.Gateway:
-        """Return the parameters, checked."""
+    def gateways(self) -> dict[edge_table.Family, edge_table.Gateway | None]:
+        """Return the parameters, checked, by the families that the edge serves.
+
+        Of IPv6 alone there may be a table, for a service, and no gateway.
+        """
         params = self.module.params
-        network = str(ipaddress.IPv4Network(params["fleet_network"]))
-        egress = str(ipaddress.IPv4Address(params["egress_address"]))
         interface = params["outside_interface"]
         if not os.path.isdir(os.path.join("/sys/class/net", interface)):
             self.commands.fail(f"this host has no network interface {interface!r} (outside_interface)")
-        return edge_table.Gateway(interface, network, egress)
+        found: dict[edge_table.Family, edge_table.Gateway | None] = {
+            edge_table.IP4: edge_table.Gateway(interface, params["fleet_network"], params["egress_address"])
+        }
+        if params["fleet_network6"]:
+            network, egress = params["fleet_network6"], params["egress_address6"]
+            found[edge_table.IP6] = edge_table.Gateway(interface, network, egress)
+        elif edge_table.IP6 in self.table.families():
+            found[edge_table.IP6] = None
+        return found
 
     def carried(self) -> list[str]:
-        """Return the IPv4 addresses of the outside interface, with prefix lengths."""
+        """Return the addresses of the outside interface, with prefix lengths."""
         interface = self.module.params["outside_interface"]
         links = self.commands.run_json(
-            ["ip", "-j", "-4", "address", "show", "dev", interface], what=f"reading {interface}'s addresses"
+            ["ip", "-j", "address", "show", "dev", interface], what=f"reading {interface}'s addresses"
         )
         return [f"{entry['local']}/{entry['prefixlen']}" for link in links for entry in link.get("addr_info", [])]
 
@@ -182,23 +217,50 @@ class Edge:
             text = address_batch(verb, addresses, self.module.params["outside_interface"])
             self.commands.run(["ip", "-batch", "-"], stdin=text, what=f"changing addresses ({verb})", label="apply")
 
-    def raw_lines(self) -> list[str] | None:
+    def raw_lines(self, kind: edge_table.Family) -> list[str] | None:
         """Return the rules of iptables' table raw that are ours; None without iptables."""
-        if self.module.get_bin_path("iptables", opt_dirs=["/usr/sbin", "/sbin"]) is None:
+        program = IPTABLES[kind]
+        if self.module.get_bin_path(program, opt_dirs=["/usr/sbin", "/sbin"]) is None:
             return None
-        _rc, out, _err = self.commands.run(["iptables", "-t", "raw", "-S"], what="reading iptables' table raw")
+        _rc, out, _err = self.commands.run([program, "-t", "raw", "-S"], what=f"reading the table raw of {program}")
         ours = {f"-N {edge_table.RAW_CHAIN}", edge_table.RAW_JUMP}
         return [line for line in out.splitlines() if line in ours or line.startswith(f"-A {edge_table.RAW_CHAIN} ")]
 
     def present(self) -> dict[str, Any]:
-        """Ensure table, queue rules and forwarding; return the result."""
-        gateway = self.gateway()
+        """Ensure tables, queue rules and forwarding; return the result."""
+        gateways = self.gateways()
         nft_queue = self.table.kernel_queues()
-        before = self.table.listing()
-        current = self.table.document()
-        wanted, _listing = self.table.rendered(edge_table.table_text(gateway, nft_queue))
-        services = edge_table.services(current) if current else []
+        tables = [self.ensure_table(kind, gateway, nft_queue) for kind, gateway in gateways.items()]
+        raw = [self.ensure_raw(kind, nft_queue) for kind in gateways]
+        before, after = ("".join(texts) for texts in zip(*tables))
+        self.ensure_boot_files(after if self.module.check_mode else self.table.listing(), nft_queue, list(gateways))
+        for kind in gateways:
+            self.ensure_forwarding(kind)
+        carried = self.carried()
+        added = [address for address in self.virtual_addresses if address not in carried]
+        self.change_addresses("add", added)
+        before_raw, after_raw = ("".join(texts) for texts in zip(*raw))
+        return {
+            "added_addresses": added,
+            "queueing": "nftables" if nft_queue else "iptables",
+            "services": as_dicts(self.table.services()),
+            "diff": {
+                "before": before + before_raw,
+                "after": after + after_raw + address_batch("add", added, self.module.params["outside_interface"]),
+            },
+        }
+
+    def ensure_table(
+        self, kind: edge_table.Family, gateway: edge_table.Gateway | None, nft_queue: bool
+    ) -> tuple[str, str]:
+        """Ensure the table of a family. Return (before, after)."""
+        before = self.table.listing(kind)
+        current = self.table.document(kind)
+        wanted, _listing = self.table.rendered(kind, edge_table.table_text(kind, gateway, nft_queue))
         need = verdict(current, wanted)
+        if need == "nothing":
+            return before, before
+        services = edge_table.services(current) if current else []
         if need == "replace" and current is not None:
             busy = [name for name in edge_table.VOLATILE if edge_table.elements(current, name)]
             if busy:
@@ -206,41 +268,22 @@ class Edge:
                     "the edge's table has an old shape and cannot be replaced while a relocation is under way "
                     f"(elements in {', '.join(busy)}); try again when it is over"
                 )
-            text = edge_table.replace_text(gateway, nft_queue, services)
+            text = edge_table.replace_text(kind, gateway, nft_queue, services)
         else:
-            text = edge_table.update_text(gateway, nft_queue, edge_table.rules(current) if current else ())
-        if need != "nothing":
-            self.changed = True
-            if not self.module.check_mode:
-                self.table.apply(text, "setting up the edge's table")
-            _document, after = self.table.rendered(edge_table.table_text(gateway, nft_queue, services))
-            after = edge_table.lasting_text(after)
-        else:
-            after = before
-        before_raw, after_raw = self.ensure_raw(nft_queue)
-        self.ensure_boot_files(after if self.module.check_mode else self.table.listing(), nft_queue)
-        self.ensure_forwarding()
-        wanted_addresses = self.module.params["virtual_addresses"]
-        carried = self.carried()
-        added = [address for address in wanted_addresses if address not in carried]
-        self.change_addresses("add", added)
-        return {
-            "added_addresses": added,
-            "queueing": "nftables" if nft_queue else "iptables",
-            "services": as_dicts(services),
-            "diff": {
-                "before": before + before_raw,
-                "after": after + after_raw + address_batch("add", added, gateway.outside_interface),
-            },
-        }
+            text = edge_table.update_text(kind, gateway, nft_queue, edge_table.rules(current) if current else ())
+        self.changed = True
+        if not self.module.check_mode:
+            self.table.apply(text, "setting up the edge's table")
+        _document, after = self.table.rendered(kind, edge_table.table_text(kind, gateway, nft_queue, services))
+        return before, edge_table.lasting_text(after)
 
-    def ensure_raw(self, nft_queue: bool) -> tuple[str, str]:
+    def ensure_raw(self, kind: edge_table.Family, nft_queue: bool) -> tuple[str, str]:
         """Ensure the iptables chain where nftables cannot queue, and nowhere else. Return (before, after)."""
-        lines = self.raw_lines()
+        lines = self.raw_lines(kind)
         if lines is None:
             if not nft_queue:
                 self.commands.fail(
-                    "nftables on this kernel cannot queue packets and there is no iptables; install iptables"
+                    f"nftables on this kernel cannot queue packets and there is no {IPTABLES[kind]}; install iptables"
                 )
             return "", ""
         jumps = lines.count(edge_table.RAW_JUMP)
@@ -257,54 +300,64 @@ class Edge:
         self.changed = True
         if not self.module.check_mode:
             self.commands.run(
-                ["iptables-restore", "--noflush"], stdin=text, what="setting up the queues in iptables", label="apply"
+                [f"{IPTABLES[kind]}-restore", "--noflush"],
+                stdin=text,
+                what=f"setting up the queues in {IPTABLES[kind]}",
+                label="apply",
             )
         return "".join(f"{line}\n" for line in lines), "".join(f"{line}\n" for line in wanted)
 
-    def ensure_boot_files(self, listing: str, nft_queue: bool) -> None:
+    def ensure_boot_files(self, listing: str, nft_queue: bool, served: list[edge_table.Family]) -> None:
         """Keep on disk what the next boot loads."""
-        raw = "" if nft_queue else edge_table.raw_text(with_jump=True)
+        raw = {kind: "" if nft_queue else edge_table.raw_text(with_jump=True) for kind in served}
         params = self.module.params
-        batch = address_batch("replace", params["virtual_addresses"], params["outside_interface"])
+        batch = address_batch("replace", self.virtual_addresses, params["outside_interface"])
         if self.table.boot_file_differs(listing):
             self.changed = True
             if not self.module.check_mode:
                 self.table.write_boot_file(listing)
-        for path, text in ((self.table.raw_file, raw), (self.table.address_file, batch)):
+        texts = {self.table.raw_files[kind]: text for kind, text in raw.items()}
+        for path, text in {**texts, self.table.address_file: batch}.items():
             if read_text(path) != text:
                 self.changed = True
                 if not self.module.check_mode:
                     self.table.write_beside(path, text)
 
-    def ensure_forwarding(self) -> None:
-        """Switch IPv4 forwarding on."""
-        if (read_text(FORWARDING) or "").strip() == "1":
+    def ensure_forwarding(self, kind: edge_table.Family) -> None:
+        """Switch forwarding on."""
+        if (read_text(FORWARDING[kind]) or "").strip() == "1":
             return
         self.changed = True
         if not self.module.check_mode:
-            with open(FORWARDING, "w", encoding="ascii") as stream:
+            with open(FORWARDING[kind], "w", encoding="ascii") as stream:
                 stream.write("1")
 
     def absent(self) -> dict[str, Any]:
         """Remove what is ours; return the result."""
         before = self.table.listing()
-        if before:
+        families = self.table.families()
+        if families:
             self.changed = True
             if not self.module.check_mode:
-                self.table.apply(f"delete table {edge_table.FAMILY} {edge_table.TABLE}\n", "removing the edge's table")
-        lines = self.raw_lines() or []
-        if f"-N {edge_table.RAW_CHAIN}" in lines:
-            self.changed = True
-            if not self.module.check_mode:
-                text = edge_table.raw_removal_text(lines.count(edge_table.RAW_JUMP))
-                self.commands.run(
-                    ["iptables-restore", "--noflush"], stdin=text, what="removing the queues from iptables"
-                )
-        virtual = self.module.params["virtual_addresses"]
-        if virtual:
+                text = "".join(f"delete table {kind.head}\n" for kind in families)
+                self.table.apply(text, "removing the edge's tables")
+        lines = []
+        for kind, program in IPTABLES.items():
+            if kind is edge_table.IP6 and kind not in families and not os.path.exists(self.table.raw_files[kind]):
+                continue  # it was never served, and a kernel without IPv6 has no such table
+            raw = self.raw_lines(kind) or []
+            lines += raw
+            if f"-N {edge_table.RAW_CHAIN}" in raw:
+                self.changed = True
+                if not self.module.check_mode:
+                    text = edge_table.raw_removal_text(raw.count(edge_table.RAW_JUMP))
+                    self.commands.run(
+                        [f"{program}-restore", "--noflush"], stdin=text, what=f"removing the queues from {program}"
+                    )
+        if self.virtual_addresses:
             carried = self.carried()
-            self.change_addresses("delete", [address for address in virtual if address in carried])
-        for path in (self.table.boot_file, self.table.raw_file, self.table.address_file):
+            self.change_addresses("delete", [address for address in self.virtual_addresses if address in carried])
+        for path in (self.table.boot_file, *self.table.raw_files.values(), self.table.address_file):
             if os.path.exists(path):
                 self.changed = True
                 if not self.module.check_mode:
@@ -323,17 +376,22 @@ def main() -> None:
             "outside_interface": _forms.interface_name,
             "fleet_network": _forms.network,
             "egress_address": _forms.address,
-            "virtual_addresses": _forms.each(_forms.with_prefix),
+            "fleet_network6": _forms.network6,
+            "egress_address6": _forms.address6,
+            "virtual_addresses": _forms.each(_forms.either_with_prefix),
         },
         argument_spec={
             "outside_interface": {"type": "str"},
             "fleet_network": {"type": "str"},
             "egress_address": {"type": "str"},
+            "fleet_network6": {"type": "str"},
+            "egress_address6": {"type": "str"},
             "virtual_addresses": {"type": "list", "elements": "str", "default": []},
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
         },
         required_if=[("state", "present", ("outside_interface", "fleet_network", "egress_address"))],
         required_by={"virtual_addresses": ("outside_interface",)},
+        required_together=[("fleet_network6", "egress_address6")],
         supports_check_mode=True,
     )
     edge = Edge(module)

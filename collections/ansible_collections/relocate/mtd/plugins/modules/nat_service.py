@@ -13,8 +13,8 @@ author:
   - The RELOCATE authors (@relocate)
 description:
   - Publishes a service under a virtual address and port, which stay the same wherever the service's container runs.
-  - A service is one element of a map in the nftables table C(ip relocate). Its owner is written beside it, so that no
-    service can take another's address by accident.
+  - A service is one element of a map in the nftables table C(ip relocate), or C(ip6 relocate) for IPv6. Its owner is written
+    beside it, so that no service can take another's address by accident.
   - A changed host is one transaction; there is no moment without a destination.
   - New connections follow at once. Those that are established keep the host they have; moving them is what
     M(relocate.mtd.container_relocate) is for.
@@ -24,7 +24,7 @@ options:
     type: str
     required: true
   virtual_address:
-    description: The IPv4 address the outside world knows.
+    description: The IPv4 or IPv6 address the outside world knows.
     type: str
     required: true
   virtual_port:
@@ -38,7 +38,7 @@ options:
     default: tcp
   host_address:
     description:
-      - The IPv4 address of the host that runs the service.
+      - The address of the host that runs the service, of the same family as O(virtual_address).
       - Required with O(state=present).
     type: str
   host_port:
@@ -106,6 +106,8 @@ timings_ns:
   type: dict
 """
 
+import ipaddress
+
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.relocate.mtd.plugins.module_utils import _edge_table as edge_table
 from ansible_collections.relocate.mtd.plugins.module_utils import _fences, _forms
@@ -127,15 +129,25 @@ def at(services: list[edge_table.Service], key: str) -> edge_table.Service | Non
     return next((service for service in services if service.key == key), None)
 
 
+def plain(address: str) -> str:
+    """Return an address as nft lists it, for IPv6 has many forms of one; what is none, as it is."""
+    try:
+        return str(ipaddress.ip_address(address))
+    except ValueError:
+        return address
+
+
 def wanted_service(module: AnsibleModule, commands: Commands) -> edge_table.Service:
     """Return the parameters as a service, checked (the host's are those of nobody with O(state=absent))."""
     params = module.params
+    virtual_address = plain(params["virtual_address"])
+    nowhere = "::" if edge_table.family(virtual_address) is edge_table.IP6 else "0.0.0.0"
     service = edge_table.Service(
         name=params["name"],
         protocol=params["protocol"],
-        virtual_address=params["virtual_address"],
+        virtual_address=virtual_address,
         virtual_port=params["virtual_port"],
-        host_address=params["host_address"] or "0.0.0.0",
+        host_address=plain(params["host_address"] or nowhere),
         host_port=params["host_port"] or params["virtual_port"],
     )
     try:
@@ -172,13 +184,15 @@ def main() -> None:
     present = module.params["state"] == "present"
     service = wanted_service(module, commands)
 
-    document = table.document()
+    kind = edge_table.family(service.virtual_address)
+    document = table.document(kind)
     current = at(edge_table.services(document), service.key) if document else None
     if current is not None and current.name != service.name:
         if present:
             commands.fail(
                 f"{service.virtual} already belongs to service {current.name!r}, which it leads to "
-                f"{current.host_address}:{current.host_port}; choose another address or port for {service.name!r}"
+                f"{edge_table.bracketed(current.host_address)}:{current.host_port}; choose another address or port for "
+                f"{service.name!r}"
             )
         current = None
     wanted = service if present else None
@@ -192,7 +206,7 @@ def main() -> None:
     changed = bool(text)
     if text and not module.check_mode:
         if document is None:
-            text = edge_table.table_text(None, table.kernel_queues()) + text
+            text = edge_table.table_text(kind, None, table.kernel_queues()) + text
         table.apply(text, f"changing service {service.name!r}")
     if document is not None or text:
         listing = table.listing()

@@ -12,7 +12,7 @@ version_added: "0.1.0"
 author:
   - The RELOCATE authors (@relocate)
 description:
-  - Reads the services from the nftables table C(ip relocate), which is what packets obey.
+  - Reads the services from the nftables tables C(ip relocate) and C(ip6 relocate), which is what packets obey.
   - Tells the addresses that the host has, too. Of two edges, packets go to the one that has the virtual addresses.
 options:
   name:
@@ -64,7 +64,7 @@ services:
       description: The port of the host.
       type: int
 addresses:
-  description: The IPv4 addresses of the host's interfaces.
+  description: The addresses of the host's interfaces.
   returned: success
   type: list
   elements: str
@@ -124,9 +124,10 @@ def main() -> None:
         supports_check_mode=True,
     )
     commands = Commands(module)
-    document = EdgeTable(commands).document()
+    table = EdgeTable(commands)
+    document = table.whole()
     services = edge_table.services(document) if document else []
-    links = commands.run_json(["ip", "-j", "-4", "address", "show"], what="reading the host's addresses")
+    links = commands.run_json(["ip", "-j", "address", "show"], what="reading the host's addresses")
     addresses = [entry["local"] for link in links for entry in link.get("addr_info", []) if "local" in entry]
     owner = module.params["name"]
     module.exit_json(

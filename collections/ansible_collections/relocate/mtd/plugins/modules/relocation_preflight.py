@@ -69,6 +69,8 @@ networks:
   type: dict
 """
 
+from typing import Any, Callable
+
 from ansible_collections.relocate.mtd.plugins.module_utils import (
     _binds,
     _forms,
@@ -103,6 +105,7 @@ CONTAINER = _forms.record(
         "network": _forms.maybe(_text),
         "fixed_addresses": _forms.maybe(_forms.each(_forms.either_address)),
         "network_options": _forms.maybe(_texts),
+        "by_ipv6": _forms.maybe(_forms.each(_forms.either_address)),
         "kept_addresses": _forms.maybe(
             _forms.each(
                 _forms.record({"network": _text, "address": _forms.either_address}, {"subnet": _forms.maybe(_text)})
@@ -155,6 +158,17 @@ def image_refusals(engine: DockerClient, name: str, container: dict) -> tuple:
     return False, False, [f"{name} does not have the image {reference}, and {problem}: push it to the repository"]
 
 
+def ipv6_refusals(ask: Callable[..., str], name: str, container: dict[str, Any]) -> list[str]:
+    """Return why clients of IPv6 could not be led to the container here: Docker publishes its ports by no rule."""
+    if ask("ip6tables", "-w", "-t", "nat", "-S", "DOCKER"):
+        return []
+    return [
+        f"{container['name']} is reached at {container['by_ipv6'][0]}, and Docker on {name} publishes no port for IPv6: set "
+        "ip6tables (and, before version 27, experimental) in its daemon.json, or relocate_fabric_address6 in the inventory and "
+        "run prepare.yml"
+    ]
+
+
 def main() -> None:
     """Entry point."""
     module = HostModule(
@@ -183,6 +197,8 @@ def main() -> None:
     )
     refusals += _binds.refusals(name, container.get("binds") or [], _binds.policy())
     refusals += about_image
+    if container.get("by_ipv6"):
+        refusals += ipv6_refusals(asking(module), name, container)
     made, _ = _networks.plan(name, here["host"], here["containers"], container)
     networks = {each["settings"]["Name"]: each["what"] for each in made}
     module.exit_json(changed=False, refusals=refusals, image_present=present, image_sent=sent, networks=networks)

@@ -24,13 +24,16 @@ options:
     type: str
   dead:
     description:
-      - The addresses of the hosts that are dead, with O(state=present), or that have nothing of it any more, with
-        O(state=absent).
+      - The addresses of the hosts that are dead, of both families, with O(state=present), or that have nothing of it any more,
+        with O(state=absent).
     type: list
     elements: str
     default: []
   host_address:
     description: The address of the host to which the services lead from now on. Needed with O(state=present).
+    type: str
+  host_address6:
+    description: The IPv6 address of that host. Needed where a service is reached by IPv6.
     type: str
   state:
     description:
@@ -76,6 +79,7 @@ timings_ns:
   type: dict
 """
 
+import ipaddress
 import json
 import os
 from typing import Any
@@ -87,32 +91,41 @@ from ansible_collections.relocate.mtd.plugins.module_utils._commands import Comm
 from ansible_collections.relocate.mtd.plugins.module_utils._module import HostModule
 from ansible_collections.relocate.mtd.plugins.module_utils._nft import EdgeTable
 
-HEAD = f"{edge_table.FAMILY} {edge_table.TABLE}"
-
 
 def fenced(
-    known: dict[str, Any] | None, services: list[edge_table.Service], name: str, dead: list[str], to: str
+    known: dict[str, Any] | None, services: list[edge_table.Service], name: str, dead: list[str], to: list[str]
 ) -> dict[str, Any]:
-    """Return the fence of a container: what was known, with more dead hosts; the host that gets it now is none of them."""
+    """Return the fence of a container: what was known, with more dead hosts; the host that gets it now is none of them.
+
+    :param to: its addresses, at most one of each family.
+    """
     before = known or {"dead": [], "places": []}
-    places = [list(place) for place in before["places"] if place[1] != to]
+    places = [list(place) for place in before["places"] if place[1] not in to]
     for service in services:
         for address in dead:
             place = [service.protocol, address, service.host_port]
-            if place not in places:
+            if place not in places and edge_table.family(address) == edge_table.family(service.virtual_address):
                 places.append(place)
-    addresses = [each for each in dict.fromkeys([*before["dead"], *dead]) if each != to]
+    addresses = [each for each in dict.fromkeys([*before["dead"], *dead]) if each not in to]
     return {"name": name, "dead": addresses, "to": to, "places": places}
+
+
+def led(service: edge_table.Service, to: list[str]) -> edge_table.Service:
+    """Return a service as it leads to a host. :raises ValueError: the host has no address of its family."""
+    for address in to:
+        if edge_table.family(address) == edge_table.family(service.virtual_address):
+            return service._replace(host_address=address)
+    raise ValueError(
+        f"{service.virtual} is reached by IPv6, and the host it is to lead to has no such address (host_address6)"
+    )
 
 
 def transaction(services: list[edge_table.Service], fence: dict[str, Any]) -> str:
     """Return the nft transaction that leads the services to their new host and shuts the places of the old ones."""
-    text = "".join(
-        f"add element {HEAD} {edge_table.SHUT} {{ {edge_table.key(*place)} }}\n" for place in fence["places"]
-    )
+    text = "".join(edge_table.add(edge_table.SHUT, edge_table.key(*place)) for place in fence["places"])
     for service in services:
         text += edge_table.delete_service(service)
-        text += edge_table.add_service(service._replace(host_address=fence["to"]))
+        text += edge_table.add_service(led(service, fence["to"]))
     return text
 
 
@@ -123,6 +136,10 @@ class Fence:
         """Take the parameters; touch nothing."""
         self.module = module
         self.name: str = module.params["name"] or ""
+        # as nft lists them: an IPv6 address has many forms
+        self.dead = [str(ipaddress.ip_address(each)) for each in module.params["dead"]]
+        new = (module.params["host_address"], module.params["host_address6"])
+        self.to = [str(ipaddress.ip_address(each)) for each in new if each]
         self.commands = Commands(module)
         self.table = EdgeTable(self.commands)
         self.known = {each["name"]: each for each in _fences.kept()}
@@ -130,20 +147,19 @@ class Fence:
 
     def present(self) -> bool:
         """Fence; return whether that changed something."""
-        document = self.table.document()
+        document = self.table.whole()
         if document is None:
             self.commands.fail("the edge is not prepared: run prepare.yml")
-        params = self.module.params
         services = [each for each in edge_table.services(document) if each.name == self.name]
         try:
-            fence = fenced(self.known.get(self.name), services, self.name, params["dead"], params["host_address"])
+            fence = fenced(self.known.get(self.name), services, self.name, self.dead, self.to)
             text = transaction(services, fence)
         except ValueError as error:
             self.commands.fail(f"{self.name} cannot be fenced: {error}")
         shut = {edge_table.key(*element["concat"]) for element in edge_table.elements(document, edge_table.SHUT)}
         done = (
             self.known.get(self.name) == fence
-            and all(each.host_address == fence["to"] for each in services)
+            and all(each.host_address in fence["to"] for each in services)
             and all(edge_table.key(*place) in shut for place in fence["places"])
         )
         if done or self.module.check_mode:
@@ -152,9 +168,20 @@ class Fence:
         if fence["dead"]:
             self.commands.write_file(self.path, json.dumps(fence), 0o600)
         if text:
-            self.table.apply(text, f"leading {self.name} away from {', '.join(params['dead'])}")
+            self.table.apply(text, f"leading {self.name} away from {', '.join(self.dead)}")
         for protocol, address, port in fence["places"]:
-            argv = ["conntrack", "-D", "-p", protocol, "--reply-src", address, "--reply-port-src", str(port)]
+            argv = [
+                "conntrack",
+                "-D",
+                "-f",
+                f"ipv{edge_table.family(address).version}",
+                "-p",
+                protocol,
+                "--reply-src",
+                address,
+                "--reply-port-src",
+                str(port),
+            ]
             self.commands.run(argv, check=False)  # it fails where there is none
         listing = self.table.listing()
         if self.table.boot_file_differs(listing):
@@ -163,14 +190,14 @@ class Fence:
 
     def absent(self) -> bool:
         """Take the fence of some hosts away; return whether that changed something."""
-        known, dead = self.known.get(self.name), self.module.params["dead"]
+        known, dead = self.known.get(self.name), self.dead
         if known is None or not set(dead) & set(known["dead"]):
             return False
         if self.module.check_mode:
             return True
         for place in known["places"]:
             if place[1] in dead:  # one by one: after a start of the edge they are not there
-                text = f"delete element {HEAD} {edge_table.SHUT} {{ {edge_table.key(*place)} }}\n"
+                text = edge_table.delete(edge_table.SHUT, edge_table.key(*place))
                 self.commands.run(["nft", "-f", "-"], stdin=text, check=False)
         left = [each for each in known["dead"] if each not in dead]
         if left:
@@ -186,13 +213,15 @@ def main() -> None:
     module = HostModule(
         forms={
             "name": _forms.container_name,
-            "dead": _forms.each(_forms.address),
+            "dead": _forms.each(_forms.either_address),
             "host_address": _forms.address,
+            "host_address6": _forms.address6,
         },
         argument_spec={
             "name": {"type": "str"},
             "dead": {"type": "list", "elements": "str", "default": []},
             "host_address": {"type": "str"},
+            "host_address6": {"type": "str"},
             "state": {"type": "str", "choices": ["present", "absent", "listed"], "default": "present"},
         },
         required_if=[("state", "present", ("name", "host_address")), ("state", "absent", ("name",))],

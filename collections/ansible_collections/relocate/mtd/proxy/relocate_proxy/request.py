@@ -25,6 +25,7 @@ from ansible_collections.relocate.mtd.plugins.module_utils import _edge_table
 from ansible_collections.relocate.mtd.plugins.module_utils._modes import MODES, RECREATE
 
 from .network.nft import Nft
+from .network.packet_rules import tables
 from .protocol.documents import networks_told
 
 SETTINGS = "/etc/relocate/requests.json"
@@ -134,6 +135,14 @@ def _address(value: Any) -> str:
         raise Forbidden(f"{value!r:.80} is no address") from None
 
 
+def _as_written(address: str) -> str:
+    """Return an address of the inventory as :func:`_address` returns it: one of IPv6 has many forms."""
+    try:
+        return str(ipaddress.ip_address(address))
+    except ValueError:
+        return address
+
+
 def _networks_told(value: Any) -> list[dict]:
     try:
         return networks_told(value)
@@ -149,7 +158,7 @@ class Border:
 
     def __init__(self, settings: dict, services: Callable[[], list]) -> None:
         self.own: str = settings["address"]
-        self.addresses = frozenset(settings["addresses"]) | {self.own}
+        self.addresses = frozenset(map(_as_written, settings["addresses"])) | {self.own}
         self.repository: str = settings["repository"]
         self._services = services
 
@@ -216,6 +225,7 @@ class Border:
             "memory_bytes": _between(*BYTES),
             "together": _record({"addresses": _list(_address)}),
             "networks": _networks_told,
+            "listen6": self._fleet,
         }
         checked: dict = _record(needed, known)(specification)
         return self._bound(checked)
@@ -256,7 +266,7 @@ class Border:
     def _plan(self, plan: Any) -> dict:
         """Return the plan: what the edge acts on is checked, and the rest only comes back in the result."""
         _kind(dict)(plan)
-        end = _record({"host": _text, "address": self._fleet})
+        end = _record({"host": _text, "address": self._fleet}, {"address6": self._fleet})
         place: dict[str, Check] = {"protocol": _protocol, "virtual_address": _address, "virtual_port": _port}
         service = _record({**place, "host_port": _port, "container_port": _port})
         needed: dict[str, Check] = {
@@ -315,8 +325,7 @@ class Border:
 
 def _published() -> list:
     """Return what the edge's table on this host has."""
-    listed = Nft().query(f"list map {_edge_table.FAMILY} {_edge_table.TABLE} {_edge_table.SERVICES}")
-    return _edge_table.services({"nftables": listed})
+    return _edge_table.services({"nftables": tables(Nft())})
 
 
 def _run(module: str, arguments: dict, check_mode: bool, diff: bool) -> None:

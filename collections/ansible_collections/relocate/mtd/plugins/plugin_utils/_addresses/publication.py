@@ -2,7 +2,7 @@
 # Copyright (c) 2026 The RELOCATE authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How a person says where a service is to be reached: ``10.88.0.100:7000:7000/tcp``."""
+"""How a person says where a service is to be reached: ``10.88.0.100:7000:7000/tcp``, ``[2001:db8::100]:7000:7000``."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ import ipaddress
 import re
 from typing import Any
 
-_FORM = re.compile(r"(?P<address>[^:/]+):(?P<virtual>\d+):(?:(?P<host>\d+):)?(?P<container>\d+)(?:/(?P<protocol>\w+))?")
+_FORM = re.compile(
+    r"(?:\[(?P<address6>[^\]/]+)\]|(?P<address>[^:/\[]+)):(?P<virtual>\d+):(?:(?P<host>\d+):)?(?P<container>\d+)(?:/(?P<protocol>\w+))?"
+)
 FORM_TEXT = "ADDRESS:PORT:[HOST_PORT:]CONTAINER_PORT[/tcp|udp]"
 
 
@@ -23,8 +25,7 @@ def parse(text: str) -> list[dict[str, Any]]:
 
     :return: dictionaries ``virtual_address, virtual_port, host_port, container_port, protocol``; the host port is the
         virtual one unless it is given.
-    :raises PublicationError: a part that has not the form :data:`FORM_TEXT`, an address that is not IPv4, no such
-    port or
+    :raises PublicationError: a part that has not the form :data:`FORM_TEXT`, what is no address, no such port or
         protocol, or the same place twice.
     """
     found: list[dict[str, Any]] = []
@@ -33,16 +34,21 @@ def parse(text: str) -> list[dict[str, Any]]:
         if not match:
             raise PublicationError(f"{part!r} does not say where a service is reached; the form is {FORM_TEXT}")
         place: dict[str, Any] = {
-            "virtual_address": match["address"],
+            "virtual_address": match["address6"] or match["address"],
             "virtual_port": int(match["virtual"]),
             "host_port": int(match["host"] or match["virtual"]),
             "container_port": int(match["container"]),
             "protocol": match["protocol"] or "tcp",
         }
         try:
-            ipaddress.IPv4Address(place["virtual_address"])
+            kind = ipaddress.IPv6Address if match["address6"] else ipaddress.IPv4Address
+            virtual = kind(place["virtual_address"])
         except ValueError:
-            raise PublicationError(f"{place['virtual_address']!r} in {part!r} is not an IPv4 address") from None
+            name = "IPv6" if match["address6"] else "IPv4"
+            raise PublicationError(f"{place['virtual_address']!r} in {part!r} is not an {name} address") from None
+        if virtual.version == 6 and virtual.is_link_local:
+            raise PublicationError(f"{place['virtual_address']!r} in {part!r} is an address of one link alone")
+        place["virtual_address"] = str(virtual)
         for name in ("virtual_port", "host_port", "container_port"):
             if not 1 <= place[name] <= 65535:
                 raise PublicationError(f"port {place[name]} in {part!r} is outside 1..65535")

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import ipaddress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -49,6 +51,15 @@ class Edges:
     services: list[dict[str, Any]]
     fenced: frozenset[str] = frozenset()
 
+    @property
+    def by_ipv6(self) -> list[str]:
+        """The virtual addresses of IPv6 at which the container is reached."""
+        return [each["virtual_address"] for each in self.services if ":" in each["virtual_address"]]
+
+
+#: What is known of them where they have not answered.
+NO_EDGES = Edges("", None, [])
+
 
 @dataclass(frozen=True)
 class Asking:
@@ -66,6 +77,23 @@ class Asking:
         """Return a host's address on the fleet's network."""
         remote = self.remotes.of(host)
         return remote.get("relocate_fabric_address") or remote.get("ansible_host") or host
+
+    def address6(self, host: str) -> str:
+        """Return a host's IPv6 address on the fleet's network, as every kernel writes it; "" if it has none."""
+        found = self.remotes.of(host).get("relocate_fabric_address6") or ""
+        with contextlib.suppress(ValueError):
+            return str(ipaddress.IPv6Address(found))
+        return found
+
+    def place(self, host: str) -> dict[str, str]:
+        """Return a host as a plan names it: C(host), C(address), and C(address6) if it has one."""
+        address6 = self.address6(host)
+        return {"host": host, "address": self.address(host), **({"address6": address6} if address6 else {})}
+
+    def listening(self, host: str) -> dict[str, str]:
+        """Return what a part is told of the host that it works on: C(listen), and C(listen6) if it has such an address."""
+        address6 = self.address6(host)
+        return {"listen": self.address(host), **({"listen6": address6} if address6 else {})}
 
     def fleet(self, docker_hosts: list[str]) -> Answers:
         """Return what the hosts say of themselves. A host whose answer is not valid is left out like one that gives none."""
@@ -127,17 +155,24 @@ class Asking:
         return result
 
     def preflight(
-        self, host: str, container: dict[str, Any], source: dict[str, Any], fenced: frozenset[str] = frozenset()
+        self, host: str, container: dict[str, Any], source: dict[str, Any], edges: Edges = NO_EDGES
     ) -> list[str]:
         """Return why a host cannot take the container, by its own account, or because it gives none that can be used.
 
-        :param source: C(relocation_info) of the host that has it now. :param fenced: see :class:`Edges`.
+        :param source: C(relocation_info) of the host that has it now. :param edges: of its move.
         """
-        if self.address(host) in fenced:
+        if self.address(host) in edges.fenced:
             return [
                 f"{host} was dead when {container['name']} was restored elsewhere, and the edge sends nothing of it there: run "
                 "relocate recover first"
             ]
+        if edges.by_ipv6 and not self.address6(host):
+            return [
+                f"{container['name']} is reached at {edges.by_ipv6[0]}, and {host} has no IPv6 address to lead that to: set "
+                "relocate_fabric_address6 in the inventory"
+            ]
+        if edges.by_ipv6:
+            container = {**container, "by_ipv6": edges.by_ipv6}
         try:
             answer = self.remotes.of(host).module(
                 "relocate.mtd.relocation_preflight", name=host, container=container, source=source["host"]

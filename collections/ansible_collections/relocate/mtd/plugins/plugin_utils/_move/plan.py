@@ -57,10 +57,11 @@ def find_container(name: str, hosts: dict[str, dict[str, Any]], known: str | Non
 
 
 def container_services(
-    container: dict[str, Any], services: list[dict[str, Any]], host_address: str
+    container: dict[str, Any], services: list[dict[str, Any]], host: dict[str, str]
 ) -> list[dict[str, Any]]:
     """Return the edge's services of a container, with the container's port beside the host's.
 
+    :param host: where it runs: C(address), and C(address6) if there is one.
     :raises Refused: a service of this name points elsewhere or to a port that the container does not publish.
     """
     published = {(port["protocol"], port["host_port"]): port["container_port"] for port in container["ports"]}
@@ -68,8 +69,8 @@ def container_services(
     for service in services:
         if service["name"] != container["name"]:
             continue
-        place = f"{service['virtual_address']}:{service['virtual_port']}/{service['protocol']}"
-        if service["host_address"] != host_address:
+        place = virtual(service)
+        if service["host_address"] not in (host["address"], host.get("address6")):
             raise Refused(
                 f"the edge sends {place} of {container['name']} to {service['host_address']}, where it does not run: "
                 "run recover.yml, or set it right with nat_service"
@@ -83,6 +84,13 @@ def container_services(
         kept = ("protocol", "virtual_address", "virtual_port", "host_port")
         result.append({**{name: service[name] for name in kept}, "container_port": published[key]})
     return result
+
+
+def virtual(service: dict[str, Any]) -> str:
+    """Return where the outside finds a service, for people: C(10.88.0.100:7000/tcp), C([2001:db8::100]:7000/tcp)."""
+    address = service["virtual_address"]
+    place = f"[{address}]" if ":" in address else address
+    return f"{place}:{service['virtual_port']}/{service['protocol']}"
 
 
 def active_edge(gateway: str, container: str, answers: dict[str, dict[str, Any]]) -> str:
@@ -128,9 +136,9 @@ def active_edge(gateway: str, container: str, answers: dict[str, dict[str, Any]]
 
 def make(
     container: dict[str, Any],
-    source: tuple[str, str],
-    destination: tuple[str, str],
-    edge: tuple[str, str],
+    source: dict[str, str],
+    destination: dict[str, str],
+    edge: dict[str, str],
     services: list[dict[str, Any]],
     *,
     reason: str,
@@ -143,7 +151,7 @@ def make(
 ) -> dict[str, Any]:
     """Return the plan.
 
-    :param source, destination, edge: each a host's name in the inventory and its address on the fleet's network.
+    :param source, destination, edge: C(host), its name in the inventory, C(address) on the fleet's network, and C(address6).
     :param services: what :func:`container_services` returned.
     :param decision: the mode and its predicted downtime (:func:`prediction.decide`).
     :param choice: how the destination was chosen.
@@ -151,20 +159,22 @@ def make(
     :param networks: those that the destination makes: C(what) and C(settings) of each.
     :param standby: the other edge, if there is one: C(host), C(address), and C(gateway), the address that packets go to.
     """
-    places = {"source": source, "destination": destination, "edge": edge}
     now = datetime.datetime.now(datetime.timezone.utc)
     return {
         "id": identifier or new_id(now),
         "started_at": now.isoformat(timespec="milliseconds"),
         "container": container["name"],
         "tenant": container["labels"].get("relocate.mtd/tenant"),
-        **{part: {"host": host, "address": address} for part, (host, address) in places.items()},
+        "source": source,
+        "destination": destination,
+        "edge": edge,
         **({"standby": standby} if standby else {}),
         "reason": reason,
         **decision,
         "image": container["image"],
         **({"image_sent": image} if image else {}),
         "address_before": container["address"],
+        **({"address6_before": container["address6"]} if container.get("address6") else {}),
         "memory_bytes": container["memory_bytes"],
         **({"walk_ms": container["walk_ms"]} if container.get("walk_ms") else {}),
         "volumes": container.get("volumes") or [],
@@ -228,9 +238,10 @@ def steps(plan: dict[str, Any]) -> list[str]:
         lines.append(f"drawn from   {host} {share:.3f}")
     lines += [f"note         {note}" for note in choice.get("notes") or []]
     for service in plan["services"]:
-        place = f"{service['virtual_address']}:{service['virtual_port']}/{service['protocol']}"
+        by_ipv6 = ":" in service["virtual_address"]
+        there = f"[{destination['address6']}]" if by_ipv6 else destination["address"]
         lines.append(
-            f"service      {place} -> {destination['address']}:{service['host_port']}, "
+            f"service      {virtual(service)} -> {there}:{service['host_port']}, "
             f"{'turned' if plan.get('strategy') == RECREATE else 'held'} at {plan['edge']['host']}"
         )
     if plan.get("standby"):

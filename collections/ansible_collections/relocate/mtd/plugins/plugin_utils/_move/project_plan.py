@@ -57,7 +57,6 @@ def make(
     if problem:
         raise Inseparable([problem], names)
     identifier = plan.new_id()
-    source = (moving.host, answers.addresses[moving.host])
     plans = []
     for member, decision in zip(members, decisions, strict=True):
         container, edges = member.resident.container, member.edges
@@ -65,9 +64,9 @@ def make(
             raise AssertionError("a member without edges was refused before")
         document = plan.make(
             container,
-            source,
-            (destination, answers.addresses[destination]),
-            (edges.active, asking.address(edges.active)),
+            asking.place(moving.host),
+            asking.place(destination),
+            asking.place(edges.active),
             member.services,
             reason=wanted.reason,
             identifier=(identifiers or {}).get(member.name),

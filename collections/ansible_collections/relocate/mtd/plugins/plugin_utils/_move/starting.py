@@ -91,7 +91,10 @@ def _start_hosts(
     """Start the parts of source and destination; return where they listen. :raises Refused: one cannot begin."""
     places = {}
     for part in ("source", "destination"):  # the source knows if another relocation has the container
-        specification = {"listen": document[part]["address"], "container": document["container"]}
+        own = document[part]
+        specification = {"listen": own["address"], "container": document["container"]}
+        if "address6" in own:
+            specification["listen6"] = own["address6"]
         specification |= {"mode": document["mode"], "memory_bytes": document["memory_bytes"], **(more or {})}
         if part == "destination" and document.get("networks"):
             specification["networks"] = document["networks"]

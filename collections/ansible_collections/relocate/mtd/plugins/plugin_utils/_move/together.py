@@ -13,7 +13,7 @@ from typing import Any
 
 from ansible_collections.relocate.mtd.plugins.module_utils._modes import LIVE, PRE_COPY, STOP_AND_COPY
 from ansible_collections.relocate.mtd.plugins.plugin_utils._move import deciding, plan, project
-from ansible_collections.relocate.mtd.plugins.plugin_utils._move.asking import Answers, Asking, Edges
+from ansible_collections.relocate.mtd.plugins.plugin_utils._move.asking import NO_EDGES, Answers, Asking, Edges
 from ansible_collections.relocate.mtd.plugins.plugin_utils._move.deciding import Resident, Wanted
 from ansible_collections.relocate.mtd.plugins.plugin_utils._move.plan import Refused
 from ansible_collections.relocate.mtd.plugins.plugin_utils._move.remote import Unreachable
@@ -90,8 +90,7 @@ class Project:
         """Return why a host cannot take it: by its own account, of each of its members."""
         source = self.answers.hosts[self.host]
         members = {
-            each.name: self.asking.preflight(host, each.asked, source, each.edges.fenced if each.edges else frozenset())
-            for each in self.members
+            each.name: self.asking.preflight(host, each.asked, source, each.edges or NO_EDGES) for each in self.members
         }
         available = self.answers.hosts.get(host, {}).get("host", {}).get("memory_available_bytes")
         if any(members.values()):
@@ -129,7 +128,7 @@ def _member(wanted: Wanted, resident: Resident, answers: Answers, asking: Asking
     edges, services = None, []
     try:
         edges = asking.edges(wanted.edges, wanted.container)
-        services = plan.container_services(resident.container, edges.services, answers.addresses[resident.host])
+        services = plan.container_services(resident.container, edges.services, asking.place(resident.host))
         if edges.standby:
             refusals.append("a project cannot move between two edges yet: move its containers alone")
     except (Refused, Unreachable) as error:

@@ -187,7 +187,7 @@ _CONTAINER = _record(
         "image_layers": _list(_formed(strangers.DIGEST, "digest")),
         "image_digests": _list(_formed(strangers.DIGEST, "digest")),
         "started_at": _maybe(_text),
-        "address": _maybe(strangers.address),
+        **dict.fromkeys(("address", "address6"), _maybe(strangers.address)),
         "network": _maybe(_formed(strangers.NAME, "network's name")),
         "networks": _mapping(_maybe(strangers.address)),
         "fixed_addresses": _list(strangers.address),
@@ -292,7 +292,7 @@ _TESTIMONY = _record({"heard": _flag, "how": _text})
 _FENCES = _record(
     {
         "fences": _list(
-            _record({"name": strangers.container_name, "dead": _list(strangers.address)}, {"to": strangers.address})
+            _record({"name": strangers.container_name, "dead": _list(strangers.address)}, {"to": lambda value: value})
         )
     }
 )
@@ -338,7 +338,7 @@ def services(answer: Any) -> dict[str, Any]:
 # -- results, in flight and in the ledger -------------------------------------------------------------------------------
 
 PROJECT_OUTCOMES = ("committed", "rolled-back", "refused", "torn", "in-doubt")
-_END = _record({"host": strangers.host_name}, {"address": _text})
+_END = _record({"host": strangers.host_name}, dict.fromkeys(("address", "address6"), _text))
 _MS = _maybe(_number(LONG, -LONG))
 _COUNTS = _maybe(_mapping(_maybe(_number(float(BYTES)))))
 _RESULT_FORMS = {
@@ -353,7 +353,7 @@ _RESULT_FORMS = {
     "strategy": _word,
     **dict.fromkeys(("packets_held", "memory_bytes", "walk_ms", "exit_code"), _maybe(_number(float(BYTES)))),
     **dict.fromkeys(("msg", "reason", "tenant", "started_at", "frozen_at", "at", "alerted_at"), _maybe(_text)),
-    **dict.fromkeys(("address_before", "address_after", "image"), _maybe(_text)),
+    **dict.fromkeys(("address_before", "address_after", "address6_before", "address6_after", "image"), _maybe(_text)),
     "problems": _maybe(_sentences),
     "cost": _maybe(_mapping(_cost)),
     "predictions": _maybe(_mapping(_number(LONG))),

@@ -22,12 +22,13 @@ from ansible_collections.relocate.mtd.plugins.module_utils import (
     _unix_files,
     _volumes,
 )
-from ansible_collections.relocate.mtd.plugins.module_utils._docker import DockerClient
+from ansible_collections.relocate.mtd.plugins.module_utils._docker import DockerClient, own_addresses
 from ansible_collections.relocate.mtd.plugins.module_utils._freezer import freezer_of, members
 
 from ..host import syscalls
 from ..network.conntrack import Endpoint
 from ..network.flows import Connection, is_inner
+from ..protocol.addresses import Addresses
 from ..protocol.words import shown
 from . import tmpfs
 from .log_formats import FORMATS, Format
@@ -99,12 +100,12 @@ class Container:
         self._foreign: set[str] = set()  # inodes of sockets in its network that none of its processes has
 
     @property
-    def address(self) -> str:
-        """The container's IPv4 address, from whichever network it is on (Docker 28 leaves the old field empty)."""
-        for settings in (self.inspect["NetworkSettings"].get("Networks") or {}).values():
-            if settings.get("IPAddress"):
-                return settings["IPAddress"]
-        raise LookupError(f"the container {self.name} has no address")
+    def addresses(self) -> Addresses:
+        """The container's addresses on the first network where it has one. :raises LookupError: it has none."""
+        found = Addresses(*own_addresses(self.inspect))
+        if not found.ip4:
+            raise LookupError(f"the container {self.name} has no address")
+        return found
 
     @property
     def hostname(self) -> str:
@@ -177,7 +178,7 @@ class Container:
         """Return how many TCP connections others have opened to the container's published ports and that are not over yet."""
         published = {port for protocol, port in self.published() if protocol == "tcp"}
         return sum(
-            each.protocol == "tcp" and each.local.port in published and not is_inner(each, self.address)
+            each.protocol == "tcp" and each.local.port in published and not is_inner(each, self.addresses)
             for each in self.connections()
         ) + self._half_open_at(published)
 

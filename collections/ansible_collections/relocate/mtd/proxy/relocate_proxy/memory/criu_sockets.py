@@ -11,13 +11,14 @@ from __future__ import annotations
 import os
 import socket
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pycriu  # 310 ms when cold: imported before the hold, never inside
 
 from ..network.conntrack import Endpoint
 from ..network.flows import Connection
+from ..protocol.addresses import Addresses
 from ..protocol.protobuf import decode
 from .criu_image import LENGTH, framed, messages
 
@@ -48,8 +49,8 @@ def _plain(address: str) -> str:
     return address[7:] if address.startswith("::ffff:") and "." in address else address
 
 
-def rewrite(images: str, old: str, new: str) -> list[Connection]:
-    """Give every socket in ``images`` that is bound to ``old`` the address ``new``; return the live connections.
+def rewrite(images: str, old: Addresses, new: Addresses) -> list[Connection]:
+    """Give every socket in ``images`` that is bound to one of ``old`` the address of ``new``; return the live connections.
 
     Open files that are renewed at the destination may have any size there.
 
@@ -57,6 +58,7 @@ def rewrite(images: str, old: str, new: str) -> list[Connection]:
 
     :raises OSError: the image has no ``files.img``; :raises ValueError: an address does not parse.
     """
+    moves = {before: after for before, after in zip(old, new) if before and after}
     path = os.path.join(images, "files.img")
     with open(path, "rb") as file:
         image = file.read()
@@ -72,7 +74,7 @@ def rewrite(images: str, old: str, new: str) -> list[Connection]:
             connection = _connection(entry.isk)
             if connection:
                 connections.append(connection)
-            changes = _move(entry.isk, old, new)
+            changes = _move(entry.isk, moves)
         else:
             changes = entry.HasField("reg")
             if changes:
@@ -118,12 +120,13 @@ def _connection(inet: Any) -> Connection | None:
     return Connection(PROTOCOLS[inet.proto], local, remote)
 
 
-def _move(inet: Any, old: str, new: str) -> bool:
-    """Replace the address ``old`` at both ends of a socket, inside its family; return whether it was there."""
+def _move(inet: Any, moves: Mapping[str, str]) -> bool:
+    """Replace addresses at both ends of a socket, inside its family; return whether one was there."""
     moved = False
     for words in (inet.src_addr, inet.dst_addr):
         address = _text(words, inet.family) if words else ""
-        if address and _plain(address) == old:
-            words[:] = _words(new if inet.family == socket.AF_INET else address.replace(old, new), inet.family)
+        plain = _plain(address)
+        if plain in moves:
+            words[:] = _words(address.replace(plain, moves[plain]), inet.family)
             moved = True
     return moved

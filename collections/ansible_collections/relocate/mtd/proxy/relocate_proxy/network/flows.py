@@ -26,6 +26,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import asdict, dataclass, replace
 from typing import Protocol
 
+from ..protocol.addresses import Addresses
 from .conntrack import ESTABLISHED_SECONDS, PROTOCOLS, Conntrack, Endpoint
 
 INGRESS, EGRESS, INNER = "ingress", "egress", "inner"
@@ -134,25 +135,25 @@ class Ports(Protocol):
         """Return where the outside finds the container's end of a connection that the host has forgotten."""
 
 
-def is_inner(connection: Connection, own_address: str, companions: Collection[str] = ()) -> bool:
+def is_inner(connection: Connection, own: Addresses, companions: Collection[str] = ()) -> bool:
     """Whether both ends are inside of what moves as a whole, so that nobody has to be told.
 
-    :param companions: addresses, which they keep, of the containers that move together with this one.
+    :param own: the container's. :param companions: addresses, which they keep, of the containers that move with this one.
     """
     remote = connection.remote.address
-    return remote == own_address or remote.startswith("127.") or remote == "::1" or remote in companions
+    return remote in own or remote.startswith("127.") or remote == "::1" or remote in companions
 
 
 def on_source(
     connections: Iterable[Connection],
     table: Conntrack,
-    own_address: str,
+    own: Addresses,
     published: Ports | None = None,
     companions: Collection[str] = (),
 ) -> list[Flow]:
     """Match the container's connections with the source host's table.
 
-    :param companions: see :func:`is_inner`.
+    :param own, companions: see :func:`is_inner`.
 
     A connected UDP socket of which the host knows nothing has been silent for long: its next datagram makes a new entry. A
     client's connection to a published port whose entry the host has lost gets it back, whether the move succeeds or not.
@@ -161,21 +162,16 @@ def on_source(
     """
     flows = []
     for connection in connections:
-        if is_inner(connection, own_address, companions):
+        if is_inner(connection, own, companions):
             continue
         key = (connection.protocol, connection.local, connection.remote)
         entry = table.find(*key)
         if entry and (entry.reply_source, entry.source) == key[1:]:
             routed = published is not None and key[0] == "tcp" and published.passes_edge(connection.remote)
             flows.append(Flow(INGRESS, *key, host=entry.destination, routed=routed))
-        elif entry and (entry.source, entry.destination) == key[1:] and entry.reply_destination.address != own_address:
+        elif entry and (entry.source, entry.destination) == key[1:] and entry.reply_destination.address not in own:
             flows.append(Flow(EGRESS, *key, host=entry.reply_destination))
-        elif (
-            entry is None
-            and published
-            and connection.local.address == own_address
-            and (host := published.place(connection))
-        ):
+        elif entry is None and published and connection.local.address in own and (host := published.place(connection)):
             with contextlib.suppress(FileExistsError):  # its next packet has just brought it back
                 table.insert(connection.protocol, connection.remote, host, destination_nat=connection.local)
             flows.append(Flow(INGRESS, *key, host=host, routed=True))
@@ -223,6 +219,7 @@ def _served(flow: Flow, table: Conntrack, services: Iterable[dict]) -> Endpoint 
         for each in services
         if (each["protocol"], each["host_port"], each["container_port"])
         == (flow.protocol, flow.host.port, flow.local.port)
+        and (":" in each["virtual_address"]) == (":" in flow.remote.address)
     }
     if len(places) != 1:
         return None
@@ -230,7 +227,7 @@ def _served(flow: Flow, table: Conntrack, services: Iterable[dict]) -> Endpoint 
     return None if table.find(flow.protocol, flow.remote, place) else place
 
 
-def of_host(flows: Iterable[Flow], host: str) -> list[Flow]:
+def of_host(flows: Iterable[Flow], host: Addresses) -> list[Flow]:
     """Return those of a source's flows that are its own to move: its datagrams to and from neighbours concern nobody else.
 
     :raises UntrackedFlow: one is not: a neighbour's on its bridge, or, if the host lies, another host's, whose clients would be
@@ -238,26 +235,26 @@ def of_host(flows: Iterable[Flow], host: str) -> list[Flow]:
     """
     own = []
     for flow in flows:
-        if flow.host.address == host:
+        if flow.host.address in host:
             own.append(flow)
         elif flow.protocol != "udp":
             raise _untracked(str(flow))
     return own
 
 
-def as_placed(flows: Iterable[Flow], placed: Iterable[Flow], host: str) -> list[Flow]:
+def as_placed(flows: Iterable[Flow], placed: Iterable[Flow], host: Addresses) -> list[Flow]:
     """Return flows as the destination has placed them.
 
     :raises ValueError: it says something of them that only source and edge can know, or names another host's place.
     """
     flows, placed = list(flows), list(placed)
     expected = [replace(flow, local=new.local, host=new.host) for flow, new in zip(flows, placed)]
-    if len(flows) != len(placed) or expected != placed or any(new.host.address != host for new in placed):
+    if len(flows) != len(placed) or expected != placed or any(new.host.address not in host for new in placed):
         raise ValueError("the destination has placed other connections than it was told: run prepare.yml again")
     return placed
 
 
-def datagram_flows(table: Conntrack, host: str, services: Iterable[dict], own_address: str) -> list[Flow]:
+def datagram_flows(table: Conntrack, host: Addresses, services: Iterable[dict], own: Addresses) -> list[Flow]:
     """Return the edge's UDP conversations with the services: their sockets are not connected, so no image names them."""
     ports = {service["host_port"]: service["container_port"] for service in services if service["protocol"] == "udp"}
     if not ports:
@@ -266,29 +263,31 @@ def datagram_flows(table: Conntrack, host: str, services: Iterable[dict], own_ad
         Flow(
             INGRESS,
             "udp",
-            Endpoint(own_address, ports[entry.reply_source.port]),
+            Endpoint(own.like(entry.source.address), ports[entry.reply_source.port]),
             entry.source,
             entry.reply_source,
             entry.destination,
         )
         for entry in table.entries()
-        if entry.protocol == "udp" and entry.reply_source.address == host and entry.reply_source.port in ports
+        if entry.protocol == "udp" and entry.reply_source.address in host and entry.reply_source.port in ports
     ]
 
 
-def place_on_destination(table: Conntrack, flow: Flow, host: str, address: str) -> Flow:
+def place_on_destination(table: Conntrack, flow: Flow, host: Addresses, address: str) -> Flow:
     """Place a flow's entry on the destination ``host``, where the container has ``address``; return it as moved.
 
     :raises OSError: EEXIST when no free port was found for an egress flow.
+    :raises LookupError: the host has no address of the flow's family.
     """
+    outside = host.like(flow.remote.address)
     local = Endpoint(address, flow.local.port)
     if flow.direction == INGRESS:
-        moved = replace(flow, local=local, host=Endpoint(host, flow.host.port))
+        moved = replace(flow, local=local, host=Endpoint(outside, flow.host.port))
         table.insert(flow.protocol, flow.remote, moved.host, destination_nat=local)
         return moved
     port = flow.host.port
     for _ in range(PORT_ATTEMPTS):
-        moved = replace(flow, local=local, host=Endpoint(host, port))
+        moved = replace(flow, local=local, host=Endpoint(outside, port))
         try:
             table.insert(flow.protocol, local, flow.remote, source_nat=moved.host)
         except OSError as error:
@@ -297,7 +296,7 @@ def place_on_destination(table: Conntrack, flow: Flow, host: str, address: str) 
             port = random.randint(32768, 60999)  # no secret: the remote never sees it
             continue
         return moved
-    raise OSError(errno.EEXIST, f"no free port on {host} for the connection {flow}")
+    raise OSError(errno.EEXIST, f"no free port on {outside} for the connection {flow}")
 
 
 def place_on_edge(table: Conntrack, flow: Flow, seconds: int = ESTABLISHED_SECONDS) -> None:
@@ -359,20 +358,20 @@ def forget_on_host(table: Conntrack, flow: Flow) -> None:
         table.delete(flow.protocol, flow.local, flow.remote)
 
 
-def forget_services(table: Conntrack, host: str, services: Iterable[dict], protocols: Collection[str]) -> None:
+def forget_services(table: Conntrack, host: Addresses, services: Iterable[dict], protocols: Collection[str]) -> None:
     """Remove the edge's entries that lead to ``services`` on a host.
 
     The next datagram of a conversation makes a new entry, which leads where the service is now; the next packet of a TCP
     connection is answered with a reset there.
     """
-    places = {(each["protocol"], Endpoint(host, each["host_port"])) for each in services}
+    places = {(each["protocol"], Endpoint(host.like(each["virtual_address"]), each["host_port"])) for each in services}
     for entry in list(table.entries()):
         if entry.protocol in protocols and (entry.protocol, entry.reply_source) in places:
             table.delete(entry.protocol, entry.source, entry.destination)
 
 
-def forget_address(table: Conntrack, address: str) -> None:
+def forget_addresses(table: Conntrack, own: Addresses) -> None:
     """Remove every entry of a container on this host that never ran, by its address: such entries were only placed for it."""
     for entry in list(table.entries()):
-        if address in (entry.source.address, entry.reply_source.address):
+        if entry.source.address in own or entry.reply_source.address in own:
             table.delete(entry.protocol, entry.source, entry.destination)

@@ -13,18 +13,19 @@ from collections.abc import Iterable
 from ansible_collections.relocate.mtd.plugins.module_utils import _edge_table as table
 
 from ..host import paths
+from ..protocol.addresses import Addresses
 from .flows import EGRESS, Flow
 from .held_queue import HeldQueue
 from .nft import Nft, NftError
 
-HEAD = f"{table.FAMILY} {table.TABLE}"
 LEAD_ATTEMPTS = 3
 
 
 class PacketRules:
-    """The edge's nftables table, as one relocation uses it.
+    """The edge's nftables tables, as one relocation uses them.
 
-    ``services`` are the plan's: ``protocol``, ``virtual_address``, ``virtual_port``, ``host_port``, ``container_port``.
+    ``source`` and ``destination`` are the hosts' addresses. ``services`` are the plan's: ``protocol``, ``virtual_address``,
+    ``virtual_port``, ``host_port``, ``container_port``.
     Every method is one transaction, and undoing what was never done, or what somebody else has undone, is not an error.
 
     :param left: the flows whose packets a process of this relocation that is dead may have held: :meth:`reopen` and
@@ -37,7 +38,12 @@ class PacketRules:
     """
 
     def __init__(
-        self, owner: str, services: list[dict], source: str, destination: str, left: Iterable[Flow] | None = None
+        self,
+        owner: str,
+        services: list[dict],
+        source: Addresses,
+        destination: Addresses,
+        left: Iterable[Flow] | None = None,
     ) -> None:
         self.owner = owner
         self.services = services
@@ -78,15 +84,14 @@ class PacketRules:
 
         :raises NftError: it cannot be read.
         """
-        try:
-            return {"nftables": self.nft.query(f"list table {HEAD}")}
-        except NftError:
-            if self._left is None or _is_there(self.nft):
-                raise
+        found = tables(self.nft)
+        if found:
+            return {"nftables": found}
+        if self._left is None:
+            raise NftError("there is none")
         with contextlib.suppress(FileNotFoundError), open(paths.EDGE_TABLE, encoding="utf-8") as file:
             self.nft.run(file.read())
-            return {"nftables": self.nft.query(f"list table {HEAD}")}
-        return {"nftables": []}
+        return {"nftables": tables(self.nft)}
 
     @property
     def _mark(self) -> str:
@@ -126,7 +131,7 @@ class PacketRules:
 
     def _add(self, elements: dict[str, list[str]]) -> None:
         """Add elements, by their set, in one transaction."""
-        commands = [f"add element {HEAD} {name} {{ {each} }}\n" for name, added in elements.items() for each in added]
+        commands = [table.add(name, each) for name, added in elements.items() for each in added]
         if commands:
             self.nft.run("".join(commands))
 
@@ -146,7 +151,7 @@ class PacketRules:
         self._delete((table.SHUT, key) for key in sorted(self._silent))
         self._silent.clear()
 
-    def route(self, host: str, *, born: bool = True) -> None:
+    def route(self, host: Addresses, *, born: bool = True) -> None:
         """Point new connections to the services at ``host``.
 
         :param born: the container there runs, or will for sure. If not, what is held may not reach it before the release
@@ -162,13 +167,13 @@ class PacketRules:
                 self._delete((table.UNBORN, key) for key in keys)
         self._unborn = set() if born else keys
 
-    def _route_at_once(self, host: str, born: bool, keys: Iterable[str]) -> bool:
+    def _route_at_once(self, host: Addresses, born: bool, keys: Iterable[str]) -> bool:
         """Do that in one transaction, without a look: clients wait. Return whether that went well.
 
         It does if all is as it was planned. Else somebody has removed a service meanwhile, or the table's elements.
         """
-        action = "delete" if born else "add"
-        commands = [f"{action} element {HEAD} {table.UNBORN} {{ {key} }}\n" for key in sorted(keys)]
+        change = table.delete if born else table.add
+        commands = [change(table.UNBORN, key) for key in sorted(keys)]
         commands += _leading(self.owner, self.services, host)
         try:
             if commands:
@@ -184,7 +189,7 @@ class PacketRules:
         :raises NftError: one is there all the same.
         """
         elements = list(elements)
-        commands = [f"delete element {HEAD} {name} {{ {key} }}\n" for name, key in elements]
+        commands = [table.delete(name, key) for name, key in elements]
         if not commands:
             return
         try:
@@ -195,9 +200,7 @@ class PacketRules:
         for command in commands:
             with contextlib.suppress(NftError):
                 self.nft.run(command)
-        if not _is_there(self.nft):
-            return
-        document = {"nftables": self.nft.query(f"list table {HEAD}")}
+        document = {"nftables": tables(self.nft)}
         there = {(name, _key_of(each)) for name in table.VOLATILE for each in table.elements(document, name)}
         if there & {*elements}:
             raise problem
@@ -249,7 +252,7 @@ class PacketRules:
         for name in names:
             for key in sorted(keys):
                 try:
-                    self.nft.run(f"delete element {HEAD} {name} {{ {key} }}\n")
+                    self.nft.run(table.delete(name, key))
                 except NftError:
                     pass
 
@@ -258,7 +261,7 @@ class PacketRules:
 
         Where there is no table, and none to be loaded at boot, there is nothing to write.
         """
-        if self._left is None or _is_there(self.nft):
+        if self._left is None or _there(self.nft):
             _persist(self.nft)
 
     def close(self) -> None:
@@ -272,7 +275,7 @@ class Signpost(PacketRules):
     It needs no queue, of which there are few: a drain may take minutes.
     """
 
-    def __init__(self, owner: str, services: list[dict], source: str, destination: str) -> None:
+    def __init__(self, owner: str, services: list[dict], source: Addresses, destination: Addresses) -> None:
         self.owner, self.services = owner, services
         self.source, self.destination = source, destination
         self.nft = Nft()
@@ -302,7 +305,7 @@ class Bystander:
     :class:`PacketRules` with the same flows as ``left`` lifts it, too.
     """
 
-    def __init__(self, owner: str, services: list[dict], source: str, destination: str) -> None:
+    def __init__(self, owner: str, services: list[dict], source: Addresses, destination: Addresses) -> None:
         self.owner, self.services, self.source, self.destination = owner, services, source, destination
 
     def _keys(self, flows: Iterable[Flow]) -> list[str]:
@@ -314,7 +317,7 @@ class Bystander:
 
     def guard(self, flows: Iterable[Flow]) -> None:
         """Drop what comes to the services and to ``flows``, and what either place says. Idempotent."""
-        elements = [f"add element {HEAD} {table.SHUT} {{ {key} }}\n" for key in self._keys(flows)]
+        elements = [table.add(table.SHUT, key) for key in self._keys(flows)]
         if elements:
             Nft().run("".join(elements))
 
@@ -323,28 +326,33 @@ class Bystander:
         nft = Nft()
         for key in self._keys(flows):
             try:
-                nft.run(f"delete element {HEAD} {table.SHUT} {{ {key} }}\n")
+                nft.run(table.delete(table.SHUT, key))
             except NftError:
                 pass
-        if _is_there(nft):
+        if _there(nft):
             _persist(nft)
 
-    def route(self, host: str) -> None:
+    def route(self, host: Addresses) -> None:
         """Point new connections to the services at ``host``."""
         if self.services:
             _lead_own(Nft(), self.owner, self.services, (self.source, self.destination), host)
 
 
-def _leading(owner: str, services: list[dict], host: str) -> list[str]:
+def _leading(owner: str, services: list[dict], host: Addresses) -> list[str]:
     """Return the commands that point the services at a host."""
     commands = []
     for service in services:
-        element = table.Service(owner, *_virtual(service), host, service["host_port"])
+        element = _led(owner, service, host)
         commands += [table.delete_service(element), table.add_service(element)]
     return commands
 
 
-def _lead_own(nft: Nft, owner: str, services: list[dict], places: Iterable[str], host: str) -> list[str]:
+def _led(owner: str, service: dict, host: Addresses) -> table.Service:
+    """Return a service as it leads to a host."""
+    return table.Service(owner, *_virtual(service), host.like(service["virtual_address"]), service["host_port"])
+
+
+def _lead_own(nft: Nft, owner: str, services: list[dict], places: Iterable[Addresses], host: Addresses) -> list[str]:
     """Point those of the services at a host that are the container's still, and led to one of the relocation's places.
 
     One that has been removed is not published again, and one that another container has, or that was led elsewhere, is not led
@@ -352,13 +360,13 @@ def _lead_own(nft: Nft, owner: str, services: list[dict], places: Iterable[str],
 
     :raises NftError: they cannot be led.
     """
-    known = {*places, host}
+    known = {address for each in (*places, host) for address in each}
     for left in reversed(range(LEAD_ATTEMPTS)):
-        document = {"nftables": nft.query(f"list map {HEAD} {table.SERVICES}") if _is_there(nft) else []}
+        document = {"nftables": tables(nft)}
         there = {service.key: service for service in table.services(document)}
         own, astray = [], []
         for service in services:
-            wanted = table.Service(owner, *_virtual(service), host, service["host_port"])
+            wanted = _led(owner, service, host)
             found = there.get(wanted.key)
             if found is None:
                 astray.append(
@@ -385,10 +393,16 @@ def _lead_own(nft: Nft, owner: str, services: list[dict], places: Iterable[str],
     raise AssertionError("the last attempt returns or raises")
 
 
-def _is_there(nft: Nft) -> bool:
-    """Return whether the edge has the table."""
-    tables = (each.get("table", {}) for each in nft.query("list tables"))
-    return any((each.get("family"), each.get("name")) == (table.FAMILY, table.TABLE) for each in tables)
+def _there(nft: Nft) -> list[table.Family]:
+    """Return the families of the tables that the edge has."""
+    named = (each.get("table", {}) for each in nft.query("list tables"))
+    found = {each.get("family") for each in named if each.get("name") == table.TABLE}
+    return [kind for kind in table.FAMILIES if kind.name in found]
+
+
+def tables(nft: Nft) -> list[dict]:
+    """Return all that is in the edge's tables, as nft lists it. :raises NftError: they cannot be read."""
+    return [each for kind in _there(nft) for each in nft.query(f"list table {kind.head}")]
 
 
 def _key_of(element: list | dict) -> str:
@@ -407,7 +421,10 @@ def _persist(nft: Nft) -> None:
     place = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         fcntl.flock(place, fcntl.LOCK_EX)  # another relocation's listing must not be older than what it replaces
-        text = table.boot_text(nft.run(f"list table {HEAD}"))
+        listings = [nft.run(f"list table {kind.head}") for kind in _there(nft)]
+        if not listings:
+            raise NftError("the edge has no table that could be kept for its next boot")
+        text = table.boot_text("".join(listings))
         with tempfile.NamedTemporaryFile("w", dir=directory, prefix=f".{name}.", delete=False) as file:
             file.write(text)
             file.flush()
@@ -418,13 +435,14 @@ def _persist(nft: Nft) -> None:
         os.close(place)
 
 
-def _places(services: list[dict], host: str, flows: Iterable[Flow]) -> list[str]:
+def _places(services: list[dict], host: Addresses, flows: Iterable[Flow]) -> list[str]:
     """Return where the container is seen to be on ``host``: its services, and its own connections.
 
     At the destination these have the same ports, but for one that was taken there.
     """
-    keys = [table.key(s["protocol"], host, s["host_port"]) for s in services]
-    return keys + [table.key(f.protocol, host, f.host.port) for f in flows if f.direction == EGRESS]
+    keys = [table.key(s["protocol"], host.like(s["virtual_address"]), s["host_port"]) for s in services]
+    own = [flow for flow in flows if flow.direction == EGRESS]
+    return keys + [table.key(flow.protocol, host.like(flow.remote.address), flow.host.port) for flow in own]
 
 
 def _virtual_keys(flows: Iterable[Flow]) -> list[str]:

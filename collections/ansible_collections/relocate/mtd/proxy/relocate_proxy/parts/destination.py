@@ -30,6 +30,7 @@ from ..network import sysctls
 from ..network.conntrack import Conntrack
 from ..network.flows import Flow, place_on_destination
 from ..network.severed import Severed
+from ..protocol.addresses import Addresses
 from ..protocol.channel import Channel, Outlet
 from ..protocol.journal import Journal
 from ..protocol.states import AFTER_COMMIT, State
@@ -65,7 +66,7 @@ class Destination(Part):
         self.conntrack = Conntrack()
         self.container_id = ""
         self.document: dict = {}
-        self.address = ""
+        self.addresses = Addresses("")
         self.gate: KeeperClient | None = None
         self.placed: list[Flow] = []
         self.pages: lazy_pages.PageClient | None = None
@@ -167,14 +168,14 @@ class Destination(Part):
             self._start.join(1.0)
             raise RuntimeError(f"docker start failed on the destination: {self._start_error or error}") from error
         self.root, self.pid = gated["root"], gated["pid"]
-        self.address = self._plugged_address()
+        self.addresses = self._plugged_addresses()
         self._give_sysctls()
         if self.specification.together:  # a member's sockets are not there yet, and nobody may be told so
             self.severed = Severed(f"/proc/{self.pid}/ns/net")
             self.severed.cut()
-        self.journal.record(State.GATED, address=self.address, pid=self.pid)
+        self.journal.record(State.GATED, pid=self.pid, **self.addresses.document())
         self._mounted.set()
-        self.say("gated", address=self.address, container_id=self.container_id)
+        self.say("gated", container_id=self.container_id, **self.addresses.document())
 
     def _give_sysctls(self) -> None:
         """Give the copy's network the settings that the original's has. :raises LookupError: the kernel here does not."""
@@ -257,24 +258,26 @@ class Destination(Part):
                 reason = self._start_error or f"it has not answered within {endings.STOP_SECONDS:g} s"
                 raise RuntimeError(f"Docker has given up the start of the copy: {reason}")
 
-    def _plugged_address(self) -> str:
-        """Return the address that Docker gave the container; ``inspect`` of a gated container would block.
+    def _plugged_addresses(self) -> Addresses:
+        """Return the addresses that Docker gave the container; ``inspect`` of a gated container would block.
 
         :raises LookupError: it has none; or, of a member of a project, not those that the others know it by.
         """
-        plugged = {}
+        plugged, plugged6 = {}, {}
         for network in self.docker.request("GET", "/networks"):
             details = self.docker.request("GET", f"/networks/{network['Id']}")
             entry = (details.get("Containers") or {}).get(self.container_id)
             if entry and entry.get("IPv4Address"):
                 plugged[network["Name"]] = entry["IPv4Address"].partition("/")[0]
+                plugged6[network["Name"]] = (entry.get("IPv6Address") or "").partition("/")[0]
         if not plugged:
             raise LookupError("Docker plugged no network into the container at the destination")
         if self.specification.together:
             asked = creation.addresses_asked(self.document["create"])
             if asked and plugged != asked:  # on Docker's own bridge nobody knows it by an address
                 raise LookupError("Docker has not given the container the addresses that its project knows it by")
-        return plugged[min(plugged)]  # Docker lists a container's networks by their names
+        first = min(plugged)  # Docker lists a container's networks by their names
+        return Addresses(plugged[first], plugged6[first])
 
     def _write_restore_options(self, mounts: dict[str, str], plain_cgroups: bool) -> None:
         """Tell CRIU what runc has no option for, or another opinion of: this file has the last word.
@@ -462,10 +465,11 @@ class Destination(Part):
 
     def on_place(self, message: dict) -> None:
         """Place the connection tracking entries of the flows, while the image is on its way."""
-        host = self.specification.listen
+        host = self.specification.addresses
         for document in message["flows"]:
             flow = Flow.read(document)
-            address = flow.local.address if self.specification.together else self.address
+            here = flow.local.address
+            address = here if self.specification.together else self.addresses.like(here)
             self.placed.append(place_on_destination(self.conntrack, flow, host, address))
         self.say("placed", flows=[flow.document() for flow in self.placed])
 
@@ -518,7 +522,7 @@ class Destination(Part):
                     f"the copy died while it was being resumed: {self._criu_words() or error}"
                 ) from error
             self.moments.mark("running")
-        self.say("running", address=self.address)
+        self.say("running", address=self.addresses.ip4)
         endings.note_that_it_ran(self.journal)
 
     def on_drain(self, _: dict) -> None:

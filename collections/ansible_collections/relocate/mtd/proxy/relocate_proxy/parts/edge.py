@@ -27,6 +27,7 @@ from ..network.flows import (
     place_on_edge,
 )
 from ..network.packet_rules import PacketRules
+from ..protocol.addresses import Addresses
 from ..protocol.channel import ChannelLost
 from ..protocol.documents import EdgeSpecification
 from ..protocol.facts import EdgeFacts
@@ -129,12 +130,14 @@ class Edge:
         peers.tell("source", "copy", destination=self.specification.destination, pages=created.get("pages"))
         peers.tell("destination", "start")
         gated = peers.expect("destination", "gated", STAGE_SECONDS)
-        self.report["address_before"] = described["address"]
-        self.report["address_after"] = gated["address"]
+        before, after = Addresses.read(described), Addresses.read(gated)
+        if before.ip6 and not after.ip6:
+            raise RuntimeError("the container has an IPv6 address, and its network at the destination gives it none")
+        self.report.update(before.document("_before"), **after.document("_after"))
         copied = peers.expect("source", "copied", STAGE_SECONDS)
         self.report["bytes"] = {"writable_layer": copied["bytes"], "volumes": 0}
         self.meet("copied")
-        peers.tell("source", "arm", address=gated["address"])
+        peers.tell("source", "arm", **after.document())
         armed = peers.expect("source", "armed", STAGE_SECONDS)
         # both refuse while all still runs
         self.armed = self._seen(armed["flows"])
@@ -173,7 +176,9 @@ class Edge:
         # The image is on its way to the destination while we place entries on both sides.
         flows = self._seen(dumped["flows"])
         self._all_held(flows)
-        datagrams = datagram_flows(self.conntrack, self.plan.source, self.plan.services, self.report["address_before"])
+        datagrams = datagram_flows(
+            self.conntrack, self.plan.source, self.plan.services, Addresses.read(self.report, "_before")
+        )
         flows += [flow for flow in datagrams if flow not in flows]  # a server may have connected its socket to a client
         self.flows = flows
         documents = [flow.document() for flow in flows]
@@ -507,7 +512,7 @@ class Edge:
             outcome, answers.get("source", {}), answers.get("destination", {}), [reason, *attempts.problems]
         )
 
-    def _forget(self, host: str, protocols: Collection[str]) -> None:
+    def _forget(self, host: Addresses, protocols: Collection[str]) -> None:
         """Have conversations with the services on a host begin anew, wherever they are now."""
         forget_services(self.conntrack, host, self.plan.services, protocols)
 

@@ -39,8 +39,9 @@ from ..memory import lazy_pages
 from ..memory.strays import end_strays
 from ..network import severed
 from ..network.conntrack import Conntrack
-from ..network.flows import Flow, forget_address, forget_on_host, give_back_on_edge, lead_on_edge
+from ..network.flows import Flow, forget_addresses, forget_on_host, give_back_on_edge, lead_on_edge
 from ..network.packet_rules import PacketRules
+from ..protocol.addresses import Addresses
 from ..protocol.facts import DestinationFacts, SourceFacts
 from ..protocol.journal import Journal
 from ..protocol.states import AFTER_COMMIT, State
@@ -373,7 +374,7 @@ def discard_copy(journal: Journal, docker: DockerClient, session: str, cancel: C
     lazy_pages.end_processes(session)
     attempts = Attempts()
     if facts.address:  # while it is the copy's: the next container may get it
-        attempts.take(lambda: _forget(facts.address))
+        attempts.take(lambda: _forget(Addresses(facts.address, facts.address6)))
     container_id = facts.container_id or provisional_name(facts.container, os.path.basename(session))
     KeeperClient.forget(container_id)
     mounts.unmount_left(container_id)
@@ -386,10 +387,10 @@ def discard_copy(journal: Journal, docker: DockerClient, session: str, cancel: C
     attempts.insist()
 
 
-def _forget(address: str) -> None:
+def _forget(addresses: Addresses) -> None:
     table = Conntrack()
     try:
-        forget_address(table, address)
+        forget_addresses(table, addresses)
     finally:
         table.close()
 
@@ -429,7 +430,7 @@ def provisional_name(container: str, relocation: str) -> str:
 # -- the edge -----------------------------------------------------------------------------------------------------------
 
 
-def turn_to_destination(gateway: PacketRules, table: Conntrack, host: str, moved: Iterable[Flow]) -> None:
+def turn_to_destination(gateway: PacketRules, table: Conntrack, host: Addresses, moved: Iterable[Flow]) -> None:
     """Point the services and their connections at the destination ``host``, whatever they pointed at before."""
     for flow in moved:
         lead_on_edge(table, flow)  # the copy may run, and its clients talk to it
@@ -439,7 +440,7 @@ def turn_to_destination(gateway: PacketRules, table: Conntrack, host: str, moved
 def turn_to_source(
     gateway: PacketRules,
     table: Conntrack,
-    host: str,
+    host: Addresses,
     flows: Iterable[Flow],
     *,
     reopened: Callable[[], None] = nothing,

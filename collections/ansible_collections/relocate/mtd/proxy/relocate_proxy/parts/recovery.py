@@ -22,6 +22,7 @@ from ..memory import lazy_pages
 from ..network.conntrack import PROTOCOLS, Conntrack
 from ..network.flows import Flow, forget_services
 from ..network.packet_rules import PacketRules
+from ..protocol.addresses import Addresses
 from ..protocol.channel import EDGES
 from ..protocol.facts import DestinationFacts, EdgeFacts, SourceFacts
 from ..protocol.journal import Journal
@@ -184,7 +185,7 @@ def _edge(journal: Journal, commit: bool) -> list[str]:
     facts = EdgeFacts.of(journal)
     plan = facts.plan
     armed, flows, moved = (Flow.read_all(each) for each in (facts.armed, facts.flows, facts.moved))
-    source, destination = plan["source"]["address"], plan["destination"]["address"]
+    source, destination = (Addresses.read(plan[end]) for end in ("source", "destination"))
     gateway = PacketRules(plan["container"], plan["services"], source, destination, [*armed, *flows])
     table = Conntrack()
     if commit:
@@ -204,15 +205,15 @@ def _edge(journal: Journal, commit: bool) -> list[str]:
     return [*gateway.astray, *(_still_led(plan, removed, problem) for problem in left.problems)]
 
 
-def _still_led(plan: dict, host: str, problem: str) -> str:
+def _still_led(plan: dict, host: Addresses, problem: str) -> str:
     """Return what an operator can do about conversations that may still lead to a container's services on a host."""
-    commands = [
-        f"conntrack -D -p {each['protocol']} --reply-src {host} --reply-port-src {each['host_port']}"
-        for each in plan["services"]
-    ]
+    commands = []
+    for each in plan["services"]:
+        place = f"--reply-src {host.like(each['virtual_address'])} --reply-port-src {each['host_port']}"
+        commands.append(f"conntrack -D -p {each['protocol']} {place}")
     return (
-        f"the edge may still lead conversations with {plan['container']} to {host}, where it is no more ({problem}): remove "
-        f"them on the edge ({'; '.join(commands)})"
+        f"the edge may still lead conversations with {plan['container']} to {host.ip4}, where it is no more ({problem}): "
+        f"remove them on the edge ({'; '.join(commands)})"
     )
 
 

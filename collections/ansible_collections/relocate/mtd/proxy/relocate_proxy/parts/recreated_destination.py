@@ -8,8 +8,9 @@ stands in ``parts.recreating``, which has the edge's part.
 
 from __future__ import annotations
 
-from ansible_collections.relocate.mtd.plugins.module_utils._docker import address
+from ansible_collections.relocate.mtd.plugins.module_utils._docker import own_addresses
 
+from ..protocol.addresses import Addresses
 from ..protocol.channel import Channel
 from ..protocol.states import State
 from . import endings, leaving
@@ -29,9 +30,9 @@ class RecreatedDestination(Destination):
     def on_start(self, _: dict) -> None:
         """Start it like any other, and give the word when it is healthy. No client is led to it yet."""
         self.docker.start(self.container_id)
-        self.address = address(leaving.insist_that_it_runs(self.docker, self.container_id)) or ""
-        self.journal.record(State.GATED, address=self.address)
-        self.say("gated", address=self.address, container_id=self.container_id)
+        self.addresses = Addresses(*own_addresses(leaving.insist_that_it_runs(self.docker, self.container_id)))
+        self.journal.record(State.GATED, **self.addresses.document())
+        self.say("gated", container_id=self.container_id, **self.addresses.document())
         leaving.await_health(self.docker, self.container_id)
         with self._deciding:
             self.journal.record(State.PREPARED, ran=True)
@@ -46,4 +47,4 @@ class RecreatedDestination(Destination):
         endings.accept(self.journal, self.directory)
         endings.adopt_copy(self.journal, self.docker)
         self.say("accepted")
-        self.say("running", address=self.address)
+        self.say("running", address=self.addresses.ip4)

@@ -29,6 +29,7 @@ from ansible_collections.relocate.mtd.plugins.module_utils._modes import RECREAT
 from ..network.conntrack import PROTOCOLS
 from ..network.flows import Flow
 from ..network.packet_rules import PacketRules, Signpost
+from ..protocol.addresses import Addresses
 from ..protocol.states import State
 from . import edge
 from .edge import CUTOVER_SECONDS, FINISH_SECONDS, STAGE_SECONDS, Edge
@@ -69,8 +70,7 @@ class RecreatingEdge(Edge):
         peers.expect("destination", "created", STAGE_SECONDS)
         peers.tell("destination", "start")
         gated = peers.expect("destination", "gated", STAGE_SECONDS)
-        self.report["address_before"] = described["address"]
-        self.report["address_after"] = gated["address"]
+        self.report.update(Addresses.read(described).document("_before"), **Addresses.read(gated).document("_after"))
         self.report["bytes"] = {"memory": 0, "writable_layer": 0, "volumes": 0}
         self.report["packets_held"] = 0
         peers.expect("destination", "prepared", PREPARED_SECONDS)

@@ -19,6 +19,7 @@ from ansible_collections.relocate.mtd.plugins.module_utils._docker import Docker
 from ..host import paths
 from ..host.secrets import wipe
 from ..memory import criu_sockets
+from ..protocol.addresses import Addresses
 from ..protocol.channel import Outlet
 from ..protocol.facts import DestinationFacts
 from ..protocol.journal import Journal
@@ -40,7 +41,7 @@ class Revival(Alone, Destination):
     def __init__(self, specification: dict, journal: Journal) -> None:
         super().__init__(specification, journal)
         self._told = threading.Condition()
-        self._address_before = ""
+        self._before = Addresses("")
 
     def say(self, kind: str, **fields: object) -> None:
         """Keep what is said; the thread that reads and restores says its part of it."""
@@ -69,7 +70,7 @@ class Revival(Alone, Destination):
         head = recording.receive()
         if head["kind"] != "snapshot":
             raise ValueError("the snapshot does not begin with the container's description")
-        self._address_before = head["address"]
+        self._before = Addresses.read(head)
         self.on_create({"document": head["document"]})
         threading.Thread(target=self._receive, args=(recording,), daemon=True).start()
         self.on_start({})
@@ -85,7 +86,7 @@ class Revival(Alone, Destination):
     def _received(self, recording: Outlet) -> None:
         assert isinstance(recording, Recording)
         recording.finish()
-        criu_sockets.rewrite(self.images, self._address_before, self.address)
+        criu_sockets.rewrite(self.images, self._before, self.addresses)
 
     def _await(self, kind: str, seconds: float) -> None:
         """Wait until that is said. :raises RuntimeError: something failed; :raises TimeoutError: nothing was said."""
@@ -103,8 +104,8 @@ class Revival(Alone, Destination):
             "outcome": "failed" if problem else "committed",
             "container": self.specification.container,
             "container_id": self.container_id,
-            "address_before": self._address_before,
-            "address_after": self.address,
+            **self._before.document("_before"),
+            **self.addresses.document("_after"),
             "timings_ns": {name: span for name, span in timings.items() if span is not None},
             "problems": [problem] if problem else [],
             "commands": self.commands,

@@ -62,7 +62,7 @@ class Snapshot(Alone, Source):
             self.on_describe({})
             self.recorder.send("snapshot", **self.said["described"])
             self.on_copy({})
-            self.on_arm({"address": self.address})
+            self.on_arm(self.addresses.document())
             self.on_settle({})
             images = ImageSender(self.recorder, self.images)
             self._freeze_and_dump(images)

@@ -43,6 +43,7 @@ from ..network.conntrack import Conntrack
 from ..network.flows import Connection, Flow, on_source
 from ..network.published import Published
 from ..network.severed import Severed
+from ..protocol.addresses import Addresses
 from ..protocol.channel import Channel, Outlet
 from ..protocol.documents import Specification
 from ..protocol.journal import Journal
@@ -94,8 +95,8 @@ class Source(Part):
         self.images = paths.private_directory(f"{self.directory}/images")
         self.work = paths.private_directory(f"{self.directory}/work")
         self.conntrack = Conntrack()
-        self.address = self.container.address
-        self.new_address = ""
+        self.addresses = self.container.addresses
+        self.new_addresses = Addresses("")
         self.published: Published | None = None
         self.companions = frozenset(self.specification.together.get("addresses", ()))
         self.command: list[str] = []
@@ -170,7 +171,7 @@ class Source(Part):
             "binds": self.binds.document,
             **self._carried(),
         }
-        self.say("described", document=document, address=self.address)
+        self.say("described", document=document, **self.addresses.document())
 
     def _carried(self) -> dict:
         """Return what the destination needs to know of what is carried into the container that it makes."""
@@ -247,7 +248,7 @@ class Source(Part):
 
     def on_arm(self, message: dict) -> None:
         """Prepare everything that the freeze needs; show the connections as they are now, so that the edge can refuse."""
-        self.new_address = message["address"]
+        self.new_addresses = Addresses.read(message)
         assert self.data is not None
         self.data.send("image", raw=self.container.descriptors().encode(), name="descriptors.json")
         self.data.send("end")
@@ -280,7 +281,7 @@ class Source(Part):
         self.prepared = PreparedDump(self.command, self.images, self.work, deferred, watches)
         if self.outside:
             ahead["files_ms"] = self._catch_up()
-        self.published = Published(self.specification.listen, self.container.published(), self.container.listening)
+        self.published = Published(self.specification.addresses, self.container.published(), self.container.listening)
         if self.specification.together:
             self.severed = Severed(self.container.network)
         self.insist_unchanged(self.docker.container(self.container.id))
@@ -290,7 +291,7 @@ class Source(Part):
 
     def _flows(self, connections: Iterable[Connection]) -> list[Flow]:
         """Return what has to be led elsewhere of some connections. :raises UntrackedFlow: one would be cut."""
-        return on_source(connections, self.conntrack, self.address, self.published, self.companions)
+        return on_source(connections, self.conntrack, self.addresses, self.published, self.companions)
 
     def _catch_up(self) -> float:
         """Send what has changed in the volumes until that gets no faster; return the milliseconds that it took at last.
@@ -430,7 +431,7 @@ class Source(Part):
         sent = self._dump(images)
         if self.pages:
             self.pages.deferral.enter(self.images)
-        connections = criu_sockets.rewrite(self.images, self.address, self.new_address)
+        connections = criu_sockets.rewrite(self.images, self.addresses, self.new_addresses)
         if self.plain_cgroups:
             forget_cgroups(self.images)
         self.moments.mark("rewritten")

@@ -27,6 +27,7 @@ from ansible_collections.relocate.mtd.plugins.module_utils._modes import RECREAT
 from ..host.secrets import wipe
 from ..network.flows import Flow
 from ..network.packet_rules import Bystander
+from ..protocol.addresses import Addresses
 from ..protocol.channel import Channel, ChannelLost
 from ..protocol.documents import EdgeSpecification
 from ..protocol.facts import EdgeFacts
@@ -136,7 +137,7 @@ class Standby(Listening):
         facts = {"moved": EdgeFacts.of(self.journal).moved}
         self.say("told", state=self.journal.state.value, facts=facts)
 
-    def _lead(self, host: str, flows: Iterable[Flow]) -> None:
+    def _lead(self, host: Addresses, flows: Iterable[Flow]) -> None:
         self.table.route(host)
         self.table.lift(flows)
 

@@ -12,6 +12,7 @@ from ansible_collections.relocate.mtd.plugins.module_utils._downtime import Cost
 from ansible_collections.relocate.mtd.plugins.module_utils._forms import Wrong, document, each, one_of, record
 from ansible_collections.relocate.mtd.plugins.module_utils._modes import DRAIN_LIMIT_S
 
+from .addresses import Addresses
 from .messages import is_address
 from .words import shown
 
@@ -38,7 +39,7 @@ class Plan:
     """The plan as the edge follows it.
 
     :ivar document: the whole of it; the result is the same document with more in it.
-    :ivar source, destination: addresses on the fleet's network.
+    :ivar source, destination: the hosts' addresses.
     :ivar services: ``protocol``, ``virtual_address``, ``virtual_port``, ``host_port`` and ``container_port`` of each.
     :ivar dump_seconds: after which a dump or a restore is stuck.
     :ivar predictions: milliseconds of downtime by mode.
@@ -49,8 +50,8 @@ class Plan:
     document: dict
     container: str
     mode: str
-    source: str
-    destination: str
+    source: Addresses
+    destination: Addresses
     services: list[dict]
     memory_bytes: int
     dump_seconds: float
@@ -69,8 +70,8 @@ class Plan:
         try:
             return cls(
                 document=document,
-                source=source["address"],
-                destination=destination["address"],
+                source=Addresses.read(source),
+                destination=Addresses.read(destination),
                 cost=Cost(**cost),
                 gateway=str((document.get("standby") or {}).get("gateway", "")),
                 drain_limit_s=float(document.get("drain_limit_s", DRAIN_LIMIT_S)),
@@ -97,6 +98,7 @@ class Specification:
     """What a listening part is told.
 
     :ivar credentials: ``authority``, ``certificate`` and ``key``, PEM. :ivar listen: the address of this host.
+    :ivar listen6: its IPv6 address, if it has one; nobody listens there.
     :ivar port: where it listened before it was started again; 0 at first.
     :ivar peers: the only addresses that it hears; empty: whoever shows a certificate.
     :ivar together: of a container that moves together with others of its project: the ``addresses`` of all of them on
@@ -116,6 +118,12 @@ class Specification:
     recording: dict = field(default_factory=dict)
     together: dict = field(default_factory=dict)
     networks: list[dict] = field(default_factory=list)
+    listen6: str = ""
+
+    @property
+    def addresses(self) -> Addresses:
+        """The host's, at which its containers are seen from outside."""
+        return Addresses(self.listen, self.listen6)
 
     @classmethod
     def read(cls, document: dict) -> Specification:
@@ -128,8 +136,10 @@ class Specification:
         addresses = together.get("addresses", []) if isinstance(together, dict) else None
         if not isinstance(addresses, list) or not all(map(is_address, addresses)):
             raise ValueError(f"the specification names no addresses of the project: {REMEDY}")
-        networks = networks_told(document.get("networks", []))
-        return cls(identifier, credentials, listen, container, mode, port, peers, recording, together, networks)
+        networks, listen6 = networks_told(document.get("networks", [])), document.get("listen6") or ""
+        return cls(
+            identifier, credentials, listen, container, mode, port, peers, recording, together, networks, listen6
+        )
 
 
 @dataclass(frozen=True)

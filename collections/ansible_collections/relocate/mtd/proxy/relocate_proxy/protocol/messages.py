@@ -108,7 +108,7 @@ MESSAGES: dict[tuple[str, str], Message] = {
     for kind, message in (
         # while the container runs
         ("describe", _message("edge", "source")),
-        ("described", _message("source", "edge", document=DOCUMENT, address=ADDRESS)),
+        ("described", _message("source", "edge", {"address6": ADDRESS}, document=DOCUMENT, address=ADDRESS)),
         ("create", _message("edge", "destination", document=DOCUMENT)),
         ("lacks_image", _message("destination", "edge")),
         ("send_image", _message("edge", "source", destination=PLACE)),
@@ -116,9 +116,9 @@ MESSAGES: dict[tuple[str, str], Message] = {
         ("created", _message("destination", "edge", {"pages": PLACE}, container_id=TEXT)),
         ("copy", _message("edge", "source", {"pages": PLACE_OR_NONE}, destination=PLACE)),
         ("start", _message("edge", "destination")),
-        ("gated", _message("destination", "edge", address=ADDRESS, container_id=TEXT)),
+        ("gated", _message("destination", "edge", {"address6": ADDRESS}, address=ADDRESS, container_id=TEXT)),
         ("copied", _message("source", "edge", bytes=COUNT)),
-        ("arm", _message("edge", "source", address=ADDRESS)),
+        ("arm", _message("edge", "source", {"address6": ADDRESS}, address=ADDRESS)),
         (
             "armed",
             _message(
