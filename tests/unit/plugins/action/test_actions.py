@@ -291,10 +291,8 @@ def test_nothing_to_settle(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(("edge", "verdict"), [("done", "commit"), ("rolled-back", "roll-back")])
-def test_the_edge_s_verdict_goes_to_the_destination_before_the_source(
-    edge: str, verdict: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The source is last: on a commit its frozen copy is removed."""
+def test_the_edge_s_verdict_goes_to_both_hosts(edge: str, verdict: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a commit the source is last, for its frozen copy is removed. On a rollback clients wait for its thaw."""
     told = fleet(
         gate_relocation_info=unfinished(("r1", "edge", "voted")),
         gate_relocation_session=settling(edge=edge),
@@ -305,8 +303,25 @@ def test_the_edge_s_verdict_goes_to_the_destination_before_the_source(
     )
     result = recovered(told, monkeypatch)
     settled = [order for order in orders(told) if order[2] != "look"]
-    assert settled == [("gate", "edge", None), ("host2", "destination", verdict), ("host1", "source", verdict)]
-    assert [each["part"] for each in result["settled"]] == ["edge", "destination", "source"] and not result["left"]
+    hosts = [("host2", "destination", verdict), ("host1", "source", verdict)]
+    assert settled == [("gate", "edge", None), *(hosts if verdict == "commit" else hosts[::-1])]
+    assert [each["part"] for each in result["settled"]] == [part for _, part, _ in settled] and not result["left"]
+
+
+def test_relocations_for_which_clients_wait_are_settled_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An edge was lost in the middle of several: of some, nothing has been frozen yet, or nothing is frozen any more."""
+    edges = [(name, "edge", "routing") for name in ("r1", "r2", "r3", "r4")]
+    told = fleet(
+        gate_relocation_info=unfinished(*edges),
+        gate_relocation_session=settling(edge="rolled-back"),
+        host1_relocation_info=unfinished(
+            ("r1", "source", "staged"), ("r2", "source", "voted"), ("r3", "source", "committed")
+        ),
+        host2_relocation_info=unfinished(("r4", "source", "freezing"), ("r1", "destination", "gated")),
+    )
+    recovered(told, monkeypatch)
+    order = [args["relocation"] for host, name, args in told.calls if (host, name) == ("gate", "relocation_session")]
+    assert list(dict.fromkeys(order)) == ["r2", "r4", "r1", "r3"]
 
 
 @pytest.mark.parametrize("edges", [("gate",), tuple(PAIR)])

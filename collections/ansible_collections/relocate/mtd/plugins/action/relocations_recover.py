@@ -24,6 +24,8 @@ RAN = ("draining", "released", "done")
 #: What it says when the source may still be needed: by the copy's memory, or because the copy has died before it ran.
 NEEDS_SOURCE = ("committed", "draining")
 FINAL = ("done", "rolled-back")
+#: What a source's journal says while the original is frozen, or may be.
+FROZEN = ("freezing", "voted")
 
 
 def verdict_of(edges: list[str], copy: str | None) -> str | None:
@@ -44,6 +46,11 @@ def verdict_of(edges: list[str], copy: str | None) -> str | None:
     if any(each in COMMITTED for each in edges):
         return "commit"
     return "roll-back" if edges or copy else None
+
+
+def _waits(claims: dict[str, list[dict[str, Any]]]) -> bool:
+    """Return whether clients wait for a relocation's end: its original may be frozen. Each takes its time: these come first."""
+    return any(each["state"] in FROZEN for each in claims.get("source", []))
 
 
 class ActionModule(ActionBase):
@@ -70,7 +77,8 @@ class ActionModule(ActionBase):
         variables = task_vars or {}
         # the movers' login may remove no container: see _settle_fence
         with Remotes(self, variables) as self._remotes, Remotes(self, variables, as_operator=True) as self._operators:
-            for relocation, claims in sorted(self._unfinished([*edges, *docker_hosts]).items()):
+            unfinished = self._unfinished([*edges, *docker_hosts])
+            for relocation, claims in sorted(unfinished.items(), key=lambda each: (not _waits(each[1]), each[0])):
                 self._settle(relocation, claims, edges)
             for edge in edges:
                 self._remove_returned(edge, docker_hosts)
@@ -197,11 +205,11 @@ class ActionModule(ActionBase):
 
         :param ran: an edge has heard that the copy runs.
         :param apart: the only edge has rolled back: no copy may run any more, and the source need not wait for what the
-            destination says.
+            destination says. It is told first, for clients wait.
         """
         gone = self._serve(relocation, parts) if verdict == "commit" else ""
         decided: dict[str, Any] = {"decided": True} if by_edge else {}
-        for part in ("destination", "source"):
+        for part in ("source", "destination") if apart else ("destination", "source"):
             if part not in parts:
                 continue
             told = dict(decided)
