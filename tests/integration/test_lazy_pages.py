@@ -297,6 +297,11 @@ CHANGES = {
         "forget(3, 8); to = move(0, PAGES)",
         "[has(page, to + page * PAGE, bytes(PAGE) if page in range(3, 8) else None) for page in range(PAGES)]",
     ),
+    "protects a part while nothing is there, and lets the whole grow": (
+        "protect(2, 5, 1)",
+        "protect(2, 5, 3); to = call('mremap', ADDRESS, PAGES * PAGE, 2 * PAGES * PAGE, 1); "
+        "[has(page, to + page * PAGE) for page in range(PAGES)]",
+    ),
     "forgets a page and writes to it": (
         "forget(6, 7); ctypes.memset(ADDRESS + 6 * PAGE, 1, 1)",
         "all_of(0, 6); has(6, expected=bytes([1]) + bytes(PAGE - 1)); all_of(7, PAGES)",

@@ -46,7 +46,9 @@ HOSTS = ("host1", "host2")
 #: Opens sockets and files, takes signals, forks, maps, unmaps, moves, forgets and protects memory, and sees that what it has
 #: kept is what it was; says how far it is. MIB of it are kept.
 PROGRAM = """
-import ctypes, mmap, os, random, signal, socket, sys, threading, time, zlib
+import ctypes, faulthandler, mmap, os, random, signal, socket, sys, threading, time, warnings, zlib
+faulthandler.enable()
+warnings.simplefilter("ignore")
 libc = ctypes.CDLL(None, use_errno=True)
 libc.mmap.restype = libc.mremap.restype = ctypes.c_void_p
 word = ctypes.c_ulong
@@ -55,11 +57,18 @@ kept = {}
 PAGE = 4096
 
 def fresh(size):
-    at = libc.mmap(word(0), word(size), word(3), word(0x22), word(2**64 - 1), word(0))
+    at = call("mmap", 0, size, 3, 0x22, 2**64 - 1, 0)
     data = chance.randbytes(PAGE)
     for place in range(0, size, PAGE):
         ctypes.memmove(at + place, place.to_bytes(8, "big") + data[8:], PAGE)
     return at, size, zlib.crc32(ctypes.string_at(at, size))
+
+def call(name, *words):
+    found = getattr(libc, name)(*map(word, words))
+    if found in (-1, 2**64 - 1):
+        print(open("/proc/self/maps").read(), "BAD", name, [hex(each) for each in words], os.strerror(ctypes.get_errno()), flush=True)
+        os._exit(3)
+    return found
 
 def check(number):
     at, size, expected = kept[number]
@@ -71,18 +80,18 @@ def resize(number):
     at, size, _ = kept.pop(number)
     what = chance.randrange(5)
     if what == 0:
-        libc.munmap(word(at), word(size))
+        call("munmap", at, size)
         kept[number] = fresh(size)
         return
     if what == 1:  # moved
-        at = libc.mremap(word(at), word(size), word(size * 2), word(1))
-        libc.munmap(word(at + size), word(size))
+        at = call("mremap", at, size, size * 2, 1)
+        call("munmap", at + size, size)
     elif what == 2:  # a part is forgotten, and empty then
-        libc.madvise(word(at + PAGE * 3), word(PAGE * 5), 4)
+        call("madvise", at + PAGE * 3, PAGE * 5, 4)
     elif what == 3:  # split by its protection
-        libc.mprotect(word(at + PAGE * 2), word(PAGE * 3), 1)
+        call("mprotect", at + PAGE * 2, PAGE * 3, 1)
         kept[number] = at, size, zlib.crc32(ctypes.string_at(at, size))
-        libc.mprotect(word(at + PAGE * 2), word(PAGE * 3), 3)
+        call("mprotect", at + PAGE * 2, PAGE * 3, 3)
         return
     else:
         ctypes.memset(at + PAGE * chance.randrange(size // PAGE), chance.randrange(256), 100)

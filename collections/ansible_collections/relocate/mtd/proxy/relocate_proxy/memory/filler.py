@@ -226,6 +226,8 @@ class Filler:
             return
         (pid,) = struct.unpack("=i", word)
         if pid == ALL_RESTORED:
+            for space in self._spaces:
+                self._prepare(space)
             self._record.add(Happened(RESTORED, 0))
             self._restored = True
             self._report(True)  # the destination's vote waits for it
@@ -235,6 +237,23 @@ class Filler:
             self._record.add(Happened(CAME, number, pid))
             self._add(Space(number, pid, Userfault(descriptors[0]), deferred_pages(self._images, pid)))
             self._report(True)  # before the verdict, which asks whether memory is missing that no source serves
+
+    @staticmethod
+    def _prepare(space: Space) -> None:
+        """Give the mappings whose pages are missing what they had at the source: an ``anon_vma``. Nothing runs yet.
+
+        A mapping gets it with its first page. One that is split before that (``mprotect``) gets one for each part, as pages
+        come, and the parts never become one again: an mremap(2) of the whole fails then, as it never did at the source.
+        """
+        for extent in list(space.missing):
+            at, length = extent.start, extent.end - extent.start
+            while at < extent.end:
+                number = space.faults.prepare(at, length)
+                if number == errno.ENOENT and length > PAGE:
+                    length = max(PAGE, length // 2 // PAGE * PAGE)  # two mappings, or none
+                else:
+                    at += length
+                    length = extent.end - at
 
     def _new(self, descriptor: int) -> int:
         """Return the number of a new address space; its descriptor is kept."""

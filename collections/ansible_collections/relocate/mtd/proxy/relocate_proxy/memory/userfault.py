@@ -9,6 +9,7 @@ See ioctl_userfaultfd(2), and Documentation/admin-guide/mm/userfaultfd.rst of th
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import struct
 from typing import NamedTuple
@@ -24,6 +25,9 @@ _AT_ONCE = 16
 _ADDRESS_SPACES, _LOWEST = tuple(1 << bits for bits in (56, 52, 48, 47)), 1 << 16
 
 _libc = ctypes.CDLL(None, use_errno=True)
+_libc.mmap.restype = ctypes.c_void_p
+#: A page of this process that nobody can read (PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS).
+_UNREADABLE = _libc.mmap(None, ctypes.c_size_t(PAGE), 0, 0x22, -1, ctypes.c_size_t(0))
 
 
 class Event(NamedTuple):
@@ -71,6 +75,15 @@ class Userfault:
         if not number:
             return length, 0
         return (placed, number) if placed > 0 else (0, -placed or number)
+
+    def prepare(self, address: int, length: int) -> int:
+        """Make a mapping ready for pages, and place none. Return 0 if the range is in one mapping, or the error's number.
+
+        It gives the mapping its ``anon_vma`` before it looks at what is to be copied (``uffd_mfill_lock`` of mm/userfaultfd.c),
+        and what is to be copied cannot be read.
+        """
+        number = self._ioctl(_COPY, (ctypes.c_uint64 * 5)(address, _UNREADABLE, length, 0, 0))
+        return 0 if number == errno.EFAULT else number
 
     def zero(self, address: int) -> int:
         """Place an empty page, and wake who waits for it. Return the error's number or 0."""
