@@ -173,6 +173,15 @@ def test_an_address_is_answered_with_one_of_its_family() -> None:
             alone.like(other)
 
 
+def test_what_has_ipv6_gets_it_elsewhere() -> None:
+    """A listener would be out of reach, and a connection has nowhere to go. One that has none may get it."""
+    both, one = Addresses("172.20.1.2", "fd00:20:1::2"), Addresses("172.20.2.2")
+    with pytest.raises(LookupError, match="its network at the destination gives it none"):
+        both.insist_on(one)
+    one.insist_on(both)
+    assert one.has_like("10.88.0.2") and not one.has_like("2001:db8::2") and both.has_like("2001:db8::2")
+
+
 def test_what_the_controller_hands_over() -> None:
     """Whole, or refused with what is missing and the remedy."""
     told = {"id": "r1", "credentials": {}, "plan": PLAN, "source": [OLD, 1], "destination": [NEW, 2]}

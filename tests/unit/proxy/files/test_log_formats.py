@@ -17,9 +17,10 @@ from relocate_proxy.protocol.protobuf import encode
 FRAMES = FORMATS["local"]
 
 
-def record(text: str, at: int = 1, stream: str = "stdout", partial: bool = False) -> bytes:
-    """Return a record as Docker writes it. :param at: its time, in nanoseconds."""
-    message = encode({1: stream.encode(), 2: at, 3: text.encode(), **({4: 1} if partial else {})})
+def record(text: str, at: int = 1, stream: str = "stdout", partial: bool = False, last: bool = False) -> bytes:
+    """Return a record as Docker writes it. :param at: its time, in nanoseconds. :param last: the last piece of a long line."""
+    piece = {4: 1, 5: encode({1: int(last), 2: b"id", 3: 1})} if partial or last else {}
+    message = encode({1: stream.encode(), 2: at, 3: text.encode(), **piece})
     size = struct.pack(">I", len(message))
     return size + message + size
 
@@ -33,8 +34,8 @@ def test_only_whole_records_are_taken(left: int) -> None:
 
 def test_what_was_said() -> None:
     """The end of a line is not in the file; a piece of a long line has none. A record of zeros after a crash says nothing."""
-    data = record("one") + record("bad", stream="stderr") + record("long", partial=True)
-    assert FRAMES.said(data) == [["stdout", "one\n"], ["stderr", "bad\n"], ["stdout", "long"]]
+    data = record("one") + record("bad", stream="stderr") + record("long", partial=True) + record("er", last=True)
+    assert FRAMES.said(data) == [["stdout", "one\n"], ["stderr", "bad\n"], ["stdout", "long"], ["stdout", "er\n"]]
     broken = struct.pack(">I", 3) + b"\xff\xff\xff" + struct.pack(">I", 3)
     assert FRAMES.said(broken + record("one")) == [["stdout", "one\n"]]
 

@@ -184,6 +184,8 @@ def test_datagrams_of_either_family_belong_to_the_address_of_theirs() -> None:
         Flow(INGRESS, "udp", Endpoint("fd00:20:1::2", 53), client, place, virtual),
         Flow(INGRESS, "udp", Endpoint("172.20.1.2", 53), client4, place4, virtual4),
     ]
+    # anybody outside can send to the port of the host by IPv6, and the container has no such address
+    assert [flow.remote for flow in flows.datagram_flows(table, OLD_BOTH, services, OWN)] == [client4]
 
 
 def test_documents_survive_json() -> None:

@@ -235,6 +235,18 @@ def test_a_container_does_not_lose_its_ipv6_address(scene: Maker) -> None:
     assert it.world.copies == {"source": "running", "destination": "removed"}
 
 
+def test_a_connection_by_ipv6_does_not_go_to_a_host_without_it(scene: Maker) -> None:
+    """The container has opened it, and no service says so. Nothing is held for that, and the remedy is named."""
+    it = scene()
+    plan = by_both_families(it)["plan"]
+    ends = {"destination": PLAN["destination"], "services": PLAN["services"]}
+    result = it.run({**SPECIFICATION, "plan": {**plan, **ends}})
+    assert result is not None and result["outcome"] == "rolled-back"
+    assert "goes by IPv6" in result["problems"][0] and "set relocate_fabric_address6" in result["problems"][0]
+    assert "record holding" not in it.steps.names
+    assert it.world.copies == {"source": "running", "destination": "removed"}
+
+
 def test_an_ipv6_address_that_nobody_asked_for_does_no_harm(scene: Maker) -> None:
     """A network of the destination may have IPv6 where the source's has none."""
     it = scene()

@@ -127,8 +127,10 @@ def address6(value: Any) -> Any:
         found = ipaddress.IPv6Address(word(value))
     except ValueError:
         raise Wrong("is no IPv6 address") from None
-    if found.is_link_local:
+    if found.is_link_local or "%" in value:
         raise Wrong("is an IPv6 address of one link alone")
+    if found.ipv4_mapped:
+        raise Wrong("is IPv4 written as IPv6")
     return value
 
 

@@ -17,7 +17,8 @@ from ..protocol.protobuf import BadMessage, decode
 
 MARK = 256  # bytes by which the place in a log of lines is known again: a line ends with its time, and no two have the same
 _SIZE = struct.Struct(">I")
-SOURCE, LINE, PARTIAL = 1, 3, 4  # fields of LogEntry, api/types/plugins/logdriver/entry.proto of moby
+SOURCE, LINE, PARTIAL, METADATA = 1, 3, 4, 5  # fields of LogEntry, api/types/plugins/logdriver/entry.proto of moby
+LAST = 1  # of the metadata
 
 
 class Format(Protocol):
@@ -93,9 +94,16 @@ class Frames:
                 continue
             stream, line = fields.get(SOURCE, b"stdout"), fields.get(LINE, b"")
             if isinstance(stream, bytes) and isinstance(line, bytes):
-                end = "" if fields.get(PARTIAL) else "\n"  # which Docker takes away
+                end = (
+                    "" if fields.get(PARTIAL) and not _is_last(fields.get(METADATA)) else "\n"
+                )  # which Docker takes away
                 found.append([stream.decode(errors="replace"), line.decode(errors="replace") + end])
         return found
+
+
+def _is_last(metadata: int | bytes | None) -> bool:
+    """Return whether a piece of a long line is its last: Docker calls that one partial, too."""
+    return isinstance(metadata, bytes) and bool(decode(metadata).get(LAST))
 
 
 def _messages(data: bytes) -> Iterator[bytes]:
@@ -103,8 +111,8 @@ def _messages(data: bytes) -> Iterator[bytes]:
     while at + _SIZE.size <= len(data):
         (size,) = _SIZE.unpack_from(data, at)
         end = at + _SIZE.size + size
-        if end + _SIZE.size > len(data):
-            return
+        if end + _SIZE.size > len(data) or _SIZE.unpack_from(data, end) != (size,):
+            return  # not there yet; or, after a crash of the host, never
         yield data[at + _SIZE.size : end]
         at = end + _SIZE.size
 

@@ -269,7 +269,10 @@ def datagram_flows(table: Conntrack, host: Addresses, services: Iterable[dict], 
             entry.destination,
         )
         for entry in table.entries()
-        if entry.protocol == "udp" and entry.reply_source.address in host and entry.reply_source.port in ports
+        if entry.protocol == "udp"
+        and entry.reply_source.address in host
+        and entry.reply_source.port in ports
+        and own.has_like(entry.source.address)  # anybody outside can send to its host by IPv6
     ]
 
 

@@ -438,11 +438,12 @@ def _persist(nft: Nft) -> None:
 def _places(services: list[dict], host: Addresses, flows: Iterable[Flow]) -> list[str]:
     """Return where the container is seen to be on ``host``: its services, and its own connections.
 
-    At the destination these have the same ports, but for one that was taken there.
+    At the destination these have the same ports, but for one that was taken there. Nothing is seen where the host has no
+    address.
     """
-    keys = [table.key(s["protocol"], host.like(s["virtual_address"]), s["host_port"]) for s in services]
-    own = [flow for flow in flows if flow.direction == EGRESS]
-    return keys + [table.key(flow.protocol, host.like(flow.remote.address), flow.host.port) for flow in own]
+    seen = [(s["protocol"], s["virtual_address"], s["host_port"]) for s in services]
+    seen += [(flow.protocol, flow.remote.address, flow.host.port) for flow in flows if flow.direction == EGRESS]
+    return [table.key(protocol, host.like(other), port) for protocol, other, port in seen if host.has_like(other)]
 
 
 def _virtual_keys(flows: Iterable[Flow]) -> list[str]:

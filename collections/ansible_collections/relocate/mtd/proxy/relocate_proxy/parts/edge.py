@@ -131,8 +131,7 @@ class Edge:
         peers.tell("destination", "start")
         gated = peers.expect("destination", "gated", STAGE_SECONDS)
         before, after = Addresses.read(described), Addresses.read(gated)
-        if before.ip6 and not after.ip6:
-            raise RuntimeError("the container has an IPv6 address, and its network at the destination gives it none")
+        before.insist_on(after)
         self.report.update(before.document("_before"), **after.document("_after"))
         copied = peers.expect("source", "copied", STAGE_SECONDS)
         self.report["bytes"] = {"writable_layer": copied["bytes"], "volumes": 0}
@@ -141,6 +140,12 @@ class Edge:
         armed = peers.expect("source", "armed", STAGE_SECONDS)
         # both refuse while all still runs
         self.armed = self._seen(armed["flows"])
+        for flow in self.armed:
+            if not self.plan.destination.has_like(flow.remote.address):
+                raise LookupError(
+                    f"the connection {flow} goes by IPv6, and the destination has no such address: set "
+                    "relocate_fabric_address6 in the inventory"
+                )
         self.report["rounds"] = armed.get("rounds", [])
         self.report |= budget.predict(plan, armed, len(self.armed))
         budget.refuse_over(plan, self.report["predicted_downtime_ms"])

@@ -70,7 +70,9 @@ class RecreatingEdge(Edge):
         peers.expect("destination", "created", STAGE_SECONDS)
         peers.tell("destination", "start")
         gated = peers.expect("destination", "gated", STAGE_SECONDS)
-        self.report.update(Addresses.read(described).document("_before"), **Addresses.read(gated).document("_after"))
+        before, after = Addresses.read(described), Addresses.read(gated)
+        before.insist_on(after)
+        self.report.update(before.document("_before"), **after.document("_after"))
         self.report["bytes"] = {"memory": 0, "writable_layer": 0, "volumes": 0}
         self.report["packets_held"] = 0
         peers.expect("destination", "prepared", PREPARED_SECONDS)

@@ -74,6 +74,7 @@ class Revival(Alone, Destination):
         self.on_create({"document": head["document"]})
         threading.Thread(target=self._receive, args=(recording,), daemon=True).start()
         self.on_start({})
+        self._before.insist_on(self.addresses)
         assert self.gate is not None
         self._await("prepared", READ_SECONDS)
         self.on_commit({})

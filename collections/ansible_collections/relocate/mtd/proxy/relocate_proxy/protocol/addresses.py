@@ -30,6 +30,15 @@ class Addresses(NamedTuple):
         found = {f"address{suffix}": self.ip4}
         return {**found, f"address6{suffix}": self.ip6} if self.ip6 else found
 
+    def has_like(self, other: str) -> bool:
+        """Return whether there is one of the family of another address."""
+        return bool(self.ip6 if ":" in other else self.ip4)
+
+    def insist_on(self, after: Addresses) -> None:
+        """See that what has these addresses gets one of IPv6 elsewhere, if it has one. :raises LookupError: it does not."""
+        if self.ip6 and not after.ip6:
+            raise LookupError("the container has an IPv6 address, and its network at the destination gives it none")
+
     def like(self, other: str) -> str:
         """Return the one of the family of another address. :raises LookupError: there is none."""
         found = self.ip6 if ":" in other else self.ip4
