@@ -66,7 +66,8 @@ def fresh(size):
 def call(name, *words):
     found = getattr(libc, name)(*map(word, words))
     if found in (-1, 2**64 - 1):
-        print(open("/proc/self/maps").read(), "BAD", name, [hex(each) for each in words], os.strerror(ctypes.get_errno()), flush=True)
+        why = os.strerror(ctypes.get_errno())
+        print(open("/proc/self/maps").read(), "BAD", name, [hex(each) for each in words], why, flush=True)
         os._exit(3)
     return found
 
