@@ -512,3 +512,15 @@ def test_the_other_edges_table_is_led_as_far_as_it_is_the_containers(place: Plac
     signpost = syscalls.in_network(place.path, lambda: Signpost("counter", place.services, OLD, NEW))
     place.inside(lambda: signpost.route(OLD))
     assert led(place) == {("udp", 53): ("counter", udp.old), **web} and len(signpost.astray) == 1
+
+
+def test_a_context_that_is_gone_has_closed_its_socket(network: Callable[[], Network]) -> None:
+    """Each has one. With a number from 1024 on libnftables ends the whole process: it waits by ``select``."""
+
+    def work() -> None:
+        for _ in range(20):
+            Nft().query("list tables")
+
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    syscalls.in_network(network().path, work)
+    assert len(list(Path("/proc/self/fd").iterdir())) < before + 20

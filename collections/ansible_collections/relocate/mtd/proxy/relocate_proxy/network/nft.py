@@ -12,7 +12,7 @@ OUTPUT_JSON = 1 << 4  # NFT_CTX_OUTPUT_JSON of <nftables/libnftables.h>
 
 
 #: libnftables keeps some of what it knows for the whole process: one thread at a time, whosever context it is.
-_ALONE = threading.Lock()
+_ALONE = threading.RLock()  # the collector may end a context wherever it runs
 
 
 class NftError(RuntimeError):
@@ -37,7 +37,7 @@ class Nft:
         lib = ctypes.CDLL("libnftables.so.1")
         lib.nft_ctx_new.restype = ctypes.c_void_p
         lib.nft_ctx_new.argtypes = [ctypes.c_uint32]
-        for name in ("nft_ctx_buffer_output", "nft_ctx_buffer_error"):
+        for name in ("nft_ctx_buffer_output", "nft_ctx_buffer_error", "nft_ctx_free"):
             getattr(lib, name).argtypes = [ctypes.c_void_p]
         for name in ("nft_ctx_get_output_buffer", "nft_ctx_get_error_buffer"):
             getattr(lib, name).argtypes = [ctypes.c_void_p]
@@ -48,6 +48,11 @@ class Nft:
         self._context = lib.nft_ctx_new(0)
         lib.nft_ctx_buffer_output(self._context)
         lib.nft_ctx_buffer_error(self._context)
+
+    def __del__(self) -> None:
+        """Close its socket: libnftables ends the process when one has a number that ``select`` does not take."""
+        with _ALONE:
+            self._lib.nft_ctx_free(self._context)
 
     def run(self, commands: str) -> str:
         """Run ``commands`` as one transaction and return what it printed.
