@@ -34,7 +34,7 @@ test-packages: # the programs that tests use: installed if they are missing, and
 unit: environment ## Unit tests: minutes, no root
 	$(BIN)/pytest $(SPREAD) auto tests/unit
 
-integration: environment ## Tests against this machine's kernel, in namespaces of their own: a minute (root)
+integration: environment ## Tests against this machine's kernel, in namespaces of their own: minutes (root)
 	$(BIN)/pytest tests/integration
 
 lab-test: install ## Tests on real Docker hosts, in two labs at a time (root)

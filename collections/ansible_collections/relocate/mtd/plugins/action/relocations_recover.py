@@ -152,9 +152,9 @@ class ActionModule(ActionBase):
         return parts
 
     def _settle(self, relocation: str, claims: dict[str, list[dict[str, Any]]], edges: list[str]) -> None:
-        """Bring one relocation to its end: verdict from the edge, then the destination, and only then the source.
+        """Bring one relocation to its end: verdict from the edge, then the hosts.
 
-        The source is last because on a commit its frozen copy is removed, which must not happen before the other runs.
+        After a commit the source is last: its frozen copy is removed, which must not happen before the other runs.
         """
         own = (claims.get("edge") or [{}])[0]
         # a single edge's journal is looked at only where nothing is settled, or where it cannot decide alone
