@@ -38,6 +38,9 @@ def test_what_was_said() -> None:
     assert FRAMES.said(data) == [["stdout", "one\n"], ["stderr", "bad\n"], ["stdout", "long"], ["stdout", "er\n"]]
     broken = struct.pack(">I", 3) + b"\xff\xff\xff" + struct.pack(">I", 3)
     assert FRAMES.said(broken + record("one")) == [["stdout", "one\n"]]
+    message = encode({3: b"piece", 4: 1, 5: b"\xff"})
+    size = struct.pack(">I", len(message))
+    assert FRAMES.said(size + message + size + record("one")) == [["stdout", "one\n"]]
 
 
 def test_a_long_record_is_known_by_its_time() -> None:

@@ -15,6 +15,7 @@ from typing import Any
 
 import jmespath
 from ansible_collections.relocate.mtd.plugins.module_utils import _networks
+from ansible_collections.relocate.mtd.plugins.module_utils._edge_table import bracketed
 from ansible_collections.relocate.mtd.plugins.module_utils._modes import RECREATE
 from ansible_collections.relocate.mtd.plugins.plugin_utils._trust import strangers
 
@@ -88,9 +89,7 @@ def container_services(
 
 def virtual(service: dict[str, Any]) -> str:
     """Return where the outside finds a service, for people: C(10.88.0.100:7000/tcp), C([2001:db8::100]:7000/tcp)."""
-    address = service["virtual_address"]
-    place = f"[{address}]" if ":" in address else address
-    return f"{place}:{service['virtual_port']}/{service['protocol']}"
+    return f"{bracketed(service['virtual_address'])}:{service['virtual_port']}/{service['protocol']}"
 
 
 def active_edge(gateway: str, container: str, answers: dict[str, dict[str, Any]]) -> str:
@@ -238,8 +237,7 @@ def steps(plan: dict[str, Any]) -> list[str]:
         lines.append(f"drawn from   {host} {share:.3f}")
     lines += [f"note         {note}" for note in choice.get("notes") or []]
     for service in plan["services"]:
-        by_ipv6 = ":" in service["virtual_address"]
-        there = f"[{destination['address6']}]" if by_ipv6 else destination["address"]
+        there = bracketed(destination["address6" if ":" in service["virtual_address"] else "address"])
         lines.append(
             f"service      {virtual(service)} -> {there}:{service['host_port']}, "
             f"{'turned' if plan.get('strategy') == RECREATE else 'held'} at {plan['edge']['host']}"

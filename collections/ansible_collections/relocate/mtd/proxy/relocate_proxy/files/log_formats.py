@@ -90,13 +90,12 @@ class Frames:
         for message in _messages(whole):
             try:
                 fields = decode(message)
+                whole_line = not fields.get(PARTIAL) or _is_last(fields.get(METADATA))
             except BadMessage:
                 continue
             stream, line = fields.get(SOURCE, b"stdout"), fields.get(LINE, b"")
             if isinstance(stream, bytes) and isinstance(line, bytes):
-                end = (
-                    "" if fields.get(PARTIAL) and not _is_last(fields.get(METADATA)) else "\n"
-                )  # which Docker takes away
+                end = "\n" if whole_line else ""  # which Docker takes away
                 found.append([stream.decode(errors="replace"), line.decode(errors="replace") + end])
         return found
 
