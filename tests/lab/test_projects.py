@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A Compose project on real hosts: a web server, a worker and a store on a private network, moved together.
 
-A client outside counts through ``web``, which asks ``db`` over one connection; the worker counts there over another. Whatever
-gets lost between them, anywhere, is a number that does not come.
+A client outside counts through ``web``, which asks ``db`` over one connection; the worker counts there over two others, one of
+IPv4 and one of IPv6. Whatever gets lost between them, anywhere, is a number that does not come.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ PAGE = Path(__file__).resolve().parents[2] / "docs" / "projects.md"
 
 #: Answers each line with the next number of that connection.
 DB = """
-import socketserver, threading, time
+import socket, socketserver, threading, time
 
 class Counting(socketserver.StreamRequestHandler):
     def handle(self):
@@ -50,6 +50,7 @@ class Counting(socketserver.StreamRequestHandler):
             self.wfile.write(b"%d\\n" % number)
 
 socketserver.ThreadingTCPServer.request_queue_size = 64
+socketserver.ThreadingTCPServer.address_family = socket.AF_INET6  # and IPv4 with it
 server = socketserver.ThreadingTCPServer(("", 6000), Counting)
 server.daemon_threads = True
 threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -89,14 +90,25 @@ WORKER = (
     "BACK = True\n"
     + COMMON
     + """
-connection, answers = connected()
+def connected6():
+    while True:
+        try:
+            place = socket.getaddrinfo("db-private", 6000, socket.AF_INET6, socket.SOCK_STREAM)[0][4]
+            connection = socket.create_connection(place[:2])
+        except OSError:
+            time.sleep(0.1)
+            continue
+        return connection, connection.makefile("rb")
+
+ways = [connected(), connected6()]
 while True:
     try:
-        connection.sendall(b"x\\n")
-        number = int(answers.readline())
-        if number != seen["count"] + 1:
-            raise ValueError(f"after {seen['count']} came {number}")
-        seen["count"] = number
+        for connection, answers in ways:
+            connection.sendall(b"x\\n")
+            number = int(answers.readline())
+            if number != seen["count"] + 1:
+                raise ValueError(f"after {seen['count']} came {number}")
+        seen["count"] += 1
     except (OSError, ValueError) as error:
         wrong.append(f"{type(error).__name__}: {error}")
         time.sleep(1)

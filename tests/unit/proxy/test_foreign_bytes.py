@@ -109,6 +109,7 @@ LEFT = {
     "memory.page_process:main": OURS,
     "memory.page_process:serve": OURS,
     "memory.userfault:Userfault.events": KERNEL,
+    "network.links:_places": KERNEL,
     "parts.endings:_held_by_criu": KERNEL,
     "protocol.recording:key_of": "the controller's order, over SSH, as root",
     "restore.keeper:Keeper.__init__": RUNC,

@@ -92,7 +92,11 @@ def test_a_part_listens_here_and_hears_the_fleet_alone(border: Border) -> None:
     assert told == {**LISTENING, "peers": ["10.0.0.10", "10.0.0.11", "10.0.0.12"]}
 
 
-SETTINGS6: dict[str, Any] = {**SETTINGS, "addresses": [*SETTINGS["addresses"], "fd00::11", "FD00:0::12"]}
+SETTINGS6: dict[str, Any] = {
+    **SETTINGS,
+    "address6": "FD00:0::11",
+    "addresses": [*SETTINGS["addresses"], "fd00::11", "FD00:0::12"],
+}
 PLAN6: dict[str, Any] = {
     **PLAN,
     "source": {**PLAN["source"], "address6": "fd00::11"},
@@ -114,8 +118,11 @@ def test_the_other_family_is_bound_to_the_fleet_as_well() -> None:
         json.loads(border.arguments("relocation_session", started("edge", specification))["specification"])
         == specification
     )
-    with pytest.raises(Forbidden, match="fd00::13 is no address of the fleet"):
-        border.arguments("relocation_session", started("source", {**LISTENING, "listen6": "fd00::13"}))
+    for other in ("fd00::13", "fd00::12"):  # a thief's machine, another host of the fleet
+        with pytest.raises(Forbidden, match=f"{other} is not the address of this host, fd00::11"):
+            border.arguments("relocation_session", started("source", {**LISTENING, "listen6": other}))
+    with pytest.raises(Forbidden, match="is not the address of this host, which has none of IPv6"):
+        Border(SETTINGS, list).arguments("relocation_session", started("source", {**LISTENING, "listen6": "fd00::11"}))
     with pytest.raises(Forbidden, match="is not the address of this host"):
         border.arguments("relocation_session", started("source", {**LISTENING, "listen": "fd00::11"}))
     for path, value in (

@@ -279,6 +279,21 @@ def test_a_container_that_is_made_anew(fleet: Fleet) -> None:
     }
 
 
+def test_what_is_on_several_networks_keeps_its_addresses(fleet: Fleet) -> None:
+    """The parts are told of them, the destination is asked for them, and the plan says so."""
+    several = {"networks": {"back": "172.31.0.2", "front": "172.30.0.2"}, "networks6": {"front": "fd00:30::2"}}
+    fleet.hosts["one"] = info({**WEB, **several}, subnets={"front": ["172.30.0.0/24", "fd00:30::/64"]})
+    planned = move(check_mode=True, destination="two")
+    assert "\nto           two (10.77.0.two), with the same address\n" in planned["diff"]["after"]
+    result = move(destination="two")
+    kept = ["172.31.0.2", "172.30.0.2", "fd00:30::2"]
+    assert [each["address"] for each in result["kept_addresses"]] == kept
+    for part in ("source", "destination"):
+        assert (fleet.specifications[part]["kept_addresses"], "together" in fleet.specifications[part]) == (kept, False)
+    fleet.hosts["one"] = info({**WEB, "networks": {"bridge": "172.17.0.2", "back": "172.31.0.2"}})
+    assert "docker network disconnect bridge web" in move(destination="two")["msg"]
+
+
 # -- with the project -----------------------------------------------------------------------------------------------------
 
 SHOP = {"com.docker.compose.project": "shop"}

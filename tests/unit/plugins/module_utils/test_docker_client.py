@@ -165,6 +165,14 @@ def test_both_addresses_are_those_of_one_network() -> None:
         "zoo": {"IPAddress": "172.21.1.2", "GlobalIPv6Address": "fd00:21:1::2"},
     }
     assert _docker.own_addresses({"NetworkSettings": {"Networks": networks}}) == ("172.20.1.2", "fd00:20:1::2")
+    led = {**networks, "zoo": {**networks["zoo"], "Gateway": "172.21.1.1"}}
+    assert _docker.own_addresses({"NetworkSettings": {"Networks": led}}) == ("172.21.1.2", "fd00:21:1::2"), (
+        "no way out of shop"
+    )
+    both = {name: {**each, "Gateway": "172.20.1.1"} for name, each in led.items()}
+    assert _docker.own_addresses({"NetworkSettings": {"Networks": both}}) == ("172.20.1.2", "fd00:20:1::2")
+    both["zoo"]["GwPriority"] = 1
+    assert _docker.own_addresses({"NetworkSettings": {"Networks": both}}) == ("172.21.1.2", "fd00:21:1::2")
     alone = {"bridge": {"IPAddress": "172.20.1.2", "GlobalIPv6Address": ""}, "zoo": networks["zoo"]}
     assert _docker.own_addresses({"NetworkSettings": {"Networks": alone}}) == ("172.20.1.2", "")
     for nothing in ({}, {"NetworkSettings": None}, {"NetworkSettings": {"Networks": None}}):

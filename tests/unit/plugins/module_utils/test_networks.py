@@ -70,6 +70,8 @@ def test_what_is_made_is_what_docker_told() -> None:
     assert _networks.differences(again, SETTINGS) == []
     assert made["IPAM"]["Options"] is None, "as Compose has made it"
     assert _networks.differences(changed(SETTINGS, IPAM={**SETTINGS["IPAM"], "Options": {}}), SETTINGS) == []
+    turned = {"Driver": "default", "Options": None, "Config": [{"Subnet": "fd00:1::/64"}, *INSPECTED["IPAM"]["Config"]]}
+    assert _networks.subnets(_networks.describe({**INSPECTED, "IPAM": turned})) == ["172.18.0.0/16", "fd00:1::/64"]
     for name in SETTINGS:
         lacking = {key: value for key, value in SETTINGS.items() if key != name}
         with pytest.raises(Wrong):
@@ -95,6 +97,9 @@ def test_an_empty_one_of_the_project_is_renewed_where_docker_may_have_chosen_its
     assert planned(here, SETTINGS, stopped) == ([], []), "it would not start any more"
     assert planned(having(changed(SETTINGS, Labels={})), SETTINGS) == ([], []), "it is not the project's"
     assert planned(having(SETTINGS), changed(SETTINGS, Labels={})) == ([], [])
+    bare = changed(SETTINGS, Labels={})
+    assert planned(having(bare), bare) == ([("renewed", "shop_default")], []), "nobody's, and it stays the same"
+    assert planned(having(changed(bare, Internal=True)), bare) == ([], []), "nobody's, and it would be another one"
     other = having(with_subnets("172.25.0.0/16"))
     assert planned(other, SETTINGS) == ([("renewed", "shop_default")], []), "its addresses are not there"
 

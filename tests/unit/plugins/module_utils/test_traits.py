@@ -166,6 +166,7 @@ def test_what_docker_gives_is_no_reason(container: Path) -> None:
             "multicast groups (ff0e::123)",
         ),
         ("net/dev", "Inter-|\n face |\n    lo: 1\n  eth0: 2\n    d0: 0\n", "network configuration of its own (d0)"),
+        ("net/dev", "\n\n eth10: 2\n  eth2: 2\n", "its links are named eth2, eth10, as a network was disconnected"),
         ("net/fib_trie", FIB, "network configuration of its own (10.9.9.9)"),
         ("net/route", "Iface\tDestination\tGateway\neth0\t0008A8C0\t010011AC\n", "of its own (a route by eth0)"),
         (

@@ -121,6 +121,16 @@ def test_a_neighbour_on_the_bridge_would_be_cut() -> None:
     )
 
 
+def test_a_neighbour_on_another_of_its_networks_would_be_cut() -> None:
+    """Its own address there is one of those that stay, and so is no host's that the packets were given on the way out."""
+    here, neighbour = Endpoint("172.30.0.2", 51000), Endpoint("172.30.0.3", 5432)
+    table = FakeTable(Entry("tcp", here, neighbour, neighbour, here))
+    with pytest.raises(UntrackedFlow):
+        flows.on_source([Connection("tcp", here, neighbour)], table, OWN, companions=[here.address])
+    itself = Connection("tcp", here, Endpoint(HERE.address, 7000))
+    assert flows.on_source([itself], FakeTable(), OWN, companions=[here.address]) == []
+
+
 def test_a_neighbour_that_is_talked_to_by_ipv6_would_be_cut() -> None:
     """The sentence has addresses in brackets: a port after a colon could be read as a part of them."""
     neighbour = Endpoint("fd00:20:1::3", 5432)

@@ -396,35 +396,66 @@ def on_destination(did: list[str], answer: str | Exception = "running", state: S
     return made
 
 
-NETWORKS = {
+NETWORKS: dict[str, dict[str, Any]] = {
     "shop": {
-        "c2": {"IPv4Address": "172.20.2.2/24", "IPv6Address": "fd00:20:2::2/64"},
-        "c1": {"IPv4Address": "172.20.2.1/24"},
+        "Containers": {
+            "c2": {"IPv4Address": "172.20.2.2/24", "IPv6Address": "fd00:20:2::2/64"},
+            "c1": {"IPv4Address": "172.20.2.1/24"},
+        }
     },
-    "zoo": {"c2": {"IPv4Address": "172.21.2.2/24", "IPv6Address": ""}},
-    "none": None,
+    "zoo": {"Containers": {"c2": {"IPv4Address": "172.21.2.2/24", "IPv6Address": ""}}},
+    "inner": {"Containers": {"c2": {"IPv4Address": "172.22.2.2/24", "IPv6Address": ""}}, "Internal": True},
+    "none": {"Containers": None},
 }
+SHOP = Addresses("172.20.2.2", "fd00:20:2::2")
+
+
+def plugged(did: list[str], networks: list[str], endpoints: dict[str, Any], **specification: Any) -> Any:
+    """Return a destination whose copy is on some networks. :param endpoints: what was asked for, by network."""
+    made = on_destination(did, state=State.GATED)
+    made.document["create"] = {"NetworkingConfig": {"EndpointsConfig": endpoints}}
+    made.specification = replace(made.specification, **specification)
+
+    def request(_: str, path: str) -> Any:
+        name = path.removeprefix("/networks").lstrip("/")
+        return NETWORKS[name] if name else [{"Id": each, "Name": each} for each in networks]
+
+    vars(made.docker)["request"] = request
+    return made
 
 
 @pytest.mark.parametrize(
     ("networks", "found"),
     [
-        (["zoo", "none", "shop"], Addresses("172.20.2.2", "fd00:20:2::2")),  # Docker lists the first of them by name
+        (["zoo", "none", "shop"], SHOP),  # Docker goes by their names
         (["zoo", "none"], Addresses("172.21.2.2")),
+        (["inner", "shop"], SHOP),  # nothing leads outside from the other one
+        (["inner"], Addresses("172.22.2.2")),
     ],
 )
 def test_a_copy_that_waits_has_the_addresses_that_its_network_tells(
     did: list[str], networks: list[str], found: Addresses
 ) -> None:
     """Both are of one network: those of the container's own settings are, too."""
-    made = on_destination(did, state=State.GATED)
+    assert plugged(did, networks, {})._plugged_addresses() == found
 
-    def request(_: str, path: str) -> Any:
-        name = path.removeprefix("/networks").lstrip("/")
-        return {"Containers": NETWORKS[name]} if name else [{"Id": each, "Name": each} for each in networks]
 
-    vars(made.docker)["request"] = request
-    assert made._plugged_addresses() == found
+def test_the_network_with_the_highest_priority_leads_outside(did: list[str]) -> None:
+    made = plugged(did, ["shop", "zoo"], {"zoo": {"GwPriority": 1}, "shop": {"GwPriority": "much"}})
+    assert made._plugged_addresses() == Addresses("172.21.2.2")
+    assert made.others == ["172.20.2.2", "fd00:20:2::2"]
+
+
+@pytest.mark.parametrize("keeps", [{"kept_addresses": ("172.20.2.2",)}, {"together": {"addresses": ["172.20.2.2"]}}])
+def test_a_copy_that_keeps_its_addresses_has_them_all(did: list[str], keeps: dict[str, Any]) -> None:
+    asked = {"shop": {"IPAMConfig": {"IPv4Address": "172.20.2.2", "IPv6Address": "fd00:20:2::2"}}, "zoo": {}}
+    assert plugged(did, ["shop", "zoo"], asked, **keeps)._plugged_addresses() == SHOP
+    other = {"shop": {"IPAMConfig": {"IPv4Address": "172.20.2.2", "IPv6Address": "fd00:20:2::3"}}}
+    with pytest.raises(
+        LookupError, match="has not given the container the address that it keeps in the network 'shop'"
+    ):
+        plugged(did, ["shop", "zoo"], other, **keeps)._plugged_addresses()
+    assert plugged(did, ["shop", "zoo"], other)._plugged_addresses() == SHOP, "the next one is as good"
 
 
 def test_a_destination_places_connections_at_its_addresses_of_their_family(did: list[str]) -> None:
@@ -802,6 +833,49 @@ def test_an_image_whose_tag_was_given_to_another_before_the_pull(
     with pytest.raises(LookupError, match=f"has another image under the name web:1 than .* was made from: {remedy}$"):
         made.on_create({"document": described})
     assert did == [] and images == {}, "neither made nor said that it was"
+
+
+LINKS = {"eth0": "172.20.2.2", "eth1": "172.21.2.2"}
+TURNED = {"eth0": "172.21.2.2", "eth1": "172.20.2.2"}
+
+
+def in_order(did: list[str], monkeypatch: pytest.MonkeyPatch, *orders: dict[str, str], remove: bool = False) -> Any:
+    """Return a destination that keeps two addresses. :param orders: of its links, at each start."""
+    made = on_destination(did, state=State.STAGING)
+    asked = {name: {"IPAMConfig": {"IPv4Address": LINKS[name]}} for name in LINKS}
+    made.document["create"] = {
+        "NetworkingConfig": {"EndpointsConfig": asked},
+        "HostConfig": {"AutoRemove": remove},
+    }
+    made.document["links"] = {**LINKS, "eth2": "172.17.0.2"}  # on Docker's own bridge it is whatever Docker gives
+    given = iter(orders)
+    monkeypatch.setattr(destination.links, "places", lambda _: {**next(given), "eth2": "172.17.0.9"})
+
+    def start() -> None:
+        did.append("start")
+        made.gate = SimpleNamespace(close=lambda: did.append("hang up"))
+
+    vars(made).update(_start_to_gate=start, _cancel=lambda _: did.append("cancel"))
+    return made
+
+
+def test_a_copy_is_started_until_its_links_are_in_the_order_of_the_source(
+    did: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    in_order(did, monkeypatch, TURNED, TURNED, LINKS)._start_with_links()
+    assert did == [*["start", "cancel", "hang up"] * 2, "start"]
+
+
+def test_a_copy_whose_links_stay_in_another_order_is_given_up(did: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(
+        LookupError, match=r"\(eth0 172.20.2.2, eth1 172.21.2.2\), which is a matter of chance: try again$"
+    ):
+        in_order(did, monkeypatch, *[TURNED] * destination.STARTS)._start_with_links()
+    assert did.count("start") == destination.STARTS
+    did.clear()
+    with pytest.raises(LookupError, match=r"try again$"):  # Docker would remove it with its volumes
+        in_order(did, monkeypatch, TURNED, remove=True)._start_with_links()
+    assert did == ["start"]
 
 
 # -- waits have their ends ----------------------------------------------------------------------------------------------

@@ -103,6 +103,23 @@ def test_addresses_of_private_networks_are_kept() -> None:
     ]
 
 
+def test_an_address_of_ipv6_is_kept_with_the_subnet_that_it_is_from() -> None:
+    both = {**DB, "networks6": {"shop_default": "fd00:30::2", "back": None}}
+    kept = project.kept_addresses(both, {"shop_default": ["172.30.0.0/24", "fd00:30::/64"]})
+    assert [each["subnet"] for each in kept] == ["172.30.0.0/24", "fd00:30::/64"]
+    assert kept[1]["address"] == "fd00:30::2"
+
+
+def test_several_networks_may_not_be_dockers_own_bridge() -> None:
+    """It gives no address that is asked for, and what has several keeps them."""
+    several = {**DB, "networks": {"back": "172.31.0.2", "bridge": "172.17.0.2"}}
+    (said,) = project.bridged(several)
+    assert "is on Docker's own bridge and on other networks (back)" in said
+    assert said.endswith("docker network disconnect bridge shop-db-1")
+    for networks in ({"bridge": "172.17.0.2"}, {"back": "172.31.0.2", "front": "172.30.0.2"}, {}, None):
+        assert project.bridged({**DB, "networks": networks}) == []
+
+
 def test_what_stays_on_a_private_network_is_told() -> None:
     proxy = {**container("proxy", of="front"), "networks": {"shop_default": "172.30.0.9"}}
     assert project.clashes(

@@ -12,6 +12,7 @@ from ansible.plugins.action import ActionBase
 from ansible_collections.relocate.mtd.plugins.module_utils import _forms
 from ansible_collections.relocate.mtd.plugins.module_utils._binds import SHARED
 from ansible_collections.relocate.mtd.plugins.module_utils._modes import LIVE
+from ansible_collections.relocate.mtd.plugins.module_utils._preflight import several_networks
 from ansible_collections.relocate.mtd.plugins.module_utils._room import PLACES, room_refusals
 from ansible_collections.relocate.mtd.plugins.plugin_utils._move import deciding, options, plan
 from ansible_collections.relocate.mtd.plugins.plugin_utils._move.asking import Asking
@@ -86,6 +87,7 @@ class ActionModule(ActionBase):
         resident = deciding.found(wanted, answers)
         host = answers.hosts[resident.host]["host"]
         refusals = [*deciding.stays(resident, answers, LIVE), *_shared(resident), *_room(resident, host, store)]
+        refusals += several_networks(wanted.container, resident.container.get("networks") or ())
         if refusals:
             raise Refused("; ".join(refusals))
         now = datetime.datetime.now(datetime.timezone.utc)

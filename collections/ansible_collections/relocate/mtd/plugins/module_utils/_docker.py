@@ -312,14 +312,27 @@ def addresses(inspected: dict[str, Any]) -> set[str]:
 
 
 def own_addresses(inspected: dict[str, Any]) -> tuple[str, str]:
-    """Return the IPv4 and the IPv6 address of a container on the first network where it has one; "" for what it has not.
+    """Return the IPv4 and the IPv6 address by which the outside reaches a container; "" for what it has not.
 
+    They are of one network: :func:`first_network`.
     Docker 28 no longer has ``NetworkSettings.IPAddress``.
     """
-    for network in ((inspected.get("NetworkSettings") or {}).get("Networks") or {}).values():
-        if network.get("IPAddress"):
-            return network["IPAddress"], network.get("GlobalIPv6Address") or ""
-    return "", ""
+    networks = (inspected.get("NetworkSettings") or {}).get("Networks") or {}
+    having = {name: each for name, each in networks.items() if each.get("IPAddress")}
+    order = {name: (not each.get("Gateway"), each.get("GwPriority") or 0) for name, each in having.items()}
+    first = first_network(order)
+    return (having[first]["IPAddress"], having[first].get("GlobalIPv6Address") or "") if first else ("", "")
+
+
+def first_network(networks: dict[str, tuple[bool, int]]) -> str | None:
+    """Return the name of the network through which Docker leads a container's published ports and its way out; None of none.
+
+    Docker goes by the names, but for ``docker run --network name=…,gw-priority=…``, and takes one that is internal last (moby:
+    libnetwork/sandbox.go, ``getGatewayEndpoint``).
+
+    :param networks: of each, whether it is internal, and its priority.
+    """
+    return min(networks, key=lambda name: (networks[name][0], -networks[name][1], name), default=None)
 
 
 def address(inspected: dict[str, Any]) -> str | None:

@@ -185,6 +185,7 @@ def _container(
     pid = inspected["State"]["Pid"] if inspected["State"].get("Running") else None
     traits = _traits.survey(_members(pid, inspected["Id"]), inspected) if pid else {"refusals": []}
     binds, about_binds = _binds.describe(inspected, _binds.policy())
+    places = inspected.get("NetworkSettings", {}).get("Networks") or {}
     return {
         "name": inspected["Name"].lstrip("/"),
         "id": inspected["Id"],
@@ -199,9 +200,9 @@ def _container(
         "address": address(inspected),
         "address6": own_addresses(inspected)[1] or None,
         "network": None if network in ("default", "bridge") else network,
-        "networks": {
-            name: each.get("IPAddress") or None
-            for name, each in sorted((inspected.get("NetworkSettings", {}).get("Networks") or {}).items())
+        **{
+            found: {name: each.get(told) or None for name, each in sorted(places.items())}
+            for found, told in (("networks", "IPAddress"), ("networks6", "GlobalIPv6Address"))
         },
         "fixed_addresses": _preflight.fixed_addresses(inspected),
         "network_options": _preflight.network_options(inspected),

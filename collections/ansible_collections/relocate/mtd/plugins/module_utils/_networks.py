@@ -67,9 +67,13 @@ SETTINGS = _forms.record(
 
 
 def describe(inspected: Mapping[str, Any]) -> Dict[str, Any]:
-    """Return the description of a network. :param inspected: ``docker network inspect`` of it."""
+    """Return the description of a network. :param inspected: ``docker network inspect`` of it.
+
+    IPv4 comes first: Docker 26 tells the two families in the order in which it was told of them, and Docker 28 in this one.
+    """
     ipam = inspected.get("IPAM") or {}
     known = ("Subnet", "IPRange", "Gateway", "AuxiliaryAddresses")
+    told = [each for each in ipam.get("Config") or [] if each.get("Subnet")]
     return {
         "Name": inspected["Name"],
         "Driver": inspected.get("Driver") or "",
@@ -87,8 +91,7 @@ def describe(inspected: Mapping[str, Any]) -> Dict[str, Any]:
             "Options": ipam.get("Options"),
             "Config": [
                 {name: each[name] for name in known if each.get(name)}
-                for each in ipam.get("Config") or []
-                if each.get("Subnet")
+                for each in sorted(told, key=lambda each: ":" in each["Subnet"])
             ],
         },
     }
@@ -228,15 +231,18 @@ def plan(
 
 
 def renewable(present: Mapping[str, Any], settings: Mapping[str, Any]) -> bool:
-    """Return whether a network may be removed and made again if nothing is on it: it is of the same project, and needs it.
+    """Return whether a network may be removed and made again if nothing is on it, and has to be.
+
+    It is the same one, which Docker may have chosen the subnet of, or another one of the same project.
 
     :param present: what is there. :param settings: what is to be there.
     """
-    project = settings["Labels"].get(PROJECT)
-    same = (
-        bool(project) and present["Labels"].get(PROJECT) == project and not problems(present) and not problems(settings)
-    )
-    return same and (not by_hand(present) or differences(present, settings) != [])
+    if problems(present) or problems(settings):
+        return False
+    project, equal = settings["Labels"].get(PROJECT), not differences(present, settings)
+    if equal:
+        return not by_hand(present)
+    return bool(project) and present["Labels"].get(PROJECT) == project
 
 
 def differences(present: Mapping[str, Any], settings: Mapping[str, Any]) -> List[str]:

@@ -23,6 +23,7 @@ from ansible_collections.relocate.mtd.plugins.module_utils._netlink import attri
 
 PROC = "/proc"
 MODULE_LINKS = re.compile(r"(tunl|sit|gre|gretap|erspan|ip_vti|ip6_vti|ip6tnl|ip6gre)0")
+DOCKERS_LINKS = re.compile(r"eth\d{1,9}")
 #: Docker's name service in a container of a network of its own: these chains, and the jumps to them.
 DOCKERS = b"DOCKER_"
 _ROUTE, _XFRM, _NETFILTER = 0, 6, 12  # families of netlink
@@ -39,16 +40,24 @@ _KERNELS_SCOPES = ("10", "20")  # of the loopback, and of a link, which the kern
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
+def dockers_links(init: int) -> List[str]:
+    """Return the links that Docker gave to a container: by its numbers. :param init: a process of the container."""
+    return sorted((link for link in _links(init) if DOCKERS_LINKS.fullmatch(link)), key=lambda link: int(link[3:]))
+
+
+def _links(init: int) -> List[str]:
+    return [line.partition(":")[0].strip() for line in _lines(f"{init}/net/dev")[2:]]
+
+
 def own_links(init: int, given: Collection[str]) -> List[str]:
     """Return the links, addresses and routes that were added.
 
     :param init: a process of the container. :param given: the addresses that Docker gave it.
     """
-    links = [line.partition(":")[0].strip() for line in _lines(f"{init}/net/dev")[2:]]
     own = [
         _kernel.plain(link)
-        for link in links
-        if link != "lo" and not re.fullmatch(r"eth\d+", link) and not MODULE_LINKS.fullmatch(link)
+        for link in _links(init)
+        if link != "lo" and not DOCKERS_LINKS.fullmatch(link) and not MODULE_LINKS.fullmatch(link)
     ]
     last, addresses = "", set()
     for line in _lines(f"{init}/net/fib_trie"):

@@ -292,17 +292,18 @@ def network_options(inspected: Dict[str, Any]) -> List[str]:
 
 
 def network_refusals(inspected: Dict[str, Any]) -> List[str]:
-    """Return why the container's networks keep it here."""
+    """Return why the container's networks keep it from being made anew elsewhere."""
     return several_networks(
         inspected["Name"].lstrip("/"), (inspected.get("NetworkSettings") or {}).get("Networks") or {}
     )
 
 
 def several_networks(name: str, networks: Iterable[str]) -> List[str]:
-    """Return why a container cannot move alone with these networks."""
+    """Return why a container with these networks cannot be made anew, or be kept as a snapshot."""
     known = sorted(networks)
     if len(known) > 1:
-        return [f"the container {name} is on {len(known)} networks ({', '.join(known)}): only one can be carried"]
+        listed = ", ".join(known)
+        return [f"the container {name} is on {len(known)} networks ({listed}), which it keeps in a live move only"]
     return []
 
 
@@ -448,7 +449,7 @@ def _kept_refusals(
     container: Dict[str, Any],
     made: Collection[str],
 ) -> List[str]:
-    """Return why a member of a project cannot have on this host the addresses that the others know it by.
+    """Return why a container cannot have on this host the addresses that it keeps.
 
     :param container: with ``kept_addresses``: the ``network``, its ``subnet``, and the ``address`` of each.
     :param made: names of networks of which the move itself sees to, or has said why it cannot.
@@ -461,19 +462,20 @@ def _kept_refusals(
         subnets = (host.get("subnets") or {}).get(network) or []
         if network not in (host.get("networks") or []):
             found.append(
-                f"{name} has no Docker network '{network}', on which the project keeps its addresses: create it there (docker "
-                f"network create --subnet {kept.get('subnet') or 'SUBNET'} {network})"
+                f"{name} has no Docker network '{network}', on which {container['name']} keeps its address: create it there "
+                f"(docker network create --subnet {kept.get('subnet') or 'SUBNET'} {network})"
             )
         elif not any(ipaddress.ip_address(address) in ipaddress.ip_network(each, strict=False) for each in subnets):
             found.append(
                 f"the Docker network '{network}' on {name} ({', '.join(subnets) or 'without a subnet'}) does not have the "
-                f"address {address}, by which its project knows {container['name']}: create it there with the same subnet"
+                f"address {address}, which {container['name']} keeps: create it there with the same subnet"
             )
         found += [
-            f"the address {address} in the network '{network}' on {name}, by which its project knows {container['name']}, is "
-            f"that of the container {other['name']}: remove that one there"
+            f"the address {address} in the network '{network}' on {name}, which {container['name']} keeps, is that of the "
+            f"container {other['name']}: remove that one there"
             for other in containers
-            if (other.get("networks") or {}).get(network) == address and other["name"] != container["name"]
+            if address in ((other.get(family) or {}).get(network) for family in ("networks", "networks6"))
+            and other["name"] != container["name"]
         ]
     return found
 

@@ -277,6 +277,13 @@ def container_refusals(init: int, given: Collection[str], may_configure: bool) -
     if own:
         listed = ", ".join(own[:3])
         found.append(f"it has a network configuration of its own ({listed}), which would be lost: remove that")
+    links = _own_network.dockers_links(init)
+    anew = [f"eth{number}" for number in range(len(links))]
+    if links != anew:  # a program may have bound a socket to one of them
+        found.append(
+            f"its links are named {', '.join(links)}, as a network was disconnected from it while it ran, and another host "
+            f"would name them {', '.join(anew)}: start it anew before (docker restart)"
+        )
     return found
 
 

@@ -51,8 +51,8 @@ relocation_info:
     containers:
       description: >-
         Every container with C(name), C(id), C(state), C(started_at) (here), C(image), C(image_id), C(image_bytes), C(labels),
-        C(address), C(networks) (its address on each), C(fixed_addresses) (those that were asked for), C(network_options) (the
-        names of those that it has in its networks), C(ports), C(network),
+        C(address), C(networks) and C(networks6) (its address of either family on each), C(fixed_addresses) (those that were
+        asked for), C(network_options) (the names of those that it has in its networks), C(ports), C(network),
         C(memory_bytes), C(connections), C(areas) of memory, C(committed_bytes), C(mapped_bytes) and C(walk_ms) (what its
         address space takes at another host, in a stop-and-copy or otherwise, and how much longer it makes the freeze),
         C(security_label) (what confines it), C(volumes), C(binds) (its bind mounts, and by what another host sees that it has

@@ -7,8 +7,8 @@ this program is a border: what comes in may be a thief's. The modules are the co
 what they import of Ansible. A request is ``{"arguments": {...}, "check_mode": false, "diff": false}``, and the answer is the
 module's. Every argument is looked at here before the module sees it, and what is not known here is refused.
 
-What ``/etc/relocate/requests.json`` (the role's, root's) says is believed: ``address`` is this host's, ``addresses`` are those
-of the whole fleet, ``repository`` is where images come from.
+What ``/etc/relocate/requests.json`` (the role's, root's) says is believed: ``address`` and ``address6`` are this host's,
+``addresses`` are those of the whole fleet, ``repository`` is where images come from.
 """
 
 from __future__ import annotations
@@ -158,6 +158,7 @@ class Border:
 
     def __init__(self, settings: dict, services: Callable[[], list]) -> None:
         self.own: str = settings["address"]
+        self.own6 = _as_written(settings.get("address6") or "")
         self.addresses = frozenset(map(_as_written, settings["addresses"])) | {self.own}
         self.repository: str = settings["repository"]
         self._services = services
@@ -224,15 +225,17 @@ class Border:
             "mode": _one_of(*MODES, RECREATE),
             "memory_bytes": _between(*BYTES),
             "together": _record({"addresses": _list(_address)}),
+            "kept_addresses": _list(_address),
             "networks": _networks_told,
-            "listen6": self._fleet,
+            "listen6": _address,
         }
         checked: dict = _record(needed, known)(specification)
         return self._bound(checked)
 
     def _bound(self, checked: dict) -> dict:
-        if checked["listen"] != self.own:
-            raise Forbidden(f"{checked['listen']} is not the address of this host, {self.own}")
+        for name, own in (("listen", self.own), ("listen6", self.own6)):
+            if checked.get(name, own) != own:
+                raise Forbidden(f"{checked[name]} is not the address of this host, {own or 'which has none of IPv6'}")
         return {**checked, "peers": sorted(self.addresses)}
 
     def _standby(self, specification: Any) -> dict:

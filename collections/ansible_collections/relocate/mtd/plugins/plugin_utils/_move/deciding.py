@@ -29,7 +29,7 @@ from ansible_collections.relocate.mtd.plugins.module_utils._modes import (
     mode_refusals,
 )
 from ansible_collections.relocate.mtd.plugins.module_utils._networks import wanted as wanted_networks
-from ansible_collections.relocate.mtd.plugins.module_utils._preflight import host_refusals, several_networks
+from ansible_collections.relocate.mtd.plugins.module_utils._preflight import host_refusals
 from ansible_collections.relocate.mtd.plugins.plugin_utils._heterogeneity.heterogeneity import FactError
 from ansible_collections.relocate.mtd.plugins.plugin_utils._heterogeneity.profiles import (
     agreeing,
@@ -141,9 +141,11 @@ def found(wanted: Wanted, answers: Answers) -> Resident:
         raise
     checked(source, reports.movable, container)
     settings = answers.hosts[source]["host"].get("network_settings") or {}
-    return Resident(
-        source, {**container, "wanted_networks": wanted_networks(container.get("networks") or {}, settings)}
-    )
+    networks = container.get("networks") or {}
+    needs: dict[str, Any] = {"wanted_networks": wanted_networks(networks, settings)}
+    if len(networks) > 1:
+        needs["kept_addresses"] = project.kept_addresses(container, answers.hosts[source]["host"].get("subnets") or {})
+    return Resident(source, {**container, **needs})
 
 
 def strategy(wanted: Wanted, container: dict[str, Any]) -> str:
@@ -174,8 +176,9 @@ def stays(moving: Resident, answers: Answers, strategy: str, together: bool = Fa
     source, container = moving
     info = answers.hosts[source]
     refusals = list(container["refusals"] if strategy == LIVE else _stays_whole(moving))
+    if strategy == LIVE:
+        refusals += project.bridged(container)
     if not together:
-        refusals += several_networks(container["name"], container.get("networks") or ()) if strategy == LIVE else []
         refusals += project.torn(container, info["containers"])
     return refusals + host_refusals(source, info["host"]) + _under_way(container["name"], info)
 

@@ -178,6 +178,7 @@ def make(
         **({"walk_ms": container["walk_ms"]} if container.get("walk_ms") else {}),
         "volumes": container.get("volumes") or [],
         **({"networks": networks} if networks else {}),
+        **({"kept_addresses": container["kept_addresses"]} if container.get("kept_addresses") else {}),
         "services": services,
         "choice": choice,
         "dump_seconds": DUMP_SECONDS_BASE + container["memory_bytes"] // DUMP_BYTES_PER_SECOND,

@@ -93,19 +93,37 @@ def ordered(containers: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     return result
 
 
-def _private(container: Mapping[str, Any]) -> dict[str, str]:
-    networks = container.get("networks") or {}
+def _private(container: Mapping[str, Any], family: str = "networks") -> dict[str, str]:
+    networks = container.get(family) or {}
     return {name: address for name, address in networks.items() if name not in OWN_BRIDGE and address}
 
 
 def kept_addresses(container: Mapping[str, Any], subnets: Mapping[str, Sequence[str]]) -> list[dict[str, str]]:
-    """Return the addresses that the project knows a container by, with C(network) and C(subnet) of each.
+    """Return the addresses of either family that others know a container by, with C(network) and C(subnet) of each.
 
     :param subnets: of each network of its host.
     """
     return [
-        {"network": name, "address": address, "subnet": next(iter(subnets.get(name) or []), "")}
-        for name, address in _private(container).items()
+        {"network": name, "address": address, "subnet": _of_family(address, subnets.get(name) or [])}
+        for networks in ("networks", "networks6")
+        for name, address in _private(container, networks).items()
+    ]
+
+
+def _of_family(address: str, subnets: Iterable[str]) -> str:
+    """Return the first subnet of the family of an address, or nothing."""
+    return next((each for each in subnets if (":" in each) == (":" in address)), "")
+
+
+def bridged(container: Mapping[str, Any]) -> list[str]:
+    """Return why a container cannot leave its networks: one of several is Docker's own, where it cannot ask for its address."""
+    networks = container.get("networks") or {}
+    if len(networks) < 2 or not {*networks} & {*OWN_BRIDGE}:
+        return []
+    name, others = container["name"], ", ".join(sorted({*networks} - {*OWN_BRIDGE}))
+    return [
+        f"the container {name} is on Docker's own bridge and on other networks ({others}): what is on several keeps its "
+        f"addresses, and Docker gives none there that is asked for: docker network disconnect bridge {name}"
     ]
 
 

@@ -36,7 +36,8 @@ def run_parts(remotes: Remotes, document: dict[str, Any], timeout: int) -> dict[
     """
     pair = bool(document.get("standby"))
     keys = credentials.make(document["id"], (*credentials.PARTS, *(["standby"] if pair else [])))
-    places = _start_hosts(remotes, document, keys)
+    kept = [each["address"] for each in document.get("kept_addresses") or []]
+    places = _start_hosts(remotes, document, keys, {"kept_addresses": kept} if kept else None)
     edge = document["edge"]["host"]
     if pair:
         follows = {"listen": document["standby"]["address"], "plan": document, **places}

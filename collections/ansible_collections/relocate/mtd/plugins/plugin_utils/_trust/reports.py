@@ -189,7 +189,7 @@ _CONTAINER = _record(
         "started_at": _maybe(_text),
         **dict.fromkeys(("address", "address6"), _maybe(strangers.address)),
         "network": _maybe(_formed(strangers.NAME, "network's name")),
-        "networks": _mapping(_maybe(strangers.address)),
+        **dict.fromkeys(("networks", "networks6"), _mapping(_maybe(strangers.address))),
         "fixed_addresses": _list(strangers.address),
         "network_options": _list(_text),
         "ports": _list(_record({"protocol": _protocol, "host_port": _port, "container_port": _port})),

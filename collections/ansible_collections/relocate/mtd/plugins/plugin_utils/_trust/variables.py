@@ -226,6 +226,7 @@ ROLES: dict[str, Form] = {
     "restricted_login_modules": _modules,
     "restricted_login_install_packages": _truth,
     "restricted_login_address": _or_empty(_forms.address),
+    "restricted_login_address6": _or_empty(_forms.address6),
     "restricted_login_addresses": _addresses,
     "restricted_login_repository": _or_empty(_place),
     "restricted_login_sudoers_file": _forms.path,

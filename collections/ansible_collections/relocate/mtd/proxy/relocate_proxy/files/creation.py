@@ -11,7 +11,8 @@ from typing import Any
 from ansible_collections.relocate.mtd.plugins.module_utils import _binds, _criu, _images, _preflight, _volumes
 
 from ..host import paths
-from ..network import sysctls
+from ..network import links, sysctls
+from ..protocol.addresses import Addresses
 from ..protocol.messages import is_text
 from ..protocol.words import sentence, shown
 
@@ -46,13 +47,14 @@ class Untrusted(ValueError):
     """The source describes a container that must not be made here."""
 
 
-def creation_document(inspect: dict, keep_addresses: bool = False) -> dict:
+def creation_document(inspect: dict, kept: dict[str, str] | None = None) -> dict:
     """Return the body of ``POST /containers/create`` that makes the same container, from what ``inspect`` says.
 
     The restart policy is left out until the commit: nothing but us may start the copy. Addresses that Docker chose are left
     out: they change.
 
-    :param keep_addresses: it is to have the very addresses that it has: what moves together with it knows them.
+    :param kept: the addresses of its links, in their order, if it is to have the very same: it has several, or what moves with
+        it knows them. Docker is told of its networks in that order.
 
     Generated names (a hostname that is the ID) stay: the process may have read them. So do ports that Docker chose: the edge
     knows them.
@@ -66,14 +68,16 @@ def creation_document(inspect: dict, keep_addresses: bool = False) -> dict:
         host["PublishAllPorts"] = False
     body["HostConfig"] = host
     networks = {}
-    for name, settings in (inspect["NetworkSettings"].get("Networks") or {}).items():
+    places = {address: number for number, address in enumerate((kept or {}).values())}
+    told = (inspect["NetworkSettings"].get("Networks") or {}).items()
+    for name, settings in sorted(told, key=lambda each: places.get(each[1].get("IPAddress"), len(places))):
         if host["NetworkMode"] in ("default", "bridge"):  # it takes no names and no addresses
             if settings.get("DriverOpts"):
                 networks[name] = {"DriverOpts": settings["DriverOpts"]}
             break
         aliases = [alias for alias in settings.get("Aliases") or [] if not inspect["Id"].startswith(alias)]
         networks[name] = {"Aliases": aliases, **{key: settings[key] for key in OF_ENDPOINT if settings.get(key)}}
-        if keep_addresses:
+        if kept:
             networks[name]["IPAMConfig"] = {**(settings.get("IPAMConfig") or {}), **_addresses(settings)}
     if networks:
         body["NetworkingConfig"] = {"EndpointsConfig": networks}
@@ -86,11 +90,20 @@ def _addresses(settings: dict) -> dict[str, str]:
     return {key: address for key, address in had.items() if address}
 
 
-def addresses_asked(body: dict) -> dict[str, str]:
-    """Return by network the IPv4 address that a document asks for. :param body: of ``POST /containers/create``."""
-    networks = (body.get("NetworkingConfig") or {}).get("EndpointsConfig") or {}
-    asked = {name: (each.get("IPAMConfig") or {}).get("IPv4Address") for name, each in networks.items()}
-    return {name: address for name, address in asked.items() if address}
+def addresses_asked(body: dict) -> dict[str, Addresses]:
+    """Return by network the addresses that a document asks for; "" for none. :param body: of ``POST /containers/create``."""
+    asked = {name: each.get("IPAMConfig") or {} for name, each in _endpoints(body).items()}
+    return {name: Addresses(*(each.get(f"IPv{of}Address") or "" for of in (4, 6))) for name, each in asked.items()}
+
+
+def priorities(body: dict) -> dict[str, int]:
+    """Return by network the priority of its gateway that a document asks for. :param body: of ``POST /containers/create``."""
+    asked = {name: each.get("GwPriority") for name, each in _endpoints(body).items()}
+    return {name: priority for name, priority in asked.items() if isinstance(priority, int)}
+
+
+def _endpoints(body: dict) -> dict[str, dict]:
+    return (body.get("NetworkingConfig") or {}).get("EndpointsConfig") or {}
 
 
 def dropped(body: dict, made: dict) -> list[str]:
@@ -185,6 +198,8 @@ def check(document: dict, container: str, live: bool = True) -> None:
         raise Untrusted(f"the source's description of {container} has a mount point without a name")
     if not sysctls.is_sysctls(document.setdefault("sysctls", {})):  # an older snapshot has none
         raise Untrusted(f"the source's description of {container} has no proper settings of its network")
+    if not links.is_places(document.setdefault("links", {})):
+        raise Untrusted(f"the source's description of {container} has no proper links of its network")
     _check_image(document, container)
     _check_volumes(document["volumes"], host, container)
     _check_binds(document["binds"], host, container)

@@ -138,7 +138,8 @@ class Ports(Protocol):
 def is_inner(connection: Connection, own: Addresses, companions: Collection[str] = ()) -> bool:
     """Whether both ends are inside of what moves as a whole, so that nobody has to be told.
 
-    :param own: the container's. :param companions: addresses, which they keep, of the containers that move with this one.
+    :param own: the container's.
+    :param companions: addresses that stay as they are: its own, if it keeps them, and those of what moves with it.
     """
     remote = connection.remote.address
     return remote in own or remote.startswith("127.") or remote == "::1" or remote in companions
@@ -169,9 +170,18 @@ def on_source(
         if entry and (entry.reply_source, entry.source) == key[1:]:
             routed = published is not None and key[0] == "tcp" and published.passes_edge(connection.remote)
             flows.append(Flow(INGRESS, *key, host=entry.destination, routed=routed))
-        elif entry and (entry.source, entry.destination) == key[1:] and entry.reply_destination.address not in own:
+        elif (
+            entry
+            and (entry.source, entry.destination) == key[1:]
+            and entry.reply_destination.address != entry.source.address
+        ):
             flows.append(Flow(EGRESS, *key, host=entry.reply_destination))
-        elif entry is None and published and connection.local.address in own and (host := published.place(connection)):
+        elif (
+            entry is None
+            and published
+            and (connection.local.address in own or connection.local.address in companions)
+            and (host := published.place(connection))
+        ):
             with contextlib.suppress(FileExistsError):  # its next packet has just brought it back
                 table.insert(connection.protocol, connection.remote, host, destination_nat=connection.local)
             flows.append(Flow(INGRESS, *key, host=host, routed=True))
@@ -373,8 +383,8 @@ def forget_services(table: Conntrack, host: Addresses, services: Iterable[dict],
             table.delete(entry.protocol, entry.source, entry.destination)
 
 
-def forget_addresses(table: Conntrack, own: Addresses) -> None:
-    """Remove every entry of a container on this host that never ran, by its address: such entries were only placed for it."""
+def forget_addresses(table: Conntrack, own: Collection[str]) -> None:
+    """Remove every entry of a container on this host that never ran, by its addresses: such were only placed for it."""
     for entry in list(table.entries()):
         if entry.source.address in own or entry.reply_source.address in own:
             table.delete(entry.protocol, entry.source, entry.destination)

@@ -13,7 +13,7 @@ from functools import partial
 
 from ansible_collections.relocate.mtd.plugins.module_utils import _criu, _images
 from ansible_collections.relocate.mtd.plugins.module_utils import _freezer as freezer
-from ansible_collections.relocate.mtd.plugins.module_utils._docker import DockerClient, DockerError
+from ansible_collections.relocate.mtd.plugins.module_utils._docker import DockerClient, DockerError, first_network
 from ansible_collections.relocate.mtd.plugins.module_utils._modes import POST_COPY, RECREATE
 
 from ..files import binds, creation, images, tmpfs, watches
@@ -26,7 +26,7 @@ from ..files.tree_cargo import TreeReceiver
 from ..host import networks, paths, tasks, unix_peers, unix_sockets, volumes
 from ..memory import lazy_pages
 from ..memory.image_cargo import ImageReceiver
-from ..network import sysctls
+from ..network import links, sysctls
 from ..network.conntrack import Conntrack
 from ..network.flows import Flow, place_on_destination
 from ..network.severed import Severed
@@ -42,6 +42,7 @@ from .base import Part
 STAGE_SECONDS = 300.0  # a log and a writable layer of any size come over the network
 LOOK_SECONDS = 0.2  # how often to see whether the edge calls the move off
 GATE_SECONDS = 60.0
+STARTS = 10  # of a container whose links come in the order of the source by chance
 #: A keeper that has given up listens no more, and what it said last is read next: it says why.
 LAST_WORDS = contextlib.suppress(BrokenPipeError)
 NAMED = 5  # settings, of those that the kernel here does not give
@@ -67,6 +68,7 @@ class Destination(Part):
         self.container_id = ""
         self.document: dict = {}
         self.addresses = Addresses("")
+        self.others: list[str] = []
         self.gate: KeeperClient | None = None
         self.placed: list[Flow] = []
         self.pages: lazy_pages.PageClient | None = None
@@ -157,6 +159,42 @@ class Destination(Part):
     def on_start(self, _: dict) -> None:
         """Start it, as soon as its log is here: ``docker start`` waits at the gate until the restore is primed."""
         self._await_log()
+        self._start_with_links()
+        self.addresses = self._plugged_addresses()
+        self._give_sysctls()
+        if self.specification.together:  # a member's sockets are not there yet, and nobody may be told so
+            self.severed = Severed(f"/proc/{self.pid}/ns/net")
+            self.severed.cut()
+        others = {"other_addresses": self.others} if self.others else {}
+        self.journal.record(State.GATED, pid=self.pid, **self.addresses.document(), **others)
+        self._mounted.set()
+        self.say("gated", container_id=self.container_id, **self.addresses.document())
+
+    def _start_with_links(self) -> None:
+        """Bring ``docker start`` to the gate; again, where Docker has given the links of several networks in another order.
+
+        :raises RuntimeError: it does not come there; :raises LookupError: it keeps to the other order.
+        """
+        kept = {each.ip4 for each in creation.addresses_asked(self.document["create"]).values()}
+        wanted = {name: address for name, address in self.document["links"].items() if address in kept}
+        for _ in range(STARTS):
+            self._start_to_gate()
+            if not wanted or wanted.items() <= links.places(f"/proc/{self.pid}/ns/net").items():
+                return
+            if self.document["create"]["HostConfig"].get("AutoRemove"):  # a start that fails would remove it
+                break
+            self._cancel("its links are in another order than at the source")
+            assert self.gate is not None
+            self.gate.close()
+        order = ", ".join(f"{name} {address}" for name, address in wanted.items())
+        raise LookupError(
+            f"Docker on this host has not given the container its links in the order that they have at the source ({order}), "
+            "which is a matter of chance: try again"
+        )
+
+    def _start_to_gate(self) -> None:
+        """Let Docker start the copy, up to the gate. :raises RuntimeError: it does not come there."""
+        self._start_error = ""
         KeeperClient.expect_container(self.container_id, self.directory)
         self._start = threading.Thread(target=self._docker_start, daemon=True)
         self._start.start()
@@ -168,14 +206,6 @@ class Destination(Part):
             self._start.join(1.0)
             raise RuntimeError(f"docker start failed on the destination: {self._start_error or error}") from error
         self.root, self.pid = gated["root"], gated["pid"]
-        self.addresses = self._plugged_addresses()
-        self._give_sysctls()
-        if self.specification.together:  # a member's sockets are not there yet, and nobody may be told so
-            self.severed = Severed(f"/proc/{self.pid}/ns/net")
-            self.severed.cut()
-        self.journal.record(State.GATED, pid=self.pid, **self.addresses.document())
-        self._mounted.set()
-        self.say("gated", container_id=self.container_id, **self.addresses.document())
 
     def _give_sysctls(self) -> None:
         """Give the copy's network the settings that the original's has. :raises LookupError: the kernel here does not."""
@@ -259,25 +289,33 @@ class Destination(Part):
                 raise RuntimeError(f"Docker has given up the start of the copy: {reason}")
 
     def _plugged_addresses(self) -> Addresses:
-        """Return the addresses that Docker gave the container; ``inspect`` of a gated container would block.
+        """Return the addresses at which the outside reaches the container, and know the others that Docker gave it.
 
-        :raises LookupError: it has none; or, of a member of a project, not those that the others know it by.
+        ``inspect`` of a gated container would block.
+
+        :raises LookupError: it has none; or not those that it keeps.
         """
-        plugged, plugged6 = {}, {}
+        plugged: dict[str, Addresses] = {}
+        order: dict[str, tuple[bool, int]] = {}
+        priorities = creation.priorities(self.document["create"])
         for network in self.docker.request("GET", "/networks"):
-            details = self.docker.request("GET", f"/networks/{network['Id']}")
+            name, details = network["Name"], self.docker.request("GET", f"/networks/{network['Id']}")
             entry = (details.get("Containers") or {}).get(self.container_id)
             if entry and entry.get("IPv4Address"):
-                plugged[network["Name"]] = entry["IPv4Address"].partition("/")[0]
-                plugged6[network["Name"]] = (entry.get("IPv6Address") or "").partition("/")[0]
-        if not plugged:
+                found = (entry["IPv4Address"], entry.get("IPv6Address") or "")
+                plugged[name] = Addresses(*(each.partition("/")[0] for each in found))
+                order[name] = bool(details.get("Internal")), priorities.get(name, 0)
+        first = first_network(order)
+        if first is None:
             raise LookupError("Docker plugged no network into the container at the destination")
-        if self.specification.together:
-            asked = creation.addresses_asked(self.document["create"])
-            if asked and plugged != asked:  # on Docker's own bridge nobody knows it by an address
-                raise LookupError("Docker has not given the container the addresses that its project knows it by")
-        first = min(plugged)  # Docker lists a container's networks by their names
-        return Addresses(plugged[first], plugged6[first])
+        if self.specification.companions:  # on Docker's own bridge nobody knows it by an address, and none is asked for
+            for name, asked in creation.addresses_asked(self.document["create"]).items():
+                if {*asked} - {*plugged.get(name, ()), ""}:
+                    raise LookupError(
+                        f"Docker has not given the container the address that it keeps in the network '{name}'"
+                    )
+        self.others = sorted({address for each in plugged.values() for address in each} - {*plugged[first], ""})
+        return plugged[first]
 
     def _write_restore_options(self, mounts: dict[str, str], plain_cgroups: bool) -> None:
         """Tell CRIU what runc has no option for, or another opinion of: this file has the last word.
@@ -469,7 +507,7 @@ class Destination(Part):
         for document in message["flows"]:
             flow = Flow.read(document)
             here = flow.local.address
-            address = here if self.specification.together else self.addresses.like(here)
+            address = here if self.specification.companions else self.addresses.like(here)
             self.placed.append(place_on_destination(self.conntrack, flow, host, address))
         self.say("placed", flows=[flow.document() for flow in self.placed])
 

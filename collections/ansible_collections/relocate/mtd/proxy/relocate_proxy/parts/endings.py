@@ -374,7 +374,7 @@ def discard_copy(journal: Journal, docker: DockerClient, session: str, cancel: C
     lazy_pages.end_processes(session)
     attempts = Attempts()
     if facts.address:  # while it is the copy's: the next container may get it
-        attempts.take(lambda: _forget(Addresses(facts.address, facts.address6)))
+        attempts.take(lambda: _forget([facts.address, facts.address6, *facts.other_addresses]))
     container_id = facts.container_id or provisional_name(facts.container, os.path.basename(session))
     KeeperClient.forget(container_id)
     mounts.unmount_left(container_id)
@@ -387,7 +387,7 @@ def discard_copy(journal: Journal, docker: DockerClient, session: str, cancel: C
     attempts.insist()
 
 
-def _forget(addresses: Addresses) -> None:
+def _forget(addresses: list[str]) -> None:
     table = Conntrack()
     try:
         forget_addresses(table, addresses)

@@ -38,7 +38,7 @@ from ..memory.image_cargo import ImageSender
 from ..memory.prepared_dump import PreparedDump
 from ..memory.rounds import PreCopy
 from ..memory.strays import end_strays
-from ..network import sysctls
+from ..network import links, sysctls
 from ..network.conntrack import Conntrack
 from ..network.flows import Connection, Flow, on_source
 from ..network.published import Published
@@ -82,8 +82,8 @@ class Source(Part):
     """The host that the container leaves."""
 
     name = "source"
-    companions: frozenset[str] = frozenset()  # addresses of the members of its project
-    severed: Severed | None = None  # of such a member
+    companions: frozenset[str] = frozenset()  # addresses that stay as they are: its own, and those of its project
+    severed: Severed | None = None  # of a member of a project
     policy_aside = False  # its own restart policy is put aside
 
     def __init__(self, specification: dict, journal: Journal) -> None:
@@ -98,7 +98,7 @@ class Source(Part):
         self.addresses = self.container.addresses
         self.new_addresses = Addresses("")
         self.published: Published | None = None
-        self.companions = frozenset(self.specification.together.get("addresses", ()))
+        self.companions = self.specification.companions
         self.command: list[str] = []
         self.data: Outlet | None = None
         self.freeze = Freeze()
@@ -162,9 +162,11 @@ class Source(Part):
         self.binds = binds.Offered(self.container.binds(), self.root, self.id)
         self.record(State.STAGING, probes=self.binds.probes)
         self.binds.place_probes()
+        kept = links.places(self.container.network) if self.companions else {}
         document = {
             "name": self.container.name,
-            "create": creation_document(inspect, keep_addresses=bool(self.specification.together)),
+            "create": creation_document(inspect, kept),
+            "links": kept,
             "image": inspect["Config"]["Image"],
             **self._image_document(),
             "restart_policy": self.policy,

@@ -103,6 +103,7 @@ class Specification:
     :ivar peers: the only addresses that it hears; empty: whoever shows a certificate.
     :ivar together: of a container that moves together with others of its project: the ``addresses`` of all of them on
         their networks, its own among them; else empty.
+    :ivar kept_addresses: all of a container that moves alone and keeps them, as it is on several networks; else empty.
     :ivar networks: those that the destination makes for it: ``what`` and ``settings`` of each.
     :ivar recording: of a part that works alone, for a snapshot: ``name`` of the file, its ``key``, and the
         ``seconds`` that the container may be frozen; else empty.
@@ -119,6 +120,12 @@ class Specification:
     together: dict = field(default_factory=dict)
     networks: list[dict] = field(default_factory=list)
     listen6: str = ""
+    kept_addresses: tuple[str, ...] = ()
+
+    @property
+    def companions(self) -> frozenset[str]:
+        """The addresses that stay as they are, of the container and of what moves with it; empty: it gets a new one."""
+        return frozenset((*self.together.get("addresses", ()), *self.kept_addresses))
 
     @property
     def addresses(self) -> Addresses:
@@ -134,11 +141,23 @@ class Specification:
         recording = document.get("recording") or {}
         together = document.get("together") or {}
         addresses = together.get("addresses", []) if isinstance(together, dict) else None
-        if not isinstance(addresses, list) or not all(map(is_address, addresses)):
-            raise ValueError(f"the specification names no addresses of the project: {REMEDY}")
+        kept = document.get("kept_addresses", [])
+        if not all(isinstance(each, list) and all(map(is_address, each)) for each in (addresses, kept)):
+            raise ValueError(f"the specification names no addresses of the container or its project: {REMEDY}")
         networks, listen6 = networks_told(document.get("networks", [])), document.get("listen6") or ""
         return cls(
-            identifier, credentials, listen, container, mode, port, peers, recording, together, networks, listen6
+            identifier,
+            credentials,
+            listen,
+            container,
+            mode,
+            port,
+            peers,
+            recording,
+            together,
+            networks,
+            listen6,
+            tuple(kept),
         )
 
 

@@ -73,7 +73,8 @@ class DestinationFacts(Facts):
     """Facts of the destination.
 
     :ivar container_id: of the copy, once it was made; before that only its provisional name is known.
-    :ivar address, address6: of the copy. :ivar pid: of its init, on this host. :ivar ran: it has run an instruction, at least.
+    :ivar address, address6: of the copy. :ivar other_addresses: on further networks. :ivar pid: of its init, on this host.
+    :ivar ran: it has run an instruction, at least.
     :ivar restart_policy: what the copy is to have when it is Docker's.
     :ivar lost: why the last of its memory never came. :ivar drained: bytes that came after the verdict; -1 until all have.
     :ivar limits: see :class:`SourceFacts`; lifted for the restore.
@@ -87,6 +88,7 @@ class DestinationFacts(Facts):
     mode: str | None = None
     address: str = ""
     address6: str = ""
+    other_addresses: list[str] = field(default_factory=list)
     pid: int = 0
     ran: bool = False
     restart_policy: dict = field(default_factory=dict)
