@@ -111,6 +111,17 @@ def test_clients_of_one_of_the_networks_are_served_throughout(fleet: Fleet, netw
             each.end()
 
 
+def test_a_container_that_is_made_anew_is_on_them_too(fleet: Fleet, networks: None) -> None:
+    """Under the same addresses. Its links have no names that anything running could know."""
+    fleet.tenants.append("anew")
+    fleet.on(HERE, f"docker create --name anew --network outer -p {PORT}:{PORT} {REPOSITORY}/counter:1 {PORT} 8")
+    fleet.on(HERE, "docker network connect inner anew; docker start anew")
+    fleet.await_listener(HERE, "anew", PORT)
+    before = places(fleet, HERE, "anew")
+    fleet.move("anew", THERE, "--strategy", "recreate")
+    assert fleet.where("anew") == [THERE] and places(fleet, THERE, "anew") == before
+
+
 def test_what_it_says_to_itself_is_kept_on_each(fleet: Fleet, networks: None) -> None:
     """By either family: its addresses stay, and with them both ends of such a connection."""
     python_image.make(fleet)

@@ -65,7 +65,6 @@ CHECKS = {
     "guests": (OTHERS, lambda others: _preflight.guest_refusals(INSPECTED, others.values())),
     "container": (INSPECTED, _preflight.container_refusals),
     "recreate": (INSPECTED, lambda inspected: _preflight.recreate_refusals(inspected, [])),
-    "network": (INSPECTED, _preflight.network_refusals),
     "host": (HOST, lambda host: _preflight.host_refusals("host2", host)),
     "destination": (MOVE, lambda move: _preflight.destination_refusals("host2", **move)),
 }
@@ -127,5 +126,3 @@ def test_what_keeps_a_container_from_being_made_anew() -> None:
     """Its bind mounts, too, and whatever would show it another host."""
     found = _preflight.recreate_refusals(changed(INSPECTED, {"HostConfig.Privileged": True}), ["no policy names /srv"])
     assert len(found) == 2 and "is privileged" in found[0] and found[1] == "no policy names /srv"
-    two = changed(INSPECTED, {"NetworkSettings.Networks": {"a": {}, "b": {}}})
-    assert len(_preflight.recreate_refusals(two, [])) == 1

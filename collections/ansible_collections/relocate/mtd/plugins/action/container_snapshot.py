@@ -12,7 +12,6 @@ from ansible.plugins.action import ActionBase
 from ansible_collections.relocate.mtd.plugins.module_utils import _forms
 from ansible_collections.relocate.mtd.plugins.module_utils._binds import SHARED
 from ansible_collections.relocate.mtd.plugins.module_utils._modes import LIVE
-from ansible_collections.relocate.mtd.plugins.module_utils._preflight import several_networks
 from ansible_collections.relocate.mtd.plugins.module_utils._room import PLACES, room_refusals
 from ansible_collections.relocate.mtd.plugins.plugin_utils._move import deciding, options, plan
 from ansible_collections.relocate.mtd.plugins.plugin_utils._move.asking import Asking
@@ -86,8 +85,8 @@ class ActionModule(ActionBase):
         answers = asking.fleet(wanted.docker_hosts)
         resident = deciding.found(wanted, answers)
         host = answers.hosts[resident.host]["host"]
-        refusals = [*deciding.stays(resident, answers, LIVE), *_shared(resident), *_room(resident, host, store)]
-        refusals += several_networks(wanted.container, resident.container.get("networks") or ())
+        refusals = [*deciding.stays(resident, answers, LIVE), *_several(resident), *_shared(resident)]
+        refusals += _room(resident, host, store)
         if refusals:
             raise Refused("; ".join(refusals))
         now = datetime.datetime.now(datetime.timezone.utc)
@@ -123,6 +122,17 @@ class ActionModule(ActionBase):
         kept = ("timings_ns", "bytes", "commands")
         shown = {**snapshot.document(), **{name: result.get(name) for name in kept}}
         return {"changed": True, "outcome": "recorded", **told, **shown, "removed": removed}
+
+
+def _several(resident: Resident) -> list[str]:
+    """Return why a container on several networks has no snapshot: what is restored from one gets a new address, on one."""
+    networks = sorted(resident.container.get("networks") or ())
+    if len(networks) < 2:
+        return []
+    return [
+        f"{resident.container['name']} is on {len(networks)} networks ({', '.join(networks)}), whose addresses a snapshot does "
+        "not keep: move it while its host lives"
+    ]
 
 
 def _shared(resident: Resident) -> list[str]:

@@ -47,6 +47,7 @@ DISK_LIMITS = (
 JOINED = {"NetworkMode": "--network", "IpcMode": "--ipc", "PidMode": "--pid"}
 #: Options of a container's place in a network, by the first version of Docker that heeds them. An older one shows them all the
 #: same, and does nothing.
+SEVERAL_NETWORKS = 25  # the first Docker that makes a container on more than one (API 1.44)
 NETWORK_OPTIONS = {"com.docker.network.endpoint.sysctls": 27, "com.docker.network.endpoint.ifname": 28}
 #: Names under which Docker knows runc, and ours, which is runc too.
 RUNTIMES = ("runc", "io.containerd.runc.v2", "relocate")
@@ -260,7 +261,7 @@ def recreate_refusals(inspected: Dict[str, Any], about_binds: List[str]) -> List
             f"the container {name} has volumes ({', '.join(own)}), and the new one would run beside it without their data: use "
             "the strategy live, or keep the data in a directory that both hosts share"
         )
-    return [*found, *about_binds, *network_refusals(inspected)]
+    return [*found, *about_binds]
 
 
 def guest_refusals(inspected: Dict[str, Any], others: Iterable[Dict[str, Any]]) -> List[str]:
@@ -289,22 +290,6 @@ def network_options(inspected: Dict[str, Any]) -> List[str]:
     """Return the names of the options that the container's places in its networks have (``--network driver-opt=…``)."""
     networks = (inspected.get("NetworkSettings") or {}).get("Networks") or {}
     return sorted({option for each in networks.values() for option in each.get("DriverOpts") or {}})
-
-
-def network_refusals(inspected: Dict[str, Any]) -> List[str]:
-    """Return why the container's networks keep it from being made anew elsewhere."""
-    return several_networks(
-        inspected["Name"].lstrip("/"), (inspected.get("NetworkSettings") or {}).get("Networks") or {}
-    )
-
-
-def several_networks(name: str, networks: Iterable[str]) -> List[str]:
-    """Return why a container with these networks cannot be made anew, or be kept as a snapshot."""
-    known = sorted(networks)
-    if len(known) > 1:
-        listed = ", ".join(known)
-        return [f"the container {name} is on {len(known)} networks ({listed}), which it keeps in a live move only"]
-    return []
 
 
 def host_refusals(name: str, host: Dict[str, Any]) -> List[str]:
@@ -407,6 +392,12 @@ def destination_refusals(
 def _option_refusals(name: str, host: Dict[str, Any], container: Dict[str, Any]) -> List[str]:
     """Return what of the container's places in its networks Docker on this host would leave out without a word."""
     version = re.match(r"\d+", host.get("docker_version") or "")
+    networks = sorted({each["network"] for each in container.get("kept_addresses") or []})
+    if version and int(version.group()) < SEVERAL_NETWORKS and len(networks) > 1:
+        return [
+            f"Docker {host['docker_version']} on {name} makes no container on several networks ({', '.join(networks)}): it "
+            f"takes Docker {SEVERAL_NETWORKS}"
+        ]
     return [
         f"Docker {host['docker_version']} on {name} does not heed the network option {option} of the container "
         f"{container['name']}: it takes Docker {NETWORK_OPTIONS[option]}"

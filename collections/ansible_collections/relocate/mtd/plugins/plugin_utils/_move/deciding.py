@@ -176,8 +176,7 @@ def stays(moving: Resident, answers: Answers, strategy: str, together: bool = Fa
     source, container = moving
     info = answers.hosts[source]
     refusals = list(container["refusals"] if strategy == LIVE else _stays_whole(moving))
-    if strategy == LIVE:
-        refusals += project.bridged(container)
+    refusals += project.bridged(container)
     if not together:
         refusals += project.torn(container, info["containers"])
     return refusals + host_refusals(source, info["host"]) + _under_way(container["name"], info)
