@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 from ansible_collections.relocate.mtd.plugins.module_utils import _own_network
+from relocate_proxy.network import links
 
 from .namespaces import Network
 
@@ -48,6 +49,14 @@ def test_dockers_name_service_is_dockers(network: Network, tool: str) -> None:
     ):
         network.run(tool, "-w", "-t", "nat", *rule.split())
     assert _own_network.own_rules(network.pid) == []
+
+
+def test_links_are_told_with_their_addresses_in_their_order(network: Network) -> None:
+    """One that has none of IPv4 is left out, and so is the loopback."""
+    for name, address in (("eth2", "10.9.2.2/24"), ("eth1", "10.9.1.2/24"), ("eth3", "fd00:9::2/64")):
+        network.run("sh", "-c", f"ip link add {name} type veth peer name p{name}; ip addr add {address} dev {name}")
+    found = links.places(f"/proc/{network.pid}/ns/net")
+    assert list(found.items()) == [("eth0", "172.17.0.2"), ("eth2", "10.9.2.2"), ("eth1", "10.9.1.2")]
 
 
 #: As Docker gives them to a container of a network with IPv6.

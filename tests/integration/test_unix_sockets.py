@@ -7,11 +7,15 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
-from ansible_collections.relocate.mtd.plugins.module_utils import _unix_files
+from ansible_collections.relocate.mtd.plugins.module_utils import _traits, _unix_files
 from relocate_proxy.host import unix_sockets
+
+from .namespaces import Network
 
 
 @pytest.mark.parametrize("address", [b"/none/at/all", b"../x/./y", b"/" + b"z" * 107, b"\xff", b"."])
@@ -35,6 +39,40 @@ def test_a_connection_is_given_an_address(tmp_path: Path, address: bytes, keep: 
         os.close(file)
     os.close(directory)
     assert Path("/proc/self/root").resolve() == Path("/"), "only a thread had another root"
+
+
+ACCEPTING = """
+import os, socket, sys
+os.chdir(sys.argv[1])
+pair, server, own = socket.socketpair(), socket.socket(socket.AF_UNIX), socket.socket(socket.AF_UNIX)
+server.bind("file")
+server.listen()
+own.connect("file")
+print("listens", flush=True)
+accepted = server.accept()[0], server.accept()[0]
+print("accepted", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_who_has_connected_from_another_network_is_outside(tmp_path: Path) -> None:
+    """The kernel lists the end that the program has there, too."""
+    network = Network()
+    told = lambda: [  # noqa: E731
+        each for each in _traits.program_refusals([program.pid], network.pid) if "by a unix socket" in each
+    ]
+    command = ["nsenter", f"--net={network.path}", sys.executable, "-c", ACCEPTING, str(tmp_path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as program:
+        assert program.stdout is not None and program.stdin is not None
+        assert program.stdout.readline() == "listens\n"
+        assert told() == []
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(f"{tmp_path}/file")
+            assert program.stdout.readline() == "accepted\n"
+            (found,) = told()
+            assert "with a program outside of the container, and would be cut off" in found
+        program.stdin.close()
+    network.close()
 
 
 def test_the_file_of_a_socket_is_told_wherever_it_is(tmp_path: Path) -> None:

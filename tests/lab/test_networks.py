@@ -111,6 +111,21 @@ def test_clients_of_one_of_the_networks_are_served_throughout(fleet: Fleet, netw
             each.end()
 
 
+def test_links_that_docker_26_cannot_give_are_refused_before_the_freeze(fleet: Fleet, networks: None) -> None:
+    """It numbers them in one order only; Docker 28 in any."""
+    for name, options in NETWORKS.items():
+        fleet.on(THERE, f"docker network create {options} {name}")
+    fleet.tenants.append("turned")
+    fleet.on(THERE, f"docker create --name turned --network inner {REPOSITORY}/counter:1 {PORT} 8")
+    fleet.on(THERE, "docker network connect outer turned; docker start turned")
+    while not links(fleet, THERE, "turned")["eth0"][0].startswith("10.99.80."):  # seven starts in eight
+        fleet.on(THERE, "docker restart -t 0 turned")
+    result = fleet.move("turned", HERE, check=False)
+    assert (result["outcome"], result.get("frozen_at")) == ("rolled-back", None), result["msg"]
+    assert result["msg"].endswith("and never will: choose a host with Docker 28")
+    assert fleet.where("turned") == [THERE]
+
+
 def test_a_container_that_is_made_anew_is_on_them_too(fleet: Fleet, networks: None) -> None:
     """Under the same addresses. Its links have no names that anything running could know."""
     fleet.tenants.append("anew")
@@ -141,11 +156,13 @@ def test_what_it_says_to_itself_is_kept_on_each(fleet: Fleet, networks: None) ->
 
 
 def test_docker_s_own_bridge_is_refused_beside_another(fleet: Fleet, networks: None) -> None:
-    """On that Docker gives nobody the address that is asked for."""
+    """There Docker gives nobody the address that is asked for."""
     fleet.tenants.append("bridged")
     fleet.on(
         HERE, f"docker run -d --name bridged {REPOSITORY}/counter:1 {PORT} 8; docker network connect inner bridged"
     )
     command = ["relocate", "move", "bridged", "--to", THERE, "--downtime-limit", NO_LIMIT, "--json"]
     refused = json.loads(fleet.run(*command, check=False).stdout)
-    assert refused["outcome"] == "refused" and "docker network disconnect bridge bridged" in refused["msg"]
+    assert (
+        refused["outcome"] == "refused" and "is on Docker's own bridge and on other networks (inner)" in refused["msg"]
+    )

@@ -158,12 +158,13 @@ def test_a_label_that_forbids_it_and_one_that_is_none(fleet: Fleet, label: str, 
 # -- a project ------------------------------------------------------------------------------------------------------------
 
 SHOP = {"com.docker.compose.project": "shop"}
-DB = {**WEB, "name": "db", "labels": SHOP, "networks": {"shop_default": "172.18.0.2"}, "ports": []}
+ON_SHOP = {"labels": SHOP, "network": "shop_default"}
+DB = {**WEB, **ON_SHOP, "name": "db", "networks": {"shop_default": "172.18.0.2"}, "ports": []}
 
 
 @pytest.fixture
 def shop(fleet: Fleet) -> Fleet:
-    web = {**WEB, "labels": SHOP, "networks": {"shop_default": "172.18.0.3"}}
+    web = {**WEB, **ON_SHOP, "networks": {"shop_default": "172.18.0.3"}}
     fleet.hosts["one"] = info(web, DB, {**DB, "name": "once", "state": "exited"})
     return fleet
 

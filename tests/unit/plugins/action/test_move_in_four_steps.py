@@ -281,7 +281,11 @@ def test_a_container_that_is_made_anew(fleet: Fleet) -> None:
 
 def test_what_is_on_several_networks_keeps_its_addresses(fleet: Fleet) -> None:
     """The parts are told of them, the destination is asked for them, and the plan says so."""
-    several = {"networks": {"back": "172.31.0.2", "front": "172.30.0.2"}, "networks6": {"front": "fd00:30::2"}}
+    several = {
+        "network": "front",
+        "networks": {"back": "172.31.0.2", "front": "172.30.0.2"},
+        "networks6": {"front": "fd00:30::2"},
+    }
     fleet.hosts["one"] = info({**WEB, **several}, subnets={"front": ["172.30.0.0/24", "fd00:30::/64"]})
     planned = move(check_mode=True, destination="two")
     assert "\nto           two (10.77.0.two), with the same address\n" in planned["diff"]["after"]
@@ -291,13 +295,18 @@ def test_what_is_on_several_networks_keeps_its_addresses(fleet: Fleet) -> None:
     for part in ("source", "destination"):
         assert (fleet.specifications[part]["kept_addresses"], "together" in fleet.specifications[part]) == (kept, False)
     fleet.hosts["one"] = info({**WEB, "networks": {"bridge": "172.17.0.2", "back": "172.31.0.2"}})
-    assert "docker network disconnect bridge web" in move(destination="two")["msg"]
+    assert "is on Docker's own bridge and on other networks (back)" in move(destination="two")["msg"]
 
 
 # -- with the project -----------------------------------------------------------------------------------------------------
 
 SHOP = {"com.docker.compose.project": "shop"}
-OF_SHOP: dict[str, Any] = {**WEB, "labels": SHOP, "networks": {"shop_default": "172.18.0.3"}}
+OF_SHOP: dict[str, Any] = {
+    **WEB,
+    "labels": SHOP,
+    "network": "shop_default",
+    "networks": {"shop_default": "172.18.0.3"},
+}
 DB: dict[str, Any] = {**OF_SHOP, "name": "db", "networks": {"shop_default": "172.18.0.2"}, "ports": []}
 ALERT = {"at": "2026-01-01T00:00:00+00:00", "stay_ms": 5000.0, "clamp": "none"}
 ID = "20260101-000000-abcdef"
@@ -318,7 +327,8 @@ def test_with_its_project_a_container_takes_the_others_along(fleet: Fleet) -> No
 
 
 def test_without_others_it_moves_as_always(fleet: Fleet) -> None:
-    fleet.hosts["one"] = info({**OF_SHOP, "labels": {**SHOP, "relocate.mtd/project": "apart"}, "network": None}, DB)
+    fleet.hosts["one"] = info({**OF_SHOP, "labels": {**SHOP, "relocate.mtd/project": "apart"}}, DB)
+    fleet.hosts["two"] = info(networks=["bridge", "shop_default"])
     result = move(destination="two", with_project=True)
     assert result["outcome"] == "committed" and "members" not in result
 

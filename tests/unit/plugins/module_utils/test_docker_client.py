@@ -158,7 +158,7 @@ def test_the_address_is_where_every_version_has_it() -> None:
 
 
 def test_both_addresses_are_those_of_one_network() -> None:
-    """The first that has an IPv4 address: a container is known by that, and IPv6 is beside it or is not."""
+    """One that has an IPv4 address: a container is known by that, and IPv6 is beside it or is not."""
     networks = {
         "none": {"IPAddress": "", "GlobalIPv6Address": "fd00:1::2"},
         "shop": {"IPAddress": "172.20.1.2", "GlobalIPv6Address": "fd00:20:1::2"},
@@ -173,7 +173,9 @@ def test_both_addresses_are_those_of_one_network() -> None:
     assert _docker.own_addresses({"NetworkSettings": {"Networks": both}}) == ("172.20.1.2", "fd00:20:1::2")
     both["zoo"]["GwPriority"] = 1
     assert _docker.own_addresses({"NetworkSettings": {"Networks": both}}) == ("172.21.1.2", "fd00:21:1::2")
-    alone = {"bridge": {"IPAddress": "172.20.1.2", "GlobalIPv6Address": ""}, "zoo": networks["zoo"]}
+    both["zoo"]["GlobalIPv6Address"] = ""
+    assert _docker.own_addresses({"NetworkSettings": {"Networks": both}})[0] == "172.20.1.2", "by IPv6 as well"
+    alone = {"bridge": {"IPAddress": "172.20.1.2", "GlobalIPv6Address": ""}, "none": networks["none"]}
     assert _docker.own_addresses({"NetworkSettings": {"Networks": alone}}) == ("172.20.1.2", "")
     for nothing in ({}, {"NetworkSettings": None}, {"NetworkSettings": {"Networks": None}}):
         assert _docker.own_addresses(nothing) == ("", "")

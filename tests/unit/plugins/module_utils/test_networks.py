@@ -99,7 +99,8 @@ def test_an_empty_one_of_the_project_is_renewed_where_docker_may_have_chosen_its
     assert planned(having(SETTINGS), changed(SETTINGS, Labels={})) == ([], [])
     bare = changed(SETTINGS, Labels={})
     assert planned(having(bare), bare) == ([("renewed", "shop_default")], []), "nobody's, and it stays the same"
-    assert planned(having(changed(bare, Internal=True)), bare) == ([], []), "nobody's, and it would be another one"
+    for other in ({"Internal": True}, {"Options": {"com.docker.network.bridge.name": "br-app"}}):
+        assert planned(having(changed(bare, **other)), bare) == ([], []), "nobody's, and it would be another one"
     other = having(with_subnets("172.25.0.0/16"))
     assert planned(other, SETTINGS) == ([("renewed", "shop_default")], []), "its addresses are not there"
 

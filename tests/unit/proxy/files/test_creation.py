@@ -126,6 +126,30 @@ def test_the_options_of_a_place_in_a_network_are_kept(mode: str, network: str) -
     check(described(create=body), "web")
 
 
+def test_addresses_are_kept_in_the_order_of_the_links() -> None:
+    """Docker goes through its networks from where it begins, in the order in which it was told of them."""
+    inspect = copy.deepcopy(INSPECT)
+    inspect["HostConfig"]["NetworkMode"] = "back"
+    inspect["NetworkSettings"]["Networks"] = {
+        "back": {"IPAddress": "172.31.0.2"},
+        "front": {"IPAddress": "172.30.0.2", "GlobalIPv6Address": "fd00:30::2"},
+        "none": {"IPAddress": ""},
+    }
+    asked = {"eth0": "172.30.0.2", "eth1": "172.31.0.2"}
+    places = creation_document(inspect, asked)["NetworkingConfig"]["EndpointsConfig"]
+    assert list(places) == ["front", "back", "none"]
+    assert places["front"]["IPAMConfig"] == {"IPv4Address": "172.30.0.2", "IPv6Address": "fd00:30::2"}
+    assert places["none"]["IPAMConfig"] == {}
+    unasked = creation_document(inspect)["NetworkingConfig"]["EndpointsConfig"]
+    assert list(unasked) == ["back", "front", "none"] and not any("IPAMConfig" in each for each in unasked.values())
+
+
+@pytest.mark.parametrize("links", [["eth0"], {"eth0": 7}, "eth0"])
+def test_links_that_are_none(links: Any) -> None:
+    with pytest.raises(Untrusted, match="has no proper links of its network"):
+        check(described(links=links), "web")
+
+
 @pytest.mark.parametrize("mode", ["default", "bridge"])
 def test_dockers_own_bridge_needs_no_endpoint(mode: str) -> None:
     """Naming it would ask for aliases, which it has not."""

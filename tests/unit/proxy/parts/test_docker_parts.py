@@ -404,7 +404,9 @@ NETWORKS: dict[str, dict[str, Any]] = {
         }
     },
     "zoo": {"Containers": {"c2": {"IPv4Address": "172.21.2.2/24", "IPv6Address": ""}}},
+    "zoo2": {"Containers": {"c2": {"IPv4Address": "172.23.2.2/24", "IPv6Address": ""}}},
     "inner": {"Containers": {"c2": {"IPv4Address": "172.22.2.2/24", "IPv6Address": ""}}, "Internal": True},
+    "six": {"Containers": {"c2": {"IPv4Address": "", "IPv6Address": "fd00:20:6::2/64"}}},
     "none": {"Containers": None},
 }
 SHOP = Addresses("172.20.2.2", "fd00:20:2::2")
@@ -441,9 +443,12 @@ def test_a_copy_that_waits_has_the_addresses_that_its_network_tells(
 
 
 def test_the_network_with_the_highest_priority_leads_outside(did: list[str]) -> None:
-    made = plugged(did, ["shop", "zoo"], {"zoo": {"GwPriority": 1}, "shop": {"GwPriority": "much"}})
-    assert made._plugged_addresses() == Addresses("172.21.2.2")
-    assert made.others == ["172.20.2.2", "fd00:20:2::2"]
+    """Of those of the same kind: one of both families comes before it. What the source says may be no number."""
+    made = plugged(did, ["zoo", "inner", "six", "zoo2"], {"zoo2": {"GwPriority": 1}, "zoo": {"GwPriority": "much"}})
+    assert made._plugged_addresses() == Addresses("172.23.2.2")
+    assert made.others == ["172.21.2.2", "172.22.2.2", "fd00:20:6::2"]
+    made = plugged(did, ["shop", "zoo2"], {"zoo2": {"GwPriority": 1}})
+    assert made._plugged_addresses() == SHOP
 
 
 @pytest.mark.parametrize("keeps", [{"kept_addresses": ("172.20.2.2",)}, {"together": {"addresses": ["172.20.2.2"]}}])
@@ -456,6 +461,8 @@ def test_a_copy_that_keeps_its_addresses_has_them_all(did: list[str], keeps: dic
     ):
         plugged(did, ["shop", "zoo"], other, **keeps)._plugged_addresses()
     assert plugged(did, ["shop", "zoo"], other)._plugged_addresses() == SHOP, "the next one is as good"
+    six = {"six": {"IPAMConfig": {"IPv6Address": "fd00:20:6::2"}}}
+    assert plugged(did, ["six", "shop"], six, **keeps)._plugged_addresses() == SHOP
 
 
 def test_a_destination_places_connections_at_its_addresses_of_their_family(did: list[str]) -> None:
@@ -839,9 +846,16 @@ LINKS = {"eth0": "172.20.2.2", "eth1": "172.21.2.2"}
 TURNED = {"eth0": "172.21.2.2", "eth1": "172.20.2.2"}
 
 
-def in_order(did: list[str], monkeypatch: pytest.MonkeyPatch, *orders: dict[str, str], remove: bool = False) -> Any:
-    """Return a destination that keeps two addresses. :param orders: of its links, at each start."""
+def in_order(
+    did: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    *orders: dict[str, str],
+    remove: bool = False,
+    version: str = "28.5.2",
+) -> Any:
+    """Return a destination that keeps two addresses. :param orders: of its links, at each start. :param version: of Docker."""
     made = on_destination(did, state=State.STAGING)
+    vars(made.docker)["info"] = lambda: {"ServerVersion": version}
     asked = {name: {"IPAMConfig": {"IPv4Address": LINKS[name]}} for name in LINKS}
     made.document["create"] = {
         "NetworkingConfig": {"EndpointsConfig": asked},
@@ -854,6 +868,7 @@ def in_order(did: list[str], monkeypatch: pytest.MonkeyPatch, *orders: dict[str,
     def start() -> None:
         did.append("start")
         made.gate = SimpleNamespace(close=lambda: did.append("hang up"))
+        made._start = SimpleNamespace(is_alive=lambda: False)
 
     vars(made).update(_start_to_gate=start, _cancel=lambda _: did.append("cancel"))
     return made
@@ -876,6 +891,15 @@ def test_a_copy_whose_links_stay_in_another_order_is_given_up(did: list[str], mo
     with pytest.raises(LookupError, match=r"try again$"):  # Docker would remove it with its volumes
         in_order(did, monkeypatch, TURNED, remove=True)._start_with_links()
     assert did == ["start"]
+    did.clear()
+    with pytest.raises(LookupError, match=r"and never will: choose a host with Docker 28$"):
+        in_order(did, monkeypatch, TURNED, version="27.5.1")._start_with_links()
+    assert did == ["start"]
+
+
+@pytest.mark.parametrize(("version", "chance"), [("26.1.5", False), ("27.5.1", False), ("28.0.0", True), ("dev", True)])
+def test_docker_gives_links_by_chance_from_28_on(version: str, chance: bool) -> None:
+    assert destination.links.by_chance(version) == chance
 
 
 # -- waits have their ends ----------------------------------------------------------------------------------------------

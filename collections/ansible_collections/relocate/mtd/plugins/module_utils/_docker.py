@@ -319,20 +319,37 @@ def own_addresses(inspected: dict[str, Any]) -> tuple[str, str]:
     """
     networks = (inspected.get("NetworkSettings") or {}).get("Networks") or {}
     having = {name: each for name, each in networks.items() if each.get("IPAddress")}
-    order = {name: (not each.get("Gateway"), each.get("GwPriority") or 0) for name, each in having.items()}
+    order = {
+        name: Leading(bool(each.get("Gateway")), bool(each.get("GlobalIPv6Address")), each.get("GwPriority") or 0)
+        for name, each in having.items()
+    }
     first = first_network(order)
     return (having[first]["IPAddress"], having[first].get("GlobalIPv6Address") or "") if first else ("", "")
 
 
-def first_network(networks: dict[str, tuple[bool, int]]) -> str | None:
+class Leading(NamedTuple):
+    """What one of a container's networks has to do with the way out.
+
+    :ivar outside: it leads there: it is not internal. :ivar dual: by IPv6 as well. :ivar priority: ``gw-priority``.
+    """
+
+    outside: bool
+    dual: bool = False
+    priority: int = 0
+
+
+def first_network(networks: dict[str, Leading]) -> str | None:
     """Return the name of the network through which Docker leads a container's published ports and its way out; None of none.
 
-    Docker goes by the names, but for ``docker run --network name=…,gw-priority=…``, and takes one that is internal last (moby:
-    libnetwork/sandbox.go, ``getGatewayEndpoint``).
-
-    :param networks: of each, whether it is internal, and its priority.
+    It takes one that is internal last, prefers one of both families, and then goes by the highest priority, and by the names
+    (moby: libnetwork/endpoint.go, ``Less``, and libnetwork/sandbox.go, ``selectGatewayEndpoint``).
     """
-    return min(networks, key=lambda name: (networks[name][0], -networks[name][1], name), default=None)
+
+    def order(name: str) -> tuple[bool, bool, int, str]:
+        each = networks[name]
+        return not each.outside, not each.dual, -each.priority, name
+
+    return min(networks, key=order, default=None)
 
 
 def address(inspected: dict[str, Any]) -> str | None:

@@ -197,7 +197,7 @@ def plan(
 ) -> Tuple[List[Dict[str, Any]], Dict[str, List[str]]]:
     """Return the networks that a container's move makes on a host, and by name why others cannot be made.
 
-    Each is ``what`` (``made``, or ``renewed``: an empty one of the same project is removed and made again) and ``settings``.
+    Each is ``what`` (``made``, or ``renewed``: an empty one is removed and made again, see :func:`renewable`) and ``settings``.
     One that is on the host is renewed only for a container that keeps its addresses, where Docker may refuse them.
 
     :param name: of the host. :param host: its ``host`` facts. :param containers: all that are on it, whether they run or not.
@@ -233,16 +233,16 @@ def plan(
 def renewable(present: Mapping[str, Any], settings: Mapping[str, Any]) -> bool:
     """Return whether a network may be removed and made again if nothing is on it, and has to be.
 
-    It is the same one, which Docker may have chosen the subnet of, or another one of the same project.
+    It is of the same project; or it is the same in everything, its options too, and Docker may have chosen its subnet.
 
     :param present: what is there. :param settings: what is to be there.
     """
     if problems(present) or problems(settings):
         return False
     project, equal = settings["Labels"].get(PROJECT), not differences(present, settings)
-    if equal:
-        return not by_hand(present)
-    return bool(project) and present["Labels"].get(PROJECT) == project
+    if project and present["Labels"].get(PROJECT) == project:
+        return not (equal and by_hand(present))
+    return equal and present["Options"] == settings["Options"] and not by_hand(present)
 
 
 def differences(present: Mapping[str, Any], settings: Mapping[str, Any]) -> List[str]:

@@ -45,10 +45,11 @@ DISK_LIMITS = (
 )
 #: What one container can have from another: its namespaces, by the option of ``docker run`` that joins them.
 JOINED = {"NetworkMode": "--network", "IpcMode": "--ipc", "PidMode": "--pid"}
+LINK_NAME = "com.docker.network.endpoint.ifname"
 #: Options of a container's place in a network, by the first version of Docker that heeds them. An older one shows them all the
 #: same, and does nothing.
+NETWORK_OPTIONS = {"com.docker.network.endpoint.sysctls": 27, LINK_NAME: 28, "gw-priority": 28}
 SEVERAL_NETWORKS = 25  # the first Docker that makes a container on more than one (API 1.44)
-NETWORK_OPTIONS = {"com.docker.network.endpoint.sysctls": 27, "com.docker.network.endpoint.ifname": 28}
 #: Names under which Docker knows runc, and ours, which is runc too.
 RUNTIMES = ("runc", "io.containerd.runc.v2", "relocate")
 #: Room that the destination needs beyond the container's own memory: its image lies in tmpfs while it is restored.
@@ -287,9 +288,10 @@ def fixed_addresses(inspected: Dict[str, Any]) -> List[str]:
 
 
 def network_options(inspected: Dict[str, Any]) -> List[str]:
-    """Return the names of the options that the container's places in its networks have (``--network driver-opt=…``)."""
+    """Return the names of the options that the container's places in its networks have (``--network name=…,driver-opt=…``)."""
     networks = (inspected.get("NetworkSettings") or {}).get("Networks") or {}
-    return sorted({option for each in networks.values() for option in each.get("DriverOpts") or {}})
+    found = {option for each in networks.values() for option in each.get("DriverOpts") or {}}
+    return sorted(found | {"gw-priority" for each in networks.values() if each.get("GwPriority")})
 
 
 def host_refusals(name: str, host: Dict[str, Any]) -> List[str]:
@@ -393,12 +395,12 @@ def _option_refusals(name: str, host: Dict[str, Any], container: Dict[str, Any])
     """Return what of the container's places in its networks Docker on this host would leave out without a word."""
     version = re.match(r"\d+", host.get("docker_version") or "")
     networks = sorted({each["network"] for each in container.get("kept_addresses") or []})
-    if version and int(version.group()) < SEVERAL_NETWORKS and len(networks) > 1:
-        return [
-            f"Docker {host['docker_version']} on {name} makes no container on several networks ({', '.join(networks)}): it "
-            f"takes Docker {SEVERAL_NETWORKS}"
-        ]
-    return [
+    several = [
+        f"Docker {host['docker_version']} on {name} makes no container on several networks ({', '.join(networks)}): it takes "
+        f"Docker {SEVERAL_NETWORKS}"
+    ]
+    too_old = version and int(version.group()) < SEVERAL_NETWORKS
+    return (several if too_old and len(networks) > 1 else []) + [
         f"Docker {host['docker_version']} on {name} does not heed the network option {option} of the container "
         f"{container['name']}: it takes Docker {NETWORK_OPTIONS[option]}"
         for option in container.get("network_options") or []

@@ -29,6 +29,7 @@ from ansible_collections.relocate.mtd.plugins.module_utils import (
 )
 from ansible_collections.relocate.mtd.plugins.module_utils._criu import GHOST_LIMIT, parse_mountinfo
 from ansible_collections.relocate.mtd.plugins.module_utils._docker import addresses
+from ansible_collections.relocate.mtd.plugins.module_utils._preflight import LINK_NAME, network_options
 
 PROC = "/proc"
 #: Nameless files that CRIU carries; every other is refused.
@@ -154,7 +155,7 @@ def program_refusals(pids: Iterable[int], init: int, binds: Collection[str] = ()
             elif link.startswith("socket:["):
                 known = _known_sockets(init) if known is None else known
                 if link[8:-1] not in known:
-                    found += _strange_socket(who, pid, number)
+                    found += _strange_socket(who, pid, number, init)
                 elif link[8:-1] in bound:
                     bound.remove(link[8:-1])
                     found += _bound_socket(who, pid, number, f"{PROC}/{init}/root", binds)
@@ -230,13 +231,21 @@ def _bound_socket(who: str, pid: int, number: int, root: str, binds: Collection[
         return [f"{who} {problem}" for problem in _unix_files.problems(found, root, binds)]
 
 
-def _strange_socket(who: str, pid: int, number: int) -> List[str]:
-    """Say what a socket is that is in none of the kernel's tables: it is not bound yet, or of a kind that is not carried."""
+def _strange_socket(who: str, pid: int, number: int, init: int) -> List[str]:
+    """Say what a socket is that is in none of the kernel's tables: it is not bound yet, or of a kind that is not carried.
+
+    A unix socket is listed in any case, but that of a connection in the network of whoever has connected.
+    """
     found = _borrowed(pid, number)
     if found is None:
         return []
     with found:
         family, protocol = int(found.family), int(found.proto)
+        inode = str(os.fstat(found.fileno()).st_ino)
+    if family == socket.AF_UNIX and inode not in _known_sockets(init):  # nor is it there by now
+        return [
+            f"{who} is connected by a unix socket with a program outside of the container, and would be cut off: end that"
+        ]
     if family in (socket.AF_INET, socket.AF_INET6) and protocol not in IPPROTO_CARRIED:
         return [
             f"{who} has a socket of {PROTOCOLS.get(protocol, f'protocol {protocol}')}, which cannot be carried: end it"
@@ -246,10 +255,11 @@ def _strange_socket(who: str, pid: int, number: int) -> List[str]:
     return []
 
 
-def container_refusals(init: int, given: Collection[str], may_configure: bool) -> List[str]:
+def container_refusals(init: int, given: Collection[str], may_configure: bool, named: bool = False) -> List[str]:
     """Return what the container as a whole has that cannot be carried.
 
     :param given: the addresses that Docker has given it. :param may_configure: it may configure its network (CAP_NET_ADMIN).
+    :param named: its links have the names that somebody has chosen (``driver-opt=com.docker.network.endpoint.ifname=…``).
     Rules are looked for in any case: those of a packet filter are often set from the host.
     """
     found = []
@@ -279,7 +289,7 @@ def container_refusals(init: int, given: Collection[str], may_configure: bool) -
         found.append(f"it has a network configuration of its own ({listed}), which would be lost: remove that")
     links = _own_network.dockers_links(init)
     anew = [f"eth{number}" for number in range(len(links))]
-    if links != anew:  # a program may have bound a socket to one of them
+    if links != anew and not named:  # a program may have bound a socket to one of them
         found.append(
             f"its links are named {', '.join(links)}, as a network was disconnected from it while it ran, and another host "
             f"would name them {', '.join(anew)}: start it anew before (docker restart)"
@@ -362,9 +372,9 @@ def survey(pids: Iterable[int], inspected: Dict[str, Any]) -> Dict[str, Any]:
     added = {str(each).upper() for each in inspected["HostConfig"].get("CapAdd") or []}
     may_configure = bool(added & {"NET_ADMIN", "CAP_NET_ADMIN", "ALL"})
     spaces = _areas.Spaces(tasks)
-    clauses = program_refusals(tasks, init, _shown(inspected)) + container_refusals(
-        init, addresses(inspected), may_configure
-    )
+    named = LINK_NAME in network_options(inspected)
+    clauses = program_refusals(tasks, init, _shown(inspected))
+    clauses += container_refusals(init, addresses(inspected), may_configure, named)
     clauses += [f"{_called(pid, _status(pid))} {clause}" for pid, clause in spaces.problems()]
     return {
         "capabilities": capabilities(init),

@@ -118,12 +118,17 @@ def _of_family(address: str, subnets: Iterable[str]) -> str:
 def bridged(container: Mapping[str, Any]) -> list[str]:
     """Return why a container cannot leave its networks: one of several is Docker's own, where it cannot ask for its address."""
     networks = container.get("networks") or {}
+    name, others = container["name"], ", ".join(sorted({*networks} - {*OWN_BRIDGE}))
+    if others and not container.get("network") and not {*networks} & {*OWN_BRIDGE}:
+        return [
+            f"the container {name} was made for Docker's own bridge and is on other networks now ({others}), and Docker would "
+            "make its copy for the bridge again: make it anew on them (docker run --network)"
+        ]
     if len(networks) < 2 or not {*networks} & {*OWN_BRIDGE}:
         return []
-    name, others = container["name"], ", ".join(sorted({*networks} - {*OWN_BRIDGE}))
     return [
         f"the container {name} is on Docker's own bridge and on other networks ({others}): what is on several keeps its "
-        f"addresses, and Docker gives none there that is asked for: docker network disconnect bridge {name}"
+        f"addresses, and Docker gives none there that is asked for: make it anew without that (docker run --network)"
     ]
 
 

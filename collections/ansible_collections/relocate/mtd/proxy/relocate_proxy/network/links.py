@@ -2,9 +2,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The links of a container's network, by name: ``eth0`` is what a socket is bound to, and what a setting is for.
 
-Docker gives a container that is on several networks its links in no order: it goes through a map of Go's, which begins
-anywhere (moby: daemon/container_operations.go, ``allocateNetwork``). So ``eth0`` and ``eth1`` may change places at any start.
-A program that has just started does not mind, and one that goes on elsewhere does.
+Up to 27, Docker numbers the links of a container on several networks in the order in which they lead outside (moby:
+libnetwork/endpoint.go, ``Less``). From 28 on it goes through a map of Go's, which begins anywhere (moby:
+daemon/container_operations.go, ``allocateNetwork``), so that ``eth0`` and ``eth1`` may change places at any start. A program
+that has just started does not mind, and one that goes on elsewhere does.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Any
 
 from ..host import syscalls
 
+_BY_CHANCE = 28
 _GET_ADDRESS = 0x8915  # SIOCGIFADDR of <linux/sockios.h>
 _REQUEST = struct.Struct("16sH2x4s16x")  # struct ifreq with a struct sockaddr_in: name, family, address
 
@@ -23,6 +25,12 @@ _REQUEST = struct.Struct("16sH2x4s16x")  # struct ifreq with a struct sockaddr_i
 def places(namespace: str) -> dict[str, str]:
     """Return the IPv4 address of each link that has one, in their order. :param namespace: /proc/PID/ns/net."""
     return {name: found for name, found in syscalls.in_network(namespace, _places) if not found.startswith("127.")}
+
+
+def by_chance(version: str) -> bool:
+    """Return whether this version of Docker gives links in another order at the next start, perhaps."""
+    major = version.partition(".")[0]
+    return not major.isdigit() or int(major) >= _BY_CHANCE
 
 
 def is_places(value: Any) -> bool:

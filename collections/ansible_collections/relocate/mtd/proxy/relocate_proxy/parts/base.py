@@ -109,7 +109,8 @@ class Part(Listening):
 
     def _patience(self) -> float:
         """Return for how long the edge may be away: of a project, it begins only when the parts of all have been started."""
-        return EDGE_SECONDS + MEMBER_SECONDS * len(self.specification.together.get("addresses", ()))
+        places = [each for each in self.specification.together.get("addresses", ()) if ":" not in each]
+        return EDGE_SECONDS + MEMBER_SECONDS * len(places)
 
     def accept_other(self, channel: Channel) -> None:
         """Take the channel of a part that is not the edge."""

@@ -13,7 +13,12 @@ from functools import partial
 
 from ansible_collections.relocate.mtd.plugins.module_utils import _criu, _images
 from ansible_collections.relocate.mtd.plugins.module_utils import _freezer as freezer
-from ansible_collections.relocate.mtd.plugins.module_utils._docker import DockerClient, DockerError, first_network
+from ansible_collections.relocate.mtd.plugins.module_utils._docker import (
+    DockerClient,
+    DockerError,
+    Leading,
+    first_network,
+)
 from ansible_collections.relocate.mtd.plugins.module_utils._modes import POST_COPY, RECREATE
 
 from ..files import binds, creation, images, tmpfs, watches
@@ -42,7 +47,7 @@ from .base import Part
 STAGE_SECONDS = 300.0  # a log and a writable layer of any size come over the network
 LOOK_SECONDS = 0.2  # how often to see whether the edge calls the move off
 GATE_SECONDS = 60.0
-STARTS = 10  # of a container whose links come in the order of the source by chance
+STARTS = 30  # of a container whose links come in the order of the source by chance
 #: A keeper that has given up listens no more, and what it said last is read next: it says why.
 LAST_WORDS = contextlib.suppress(BrokenPipeError)
 NAMED = 5  # settings, of those that the kernel here does not give
@@ -177,19 +182,24 @@ class Destination(Part):
         """
         kept = {each.ip4 for each in creation.addresses_asked(self.document["create"]).values()}
         wanted = {name: address for name, address in self.document["links"].items() if address in kept}
+        chance = links.by_chance(self.docker.info().get("ServerVersion") or "") if wanted else False
         for _ in range(STARTS):
             self._start_to_gate()
             if not wanted or wanted.items() <= links.places(f"/proc/{self.pid}/ns/net").items():
                 return
-            if self.document["create"]["HostConfig"].get("AutoRemove"):  # a start that fails would remove it
+            if not chance or self.document["create"]["HostConfig"].get(
+                "AutoRemove"
+            ):  # which a broken start would remove
                 break
             self._cancel("its links are in another order than at the source")
-            assert self.gate is not None
+            assert self.gate is not None and self._start is not None
             self.gate.close()
+            if self._start.is_alive():
+                raise RuntimeError("Docker does not end the start of the copy that was called off")
         order = ", ".join(f"{name} {address}" for name, address in wanted.items())
+        remedy = "which is a matter of chance: try again" if chance else "and never will: choose a host with Docker 28"
         raise LookupError(
-            f"Docker on this host has not given the container its links in the order that they have at the source ({order}), "
-            "which is a matter of chance: try again"
+            f"Docker on this host does not give the container its links in the order of the source ({order}), {remedy}"
         )
 
     def _start_to_gate(self) -> None:
@@ -289,22 +299,24 @@ class Destination(Part):
                 raise RuntimeError(f"Docker has given up the start of the copy: {reason}")
 
     def _plugged_addresses(self) -> Addresses:
-        """Return the addresses at which the outside reaches the container, and know the others that Docker gave it.
+        """Return the addresses at which the outside reaches the container, and note the others that Docker gave it.
 
         ``inspect`` of a gated container would block.
 
         :raises LookupError: it has none; or not those that it keeps.
         """
         plugged: dict[str, Addresses] = {}
-        order: dict[str, tuple[bool, int]] = {}
+        order: dict[str, Leading] = {}
         priorities = creation.priorities(self.document["create"])
         for network in self.docker.request("GET", "/networks"):
             name, details = network["Name"], self.docker.request("GET", f"/networks/{network['Id']}")
             entry = (details.get("Containers") or {}).get(self.container_id)
-            if entry and entry.get("IPv4Address"):
-                found = (entry["IPv4Address"], entry.get("IPv6Address") or "")
-                plugged[name] = Addresses(*(each.partition("/")[0] for each in found))
-                order[name] = bool(details.get("Internal")), priorities.get(name, 0)
+            if not entry:
+                continue
+            found = (entry.get("IPv4Address") or "", entry.get("IPv6Address") or "")
+            plugged[name] = Addresses(*(each.partition("/")[0] for each in found))
+            if plugged[name].ip4:
+                order[name] = Leading(not details.get("Internal"), bool(plugged[name].ip6), priorities.get(name, 0))
         first = first_network(order)
         if first is None:
             raise LookupError("Docker plugged no network into the container at the destination")

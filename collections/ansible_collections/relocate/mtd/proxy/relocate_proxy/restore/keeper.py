@@ -470,8 +470,9 @@ class Keeper:
             self.starter = None
 
     def _leave(self) -> None:
+        """Take away what led to us; last the gate, for whoever waits until that is gone may start the container again."""
         container = self.runtime.container
-        for path in (paths.gate(container), paths.verdict(container), paths.marker(container)):
+        for path in (paths.verdict(container), paths.marker(container), paths.gate(container)):
             try:
                 os.unlink(path)
             except FileNotFoundError:
