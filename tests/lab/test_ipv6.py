@@ -5,9 +5,12 @@
 
 from __future__ import annotations
 
+import base64
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -59,10 +62,10 @@ def network(fleet: Fleet, request: pytest.FixtureRequest) -> Iterator[str]:
         fleet.on(host, f"docker network rm {NETWORK}", check=False)
 
 
-def publish(fleet: Fleet, name: str) -> None:
+def publish(fleet: Fleet, name: str, protocols: tuple[str, ...] = ("tcp", "udp")) -> None:
     """Lead the virtual IPv6 address to the host where the container begins, as a user does."""
     address = fleet.variables(HERE)["relocate_fabric_address6"]
-    for protocol in ("tcp", "udp"):
+    for protocol in protocols:
         arguments = (
             f"name={name} virtual_address={VIRTUAL6} virtual_port={PORT} protocol={protocol} host_address={address}"
         )
@@ -142,3 +145,38 @@ def test_a_move_that_is_taken_back_loses_nothing(fleet: Fleet, network: str) -> 
         stream.assert_beats()
     finally:
         stream.end()
+
+
+#: Asks redis to count, over a connection of its own.
+INCREMENT = """
+import socket, sys
+with socket.create_connection((sys.argv[1], int(sys.argv[2])), 60) as connection:
+    connection.sendall(b"INCR n\\r\\n")
+    print(int(connection.recv(20)[1:]))
+"""
+
+
+def test_a_snapshot_is_served_by_ipv6_elsewhere(
+    fleet: Fleet, network: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It gets another address there, and the edge leads clients of both families to its new host."""
+    key = tmp_path / "relocate" / "snapshots.key"
+    key.parent.mkdir()
+    key.write_bytes(base64.b64encode(os.urandom(32)))
+    key.chmod(0o600)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    fleet.tenants.append("kept")
+    both = "--bind 0.0.0.0 :: --protected-mode no --save ''"
+    fleet.on(HERE, f"docker run -d --name kept --network {NETWORK} -p {PORT}:6379 {REPOSITORY}/redis:1 {both}")
+    fleet.await_listener(HERE, "kept", 6379)
+    publish(fleet, "kept", ("tcp",))
+
+    def increment() -> int:
+        command = ["ip", "netns", "exec", fleet.client_namespace, sys.executable, "-c", INCREMENT, VIRTUAL6, str(PORT)]
+        return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+
+    assert [increment() for _ in range(3)] == [1, 2, 3]
+    fleet.run("relocate", "snapshot", "kept", "--to", str(tmp_path / "store"))
+    fleet.on(HERE, "docker rm -f kept")
+    fleet.run("relocate", "restore", "kept", "--to", THERE, "--store", str(tmp_path / "store"))
+    assert fleet.where("kept") == [THERE] and increment() == 4

@@ -113,6 +113,7 @@ def test_clients_of_one_of_the_networks_are_served_throughout(fleet: Fleet, netw
 
 def test_links_that_docker_26_cannot_give_are_refused_before_the_freeze(fleet: Fleet, networks: None) -> None:
     """It numbers them in one order only; Docker 28 in any."""
+    fleet.on(HERE, f"docker network rm {' '.join(NETWORKS)}")
     for name, options in NETWORKS.items():
         fleet.on(THERE, f"docker network create {options} {name}")
     fleet.tenants.append("turned")

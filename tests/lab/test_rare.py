@@ -118,6 +118,13 @@ while True:
         ends.append(server.accept()[0])
     except BlockingIOError:
         pass
+    for end in [*ends]:
+        try:
+            if not end.recv(1, socket.MSG_DONTWAIT):
+                ends.remove(end)
+                end.close()
+        except BlockingIOError:
+            pass
     print(json.dumps({"ends": len(ends)}), flush=True)
     time.sleep(0.1)
 """
@@ -138,6 +145,7 @@ def test_a_peer_on_the_host_keeps_the_container(fleet: Fleet) -> None:
         assert result["outcome"] == "refused", result
         assert "is connected by a unix socket with a program outside of the container" in result["msg"]
         visitor.stdin.close()
+    until(lambda: not said(fleet, "host1", "visited")[0]["ends"], "the end of the connection")
     fleet.move("visited", "host3")
 
 

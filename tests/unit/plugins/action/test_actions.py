@@ -747,6 +747,21 @@ def test_a_move_that_the_other_edge_could_not_go_on_with(
     assert not [args for _, _, args in told.calls if "specification" in args]
 
 
+def test_two_edges_without_an_address_of_ipv6_that_goes_between_them(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Any
+) -> None:
+    """Clients of IPv6 would be cut off by a failover; others need none."""
+    place = {"virtual_address": "2001:db8::1", "virtual_port": 80, "host_address": "fd00::11", "host_port": 8080}
+    services = [{"name": "web", "protocol": "tcp", **place}]
+    told = pair(fleet(host1_relocation_info=info(WEB)), services=services)
+    told.answers["gate", "nat_service_info"].update(services=services, addresses=[GATEWAY, "2001:db8::1"])
+    result = moving(told, monkeypatch, tmp_path, destination="host2", fleet_edges=tuple(PAIR))
+    assert result["outcome"] == "refused" and "set relocate_edge_gateway_address6 and run" in result["msg"]
+    told.variables["gate"] = {"relocate_edge_gateway_address6": "fd00::8/64"}
+    result = moving(told, monkeypatch, tmp_path, destination="host2", fleet_edges=tuple(PAIR))
+    assert "relocate_edge_gateway_address6" not in result["msg"]
+
+
 def test_an_edge_that_does_not_answer_is_a_reason_to_refuse(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
     """It may live, and take over with what it knew before."""
     told = pair(fleet(host1_relocation_info=info(WEB)))

@@ -142,7 +142,13 @@ class Asking:
         (standby,) = (edge for edge in edges if edge != active)
         place = {"host": standby, "address": self.address(standby), "gateway": gateway}
         fenced = frozenset(address for answer in answers.values() for address in answer["fenced"])
-        return Edges(active, place, answers[active]["services"], fenced)
+        found = Edges(active, place, answers[active]["services"], fenced)
+        if found.by_ipv6 and not self.remotes.of(edges[0]).get("relocate_edge_gateway_address6"):
+            raise Refused(
+                f"{container} is reached at {found.by_ipv6[0]}, and the edges {' and '.join(edges)} have no IPv6 address that "
+                "goes from one to the other: set relocate_edge_gateway_address6 and run prepare.yml"
+            )
+        return found
 
     def _published(self, edge: str, container: str) -> dict[str, Any]:
         """Return C(nat_service_info) of an edge for a container. :raises Refused: it is not prepared."""
