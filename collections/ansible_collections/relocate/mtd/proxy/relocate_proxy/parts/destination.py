@@ -183,13 +183,12 @@ class Destination(Part):
         kept = {each.ip4 for each in creation.addresses_asked(self.document["create"]).values()}
         wanted = {name: address for name, address in self.document["links"].items() if address in kept}
         chance = links.by_chance(self.docker.info().get("ServerVersion") or "") if wanted else False
+        once = self.document["create"]["HostConfig"].get("AutoRemove")  # Docker removes it when its start is broken off
         for _ in range(STARTS):
             self._start_to_gate()
             if not wanted or wanted.items() <= links.places(f"/proc/{self.pid}/ns/net").items():
                 return
-            if not chance or self.document["create"]["HostConfig"].get(
-                "AutoRemove"
-            ):  # which a broken start would remove
+            if not chance or once:
                 break
             self._cancel("its links are in another order than at the source")
             assert self.gate is not None and self._start is not None
