@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from direct import Heart
 from fleet import REPOSITORY, VIRTUAL, Fleet
 from waiting import until
 
@@ -94,3 +95,24 @@ def test_a_tenant_outlives_its_host(fleet: Fleet, tmp_path: Path, monkeypatch: p
     aside = fleet.on("host1", f"cat {ASIDE}/vault@*/{VOLUME}/word")
     assert aside == "later"  # what only the dead host had is kept for its owner
     assert "10.77.0.11" not in fleet.on("host0", "nft list set ip relocate shut")
+
+
+def test_a_dump_on_trial_stops_a_container_for_a_moment(fleet: Fleet) -> None:
+    """Its connections go on, nothing of it is kept, and it is the same container."""
+    fleet.tenant("tried", "counter", "host1", "7680 8", port=7680)
+    heart = Heart(fleet, 7680)
+    started = "docker inspect -f '{{.State.StartedAt}} {{.State.Pid}} {{.HostConfig.RestartPolicy.Name}}' tried"
+    before = fleet.on("host1", started)
+    try:
+        result = json.loads(fleet.run("relocate", "check", "tried", "--dump", "--json").stdout)
+        assert result["movable"] and result["dump"]["frozen_ms"] > 0 and result["dump"]["memory_bytes"] > 1 << 20
+        heart.assert_beats()
+        shown = fleet.run("relocate", "check", "tried", "--dump").stdout
+        assert "A dump on trial took" in shown
+        heart.assert_beats()
+    finally:
+        heart.end()
+    assert fleet.on("host1", started) == before
+    left = fleet.on("host1", "ls /run/relocate/sessions; find /var/tmp -name 'relocate-*.sealed'")
+    assert not left.strip()
+    assert fleet.run("relocate", "recover", "--json", check=False).returncode == 0

@@ -13,6 +13,7 @@ from rich.table import Table
 
 from relocate.arguments import checked_wishes
 from relocate.commands import options
+from relocate.errors import Refusal
 from relocate.move import relocation
 from relocate.terminal import cell, print_result
 
@@ -36,6 +37,9 @@ def show(console: Console, result: dict[str, Any]) -> None:
             console.print(f"  • {cell(reason)}")
         if result.get("remedy"):
             console.print(f"  → {cell(result['remedy'])}")
+    if "dump" in result:
+        frozen, size = result["dump"]["frozen_ms"], result["dump"]["memory_bytes"] / 2**20
+        console.print(f"A dump on trial took {frozen:.0f} ms, of {size:.0f} MiB; it runs on.")
     table = Table("host", "can take it", "mode", "pause", "why not, or why this mode")
     for each in result["destinations"]:
         pause = each.get("predicted_downtime_ms")
@@ -111,11 +115,16 @@ def check(
     prefer: options.Prefer = None,
     strategy: options.Strategy = None,
     downtime_limit: options.DowntimeLimit = None,
+    dump: Annotated[
+        bool, typer.Option("--dump", help="Have it dumped on trial, too: it stands still for that, and runs on.")
+    ] = False,
     inventory: options.Inventory = None,
     json_: options.Json = False,
     verbose: options.Verbose = False,
 ) -> None:
     """Tell whether a container, or a project, can be moved, and to which hosts; change nothing.
+
+    With --dump, CRIU dumps the container on trial, if nothing else stands in the way, and throws the images away.
 
     Exit status: 0 if it can go to one of the hosts, 1 if not.
     """
@@ -130,8 +139,10 @@ def check(
         downtime_limit=downtime_limit,
     )
     told: dict[str, Any] = {"inventory": inventory, "verbose": verbose and not json_, "quiet": json_}
+    if dump and project is not None:
+        raise Refusal("--dump is of one container: name that in place of --project", status=2)
     if project is None:
-        result = relocation.check(name, **wishes, **told)
+        result = relocation.check(name, **wishes, dump=dump, **told)
     else:
         result = relocation.check_project(name, **options.of_project(wishes), **told)
     if json_:

@@ -149,7 +149,7 @@ def _moved(
 
 
 def _wishes(
-    subject: dict[str, str],
+    subject: dict[str, Any],
     destination: str | None,
     source: str | None,
     mode: str,
@@ -160,7 +160,7 @@ def _wishes(
 ) -> dict[str, Any]:
     """Return the variables of the playbooks that ask for a move; what is not wished for is the inventory's to say.
 
-    :param subject: the name of a C(container), or of a C(project).
+    :param subject: the name of a C(container), or of a C(project), and whatever else is asked of it.
     """
     wishes = {
         **subject,
@@ -184,15 +184,18 @@ def check(
     prefer: str | None = None,
     strategy: str | None = None,
     downtime_limit_ms: float | None = None,
+    dump: bool = False,
     inventory: str | None = None,
     verbose: bool = False,
     quiet: bool = False,
 ) -> dict[str, Any]:
     """Run ``playbooks/check.yml`` and return the verdicts, as C(relocation_check) does.
 
+    With ``dump``, the container is dumped on trial.
     Raises Refusal when there is nothing to give a verdict on: no such container, no fleet.
     """
-    variables = _wishes({"container": container}, destination, source, mode, prefer, strategy, downtime_limit_ms)
+    asked = {"container": container, **({"dump": True} if dump else {})}
+    variables = _wishes(asked, destination, source, mode, prefer, strategy, downtime_limit_ms)
     options = {"inventory": inventory, "verbose": verbose, "quiet": quiet}
     return _act("playbooks/check.yml", CHECK, "destinations", variables, **options)
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -41,6 +42,56 @@ def check(**options: Any) -> dict[str, Any]:
         shared_loader_obj=None,
     )
     return action.run(task_vars={"groups": {"docker_hosts": ["one", "two", "three"], "edge": ["edge"]}})
+
+
+class Dumping(Fleet):
+    """One of which a host makes a dump on trial. :ivar result: what its part leaves."""
+
+    result: dict[str, Any]
+
+    def module(self, host: str, name: str, options: dict[str, Any]) -> dict[str, Any]:
+        if name != "relocation_session":
+            return super().module(host, name, options)
+        assert self.as_operator and host == "one"
+        self.told.append((host, options["state"]))
+        if options["state"] == "started":
+            self.specifications["source"] = json.loads(options["specification"])
+            return {"port": 0}
+        return {"result": self.result}
+
+
+@pytest.fixture
+def dumping(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Dumping:
+    monkeypatch.setenv("RELOCATE_LEDGER", str(tmp_path / "ledger.jsonl"))
+    found = Dumping(one=info(WEB), two=info(), three=info())
+    found.result = {"outcome": "recorded", "timings_ns": {"frozen_total": 21_400_000}, "bytes": {"memory": 8 << 20}}
+    monkeypatch.setattr(relocation_check, "Remotes", found)
+    return found
+
+
+def test_a_dump_on_trial_is_told(dumping: Dumping) -> None:
+    result = check(dump=True)
+    assert (result["dump"], result["movable"]) == ({"frozen_ms": 21.4, "memory_bytes": 8 << 20}, True)
+    assert dumping.told[-2:] == [("one", "started"), ("one", "finished")]
+    recording = dumping.specifications["source"]["recording"]
+    assert recording["trial"] is True and "key" not in recording
+    assert "dump" not in check() and "source" in dumping.specifications
+
+
+def test_a_dump_on_trial_that_fails_is_a_reason(dumping: Dumping) -> None:
+    dumping.result = {"outcome": "failed", "problems": ["CRIU: no such thing"]}
+    result = check(dump=True)
+    assert result["refusals"] == ["a dump on trial failed: one: CRIU: no such thing"]
+    assert not result["movable"] and "dump" not in result
+    dumping.hosts["one"] = info(WEB, memory_available_bytes=1 << 20)
+    assert "MiB of memory available and the dump needs" in check(dump=True)["refusals"][0]
+
+
+def test_nothing_is_dumped_where_something_else_stands_in_the_way(dumping: Dumping) -> None:
+    dumping.hosts["one"] = info({**WEB, "refusals": ["web has a terminal"]})
+    assert check(dump=True)["refusals"] == ["web has a terminal"]
+    assert check(dump=True, container=None, project="shop")["msg"] == "a dump on trial is of one container: name that"
+    assert not dumping.specifications
 
 
 def by_host(result: dict[str, Any]) -> dict[str, list[str]]:

@@ -63,9 +63,10 @@ class Fleet:
         self.specifications: dict[str, dict[str, Any]] = {}
         self.addresses6: dict[str, str] = {}
         self.services: list[dict[str, Any]] = []
-        self.closed = False
+        self.closed = self.as_operator = False
 
-    def __call__(self, *_: Any) -> Fleet:
+    def __call__(self, *_: Any, as_operator: bool = False) -> Fleet:
+        self.as_operator = as_operator
         return self
 
     def __enter__(self) -> Fleet:
@@ -76,6 +77,7 @@ class Fleet:
 
     def of(self, host: str) -> Any:
         return SimpleNamespace(
+            host=host,
             get=lambda name, default=None: {
                 "relocate_fabric_address": f"10.77.0.{host}",
                 "relocate_fabric_address6": self.addresses6.get(host),

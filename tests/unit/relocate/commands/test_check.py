@@ -52,6 +52,16 @@ def check(*words: str) -> Any:
     return CliRunner().invoke(cli.build(), ["check", *words, "-i", "host1,"], env={"COLUMNS": "120"})
 
 
+def test_a_dump_on_trial(asked: dict[str, Any]) -> None:
+    asked["result"] = {**VERDICT, "dump": {"frozen_ms": 21.4, "memory_bytes": 8 << 20}}
+    assert "A dump on trial took 21 ms, of 8 MiB; it runs on." in check("web", "--dump").stdout
+    assert asked["variables"]["dump"] is True
+    refused = check("--project", "shop", "--dump")
+    assert isinstance(refused.exception, Refusal) and "--dump is of one container" in str(refused.exception)
+    check("web")
+    assert "dump" not in asked["variables"]
+
+
 def test_a_table_with_every_reason(asked: dict[str, Any]) -> None:
     result = check("web")
     assert result.exit_code == 0

@@ -148,14 +148,7 @@ def _shared(resident: Resident) -> list[str]:
 def _room(resident: Resident, host: dict[str, Any], store: Store) -> list[str]:
     """Return why a host cannot hold the image of a container and its recording, or why the store cannot."""
     container = resident.container
-    needed = int(container["memory_bytes"] * MEMORY_FACTOR) + MEMORY_RESERVE
-    available = host.get("memory_available_bytes")
-    found = []
-    if available is not None and available < needed:
-        found.append(
-            f"{resident.host} has {available >> 20} MiB of memory available and the snapshot needs {needed >> 20} MiB: free "
-            "some"
-        )
+    found = running.memory_problem(resident.host, host, container, "snapshot")
     files = container.get("layer_bytes", 0) + sum(each["bytes"] for each in container.get("volumes") or [])
     recorded = int(container["memory_bytes"] + files)
     found += room_refusals(resident.host, host, "images", int(container["memory_bytes"]))

@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import Any
 
 from ansible.plugins.action import ActionBase
+from ansible_collections.relocate.mtd.plugins.module_utils import _forms
 from ansible_collections.relocate.mtd.plugins.module_utils._downtime import over_budget
-from ansible_collections.relocate.mtd.plugins.module_utils._forms import container_name
 from ansible_collections.relocate.mtd.plugins.module_utils._modes import RECREATE
 from ansible_collections.relocate.mtd.plugins.module_utils._networks import shown
 from ansible_collections.relocate.mtd.plugins.plugin_utils._move import deciding, options, plan, together
@@ -17,9 +17,16 @@ from ansible_collections.relocate.mtd.plugins.plugin_utils._move.asking import N
 from ansible_collections.relocate.mtd.plugins.plugin_utils._move.deciding import Resident, Wanted
 from ansible_collections.relocate.mtd.plugins.plugin_utils._move.plan import Refused
 from ansible_collections.relocate.mtd.plugins.plugin_utils._move.remote import Remotes, Unreachable
+from ansible_collections.relocate.mtd.plugins.plugin_utils._snapshots import running
 
-OPTIONS = {**deciding.OPTIONS, "container": {"type": "str"}, "project": {"type": "str"}}
-FORMS = {**deciding.FORMS, "project": container_name}
+OPTIONS = {
+    **deciding.OPTIONS,
+    "container": {"type": "str"},
+    "project": {"type": "str"},
+    "dump": {"type": "bool", "default": False},
+}
+DUMP_SECONDS = 300  # for a dump on trial, all in all
+FORMS = {**deciding.FORMS, "project": _forms.container_name, "dump": _forms.flag}
 #: What is told of the mode that a move would be made in.
 TOLD = ("mode", "mode_why", "modes_unavailable", "predictions", "predicted_downtime_ms", "predicted_from")
 
@@ -40,12 +47,43 @@ class ActionModule(ActionBase):
         if (name is None) == (project is None):
             return {"changed": False, "failed": True, "msg": "name a container, or a project, and not both"}
         wanted = Wanted.of({**arguments, "container": name or project}, variables.get("groups") or {})
+        if arguments["dump"] and project is not None:
+            return {"changed": False, "failed": True, "msg": "a dump on trial is of one container: name that"}
         judged = self._verdicts if project is None else self._project_verdicts
         with Remotes(self, variables) as remotes:
             try:
-                return {"changed": False, **judged(wanted, Asking(remotes))}
+                found = {"changed": False, **judged(wanted, Asking(remotes))}
+                return self._with_dump(found, wanted, remotes, variables) if arguments["dump"] else found
             except (Refused, Unreachable) as error:  # there is nothing to give a verdict on
                 return {"changed": False, "failed": True, "msg": str(error)}
+
+    def _with_dump(
+        self, found: dict[str, Any], wanted: Wanted, remotes: Remotes, variables: dict[str, Any]
+    ) -> dict[str, Any]:
+        """Return the verdicts with that of a dump on trial, which is made if nothing else stands in the way.
+
+        :raises Unreachable: its host does not answer any more.
+        """
+        if found["strategy"] == RECREATE or found["refusals"] or self._task.check_mode:
+            return found
+        asking = Asking(remotes)
+        answers = asking.fleet(wanted.docker_hosts)
+        moving = deciding.found(wanted, answers)
+        host = answers.hosts[moving.host]["host"]
+        refusals = running.memory_problem(moving.host, host, moving.container, "dump")
+        # whoever may have a container dumped may read its memory: the movers' login may not
+        with Remotes(self, variables, as_operator=True) as operator:
+            try:
+                if refusals:
+                    raise Refused("; ".join(refusals))
+                listening = asking.listening(moving.host)
+                told = running.try_dump(
+                    operator.of(moving.host), wanted.container, plan.new_id(), listening, DUMP_SECONDS
+                )
+            except Refused as error:
+                reason = f"a dump on trial failed: {error}"
+                return {**found, "refusals": [reason], "movable": False}
+        return {**found, "dump": told}
 
     def _verdicts(self, wanted: Wanted, asking: Asking) -> dict[str, Any]:
         deciding.check(wanted)

@@ -14,7 +14,7 @@ author:
 description:
   - Asks the hosts and the edge what M(relocate.mtd.container_relocate) would ask them, for every possible destination, and
     returns all reasons and remedies at once, where the move ends with the first.
-  - Nothing is changed. A verdict holds for the moment; a move asks again.
+  - Nothing is changed, and nothing is stopped but for O(dump). A verdict holds for the moment; a move asks again.
   - The task runs on the controller (C(hosts=localhost)) and reaches the hosts through the inventory.
 options:
   container:
@@ -24,6 +24,12 @@ options:
     description: >-
       Name of a Compose project instead, as for M(relocate.mtd.project_relocate). Refusals and modes are told of each member.
     type: str
+  dump:
+    description: >-
+      Have CRIU dump the container on trial, if nothing else stands in the way. It stands still meanwhile, and runs on; what was
+      dumped is thrown away. For a container alone, and for who may become root on its host. Not in check mode.
+    type: bool
+    default: false
   destination:
     description: The only host to look at. Without one, all but the source.
     type: str
@@ -68,6 +74,10 @@ remedy:
   description: What can be done if only a live move is refused; empty otherwise.
   returned: for a container
   type: str
+dump:
+  description: How long the container stood still for a dump on trial (C(frozen_ms)), and its C(memory_bytes).
+  returned: if O(dump) was asked for, and nothing else stood in the way
+  type: dict
 project:
   description: The project's name.
   returned: for a project

@@ -249,10 +249,11 @@ def _run_listener(part: str, specification: dict, journal: Journal, ready: int) 
 
 
 def _run_alone(part: str, specification: dict, journal: Journal, ready: int) -> None:
-    module = importlib.import_module(f".parts.{ALONE[part]}", __package__)
+    name = "trial" if specification["recording"].get("trial") else ALONE[part]
+    module = importlib.import_module(f".parts.{name}", __package__)
     if journal.state is None:
         mounts.keep_in_memory(paths.private_directory(paths.SESSIONS))
-        alone = getattr(module, ALONE[part].capitalize())(specification, journal)
+        alone = getattr(module, name.capitalize())(specification, journal)
         _announce(ready, {"pid": os.getpid(), "port": 0})
         alone.serve()
     elif not journal.finished:

@@ -262,7 +262,7 @@ REQUEST: dict[str, Form] = {
     "relocation_alert": _or_empty(_forms.settings),
     "snapshot": _or_empty(_forms.relocation_id),
     "dead": _or_empty(_list_of(_forms.host_name)),
-    "verify": _truth,
+    **dict.fromkeys(("verify", "dump"), _truth),
     "gone": _list_of(_forms.host_name),
     "relocations": _list_of(_forms.relocation_id),
     "cordoned": _truth,

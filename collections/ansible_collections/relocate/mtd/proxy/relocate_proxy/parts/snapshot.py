@@ -138,9 +138,12 @@ class Snapshot(Alone, Source):
     def _send_pages(self, images: ImageSender, dumped: threading.Event) -> None:
         """They lie in memory, and can be recorded when the container runs again."""
 
+    def _recorded_bytes(self) -> int:
+        return os.stat(path_of(self.specification)).st_size
+
     def _result(self, recorded: bool, problem: str) -> dict:
         spans = {**self._timings(), "frozen_total": self.moments.span("begin", "thawed")}
-        size = os.stat(path_of(self.specification)).st_size if recorded else 0
+        size = self._recorded_bytes() if recorded else 0
         return {
             "outcome": "recorded" if recorded else "failed",
             "container": self.container.name,

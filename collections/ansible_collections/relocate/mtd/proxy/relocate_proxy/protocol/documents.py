@@ -106,7 +106,7 @@ class Specification:
     :ivar kept_addresses: all of a container that moves alone and keeps them, as it is on several networks; else empty.
     :ivar networks: those that the destination makes for it: ``what`` and ``settings`` of each.
     :ivar recording: of a part that works alone, for a snapshot: ``name`` of the file, its ``key``, and the
-        ``seconds`` that the container may be frozen; else empty.
+        ``seconds`` that the container may be frozen, ``trial`` if nobody is to keep it; else empty.
     """
 
     id: str
