@@ -36,7 +36,7 @@ class Trial(Snapshot):
     """The host of a container that is dumped on trial."""
 
     def _record_all(self) -> None:
-        self.data = Nowhere()
+        self.data, self.bytes["volumes"] = Nowhere(), 0
         self.on_describe({})
         if self.binds:
             binds.remove_probes(self.binds.probes)
@@ -44,6 +44,9 @@ class Trial(Snapshot):
         self.on_settle({})
         self._freeze_and_dump(ImageSender(self.data, self.images))
         self.bytes["memory"] = self.container.memory_bytes()
+
+    def _send_link_remaps(self) -> None:
+        """No file was sent that a link could be made to."""
 
     def _recorded_bytes(self) -> int:
         return 0
