@@ -17,6 +17,7 @@ import pytest
 import python_image
 from direct import EDGE, Direct, Heart
 from fleet import REPOSITORY, VIRTUAL6, Fleet
+from test_snapshots import INCREMENT
 from waiting import until
 
 pytestmark = pytest.mark.lab
@@ -145,15 +146,6 @@ def test_a_move_that_is_taken_back_loses_nothing(fleet: Fleet, network: str) -> 
         stream.assert_beats()
     finally:
         stream.end()
-
-
-#: Asks redis to count, over a connection of its own.
-INCREMENT = """
-import socket, sys
-with socket.create_connection((sys.argv[1], int(sys.argv[2])), 60) as connection:
-    connection.sendall(b"INCR n\\r\\n")
-    print(int(connection.recv(20)[1:]))
-"""
 
 
 def test_a_snapshot_is_served_by_ipv6_elsewhere(

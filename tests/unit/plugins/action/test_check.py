@@ -90,6 +90,7 @@ def test_a_dump_on_trial_that_fails_is_a_reason(dumping: Dumping) -> None:
 def test_nothing_is_dumped_where_something_else_stands_in_the_way(dumping: Dumping) -> None:
     dumping.hosts["one"] = info({**WEB, "refusals": ["web has a terminal"]})
     assert check(dump=True)["refusals"] == ["web has a terminal"]
+    assert "nothing of it is dumped: leave the dump out" in check(dump=True, strategy="recreate")["msg"]
     assert check(dump=True, container=None, project="shop")["msg"] == "a dump on trial is of one container: name that"
     assert not dumping.specifications
 

@@ -62,12 +62,14 @@ class ActionModule(ActionBase):
     ) -> dict[str, Any]:
         """Return the verdicts with that of a dump on trial, which is made if nothing else stands in the way.
 
-        :raises Unreachable: its host does not answer any more.
+        :raises Refused: it would be made anew; :raises Unreachable: its host does not answer any more.
         """
-        if found["strategy"] == RECREATE or found["refusals"] or self._task.check_mode:
+        if found["strategy"] == RECREATE:
+            raise Refused(f"{wanted.container} is made anew, and nothing of it is dumped: leave the dump out")
+        if found["refusals"] or self._task.check_mode:
             return found
         asking = Asking(remotes)
-        answers = asking.fleet(wanted.docker_hosts)
+        answers = asking.fleet([found["source"]])
         moving = deciding.found(wanted, answers)
         host = answers.hosts[moving.host]["host"]
         refusals = running.memory_problem(moving.host, host, moving.container, "dump")
